@@ -1,0 +1,25 @@
+/* Packed bits. Bits are packed along channels in 64-bit words, channel c in bit c % 64 of word
+ * c / 64; a set bit means -1, a clear one +1; the pad bits of the last word are zero, always. */
+#ifndef BP_BASE_BITS_H
+#define BP_BASE_BITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+static inline size_t bp_words(size_t bits) {
+    return (bits + 63) / 64;
+}
+
+static inline size_t bp_round_up(size_t value, size_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+static inline int bp_bit(const uint64_t *words, size_t index) {
+    return (int)(words[index / 64] >> (index % 64) & 1);
+}
+
+static inline size_t bp_min_size(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+#endif

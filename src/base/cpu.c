@@ -1,0 +1,109 @@
+#include "base/cpu.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+static uint64_t os_register_state(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+static int has_all(uint32_t value, uint32_t mask) {
+    return (value & mask) == mask;
+}
+
+static enum bp_tier probe(void) {
+    uint32_t a, b, c, d, b7, c7, d7;
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return BP_TIER_C;
+    const uint32_t fma = 1u << 12, popcnt = 1u << 23, osxsave = 1u << 27, avx = 1u << 28;
+    if (!has_all(c, fma | popcnt | osxsave | avx) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7))
+        return BP_TIER_C;
+    uint64_t state = os_register_state();
+    const uint32_t bmi1 = 1u << 3, avx2 = 1u << 5, bmi2 = 1u << 8;
+    if ((state & 0x6) != 0x6 || !has_all(b7, bmi1 | avx2 | bmi2))
+        return BP_TIER_C;
+    const uint32_t avx512_b = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F DQ BW VL */
+    /* VBMI VBMI2 VNNI BITALG VPOPCNTDQ */
+    const uint32_t avx512_c = 1u << 1 | 1u << 6 | 1u << 11 | 1u << 12 | 1u << 14;
+    if ((state & 0xe6) != 0xe6 || !has_all(b7, avx512_b) || !has_all(c7, avx512_c))
+        return BP_TIER_AVX2;
+    return BP_TIER_AVX512;
+}
+
+int bp_cpu_has(enum bp_tier tier) {
+    return tier <= probe() && tier < BP_TIER_NEON;
+}
+
+#elif defined(__aarch64__)
+
+static enum bp_tier probe(void) {
+    return BP_TIER_C;
+}
+
+int bp_cpu_has(enum bp_tier tier) {
+    return tier == BP_TIER_C;
+}
+
+#else
+
+static enum bp_tier probe(void) {
+    return BP_TIER_C;
+}
+
+int bp_cpu_has(enum bp_tier tier) {
+    return tier == BP_TIER_C;
+}
+
+#endif
+
+enum bp_tier bp_cpu_best(void) {
+    return probe();
+}
+
+static const char *const tier_names[BP_TIER_COUNT] = {"c", "avx2", "avx512", "neon"};
+
+const char *bp_tier_name(enum bp_tier tier) {
+    return (unsigned)tier < BP_TIER_COUNT ? tier_names[tier] : "?";
+}
+
+bp_status bp_tier_parse(const char *name, enum bp_tier *out) {
+    if (name == NULL || strcmp(name, "auto") == 0) {
+        *out = bp_cpu_best();
+        return BP_OK;
+    }
+    for (int i = 0; i < BP_TIER_COUNT; i++) {
+        if (strcmp(name, tier_names[i]) != 0)
+            continue;
+        if (!bp_cpu_has((enum bp_tier)i))
+            return bp_fail(BP_USAGE, "cpu tier '%s' is not available on this machine; its best is '%s'",
+                           name, bp_tier_name(bp_cpu_best()));
+        *out = (enum bp_tier)i;
+        return BP_OK;
+    }
+    return bp_fail(BP_USAGE, "unknown cpu tier '%s'; use auto, c, avx2, avx512 or neon", name);
+}
+
+const char *bp_cpu_model(void) {
+    static _Thread_local char model[128];
+    snprintf(model, sizeof model, "unknown");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
+            colon += strspn(colon, ": \t");
+            colon[strcspn(colon, "\n")] = 0;
+            snprintf(model, sizeof model, "%.127s", colon);
+            break;
+        }
+    }
+    if (file != NULL)
+        fclose(file);
+    return model;
+}

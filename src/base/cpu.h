@@ -1,0 +1,39 @@
+/* What this processor can run. A tier is a named bundle of instruction sets together with the
+ * operating system's support for their registers. */
+#ifndef BP_BASE_CPU_H
+#define BP_BASE_CPU_H
+
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum bp_tier {
+    BP_TIER_C = 0,  /* portable C, always there */
+    BP_TIER_AVX2,   /* AVX2, BMI1, BMI2, FMA, POPCNT */
+    BP_TIER_AVX512, /* avx2 and AVX-512 F BW DQ VL VBMI VBMI2 VNNI VPOPCNTDQ BITALG */
+    BP_TIER_NEON,   /* aarch64 */
+    BP_TIER_COUNT
+};
+
+/* 1 if this machine can run the tier. */
+int bp_cpu_has(enum bp_tier tier);
+
+/* The best tier of this machine. */
+enum bp_tier bp_cpu_best(void);
+
+/* "c", "avx2", "avx512", "neon". */
+const char *bp_tier_name(enum bp_tier tier);
+
+/* Reads a tier's name ("auto" or NULL: the best). An unknown name is BP_USAGE, a tier that this
+ * machine lacks too: never a silent fallback. */
+bp_status bp_tier_parse(const char *name, enum bp_tier *out);
+
+/* The processor's model name for reports ("unknown" where the system does not tell). */
+const char *bp_cpu_model(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

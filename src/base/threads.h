@@ -1,0 +1,37 @@
+/* The only place that knows about threads. Work is split into contiguous parts by a fixed rule;
+ * results never depend on the number of threads, because callers never sum across parts except in
+ * integers or in a fixed order. Backend: OpenMP where CMake found it, else pthreads. */
+#ifndef BP_BASE_THREADS_H
+#define BP_BASE_THREADS_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BP_THREADS_MAX 256
+
+struct bp_threads; /* a pool of workers */
+
+/* A pool of `count` workers (1 .. BP_THREADS_MAX; 0: one per processor this process may use). */
+bp_status bp_threads_create(struct bp_threads **out, int count);
+void bp_threads_destroy(struct bp_threads *threads);
+int bp_threads_count(const struct bp_threads *threads);
+
+/* How many processors this process may use (affinity respected). */
+int bp_threads_available(void);
+
+/* body(context, begin, end, thread): does the items begin .. end - 1; `thread` (0 .. count - 1)
+ * indexes per-thread scratch. */
+typedef void bp_parallel_body(void *context, size_t begin, size_t end, int thread);
+
+/* Splits 0 .. n - 1 into one contiguous part per worker and waits for all. Not to be nested. */
+void bp_parallel_for(struct bp_threads *threads, size_t n, bp_parallel_body *body, void *context);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,79 @@
+/* Operations: they know shapes. An op plans its memory, splits the work over threads, walks over
+ * tiles and calls kernels. It knows nothing of layers, parameters or files.
+ *
+ * Tensors. Activations are NHWC:
+ *   f32   [n][h][w][c]
+ *   i16   [n][h][w][c]            outputs of binary convolutions, exact integers
+ *   bits  [n][h + 2][w + 2][cw]   one pixel of zero words around each image ("halo"), so that a 3x3
+ *                                 convolution needs no bounds checks; what the halo adds (a zero word
+ *                                 reads as +1) is subtracted exactly at the border afterwards
+ * with mask [n][h][w][cw] beside the bits (the straight-through mask, no halo). */
+#ifndef BP_OPS_OP_H
+#define BP_OPS_OP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bits.h"
+#include "base/status.h"
+#include "base/threads.h"
+#include "kernels/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What every op runs on: the kernel table, the workers, one scratch block per worker. */
+struct bp_exec {
+    struct bp_kernels kernels;
+    struct bp_threads *threads;
+    size_t scratch_bytes; /* per worker; ops raise it while planning (bp_exec_need_scratch) */
+    char *scratch;        /* [threads][scratch_bytes], taken once by bp_exec_allocate */
+};
+
+bp_status bp_exec_create(struct bp_exec **out, enum bp_tier tier, int threads);
+void bp_exec_destroy(struct bp_exec *exec);
+
+/* While planning: this op's workers need `bytes` of scratch each (the largest request counts). */
+void bp_exec_need_scratch(struct bp_exec *exec, size_t bytes);
+/* After planning: takes the scratch blocks. */
+bp_status bp_exec_allocate(struct bp_exec *exec);
+/* The scratch block of a worker; 64-byte aligned. */
+void *bp_exec_scratch(const struct bp_exec *exec, int thread);
+
+/* Hands out parts of a scratch block; each 64-byte aligned. */
+struct bp_carver {
+    char *next;
+};
+void *bp_carve(struct bp_carver *carver, size_t bytes);
+
+/* A convolution's geometry. Square kernel, same stride and padding on both axes; r is 1, 3 or (fp32
+ * only) 7; oh = (h + 2 * pad - r) / stride + 1. */
+struct bp_conv_shape {
+    size_t n, h, w, c; /* input; n is the largest batch planned for */
+    size_t k;          /* output channels */
+    size_t r, stride, pad;
+    size_t oh, ow;
+};
+
+/* Fills oh and ow; BP_INTERNAL if the shape is impossible. */
+bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, size_t w, size_t c,
+                            size_t k, size_t r, size_t stride, size_t pad);
+
+/* The gradient at a convolution's output is never stored: it is produced row by row, as often as
+ * needed, by whoever owns the operation that consumed the output.
+ *
+ * rows(context, n, row, rows, out, scratch): writes dL/dY of sample n, output rows row .. row + rows - 1
+ * into out [rows][ow][k]. `row` and `rows` are even unless they touch the last row. `scratch` has
+ * scratch_bytes bytes and belongs to the calling worker. Calls for different samples may run at the
+ * same time. The same call gives the same bytes every time. */
+struct bp_grad_source {
+    void (*rows)(const void *context, size_t n, size_t row, size_t rows, float *out, void *scratch);
+    const void *context;
+    size_t scratch_bytes;
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
