@@ -81,8 +81,9 @@ bp_status bp_tier_parse(const char *name, enum bp_tier *out) {
         if (strcmp(name, tier_names[i]) != 0)
             continue;
         if (!bp_cpu_has((enum bp_tier)i))
-            return bp_fail(BP_USAGE, "cpu tier '%s' is not available on this machine; its best is '%s'",
-                           name, bp_tier_name(bp_cpu_best()));
+            return bp_fail(BP_USAGE,
+                           "cpu tier '%s' is not available on this machine; its best is '%s'", name,
+                           bp_tier_name(bp_cpu_best()));
         *out = (enum bp_tier)i;
         return BP_OK;
     }

@@ -1,6 +1,6 @@
-/* Files: whole reads with a size limit, atomic writes (temporary file in the same folder, fsync, rename,
- * fsync of the folder), appending lines, exclusive creation of folders. Messages name the path and the
- * system's reason. */
+/* Files: whole reads with a size limit, atomic writes (temporary file in the same folder, fsync,
+ * rename, fsync of the folder), appending lines, exclusive creation of folders. Messages name the
+ * path and the system's reason. */
 #ifndef BP_BASE_FILE_IO_H
 #define BP_BASE_FILE_IO_H
 
@@ -19,8 +19,8 @@ bp_status bp_file_read(const char *path, size_t limit, bp_status failure, uint8_
                        size_t *count);
 
 /* Writes a file so that a reader, or a crash at any moment, sees either the old or the new content.
- * The chunks are written one after another. On failure (full disk, no permission) the old file stays
- * and the temporary one is removed. */
+ * The chunks are written one after another. On failure (full disk, no permission) the old file
+ * stays and the temporary one is removed. */
 struct bp_chunk {
     const void *bytes;
     size_t count;
@@ -31,7 +31,7 @@ bp_status bp_file_write_text(const char *path, const char *text);
 /* Appends text and flushes it to the system (no fsync). */
 bp_status bp_file_append(const char *path, const char *text);
 
-/* Cuts a file to `bytes` bytes (resuming a log). */
+/* Cuts a file to `bytes` bytes (resuming a log); a shorter file stays as it is. */
 bp_status bp_file_truncate(const char *path, size_t bytes);
 
 /* Makes a folder that must not exist yet (BP_RESOURCE if it does), and its parents. */

@@ -1,6 +1,7 @@
 /* Writes JSON text into a growing buffer. Failures of memory are remembered and reported once, by
- * bp_json_finish, so that writing reads straight through. Numbers are written so that they read back
- * as the same value (%.9g floats, %.17g doubles where needed); NaN and infinity become null. */
+ * bp_json_finish, so that writing reads straight through. Numbers are written so that they read
+ * back as the same value (%.9g floats, %.17g doubles where needed); NaN and infinity become null.
+ */
 #ifndef BP_BASE_JSON_WRITER_H
 #define BP_BASE_JSON_WRITER_H
 

@@ -56,8 +56,8 @@ static int meet(const struct bp_plan_entry *a, const struct bp_plan_entry *b) {
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* First fit, largest first: an entry goes to the lowest offset where no entry that lives at the same
- * time stands. Quadratic in the number of entries that meet; plans have a few hundred. */
+/* First fit, largest first: an entry goes to the lowest offset where no entry that lives at the
+ * same time stands. Quadratic in the number of entries that meet; plans have a few hundred. */
 static size_t lowest_free_offset(struct bp_plan_entry **placed, size_t count,
                                  const struct bp_plan_entry *entry) {
     size_t offset = 0;

@@ -1,13 +1,14 @@
-/* A memory plan: buffers with names, sizes and lifetimes are added first, then placed so that buffers
- * whose lifetimes do not meet share addresses, then one block is taken for all.
+/* A memory plan: buffers with names, sizes and lifetimes are added first, then placed so that
+ * buffers whose lifetimes do not meet share addresses, then one block is taken for all.
  *
  *      time ->   0    1    2    3    4    5
  *      y1        [---------------------]        offset 0
  *      bits2          [-----------]             offset |y1|
  *      grad                          [----]     offset |y1|  (shares with bits2)
  *
- * Times are step numbers of whoever plans: a graph with L layers uses 0 .. L-1 for the forward pass of
- * its layers and L .. 2L-1 for the backward pass in reverse order. Offsets are multiples of 64. */
+ * Times are step numbers of whoever plans: a graph with L layers uses 0 .. L-1 for the forward pass
+ * of its layers and L .. 2L-1 for the backward pass in reverse order. Offsets are multiples of 64.
+ */
 #ifndef BP_BASE_PLAN_H
 #define BP_BASE_PLAN_H
 

@@ -1,6 +1,6 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers:
- * as easy as 1, 2, 3", SC 2011). A number depends only on (seed, purpose, layer, step, index), never
- * on threads, kernels or the order of calls; nothing has to be saved to resume. */
+/* Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random
+ * numbers: as easy as 1, 2, 3", SC 2011). A number depends only on (seed, purpose, layer, step,
+ * index), never on threads, kernels or the order of calls; nothing has to be saved to resume. */
 #ifndef BP_BASE_RNG_H
 #define BP_BASE_RNG_H
 
@@ -15,10 +15,10 @@ void bp_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
 
 /* What a stream of numbers is for; two purposes never share numbers. */
 enum bp_purpose {
-    BP_RANDOM_INIT = 1,    /* layer = parameter index, step = 0 */
-    BP_RANDOM_SHUFFLE,     /* step = epoch */
-    BP_RANDOM_AUGMENT,     /* step = epoch, block = sample index */
-    BP_RANDOM_ROUND_DA,    /* layer = binary layer, step = training step */
+    BP_RANDOM_INIT = 1, /* layer = parameter index, step = 0 */
+    BP_RANDOM_SHUFFLE,  /* step = epoch */
+    BP_RANDOM_AUGMENT,  /* step = epoch, block = sample index */
+    BP_RANDOM_ROUND_DA, /* layer = binary layer, step = training step */
     BP_RANDOM_ROUND_DW,
     BP_RANDOM_SELECT_DA,
     BP_RANDOM_SELECT_DW,

@@ -1,26 +1,15 @@
 /* How failure travels: every function that can fail returns a bp_status; results leave through
- * pointers. The message is recorded once, where the failure happens (bp_fail / BP_FAIL), in a record
- * that belongs to the thread; callers only forward the status (BP_TRY). Nothing here prints.
- * The values of bp_status are the program's exit codes. */
+ * pointers. The message is recorded once, where the failure happens (bp_fail / BP_FAIL), in a
+ * record that belongs to the thread; callers only forward the status (BP_TRY). Nothing here prints.
+ * bp_status itself stands in the public header; its values are the program's exit codes. */
 #ifndef BP_BASE_STATUS_H
 #define BP_BASE_STATUS_H
+
+#include "bitprop.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum bp_status {
-    BP_OK = 0,
-    BP_INTERNAL = 1,    /* a broken invariant: our mistake */
-    BP_USAGE = 2,       /* unknown option, impossible value or combination */
-    BP_DATA = 3,        /* data set missing, truncated, malformed */
-    BP_MODEL = 4,       /* checkpoint missing, malformed, of another network */
-    BP_RESOURCE = 5,    /* memory, disk, permission, existing folder */
-    BP_DIVERGED = 6,    /* the loss became NaN or infinite */
-    BP_CHECK = 7,       /* a check ran and found something wrong */
-    BP_INTERRUPT = 130, /* stopped by SIGINT after saving */
-    BP_TERMINATE = 143  /* stopped by SIGTERM after saving */
-} bp_status;
 
 #define BP_MESSAGE_BYTES 1024
 

@@ -1,11 +1,11 @@
-/* The float twin: fp32 convolutions for the mode `fp32`, for the float products of `qat`, for stems,
- * shortcuts and (as 1x1 convolutions of 1x1 images) the head. Two backends behind one interface:
- * oneDNN (fp32_onednn.c, the only file that includes it) and plain C (fp32_plain.c: always built,
- * serves where oneDNN is missing, and is the oracle of the other).
+/* The float twin: fp32 convolutions for the mode `fp32`, for the float products of `qat`, for
+ * stems, shortcuts and (as 1x1 convolutions of 1x1 images) the head. Two backends behind one
+ * interface: oneDNN (fp32_blocks.c; fp32_onednn.c is the only file that includes it) and plain C
+ * (fp32_plain.c: always built, serves where oneDNN is missing, and is the oracle of the other).
  *
  * One result whatever the threads: the batch is cut into fixed blocks of samples
- * (bp_fp32_block_samples), each block is computed by one worker with a single-threaded primitive, and
- * partial weight gradients are added in order of the blocks. */
+ * (bp_fp32_block_samples), each block is computed by one worker with a single-threaded primitive,
+ * and partial weight gradients are added in order of the blocks. */
 #ifndef BP_FP32_FP32_OPS_H
 #define BP_FP32_FP32_OPS_H
 
@@ -32,8 +32,8 @@ struct bp_fp32_conv;
 enum { BP_FP32_FORWARD = 1, BP_FP32_BACKWARD_DATA = 2, BP_FP32_BACKWARD_WEIGHTS = 4 };
 
 /* Prepares a convolution. shape->n is the largest batch; smaller batches run too. Adds its buffers
- * (reordered weights, partial weight gradients) to `plan`, alive at the times of the passes that need
- * them: forward_time for the forward pass, backward_time for both backward ones. */
+ * (reordered weights, partial weight gradients) to `plan`, alive at the times of the passes that
+ * need them: forward_time for the forward pass, backward_time for both backward ones. */
 bp_status bp_fp32_conv_create(struct bp_fp32_conv **out, struct bp_exec *exec, struct bp_plan *plan,
                               enum bp_fp32_backend backend, const struct bp_conv_shape *shape,
                               unsigned passes, const char *name, int forward_time,

@@ -1,16 +1,17 @@
-/* Kernels: the inner loops, and nothing else. No memory allocation, threads, errors or globals here.
+/* Kernels: the inner loops, and nothing else. No memory allocation, threads, errors or globals
+ * here.
  *
- * struct bp_kernels is a table of function pointers; the comment of each field is its whole contract,
- * and it stands only here. bp_kernels_init fills the C version of every kernel first, then each tier
- * up to the one asked for overwrites the fields that it has. All tiers give the same bytes: integer
- * results are exact, and float results are defined operation by operation (no fused multiply-add, sums
- * in the stated order), so that they can be compared with ==.
+ * struct bp_kernels is a table of function pointers; the comment of each field is its whole
+ * contract, and it stands only here. bp_kernels_init fills the C version of every kernel first,
+ * then each tier up to the one asked for overwrites the fields that it has. All tiers give the same
+ * bytes: integer results are exact, and float results are defined operation by operation (no fused
+ * multiply-add, sums in the stated order), so that they can be compared with ==.
  *
- * Common rules. Sizes may be any number >= 1 unless said otherwise; pointers never alias unless said
- * otherwise; no alignment is required beyond the type's, except for packed weights (64 bytes). Kernels
- * read and write exactly the elements named: never a byte beyond (tests put guard pages behind every
- * buffer). cw = words of 64 channels = ceil(c / 64); pad bits of inputs are zero, and pad bits of
- * outputs are written as zero. */
+ * Common rules. Sizes may be any number >= 1 unless said otherwise; pointers never alias unless
+ * said otherwise; no alignment is required beyond the type's, except for packed weights (64 bytes).
+ * Kernels read and write exactly the elements named: never a byte beyond (tests put guard pages
+ * behind every buffer). cw = words of 64 channels = ceil(c / 64); pad bits of inputs are zero, and
+ * pad bits of outputs are written as zero. */
 #ifndef BP_KERNELS_KERNELS_H
 #define BP_KERNELS_KERNELS_H
 
@@ -35,8 +36,8 @@ struct bp_range {
     float sum_squares;
 };
 
-/* A quantizer's grid for one group: code = clamp(floor((g - lo) * inv_step + u), code_min, code_max),
- * computed as float t = (g - lo) * inv_step; t = t + u. */
+/* A quantizer's grid for one group: code = clamp(floor((g - lo) * inv_step + u), code_min,
+ * code_max), computed as float t = (g - lo) * inv_step; t = t + u. */
 struct bp_grid {
     float lo, inv_step;
 };
@@ -44,8 +45,9 @@ struct bp_grid {
 /* How codes are rounded. u of element e comes from the stream of random bits:
  *     wide = 0: u = (byte e % 16 of block e / 16 of the stream + 0.5) / 256      (8 random bits)
  *     wide = 1: u = (half-word e % 8 of block e / 8 of the stream + 0.5) / 65536  (16 random bits)
- * where byte i of a block is byte i % 4 (least significant first) of its word i / 4. code_min may be
- * negative; a code is stored as its low 8 bits (two's complement). A t that is NaN gives code_min. */
+ * where byte i of a block is byte i % 4 (least significant first) of its word i / 4. code_min may
+ * be negative; a code is stored as its low 8 bits (two's complement). A t that is NaN gives
+ * code_min. */
 struct bp_rounding {
     struct bp_stream stream;
     int code_min, code_max;
@@ -55,8 +57,8 @@ struct bp_rounding {
 struct bp_kernels {
     /* --- bits --------------------------------------------------------------------------------- */
 
-    /* x [n][c] -> bits [n][cw], bit set where x < 0 (so -0.0 and NaN are clear), and, unless mask is
-     * NULL, mask [n][cw], bit set where |x| < 1 (strict; NaN is clear). */
+    /* x [n][c] -> bits [n][cw], bit set where x < 0 (so -0.0 and NaN are clear), and, unless mask
+     * is NULL, mask [n][cw], bit set where |x| < 1 (strict; NaN is clear). */
     void (*sign_pack_f32)(const float *x, size_t n, size_t c, uint64_t *bits, uint64_t *mask);
 
     /* Gathers `count` (1 .. 64) rows of cw words, row i at base + offset[i], and transposes 64 x 64
@@ -65,7 +67,8 @@ struct bp_kernels {
     void (*transpose_gather)(const uint64_t *base, const int32_t *offset, size_t count, size_t cw,
                              uint64_t *out);
 
-    /* codes [n][k] (bytes) -> planes [n][bits][kw]: bit c of plane j = bit j of code c. bits 1 .. 8. */
+    /* codes [n][k] (bytes) -> planes [n][bits][kw]: bit c of plane j = bit j of code c. bits 1
+     * .. 8. */
     void (*pack_planes)(const uint8_t *codes, size_t n, size_t k, int bits, uint64_t *planes);
 
     /* Sign bits [k][taps][cw] -> packed weights [ceil(k / 32)][taps][cw][32], see BP_LANES. */
@@ -74,8 +77,8 @@ struct bp_kernels {
     /* --- products ----------------------------------------------------------------------------- */
 
     /* The forward product. For pixel p (0 .. n - 1) and output channel j (0 .. k - 1):
-     *     y[p * k + j] = bias - 2 * sum over t, i of popcount(x[pixel[p] + tap[t] + i] ^ w(j, t, i))
-     * t = 0 .. taps - 1, i = 0 .. cw - 1, offsets in words; w: packed weights with `taps` taps,
+     *     y[p * k + j] = bias - 2 * sum over t, i of popcount(x[pixel[p] + tap[t] + i] ^ w(j, t,
+     * i)) t = 0 .. taps - 1, i = 0 .. cw - 1, offsets in words; w: packed weights with `taps` taps,
      * 64-byte aligned; bias is the number of bits compared (taps * c). taps * cw * 64 <= 32767. */
     void (*product_xor)(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                         size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
@@ -85,9 +88,9 @@ struct bp_kernels {
      *     y[p * c + j] = sum over t, plane l, i of value(l) *
      *         (popcount(x(p, t, l, i)) - 2 * popcount(x(p, t, l, i) & w(j, tap_w[t], i)))
      *     x(p, t, l, i) = x[pixel[p] + tap[t] + l * kw + i]
-     * t = 0 .. taps - 1; i = 0 .. kw - 1; j = 0 .. c - 1. w: packed weights [ceil(c / 32)][w_taps][kw]
-     * [32], 64-byte aligned; tap_w[t] < w_taps picks the tap. int32 must suffice for the result (the
-     * caller's bound: taps * 64 * kw * 2^planes < 2^31). */
+     * t = 0 .. taps - 1; i = 0 .. kw - 1; j = 0 .. c - 1. w: packed weights [ceil(c /
+     * 32)][w_taps][kw] [32], 64-byte aligned; tap_w[t] < w_taps picks the tap. int32 must suffice
+     * for the result (the caller's bound: taps * 64 * kw * 2^planes < 2^31). */
     void (*product_planes)(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                            const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw, int planes,
                            int is_signed, const uint64_t *w, size_t c, int32_t *y);
@@ -95,62 +98,66 @@ struct bp_kernels {
     /* The weight gradient's product over `words` words of 64 positions:
      *     y[i * y_stride + j] += sum over word s, plane l of value(l) *
      *         popcount(g[(s * planes + l) * k + i] & a[s * c + j])
-     * i = 0 .. k - 1, j = 0 .. c - 1; a [words][c] and g [words][planes][k] hold 64 positions a word;
-     * value(l) as in product_planes. */
-    void (*product_positions)(const uint64_t *a, const uint64_t *g, size_t words, size_t k, size_t c,
-                              int planes, int is_signed, int32_t *y, size_t y_stride);
+     * i = 0 .. k - 1, j = 0 .. c - 1; a [words][c] and g [words][planes][k] hold 64 positions a
+     * word; value(l) as in product_planes. */
+    void (*product_positions)(const uint64_t *a, const uint64_t *g, size_t words, size_t k,
+                              size_t c, int planes, int is_signed, int32_t *y, size_t y_stride);
 
     /* count[j] += sum over s of popcount(a[s * c + j]). */
     void (*count_positions)(const uint64_t *a, size_t words, size_t c, int32_t *count);
 
-    /* --- gradient quantizer --------------------------------------------------------------------- */
+    /* --- gradient quantizer ---------------------------------------------------------------------
+     */
 
-    /* Smallest, largest element and sum of squares of g [n], added to what *range holds: lo and hi by
-     * min and max; the sum of squares as 16 partial sums s[i % 16] += g[i] * g[i] (from 0), folded
-     * s[i] += s[i + 8], then + 4, + 2, + 1, and then added to range->sum_squares. A NaN in g makes
-     * sum_squares NaN (lo and hi are then unspecified but equal on all tiers is not required). */
+    /* Smallest, largest element and sum of squares of g [n], added to what *range holds: lo and hi
+     * by min and max; the sum of squares as 16 partial sums s[i % 16] += g[i] * g[i] (from 0),
+     * folded s[i] += s[i + 8], then + 4, + 2, + 1, and then added to range->sum_squares. A NaN in g
+     * makes sum_squares NaN (lo and hi are then unspecified but equal on all tiers is not
+     * required). */
     void (*range_group)(const float *g, size_t n, struct bp_range *range);
 
-    /* The same per column of g [n][k]: lo[j], hi[j] by min and max, sum_squares[j] += g * g in order
-     * of the rows. */
+    /* The same per column of g [n][k]: lo[j], hi[j] by min and max, sum_squares[j] += g * g in
+     * order of the rows. */
     void (*range_columns)(const float *g, size_t n, size_t k, float *lo, float *hi,
                           float *sum_squares);
 
     /* codes[i] of element `first + i`, i = 0 .. n - 1, one grid for all. */
-    void (*round_group)(const float *g, size_t n, uint64_t first, const struct bp_rounding *rounding,
-                        struct bp_grid grid, uint8_t *codes);
+    void (*round_group)(const float *g, size_t n, uint64_t first,
+                        const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
 
     /* g [n][g_stride], of which columns column[0 .. k - 1] are coded: codes [n][k]; code (i, j) is
      * element `first + i * k + j` and uses grid[j]. */
-    void (*round_columns)(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
-                          uint64_t first, const struct bp_rounding *rounding,
+    void (*round_columns)(const float *g, size_t n, size_t g_stride, const int32_t *column,
+                          size_t k, uint64_t first, const struct bp_rounding *rounding,
                           const struct bp_grid *grid, uint8_t *codes);
 
     /* The epilogue of the activation gradient: out [n][c]; for pixel p, channel j
-     *     out = mask bit set ? scale * (float)sum[p * c + j] + offset[(size_t)row[p] * c + j] : +0.0
-     * mask [n][cw]; row[p] picks the row of `offset` (border class). One multiplication, one addition,
-     * both rounded. */
+     *     out = mask bit set ? scale * (float)sum[p * c + j] + offset[(size_t)row[p] * c + j] :
+     * +0.0 mask [n][cw]; row[p] picks the row of `offset` (border class). One multiplication, one
+     * addition, both rounded. */
     void (*scale_mask)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                        const float *offset, const uint8_t *row, float *out);
 
-    /* --- normalisation, activation, pooling ----------------------------------------------------- */
+    /* --- normalisation, activation, pooling -----------------------------------------------------
+     */
 
     /* sum[j] += y, sum_squares[j] += y * y over y [n][c], exact. */
     void (*sums_i16)(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);
 
-    /* sum[j] += y, sum_squares[j] += y * y in double (y is converted first), in order of the rows. */
+    /* sum[j] += y, sum_squares[j] += y * y in double (y is converted first), in order of the rows.
+     */
     void (*sums_f32)(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
 
-    /* v = y * scale[j] + shift[j] (two roundings); z = v < 0 ? v * slope[j] : v. z [n][c]. slope may be
-     * NULL: z = v. z may be y itself in the f32 version. */
+    /* v = y * scale[j] + shift[j] (two roundings); z = v < 0 ? v * slope[j] : v. z [n][c]. slope
+     * may be NULL: z = v. z may be y itself in the f32 version. */
     void (*affine_act_i16)(const int16_t *y, size_t n, size_t c, const float *scale,
                            const float *shift, const float *slope, float *z);
-    void (*affine_act_f32)(const float *y, size_t n, size_t c, const float *scale, const float *shift,
-                           const float *slope, float *z);
+    void (*affine_act_f32)(const float *y, size_t n, size_t c, const float *scale,
+                           const float *shift, const float *slope, float *z);
 
     /* 2x2 max pooling, stride 2, of two rows a, b [2 * n or more][c] -> z [n][c] and, unless NULL,
-     * which [n][2][cw]: the low and the high bit of the winner's index 2 * dy + dx. The first largest
-     * in index order wins (a later one only if it is greater, or NaN). */
+     * which [n][2][cw]: the low and the high bit of the winner's index 2 * dy + dx. The first
+     * largest in index order wins (a later one only if it is greater, or NaN). */
     void (*max_pool_2x2)(const float *a, const float *b, size_t n, size_t c, float *z,
                          uint64_t *which);
 
@@ -161,8 +168,8 @@ struct bp_kernels {
     /* Backward of affine_act for one block of rows. g [n][c] is dL/dz. With v = y * scale + shift:
      *     ga = v < 0 ? g * slope : g          (slope NULL: ga = g)
      *     sum_g[j] += ga;  sum_gy[j] += ga * y;  sum_slope[j] += v < 0 ? g * v : 0
-     * in float, in order of the rows, into sums that the caller cleared before each block of at most
-     * 1024 rows (slope NULL: sum_slope untouched). */
+     * in float, in order of the rows, into sums that the caller cleared before each block of at
+     * most 1024 rows (slope NULL: sum_slope untouched). */
     void (*act_sums_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
                          float *sum_slope);

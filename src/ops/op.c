@@ -49,9 +49,10 @@ void *bp_carve(struct bp_carver *carver, size_t bytes) {
 bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, size_t w, size_t c,
                             size_t k, size_t r, size_t stride, size_t pad) {
     if (n == 0 || c == 0 || k == 0 || stride == 0 || r == 0 || h + 2 * pad < r || w + 2 * pad < r)
-        return bp_fail(BP_INTERNAL, "impossible convolution: %zux%zux%zu, kernel %zu, stride %zu", h,
-                       w, c, r, stride);
-    *shape = (struct bp_conv_shape){.n = n, .h = h, .w = w, .c = c, .k = k, .r = r, .stride = stride, .pad = pad};
+        return bp_fail(BP_INTERNAL, "impossible convolution: %zux%zux%zu, kernel %zu, stride %zu",
+                       h, w, c, r, stride);
+    *shape = (struct bp_conv_shape){
+        .n = n, .h = h, .w = w, .c = c, .k = k, .r = r, .stride = stride, .pad = pad};
     shape->oh = (h + 2 * pad - r) / stride + 1;
     shape->ow = (w + 2 * pad - r) / stride + 1;
     return BP_OK;

@@ -5,9 +5,9 @@
  *   f32   [n][h][w][c]
  *   i16   [n][h][w][c]            outputs of binary convolutions, exact integers
  *   bits  [n][h + 2][w + 2][cw]   one pixel of zero words around each image ("halo"), so that a 3x3
- *                                 convolution needs no bounds checks; what the halo adds (a zero word
- *                                 reads as +1) is subtracted exactly at the border afterwards
- * with mask [n][h][w][cw] beside the bits (the straight-through mask, no halo). */
+ *                                 convolution needs no bounds checks; what the halo adds (a zero
+ * word reads as +1) is subtracted exactly at the border afterwards with mask [n][h][w][cw] beside
+ * the bits (the straight-through mask, no halo). */
 #ifndef BP_OPS_OP_H
 #define BP_OPS_OP_H
 
@@ -63,10 +63,10 @@ bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, siz
 /* The gradient at a convolution's output is never stored: it is produced row by row, as often as
  * needed, by whoever owns the operation that consumed the output.
  *
- * rows(context, n, row, rows, out, scratch): writes dL/dY of sample n, output rows row .. row + rows - 1
- * into out [rows][ow][k]. `row` and `rows` are even unless they touch the last row. `scratch` has
- * scratch_bytes bytes and belongs to the calling worker. Calls for different samples may run at the
- * same time. The same call gives the same bytes every time. */
+ * rows(context, n, row, rows, out, scratch): writes dL/dY of sample n, output rows row .. row +
+ * rows - 1 into out [rows][ow][k]. `row` and `rows` are even unless they touch the last row.
+ * `scratch` has scratch_bytes bytes and belongs to the calling worker. Calls for different samples
+ * may run at the same time. The same call gives the same bytes every time. */
 struct bp_grad_source {
     void (*rows)(const void *context, size_t n, size_t row, size_t rows, float *out, void *scratch);
     const void *context;

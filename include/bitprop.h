@@ -1,0 +1,317 @@
+/* bitprop: training of 1-bit convolutional networks on CPUs. The library's only public header; it
+ * compiles as C11 and as C++.
+ *
+ * Conventions. Every function that can fail returns a bp_status and hands its result out through a
+ * pointer; bp_last_error() then tells what went wrong, where, why and what to do, in one line. The
+ * library never prints, exits or aborts on input. Text is UTF-8 and ends with a zero byte. What the
+ * library hands out for keeps is given back with the function named beside it; all other pointers
+ * belong to the library. Different objects may be used from different threads; one object may not.
+ *
+ * A training run in four calls:
+ *     bp_config_create(&config);
+ *     bp_config_set(config, "data", "fashion-mnist", "command line");
+ *     bp_train(config, on_event, NULL, &result);
+ *     bp_config_destroy(config); */
+#ifndef BITPROP_H
+#define BITPROP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define BP_API __attribute__((visibility("default")))
+#else
+#define BP_API
+#endif
+
+#define BP_PATH_BYTES 1024 /* longest path, with its zero byte */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- status ------------------------------------------------------------------------------------
+ */
+
+/* The values are the exit codes of the program. */
+typedef enum bp_status {
+    BP_OK = 0,
+    BP_INTERNAL = 1,    /* a broken invariant: our mistake */
+    BP_USAGE = 2,       /* unknown option, impossible value or combination */
+    BP_DATA = 3,        /* data set missing, truncated, malformed */
+    BP_MODEL = 4,       /* checkpoint missing, malformed, of another network */
+    BP_RESOURCE = 5,    /* memory, disk, permission, existing folder */
+    BP_DIVERGED = 6,    /* the loss became NaN or infinite */
+    BP_CHECK = 7,       /* a check ran and found something wrong */
+    BP_INTERRUPT = 130, /* stopped by SIGINT after saving */
+    BP_TERMINATE = 143  /* stopped by SIGTERM after saving */
+} bp_status;
+
+/* The message of the last failure on this thread ("" before any); valid until the next failure. */
+BP_API const char *bp_last_error(void);
+
+/* "0.1.0" */
+BP_API const char *bp_version(void);
+
+/* Gives back text that the library handed out for keeps. NULL is fine. */
+BP_API void bp_text_free(char *text);
+
+/* --- options -----------------------------------------------------------------------------------
+ */
+
+/* One table of options serves the command line, its help, config files and BITPROP_* variables. */
+
+typedef enum bp_option_type {
+    BP_OPTION_INT,
+    BP_OPTION_FLOAT,
+    BP_OPTION_CHOICE, /* one of `choices` */
+    BP_OPTION_BOOL,   /* true, false (yes, no, on, off, 1, 0) */
+    BP_OPTION_TEXT
+} bp_option_type;
+
+/* The commands that an option belongs to. */
+enum { BP_COMMAND_TRAIN = 1, BP_COMMAND_RESUME = 2, BP_COMMAND_EVAL = 4, BP_COMMAND_BENCH = 8 };
+
+typedef struct bp_option {
+    const char *name;  /* "grad-bits": --grad-bits on the command line, "grad-bits" in files,
+                          BITPROP_GRAD_BITS in the environment */
+    const char *group; /* heading in the help: options of a group stand together */
+    bp_option_type type;
+    const char *placeholder;    /* for the help: "N", "RATE", "DIR"; NULL for choices and bools */
+    const char *fallback;       /* the default value as text; NULL: none, or as `help` tells */
+    const char *const *choices; /* NULL-ended, of a choice; else NULL */
+    double minimum, maximum;    /* of numbers, inclusive */
+    unsigned commands;          /* BP_COMMAND_... */
+    int positional;             /* 1 for "data": given as an argument, not as --data */
+    const char *help;           /* one line */
+} bp_option;
+
+/* All options, in the order of the help. */
+BP_API const bp_option *bp_options(size_t *count);
+
+/* The option of this name, or NULL. */
+BP_API const bp_option *bp_option_find(const char *name);
+
+/* The one candidate that `text` was most likely meant to be, or NULL if none is near. */
+BP_API const char *bp_closest(const char *text, const char *const *candidates, size_t count);
+
+/* A set of option values. Each remembers where it came from. */
+typedef struct bp_config bp_config;
+
+BP_API bp_status bp_config_create(bp_config **out);
+BP_API void bp_config_destroy(bp_config *config);
+
+/* Sets an option from text; a later call wins. `origin` says where the value stood ("command line",
+ * "BITPROP_BATCH", a file's path) for messages. Unknown names and values are BP_USAGE with the
+ * closest known one, and leave the config as it was. */
+BP_API bp_status bp_config_set(bp_config *config, const char *name, const char *value,
+                               const char *origin);
+
+/* The value as text: what was set, else the default; NULL if there is neither or no such option. */
+BP_API const char *bp_config_get(const bp_config *config, const char *name);
+
+/* Where the value came from: the origin given to bp_config_set, or "default". */
+BP_API const char *bp_config_origin(const bp_config *config, const char *name);
+
+/* 1 if bp_config_set gave the option a value. */
+BP_API int bp_config_is_set(const bp_config *config, const char *name);
+
+/* Sets every option that a config file names: one JSON object {"epochs": 60, "model": "vgg16"}. */
+BP_API bp_status bp_config_load_json(bp_config *config, const char *path);
+
+/* Checks combinations, and that no set option is foreign to `command` (BP_COMMAND_...). bp_train,
+ * bp_eval and bp_bench_step do this themselves. */
+BP_API bp_status bp_config_check(const bp_config *config, unsigned command);
+
+/* The config as JSON that bp_config_load_json reads back to the same run; bp_text_free it. */
+BP_API bp_status bp_config_to_json(const bp_config *config, char **json);
+
+/* --- training ----------------------------------------------------------------------------------
+ */
+
+typedef enum bp_event_kind {
+    BP_EVENT_START,      /* all is prepared; `start` is filled */
+    BP_EVENT_STEP,       /* a training step is done */
+    BP_EVENT_EPOCH,      /* an epoch is done, validation included */
+    BP_EVENT_CHECKPOINT, /* `text` was written */
+    BP_EVENT_STOPPED,    /* stopped after saving; `text` says how to go on */
+    BP_EVENT_DONE,       /* the run is complete */
+    BP_EVENT_NOTE        /* `text` is something worth knowing */
+} bp_event_kind;
+
+/* What a run is about. */
+typedef struct bp_run_summary {
+    const char *run;       /* the run folder */
+    const char *data;      /* as given */
+    const char *data_kind; /* "idx" */
+    size_t train_count, val_count, classes;
+    size_t image_height, image_width, image_channels; /* in the files */
+    size_t input_height, input_width, input_channels; /* of the network */
+    const char *model;                                /* "vgg16" */
+    double width;                                     /* factor on channel counts */
+    size_t parameters;                                /* all trained numbers */
+    size_t binary_weights;       /* of these: latent weights, used by sign only */
+    const char *precision;       /* "fp32", "qat", "psq", "fqt" */
+    const char *quantizer;       /* one line about the gradient quantizer; "" without one */
+    const char *optimizer;       /* "adam" */
+    size_t epochs, steps, batch; /* steps: of the whole run */
+    size_t first_step;           /* 0, or where a resumed run goes on */
+    int threads;
+    const char *tier;    /* "c", "avx2", "avx512", "neon" */
+    const char *fp32;    /* backend of float convolutions */
+    size_t memory_bytes; /* planned for the network: weights, activations, gradients, scratch */
+} bp_run_summary;
+
+typedef struct bp_event {
+    bp_event_kind kind;
+    const char *text;            /* as the kind says; else "" */
+    const bp_run_summary *start; /* BP_EVENT_START; else NULL */
+    size_t epoch, epochs;        /* epochs finished (STEP: before this one), and of the whole run */
+    size_t step, steps;          /* steps finished, and of the whole run */
+    size_t batch, batches;       /* batches finished in this epoch, and per epoch */
+    double loss, accuracy;       /* training; STEP: means over this epoch so far; accuracy 0 .. 1 */
+    double val_loss, val_accuracy; /* EPOCH, DONE */
+    double best_accuracy;          /* best validation accuracy so far */
+    int is_best;                   /* EPOCH: this one is the best so far */
+    double lr;                     /* of the last step, body */
+    double images_per_s;           /* training, over the last seconds (STEP) or the epoch (EPOCH) */
+    double seconds;                /* since this process began the run */
+    double seconds_left;           /* estimate; negative: unknown */
+} bp_event;
+
+/* Called on the thread that called bp_train. May call bp_interrupt, and nothing else of the run. */
+typedef void bp_event_callback(void *user, const bp_event *event);
+
+typedef struct bp_train_result {
+    char run[BP_PATH_BYTES]; /* the run folder; "" if it was not made */
+    bp_status status;        /* what the function returned */
+    double accuracy, loss;   /* last validation, 0 .. 1 */
+    double best_accuracy;
+    size_t best_epoch;   /* counted from 1; 0: none yet */
+    size_t epoch, step;  /* finished */
+    double seconds;      /* of this process */
+    double images_per_s; /* training, without validation */
+    size_t peak_rss_bytes;
+} bp_train_result;
+
+/* Trains as `config` says, in a new run folder. `callback` and `result` may be NULL. BP_INTERRUPT
+ * and BP_TERMINATE are returned after saving; BP_DIVERGED leaves the last good checkpoint. */
+BP_API bp_status bp_train(const bp_config *config, bp_event_callback *callback, void *user,
+                          bp_train_result *result);
+
+/* Goes on with an unfinished run, bit for bit as if it had not stopped. `overrides` (may be NULL)
+ * may set the options of BP_COMMAND_RESUME. A finished run is BP_USAGE. */
+BP_API bp_status bp_resume(const char *run, const bp_config *overrides, bp_event_callback *callback,
+                           void *user, bp_train_result *result);
+
+/* Asks a running bp_train or bp_resume to finish its step, save and return BP_INTERRUPT (signal 2,
+ * SIGINT) or BP_TERMINATE (any other). Safe inside a signal handler. A request without a run holds
+ * for the next one; signal 0 takes a request back. */
+BP_API void bp_interrupt(int signal);
+
+/* --- evaluation --------------------------------------------------------------------------------
+ */
+
+typedef struct bp_eval_result {
+    double accuracy, loss; /* 0 .. 1; mean cross entropy in nats */
+    size_t n;              /* samples */
+    size_t classes;
+    char **class_names;    /* [classes] */
+    size_t *class_count;   /* [classes] samples of the class */
+    size_t *class_correct; /* [classes] of these, predicted right */
+    size_t *confusion;     /* [classes][classes]: row true class, column prediction */
+    double seconds, images_per_s;
+} bp_eval_result;
+
+/* Evaluates a checkpoint (or a run folder: its best checkpoint) on the validation part of `data`.
+ * `options` (may be NULL) may set the options of BP_COMMAND_EVAL. Give *out back with bp_eval_free.
+ */
+BP_API bp_status bp_eval(const char *model, const char *data, const bp_config *options,
+                         bp_eval_result **out);
+BP_API void bp_eval_free(bp_eval_result *result);
+
+/* --- information -------------------------------------------------------------------------------
+ */
+
+typedef struct bp_model_info {
+    char path[BP_PATH_BYTES]; /* the checkpoint that was read */
+    char model[16];
+    char precision[8];
+    double width;
+    size_t input_height, input_width, input_channels, classes;
+    char **class_names;             /* [classes] */
+    size_t parameters;              /* all trained numbers */
+    size_t binary_weights;          /* of these, used by sign only */
+    size_t bytes_packed;            /* with binary weights as bits and all else as 32-bit floats */
+    size_t epoch, step;             /* finished */
+    double accuracy, best_accuracy; /* validation; negative: none yet */
+    char *config_json;              /* the recipe that the model was trained with */
+    char *json;                     /* all of this as one JSON object */
+} bp_model_info;
+
+/* Reads a checkpoint's description (or a run folder's: its last checkpoint). bp_info_free it. */
+BP_API bp_status bp_info(const char *path, bp_model_info **out);
+BP_API void bp_info_free(bp_model_info *info);
+
+typedef struct bp_system_info {
+    const char *version, *commit, *compiler; /* commit "" if unknown */
+    const char *cpu;                         /* the processor's name */
+    const char *best_tier;                   /* of this machine */
+    const char *fp32;                        /* backend of float convolutions */
+    const char *threading;                   /* "OpenMP" or "pthreads" */
+    int processors;                          /* that this process may use */
+} bp_system_info;
+BP_API void bp_system(bp_system_info *out);
+
+/* Names of tiers, and whether this machine has them: bp_tier_at(i, &name, &present) for i = 0, 1,
+ * ... until it returns 0. */
+BP_API int bp_tier_at(size_t index, const char **name, int *present);
+
+/* Which tier serves kernel `index` when the tier is capped at `cpu` ("auto", "c", "avx2", ...).
+ * Returns 0 when there is no such kernel, or no such tier on this machine. */
+BP_API int bp_kernel_at(size_t index, const char *cpu, const char **name, const char **tier);
+
+/* --- timing ------------------------------------------------------------------------------------
+ */
+
+#define BP_STAGES_MAX 16
+
+typedef struct bp_stage {
+    const char *name; /* "stem", "bconv_forward", "bconv_backward", "conv", "norm_act", "pool",
+                         "head", "loss", "optimizer", "other" */
+    double ms;        /* median per step */
+} bp_stage;
+
+typedef struct bp_bench_side {
+    char precision[8];
+    char preset[16]; /* of fqt; else "" */
+    double step_ms;  /* median of all rounds */
+    double step_ms_min;
+    double images_per_s; /* from the median */
+    double peak_rss_mb;  /* of this process with this side alone in it, 10^6 bytes */
+    double planned_mb;   /* weights, activations, gradients, scratch of the network, 10^6 bytes */
+    size_t n_stages;
+    bp_stage stages[BP_STAGES_MAX]; /* add up to about step_ms */
+} bp_bench_side;
+
+typedef struct bp_bench_result {
+    char model[16];
+    double width;
+    size_t size, batch, classes;
+    int threads;
+    const char *tier;
+    size_t rounds;
+    size_t n_sides;         /* 1, or 2 with `versus` */
+    bp_bench_side sides[2]; /* 0: the config; 1: versus */
+    double ratio;           /* median of (side 1 / side 0) over the rounds; 0 with one side */
+} bp_bench_result;
+
+/* Times whole training steps on made-up images. `versus` (may be NULL) is a second side that runs
+ * in alternation with the first, in the same process: a precision, or "fqt:PRESET". The options of
+ * BP_COMMAND_BENCH apply. */
+BP_API bp_status bp_bench_step(const bp_config *config, const char *versus, bp_bench_result *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,27 @@
+#include "kernels/c/tier_c.h"
+
+void bp_kernels_init_c(struct bp_kernels *kernels) {
+    kernels->sign_pack_f32 = bp_sign_pack_f32_c;
+    kernels->transpose_gather = bp_transpose_gather_c;
+    kernels->pack_planes = bp_pack_planes_c;
+    kernels->pack_weights = bp_pack_weights_c;
+    kernels->product_xor = bp_product_xor_c;
+    kernels->product_planes = bp_product_planes_c;
+    kernels->product_positions = bp_product_positions_c;
+    kernels->count_positions = bp_count_positions_c;
+    kernels->range_group = bp_range_group_c;
+    kernels->range_columns = bp_range_columns_c;
+    kernels->round_group = bp_round_group_c;
+    kernels->round_columns = bp_round_columns_c;
+    kernels->scale_mask = bp_scale_mask_c;
+    kernels->sums_i16 = bp_sums_i16_c;
+    kernels->sums_f32 = bp_sums_f32_c;
+    kernels->affine_act_i16 = bp_affine_act_i16_c;
+    kernels->affine_act_f32 = bp_affine_act_f32_c;
+    kernels->max_pool_2x2 = bp_max_pool_2x2_c;
+    kernels->max_unpool_2x2 = bp_max_unpool_2x2_c;
+    kernels->act_sums_i16 = bp_act_sums_i16_c;
+    kernels->act_sums_f32 = bp_act_sums_f32_c;
+    kernels->act_grad_i16 = bp_act_grad_i16_c;
+    kernels->act_grad_f32 = bp_act_grad_f32_c;
+}

@@ -1,0 +1,201 @@
+/* A network as a list of layers over tensors. Layers are added in forward order by a model builder
+ * (model_vgg16.c, model_resnet18.c), then everything is planned and allocated once, then steps run
+ * without allocating. The life of one training step, top to bottom: bp_graph_forward walks the list
+ * forwards, bp_graph_backward backwards; the optimizer (train/optim.h) updates the parameters and
+ * bp_graph_weights_changed repacks them.
+ *
+ * Times for memory plans (base/plan.h) with L layers: layer i runs forward at time i and backward
+ * at time 2 L - 1 - i. */
+#ifndef BP_NN_GRAPH_H
+#define BP_NN_GRAPH_H
+
+#include "base/plan.h"
+#include "fp32/fp32_ops.h"
+#include "ops/grad_quant.h"
+#include "ops/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum bp_precision { BP_PRECISION_FP32, BP_PRECISION_QAT, BP_PRECISION_PSQ, BP_PRECISION_FQT };
+
+/* --- parameters ------------------------------------------------------------------------------- */
+
+enum {
+    BP_PARAM_HEAD = 1,     /* last linear layer: has its own learning rate */
+    BP_PARAM_NO_DECAY = 2, /* norms, slopes, scales, biases: no weight decay */
+    BP_PARAM_LATENT = 4    /* latent weights of a binary layer: only their signs are used */
+};
+
+struct bp_param {
+    char name[96]; /* "features.3.conv.weight": the name in checkpoints */
+    int n_dims;
+    size_t dims[4]; /* convolutions [k][r][r][c] */
+    size_t count;
+    unsigned flags;
+    float *value, *grad;
+    float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
+};
+
+/* A saved tensor that is not trained: running statistics. */
+struct bp_running {
+    char name[96];
+    size_t count;
+    float *value;
+};
+
+/* --- tensors ------------------------------------------------------------------------------------
+ */
+
+enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS };
+
+struct bp_tensor {
+    char name[64];
+    enum bp_tensor_kind kind;
+    size_t h, w, c; /* the batch size is the graph's */
+    union {
+        void *data;
+        float *f32;     /* [n][h][w][c] */
+        int16_t *i16;   /* [n][h][w][c] */
+        uint64_t *bits; /* [n][h + 2][w + 2][cw], halo zero */
+    };
+    uint64_t *mask; /* bits: straight-through mask [n][h][w][cw]; NULL without backward */
+    /* The gradient, in one of two forms. from_source: the producer is a convolution; its only
+     * consumer gives the rows of dL/dtensor on demand (valid during the backward pass); it sets
+     * source.scratch_bytes when it is added, before any layer plans, and takes any number of rows
+     * per call with that much. Otherwise grad [n][h][w] [c] holds dL/dtensor (bits: dL/dx of the
+     * value x before sgn, straight-through mask applied); the first consumer in backward order
+     * writes it, later ones add to it (bp_tensor_grad_begin). */
+    int needs_grad;
+    int from_source;
+    struct bp_grad_source source;
+    float *grad;
+    int grad_written;
+    int producer;       /* layer index; -1: the network's input */
+    int last_consumer;  /* layer index */
+    int first_consumer; /* layer index: the last to touch the gradient before the producer */
+};
+
+/* 1 if the caller must add to tensor->grad, 0 if it must overwrite (and marks it written). */
+int bp_tensor_grad_begin(struct bp_tensor *tensor);
+
+/* --- layers
+ * --------------------------------------------------------------------------------------- */
+
+struct bp_graph;
+struct bp_layer;
+
+struct bp_layer_type {
+    const char *name;
+    /* Adds buffers to graph->step_plan and scratch to graph->exec; creates ops. The graph has
+     * already planned the tensors' own data, mask and grad. */
+    bp_status (*plan)(struct bp_graph *graph, struct bp_layer *layer);
+    bp_status (*forward)(struct bp_graph *graph, struct bp_layer *layer);
+    bp_status (*backward)(struct bp_graph *graph, struct bp_layer *layer);
+    /* After the parameters changed (optimizer, loading); NULL: nothing to do. */
+    void (*weights_changed)(struct bp_graph *graph, struct bp_layer *layer);
+    void (*destroy)(struct bp_layer *layer);
+};
+
+struct bp_layer {
+    const struct bp_layer_type *type;
+    char name[64];
+    int index;
+    int binary_index;           /* 0, 1, ... over the binary convolutions; -1 for others */
+    struct bp_tensor *in, *in2; /* in2: the residual branch, or NULL */
+    struct bp_tensor *out;
+    int forward_time, backward_time;
+    void *self;                       /* the layer type's own struct */
+    uint64_t forward_ns, backward_ns; /* of the last step */
+};
+
+/* --- the graph
+ * ------------------------------------------------------------------------------------ */
+
+struct bp_graph_config {
+    char model[16]; /* "vgg16", "resnet18" */
+    double width;
+    size_t height, width_px, channels; /* of the input, after padding */
+    size_t classes;
+    size_t batch; /* the largest batch */
+    int training; /* 0: forward only: no gradients, no kept activations */
+    enum bp_precision precision;
+    int also_qat; /* plan the buffers of qat too, see bp_graph_set_precision */
+    struct bp_quant quant_da, quant_dw; /* psq and fqt */
+    enum bp_fp32_backend backend;
+    float label_smoothing;
+    uint64_t seed;
+    float mean[3],
+        deviation[3]; /* of pixel / 255 per channel: x = (pixel / 255 - mean) / deviation */
+};
+
+struct bp_graph {
+    struct bp_graph_config config;
+    struct bp_exec *exec;
+    struct bp_plan *model_plan; /* values, gradients, moments: one block */
+    struct bp_plan *step_plan;  /* activations, gradients of activations, workspaces: one block */
+    struct bp_tensor **tensors;
+    struct bp_layer **layers;
+    struct bp_param **params;
+    struct bp_running **running;
+    size_t n_tensors, n_layers, n_params, n_running, n_binary;
+    struct bp_tensor *input;  /* f32 [n][h][w][channels], normalised */
+    struct bp_tensor *logits; /* f32 [n][1][1][classes] */
+    /* the current step */
+    size_t n;      /* samples in this batch */
+    int training;  /* this pass: batch statistics and gradients */
+    uint32_t step; /* training step number, for the random streams; set by the trainer */
+    enum bp_precision precision; /* now */
+    float *probabilities;        /* [n][classes], after bp_graph_loss */
+};
+
+/* Builds the network on an execution context (which must outlive it): layers, plans, memory,
+ * parameters initialised from config->seed. Impossible sizes are BP_USAGE. */
+bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
+                          const struct bp_graph_config *config);
+void bp_graph_destroy(struct bp_graph *graph);
+
+/* Pixels [n][height][width][channels] -> graph->input. n <= config.batch. */
+void bp_graph_set_input(struct bp_graph *graph, size_t n, const uint8_t *images);
+
+/* Runs all layers; training != 0 uses batch statistics, updates the running ones and keeps what the
+ * backward pass needs. */
+bp_status bp_graph_forward(struct bp_graph *graph, int training);
+
+/* Mean cross entropy of the batch (label smoothing as configured), number of correct predictions,
+ * and, if with_gradient, dL/dlogits. Sums in a fixed order. */
+bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_gradient,
+                        double *loss, size_t *correct);
+
+/* Runs all layers backwards; param->grad of every parameter is overwritten. */
+bp_status bp_graph_backward(struct bp_graph *graph);
+
+/* Tells every layer that the parameters changed. */
+void bp_graph_weights_changed(struct bp_graph *graph);
+
+/* Changes the precision between steps, for a QAT warm-up: from qat to psq or fqt, in a graph
+ * created for psq or fqt with config.also_qat. Starts as config.precision. */
+void bp_graph_set_precision(struct bp_graph *graph, enum bp_precision precision);
+
+/* --- for model builders and layer types
+ * ------------------------------------------------------------ */
+
+bp_status bp_graph_add_tensor(struct bp_graph *graph, struct bp_tensor **out, const char *name,
+                              enum bp_tensor_kind kind, size_t h, size_t w, size_t c);
+/* Adds a layer; in and in2 are recorded as consumed, out as produced. The layer's self is a zeroed
+ * block of self_bytes. */
+bp_status bp_graph_add_layer(struct bp_graph *graph, struct bp_layer **out,
+                             const struct bp_layer_type *type, const char *name,
+                             struct bp_tensor *in, struct bp_tensor *in2, struct bp_tensor *output,
+                             size_t self_bytes);
+/* Declares a parameter; its memory is in the model plan. dims beyond n_dims are ignored. */
+bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, const char *layer,
+                             const char *name, int n_dims, const size_t dims[4], unsigned flags);
+bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, const char *layer,
+                               const char *name, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

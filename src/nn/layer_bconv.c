@@ -1,0 +1,136 @@
+/* The binary convolution as a layer: bits -> i16. Backward, by precision:
+ *   psq, fqt  quantized gradients, integer products (ops/bconv.h)
+ *   qat       the float gradient against +-1 floats (fp32/fp32_ops.h)
+ * then the straight-through masks of activations and latent weights. */
+#include <stdio.h>
+
+#include "nn/layers.h"
+#include "ops/bconv.h"
+#include "ops/sign_float.h"
+
+struct layer_bconv {
+    struct bp_conv_shape shape;
+    struct bp_param *weight;
+    struct bp_bconv *op;
+    struct bp_fp32_conv *conv; /* qat: the float products */
+    float *g, *a, *w;          /* qat: [n][oh][ow][k], [n][h][w][c], [k][r][r][c] */
+};
+
+static int plans_qat(const struct bp_graph_config *config) {
+    return config->training && (config->precision == BP_PRECISION_QAT || config->also_qat);
+}
+
+static int plans_codes(const struct bp_graph_config *config) {
+    return config->training &&
+           (config->precision == BP_PRECISION_PSQ || config->precision == BP_PRECISION_FQT);
+}
+
+static bp_status plan_qat(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_bconv *self = layer->self;
+    const struct bp_conv_shape *s = &self->shape;
+    int time = layer->backward_time;
+    char text[96];
+    snprintf(text, sizeof text, "%s gradient", layer->name);
+    BP_TRY(bp_plan_add(graph->step_plan, text, s->n * s->oh * s->ow * s->k * sizeof(float), time,
+                       time, &self->g));
+    snprintf(text, sizeof text, "%s signs of x", layer->name);
+    BP_TRY(bp_plan_add(graph->step_plan, text, s->n * s->h * s->w * s->c * sizeof(float), time,
+                       time, &self->a));
+    snprintf(text, sizeof text, "%s signs of w", layer->name);
+    BP_TRY(bp_plan_add(graph->step_plan, text, self->weight->count * sizeof(float), time, time,
+                       &self->w));
+    bp_exec_need_scratch(graph->exec, layer->out->source.scratch_bytes);
+    return bp_fp32_conv_create(&self->conv, graph->exec, graph->step_plan, graph->config.backend, s,
+                               BP_FP32_BACKWARD_DATA | BP_FP32_BACKWARD_WEIGHTS, layer->name,
+                               layer->forward_time, time);
+}
+
+static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_bconv *self = layer->self;
+    const struct bp_graph_config *config = &graph->config;
+    int codes = plans_codes(config);
+    BP_TRY(bp_bconv_create(&self->op, graph->exec, graph->step_plan, &self->shape,
+                           codes ? &config->quant_da : NULL, codes ? &config->quant_dw : NULL,
+                           layer->name, layer->backward_time, 2 * (int)graph->n_layers));
+    if (codes)
+        bp_exec_need_scratch(graph->exec, bp_bconv_backward_scratch_bytes(
+                                              &self->shape, layer->out->source.scratch_bytes));
+    return plans_qat(config) ? plan_qat(graph, layer) : BP_OK;
+}
+
+static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_bconv *self = layer->self;
+    bp_bconv_forward(self->op, graph->exec, graph->n, layer->in->bits, layer->out->i16);
+    return BP_OK;
+}
+
+static bp_status backward_qat(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_bconv *self = layer->self;
+    const struct bp_conv_shape *s = &self->shape;
+    struct bp_exec *exec = graph->exec;
+    size_t n = graph->n;
+    bp_grad_source_collect(exec, &layer->out->source, n, s->oh, s->ow * s->k, self->g);
+    bp_sign_float_unpack(exec, layer->in->bits, n, s->h, s->w, s->c, self->a);
+    BP_TRY(bp_fp32_conv_backward_weights(self->conv, exec, n, self->a, self->g, self->weight->grad,
+                                         NULL));
+    if (!layer->in->needs_grad)
+        return BP_OK;
+    bp_sign_float_of(exec, self->weight->value, self->weight->count, self->w);
+    BP_TRY(bp_fp32_conv_backward_data(self->conv, exec, n, self->g, self->w, layer->in->grad, 0));
+    bp_sign_float_mask(exec, layer->in->mask, n * s->h * s->w, s->c, layer->in->grad);
+    return BP_OK;
+}
+
+static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_bconv *self = layer->self;
+    float *dx = NULL;
+    if (layer->in->needs_grad) {
+        bp_tensor_grad_begin(layer->in);
+        dx = layer->in->grad;
+    }
+    if (graph->precision == BP_PRECISION_QAT)
+        BP_TRY(backward_qat(graph, layer));
+    else
+        bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
+                          &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
+                          graph->step, dx, self->weight->grad);
+    bp_sign_float_mask_latent(graph->exec, self->weight->value, self->weight->count,
+                              self->weight->grad);
+    return BP_OK;
+}
+
+static void weights_changed(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_bconv *self = layer->self;
+    bp_bconv_pack(self->op, graph->exec, self->weight->value);
+}
+
+static void destroy(struct bp_layer *layer) {
+    struct layer_bconv *self = layer->self;
+    bp_bconv_destroy(self->op);
+    bp_fp32_conv_destroy(self->conv);
+}
+
+static const struct bp_layer_type type = {
+    .name = "binary conv",
+    .plan = plan,
+    .forward = forward,
+    .backward = backward,
+    .weights_changed = weights_changed,
+    .destroy = destroy,
+};
+
+bp_status bp_layer_bconv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
+                             size_t k, size_t r, size_t stride, struct bp_tensor **out) {
+    struct bp_conv_shape shape;
+    BP_TRY(
+        bp_conv_shape_set(&shape, graph->config.batch, in->h, in->w, in->c, k, r, stride, r / 2));
+    BP_TRY(bp_graph_add_tensor(graph, out, name, BP_TENSOR_I16, shape.oh, shape.ow, k));
+    struct bp_layer *layer;
+    BP_TRY(
+        bp_graph_add_layer(graph, &layer, &type, name, in, NULL, *out, sizeof(struct layer_bconv)));
+    struct layer_bconv *self = layer->self;
+    self->shape = shape;
+    layer->binary_index = (int)graph->n_binary++;
+    const size_t dims[4] = {k, r, r, in->c};
+    return bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, BP_PARAM_LATENT);
+}

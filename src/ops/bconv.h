@@ -1,0 +1,54 @@
+/* The binary convolution: forward by XOR + popcount, both gradient products over bit planes of
+ * quantized gradients, all exact integers. docs/KERNELS.md tells the life of one call.
+ *
+ * Works for kernels 1x1 (pad 0) and 3x3 (pad 1), strides 1 and 2, any channel count with
+ * r * r * 64 * ceil(c / 64) <= 32767 (int16 outputs). */
+#ifndef BP_OPS_BCONV_H
+#define BP_OPS_BCONV_H
+
+#include "base/plan.h"
+#include "ops/grad_quant.h"
+#include "ops/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bp_bconv; /* geometry, packed weights, workspace */
+
+/* passes: forward only, or forward and backward with the given quantizers (quant NULL: forward
+ * only, or float backward done elsewhere). Adds buffers to `plan`: packed weights live from 0 to
+ * `last_time`, the backward workspace at backward_time. */
+bp_status bp_bconv_create(struct bp_bconv **out, struct bp_exec *exec, struct bp_plan *plan,
+                          const struct bp_conv_shape *shape, const struct bp_quant *quant_da,
+                          const struct bp_quant *quant_dw, const char *name, int backward_time,
+                          int last_time);
+void bp_bconv_destroy(struct bp_bconv *op);
+
+/* Packs the signs of the latent weights w [k][r][r][c] into the kernels' layouts. After every
+ * change of the weights, before forward. */
+void bp_bconv_pack(struct bp_bconv *op, struct bp_exec *exec, const float *w);
+
+/* y [n][oh][ow][k] = conv(sgn x, sgn w), zero padding; x: bits with halo (ops/op.h). Exact. */
+void bp_bconv_forward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                      int16_t *y);
+
+/* The scratch that bp_bconv_backward needs per worker for a gradient source that itself needs
+ * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */
+size_t bp_bconv_backward_scratch_bytes(const struct bp_conv_shape *shape, size_t source_bytes);
+
+/* Quantized backward. x: the bits of the forward pass (halo), mask [n][h][w][cw]: straight-through
+ * mask of x; source: dL/dY. Writes dx [n][h][w][c] (masked; NULL: not wanted) and dw [k][r][r][c]
+ * (not masked). seed, layer, step pick the random streams. */
+void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                       const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
+                       unsigned layer, uint32_t step, float *dx, float *dw);
+
+/* The groups as decided by the last backward call: n samples for dA; samples or channels for dW. */
+const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op);
+const struct bp_group *bp_bconv_groups_dw(const struct bp_bconv *op);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

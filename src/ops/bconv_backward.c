@@ -1,0 +1,249 @@
+/* From gradient rows to codes. The gradient at the convolution's output is never stored: it is
+ * produced twice, row by row, once to see the ranges of the groups and once to round them to codes.
+ *
+ *   pass A  rows -> range per sample, range per channel
+ *           groups: grid, probability, choice
+ *   pass B  rows -> codes of kept samples -> planes with halo          (dA)
+ *                -> codes of kept channels -> planes per position      (dW)
+ *   products: bconv_dgrad.c, bconv_wgrad.c */
+#include "ops/bconv_internal.h"
+
+#include <float.h>
+#include <string.h>
+
+struct backward_job {
+    struct bp_bconv *op;
+    struct bp_exec *exec;
+    const struct bp_grad_source *source;
+    int want_da;
+    struct bp_rounding rounding_da, rounding_dw;
+};
+
+/* A worker's scratch during both passes. */
+struct worker_scratch {
+    float *rows;    /* [chunk rows][ow][k] */
+    uint8_t *codes; /* the same as bytes */
+    void *source;
+};
+
+static size_t chunk_elements(const struct bp_bconv *op) {
+    return op->chunk_rows * op->shape.ow * op->shape.k;
+}
+
+static struct worker_scratch carve_scratch(const struct backward_job *job, int thread) {
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    struct worker_scratch scratch;
+    scratch.rows = bp_carve(&carver, chunk_elements(job->op) * sizeof(float));
+    scratch.codes = bp_carve(&carver, chunk_elements(job->op));
+    scratch.source = bp_carve(&carver, job->source->scratch_bytes);
+    return scratch;
+}
+
+size_t bp_bconv_backward_scratch_bytes(const struct bp_conv_shape *shape, size_t source_bytes) {
+    size_t elements = bp_bconv_chunk_rows(shape) * shape->ow * shape->k;
+    return bp_round_up(elements * sizeof(float), 64) + bp_round_up(elements, 64) +
+           bp_round_up(source_bytes, 64);
+}
+
+static size_t rows_of_chunk(const struct bp_bconv *op, size_t row) {
+    return bp_min_size(op->chunk_rows, op->shape.oh - row);
+}
+
+/* --- pass A: ranges
+ * ------------------------------------------------------------------------------------ */
+
+static void range_part(void *context, size_t begin, size_t end, int thread) {
+    struct backward_job *job = context;
+    struct bp_bconv *op = job->op;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    struct worker_scratch scratch = carve_scratch(job, thread);
+    size_t k = op->shape.k, ow = op->shape.ow;
+    int by_channel = op->quant_dw.groups == BP_GROUPS_CHANNEL;
+    for (size_t n = begin; n < end; n++) {
+        struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
+        float *lo = op->column_ranges + n * 3 * k, *hi = lo + k, *squares = hi + k;
+        for (size_t i = 0; i < k; i++) {
+            lo[i] = FLT_MAX;
+            hi[i] = -FLT_MAX;
+            squares[i] = 0.0f;
+        }
+        for (size_t row = 0; row < op->shape.oh; row += op->chunk_rows) {
+            size_t rows = rows_of_chunk(op, row);
+            job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
+            kernels->range_group(scratch.rows, rows * ow * k, &range);
+            if (by_channel)
+                kernels->range_columns(scratch.rows, rows * ow, k, lo, hi, squares);
+        }
+        op->groups_da[n].range = range;
+    }
+}
+
+/* Channel ranges of the batch from those of the samples, in order of the samples. */
+static void merge_channels(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct bp_bconv *op = ((struct backward_job *)context)->op;
+    size_t k = op->shape.k, samples = op->samples;
+    for (size_t i = begin; i < end; i++) {
+        struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
+        double squares = 0.0;
+        for (size_t n = 0; n < samples; n++) {
+            const float *lo = op->column_ranges + n * 3 * k + i;
+            range.lo = lo[0] < range.lo ? lo[0] : range.lo;
+            range.hi = lo[k] > range.hi ? lo[k] : range.hi;
+            squares += (double)lo[2 * k];
+        }
+        range.sum_squares = (float)squares;
+        op->groups_dw[i].range = range;
+    }
+}
+
+/* --- the groups
+ * ------------------------------------------------------------------------------------------ */
+
+static void decide(const struct bp_quant *quant, size_t count, struct bp_group *groups, size_t n,
+                   uint32_t *order, const struct bp_stream *stream, size_t *kept) {
+    for (size_t i = 0; i < n; i++)
+        bp_quant_grid(quant, count, &groups[i]);
+    bp_quant_probabilities(quant, count, groups, n, order);
+    *kept = bp_quant_select(quant, stream, groups, n);
+}
+
+/* Gives each kept group a slot. Rounding of the probabilities can let one group more through than
+ * there are slots; there are two spare ones. */
+static void assign_slots(struct bp_bconv *op, size_t n) {
+    size_t slot = 0;
+    for (size_t i = 0; i < n; i++) {
+        op->slot_of_sample[i] = -1;
+        if (!op->groups_da[i].kept)
+            continue;
+        op->sample_of_slot[slot] = (int32_t)i;
+        op->slot_of_sample[i] = (int32_t)slot++;
+    }
+    if (op->quant_dw.groups != BP_GROUPS_CHANNEL)
+        return;
+    slot = 0;
+    for (size_t i = 0; i < op->shape.k; i++)
+        if (op->groups_dw[i].kept) {
+            op->kept_grid[slot] = op->groups_dw[i].grid;
+            op->kept_channel[slot++] = (int32_t)i;
+        }
+}
+
+static void decide_groups(struct backward_job *job, size_t n, uint64_t seed, unsigned layer,
+                          uint32_t step) {
+    struct bp_bconv *op = job->op;
+    size_t pixels = op->shape.oh * op->shape.ow, k = op->shape.k;
+    struct bp_stream stream_da = bp_stream_make(seed, BP_RANDOM_SELECT_DA, layer, step);
+    struct bp_stream stream_dw = bp_stream_make(seed, BP_RANDOM_SELECT_DW, layer, step);
+    if (op->quant_dw.groups == BP_GROUPS_SAMPLE) {
+        memcpy(op->groups_dw, op->groups_da, n * sizeof *op->groups_dw);
+        decide(&op->quant_dw, pixels * k, op->groups_dw, n, op->order, &stream_dw, &op->kept_dw);
+    } else {
+        decide(&op->quant_dw, n * pixels, op->groups_dw, k, op->order, &stream_dw, &op->kept_dw);
+    }
+    decide(&op->quant_da, pixels * k, op->groups_da, n, op->order, &stream_da, &op->kept_da);
+    assign_slots(op, n);
+}
+
+/* --- pass B: codes
+ * ----------------------------------------------------------------------------------------- */
+
+static void clear_halo(const struct bp_bconv *op, uint64_t *codes) {
+    size_t pixel = (size_t)op->quant_da.bits * op->kw, row = (op->shape.ow + 2) * pixel;
+    memset(codes, 0, row * sizeof *codes);
+    memset(codes + (op->shape.oh + 1) * row, 0, row * sizeof *codes);
+    for (size_t y = 1; y <= op->shape.oh; y++) {
+        memset(codes + y * row, 0, pixel * sizeof *codes);
+        memset(codes + (y + 1) * row - pixel, 0, pixel * sizeof *codes);
+    }
+}
+
+static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, size_t rows,
+                          const struct worker_scratch *scratch) {
+    struct bp_bconv *op = job->op;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    size_t k = op->shape.k, ow = op->shape.ow, pixel = (size_t)op->quant_da.bits * op->kw;
+    uint64_t first = ((uint64_t)n * op->shape.oh + row) * ow * k;
+    uint64_t *codes = op->codes_da + (size_t)op->slot_of_sample[n] * op->code_words;
+    kernels->round_group(scratch->rows, rows * ow * k, first, &job->rounding_da,
+                         op->groups_da[n].grid, scratch->codes);
+    for (size_t y = 0; y < rows; y++)
+        kernels->pack_planes(scratch->codes + y * ow * k, ow, k, op->quant_da.bits,
+                             codes + ((row + y + 1) * (ow + 2) + 1) * pixel);
+}
+
+static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, size_t rows,
+                          const struct worker_scratch *scratch) {
+    struct bp_bconv *op = job->op;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    size_t k = op->shape.k, ow = op->shape.ow, pixels = rows * ow, kept = k;
+    size_t position = (n * op->shape.oh + row) * ow;
+    if (op->quant_dw.groups == BP_GROUPS_SAMPLE) {
+        kernels->round_group(scratch->rows, pixels * k, (uint64_t)position * k, &job->rounding_dw,
+                             op->groups_dw[n].grid, scratch->codes);
+    } else {
+        kept = op->kept_dw;
+        kernels->round_columns(scratch->rows, pixels, k, op->kept_channel, kept,
+                               (uint64_t)position * kept, &job->rounding_dw, op->kept_grid,
+                               scratch->codes);
+    }
+    kernels->pack_planes(scratch->codes, pixels, kept, op->quant_dw.bits,
+                         op->codes_dw + position * (size_t)op->quant_dw.bits * bp_words(kept));
+}
+
+static void code_part(void *context, size_t begin, size_t end, int thread) {
+    struct backward_job *job = context;
+    struct bp_bconv *op = job->op;
+    struct worker_scratch scratch = carve_scratch(job, thread);
+    for (size_t n = begin; n < end; n++) {
+        int da = job->want_da && op->groups_da[n].kept;
+        int dw = op->quant_dw.groups == BP_GROUPS_SAMPLE ? op->groups_dw[n].kept : op->kept_dw > 0;
+        if (da)
+            clear_halo(op, op->codes_da + (size_t)op->slot_of_sample[n] * op->code_words);
+        for (size_t row = 0; (da || dw) && row < op->shape.oh; row += op->chunk_rows) {
+            size_t rows = rows_of_chunk(op, row);
+            job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
+            if (da)
+                code_chunk_da(job, n, row, rows, &scratch);
+            if (dw)
+                code_chunk_dw(job, n, row, rows, &scratch);
+        }
+    }
+}
+
+/* --- all together
+ * --------------------------------------------------------------------------------------------- */
+
+static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_stream stream) {
+    struct bp_rounding rounding = {.stream = stream, .wide = quant->bits == 8};
+    int is_signed;
+    bp_quant_codes(quant, &rounding.code_min, &rounding.code_max, &is_signed);
+    return rounding;
+}
+
+void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                       const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
+                       unsigned layer, uint32_t step, float *dx, float *dw) {
+    struct backward_job job = {.op = op, .exec = exec, .source = source, .want_da = dx != NULL};
+    job.rounding_da =
+        make_rounding(&op->quant_da, bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step));
+    job.rounding_dw =
+        make_rounding(&op->quant_dw, bp_stream_make(seed, BP_RANDOM_ROUND_DW, layer, step));
+    op->samples = n;
+    bp_parallel_for(exec->threads, n, range_part, &job);
+    if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
+        bp_parallel_for(exec->threads, op->shape.k, merge_channels, &job);
+    decide_groups(&job, n, seed, layer, step);
+    bp_parallel_for(exec->threads, n, code_part, &job);
+    if (dx != NULL)
+        bp_bconv_dgrad_run(op, exec, n, mask, dx);
+    bp_bconv_wgrad_run(op, exec, n, x, dw);
+}
+
+const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op) {
+    return op->groups_da;
+}
+
+const struct bp_group *bp_bconv_groups_dw(const struct bp_bconv *op) {
+    return op->groups_dw;
+}
