@@ -34,6 +34,7 @@ struct bp_param {
     size_t dims[4]; /* convolutions [k][r][r][c] */
     size_t count;
     unsigned flags;
+    float init_mean, init_deviation; /* first values: normal; set by the layer that adds it */
     float *value, *grad;
     float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
 };
@@ -42,6 +43,7 @@ struct bp_param {
 struct bp_running {
     char name[96];
     size_t count;
+    float init; /* first value */
     float *value;
 };
 
@@ -189,9 +191,9 @@ bp_status bp_graph_add_layer(struct bp_graph *graph, struct bp_layer **out,
                              const struct bp_layer_type *type, const char *name,
                              struct bp_tensor *in, struct bp_tensor *in2, struct bp_tensor *output,
                              size_t self_bytes);
-/* Declares a parameter; its memory is in the model plan. dims beyond n_dims are ignored. */
+/* Declares a parameter; its memory is in the model plan. dims [n_dims]. */
 bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, const char *layer,
-                             const char *name, int n_dims, const size_t dims[4], unsigned flags);
+                             const char *name, int n_dims, const size_t *dims, unsigned flags);
 bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, const char *layer,
                                const char *name, size_t count);
 

@@ -8,6 +8,11 @@
 #include "ops/bconv.h"
 #include "ops/sign_float.h"
 
+/* First latent weights: normal with this deviation, so that nearly all lie inside the
+ * straight-through window |w| < 1 and Adam steps of 1e-3 to 1e-2 flip signs within tens of steps.
+ */
+#define LATENT_DEVIATION 0.05f
+
 struct layer_bconv {
     struct bp_conv_shape shape;
     struct bp_param *weight;
@@ -131,6 +136,9 @@ bp_status bp_layer_bconv_add(struct bp_graph *graph, const char *name, struct bp
     struct layer_bconv *self = layer->self;
     self->shape = shape;
     layer->binary_index = (int)graph->n_binary++;
+    (*out)->from_source = 1;
     const size_t dims[4] = {k, r, r, in->c};
-    return bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, BP_PARAM_LATENT);
+    BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, BP_PARAM_LATENT));
+    self->weight->init_deviation = LATENT_DEVIATION;
+    return BP_OK;
 }

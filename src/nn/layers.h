@@ -4,6 +4,8 @@
 #define BP_NN_LAYERS_H
 
 #include "nn/graph.h"
+#include "ops/norm_act.h"
+#include "ops/pool.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,9 +24,6 @@ bp_status bp_layer_conv_add(struct bp_graph *graph, const char *name, struct bp_
 bp_status bp_layer_bconv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                              size_t k, size_t r, size_t stride, struct bp_tensor **out);
 
-enum bp_affine { BP_AFFINE_BATCH_NORM, BP_AFFINE_SCALE };
-enum bp_activation { BP_ACT_NONE, BP_ACT_RELU, BP_ACT_PRELU };
-
 /* Affine -> activation -> (2x2 max pooling) -> (+ residual) -> (sgn). Input f32 or i16; output f32,
  * or bits with the straight-through mask if sign_out. Parameters: batch norm "<name>.weight" (1)
  * and
@@ -41,11 +40,6 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
                                 struct bp_tensor *residual, const struct bp_norm_act_config *config,
                                 struct bp_tensor **out);
 
-enum bp_pool_kind {
-    BP_POOL_MAX_3X3_S2, /* pad 1, as after ResNet's 7x7 stem */
-    BP_POOL_AVG_2X2,    /* stride 2; odd sizes: the last row and column average what is there */
-    BP_POOL_GLOBAL_AVG
-};
 bp_status bp_layer_pool_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             enum bp_pool_kind kind, struct bp_tensor **out);
 

@@ -1,0 +1,344 @@
+#include "nn/graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "nn/layers.h"
+#include "ops/head_loss.h"
+
+/* --- building -----------------------------------------------------------------------------------
+ */
+
+/* Lists grow by doubling: `count` is a power of two or zero when the list is full. */
+static bp_status append(void *list, size_t count, void *item) {
+    void ***items = list;
+    if ((count & (count - 1)) == 0)
+        BP_TRY(bp_grow(items, count * sizeof(void *), (count == 0 ? 1 : 2 * count) * sizeof(void *),
+                       "a network"));
+    (*items)[count] = item;
+    return BP_OK;
+}
+
+/* Takes a zeroed item and appends it to a list. */
+static bp_status add_item(void *list, size_t *count, void *out, size_t bytes) {
+    void **item = out;
+    BP_TRY(bp_alloc(item, bytes, "a network"));
+    bp_status status = append(list, *count, *item);
+    if (status != BP_OK) {
+        bp_free(*item);
+        *item = NULL;
+        return status;
+    }
+    (*count)++;
+    return BP_OK;
+}
+
+bp_status bp_graph_add_tensor(struct bp_graph *graph, struct bp_tensor **out, const char *name,
+                              enum bp_tensor_kind kind, size_t h, size_t w, size_t c) {
+    struct bp_tensor *tensor;
+    BP_TRY(add_item(&graph->tensors, &graph->n_tensors, &tensor, sizeof *tensor));
+    snprintf(tensor->name, sizeof tensor->name, "%s", name);
+    tensor->kind = kind;
+    tensor->h = h;
+    tensor->w = w;
+    tensor->c = c;
+    tensor->producer = tensor->first_consumer = tensor->last_consumer = -1;
+    *out = tensor;
+    return BP_OK;
+}
+
+static void note_consumer(struct bp_tensor *tensor, int layer) {
+    if (tensor->first_consumer < 0)
+        tensor->first_consumer = layer;
+    tensor->last_consumer = layer;
+}
+
+bp_status bp_graph_add_layer(struct bp_graph *graph, struct bp_layer **out,
+                             const struct bp_layer_type *type, const char *name,
+                             struct bp_tensor *in, struct bp_tensor *in2, struct bp_tensor *output,
+                             size_t self_bytes) {
+    struct bp_layer *layer;
+    BP_TRY(add_item(&graph->layers, &graph->n_layers, &layer, sizeof *layer));
+    snprintf(layer->name, sizeof layer->name, "%s", name);
+    layer->type = type;
+    layer->index = (int)graph->n_layers - 1;
+    layer->binary_index = -1;
+    layer->in = in;
+    layer->in2 = in2;
+    layer->out = output;
+    note_consumer(in, layer->index);
+    if (in2 != NULL)
+        note_consumer(in2, layer->index);
+    output->producer = layer->index;
+    output->needs_grad = graph->config.training;
+    *out = layer;
+    return bp_alloc(&layer->self, self_bytes, "a layer");
+}
+
+bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, const char *layer,
+                             const char *name, int n_dims, const size_t *dims, unsigned flags) {
+    struct bp_param *param;
+    BP_TRY(add_item(&graph->params, &graph->n_params, &param, sizeof *param));
+    snprintf(param->name, sizeof param->name, "%s.%s", layer, name);
+    param->n_dims = n_dims;
+    param->flags = flags;
+    param->count = 1;
+    for (int i = 0; i < n_dims; i++) {
+        param->dims[i] = dims[i];
+        param->count *= dims[i];
+    }
+    size_t bytes = param->count * sizeof(float);
+    BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->value));
+    if (graph->config.training) {
+        BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->grad));
+        BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->moment1));
+        BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->moment2));
+    }
+    *out = param;
+    return BP_OK;
+}
+
+bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, const char *layer,
+                               const char *name, size_t count) {
+    struct bp_running *running;
+    BP_TRY(add_item(&graph->running, &graph->n_running, &running, sizeof *running));
+    snprintf(running->name, sizeof running->name, "%s.%s", layer, name);
+    running->count = count;
+    *out = running;
+    return bp_plan_add(graph->model_plan, running->name, count * sizeof(float), 0, 0,
+                       &running->value);
+}
+
+int bp_tensor_grad_begin(struct bp_tensor *tensor) {
+    int accumulate = tensor->grad_written;
+    tensor->grad_written = 1;
+    return accumulate;
+}
+
+/* --- planning
+ * --------------------------------------------------------------------------------------- */
+
+static size_t data_bytes(const struct bp_graph *graph, const struct bp_tensor *t) {
+    size_t n = graph->config.batch;
+    switch (t->kind) {
+    case BP_TENSOR_I16:
+        return n * t->h * t->w * t->c * sizeof(int16_t);
+    case BP_TENSOR_BITS:
+        return n * (t->h + 2) * (t->w + 2) * bp_words(t->c) * sizeof(uint64_t);
+    case BP_TENSOR_F32:
+        break;
+    }
+    return n * t->h * t->w * t->c * sizeof(float);
+}
+
+static int backward_time(const struct bp_graph *graph, int layer) {
+    return 2 * (int)graph->n_layers - 1 - layer;
+}
+
+/* Until when a tensor's data are read. Backward, every consumer may read its input again, and
+ * gradient rows that a convolution asks for are made from the convolution's own output. */
+static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
+    int layers = (int)graph->n_layers;
+    if (t->last_consumer < 0)
+        return layers; /* the logits: read by the loss */
+    if (!graph->config.training)
+        return t->last_consumer;
+    if (t->from_source)
+        return backward_time(graph, t->producer);
+    return backward_time(graph, t->first_consumer);
+}
+
+/* Until when a tensor's gradient is read: by its producer, and if the producer passes gradient rows
+ * on to a convolution before it, by that one. */
+static int last_gradient_read(const struct bp_graph *graph, const struct bp_tensor *t) {
+    const struct bp_tensor *before = graph->layers[t->producer]->in;
+    return backward_time(graph, before->from_source ? before->producer : t->producer);
+}
+
+static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
+    int first = t->producer < 0 ? 0 : t->producer, last = last_read(graph, t);
+    size_t pixels = graph->config.batch * t->h * t->w;
+    char text[96];
+    BP_TRY(bp_plan_add(graph->step_plan, t->name, data_bytes(graph, t), first, last, &t->data));
+    if (!graph->config.training)
+        return BP_OK;
+    if (t->kind == BP_TENSOR_BITS) {
+        snprintf(text, sizeof text, "%s mask", t->name);
+        BP_TRY(bp_plan_add(graph->step_plan, text, pixels * bp_words(t->c) * sizeof(uint64_t),
+                           first, last, &t->mask));
+    }
+    if (!t->needs_grad || t->from_source)
+        return BP_OK;
+    snprintf(text, sizeof text, "%s gradient", t->name);
+    int begin =
+        t->last_consumer < 0 ? (int)graph->n_layers : backward_time(graph, t->last_consumer);
+    return bp_plan_add(graph->step_plan, text, pixels * t->c * sizeof(float), begin,
+                       last_gradient_read(graph, t), &t->grad);
+}
+
+static bp_status plan_all(struct bp_graph *graph) {
+    for (size_t i = 0; i < graph->n_layers; i++) {
+        graph->layers[i]->forward_time = (int)i;
+        graph->layers[i]->backward_time = backward_time(graph, (int)i);
+    }
+    for (size_t i = 0; i < graph->n_tensors; i++)
+        BP_TRY(plan_tensor(graph, graph->tensors[i]));
+    for (size_t i = 0; i < graph->n_layers; i++)
+        BP_TRY(graph->layers[i]->type->plan(graph, graph->layers[i]));
+    size_t probabilities = graph->config.batch * graph->config.classes * sizeof(float);
+    int end = 2 * (int)graph->n_layers;
+    BP_TRY(bp_plan_add(graph->step_plan, "probabilities", probabilities, 0, end,
+                       &graph->probabilities));
+    BP_TRY(bp_plan_allocate(graph->model_plan, "parameters and optimizer state"));
+    BP_TRY(bp_plan_allocate(graph->step_plan, "activations and gradients"));
+    return bp_exec_allocate(graph->exec);
+}
+
+static void init_values(struct bp_graph *graph) {
+    for (size_t i = 0; i < graph->n_params; i++) {
+        struct bp_param *param = graph->params[i];
+        struct bp_stream stream =
+            bp_stream_make(graph->config.seed, BP_RANDOM_INIT, (unsigned)i, 0);
+        for (size_t j = 0; j < param->count; j++) {
+            param->value[j] = param->init_mean;
+            if (param->init_deviation != 0.0f)
+                param->value[j] += param->init_deviation * bp_stream_normal(&stream, j);
+        }
+    }
+    for (size_t i = 0; i < graph->n_running; i++)
+        for (size_t j = 0; j < graph->running[i]->count; j++)
+            graph->running[i]->value[j] = graph->running[i]->init;
+}
+
+static bp_status build(struct bp_graph *graph) {
+    const struct bp_graph_config *config = &graph->config;
+    BP_TRY(bp_plan_create(&graph->model_plan));
+    BP_TRY(bp_plan_create(&graph->step_plan));
+    BP_TRY(bp_graph_add_tensor(graph, &graph->input, "input", BP_TENSOR_F32, config->height,
+                               config->width_px, config->channels));
+    if (strcmp(config->model, "vgg16") == 0)
+        BP_TRY(bp_model_vgg16_build(graph));
+    else if (strcmp(config->model, "resnet18") == 0)
+        BP_TRY(bp_model_resnet18_build(graph));
+    else
+        return bp_fail(BP_USAGE, "unknown model '%s'; use vgg16 or resnet18", config->model);
+    graph->logits->from_source = 0; /* its gradient comes from the loss */
+    return plan_all(graph);
+}
+
+bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
+                          const struct bp_graph_config *config) {
+    struct bp_graph *graph;
+    *out = NULL;
+    if (config->batch == 0 || config->classes == 0 || config->channels == 0)
+        return bp_fail(BP_USAGE, "a network needs a batch, classes and channels of at least 1");
+    BP_TRY(bp_alloc(&graph, sizeof *graph, "a network"));
+    graph->config = *config;
+    graph->exec = exec;
+    graph->precision = config->precision;
+    bp_status status = build(graph);
+    if (status != BP_OK) {
+        bp_graph_destroy(graph);
+        return status;
+    }
+    init_values(graph);
+    bp_graph_weights_changed(graph);
+    *out = graph;
+    return BP_OK;
+}
+
+void bp_graph_destroy(struct bp_graph *graph) {
+    if (graph == NULL)
+        return;
+    for (size_t i = 0; i < graph->n_layers; i++) {
+        if (graph->layers[i]->self != NULL && graph->layers[i]->type->destroy != NULL)
+            graph->layers[i]->type->destroy(graph->layers[i]);
+        bp_free(graph->layers[i]->self);
+        bp_free(graph->layers[i]);
+    }
+    for (size_t i = 0; i < graph->n_tensors; i++)
+        bp_free(graph->tensors[i]);
+    for (size_t i = 0; i < graph->n_params; i++)
+        bp_free(graph->params[i]);
+    for (size_t i = 0; i < graph->n_running; i++)
+        bp_free(graph->running[i]);
+    bp_free(graph->layers);
+    bp_free(graph->tensors);
+    bp_free(graph->params);
+    bp_free(graph->running);
+    bp_plan_destroy(graph->model_plan);
+    bp_plan_destroy(graph->step_plan);
+    bp_free(graph);
+}
+
+/* --- running
+ * ------------------------------------------------------------------------------------------ */
+
+struct input_job {
+    struct bp_graph *graph;
+    const uint8_t *images;
+};
+
+static void input_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct input_job *job = context;
+    const struct bp_graph_config *config = &job->graph->config;
+    size_t c = config->channels, pixels = config->height * config->width_px;
+    float scale[4], shift[4];
+    for (size_t j = 0; j < c && j < 4; j++) {
+        scale[j] = 1.0f / (255.0f * config->deviation[j]);
+        shift[j] = -config->mean[j] / config->deviation[j];
+    }
+    for (size_t i = begin * pixels; i < end * pixels; i++)
+        for (size_t j = 0; j < c; j++)
+            job->graph->input->f32[i * c + j] = (float)job->images[i * c + j] * scale[j] + shift[j];
+}
+
+void bp_graph_set_input(struct bp_graph *graph, size_t n, const uint8_t *images) {
+    struct input_job job = {graph, images};
+    graph->n = n;
+    bp_parallel_for(graph->exec->threads, n, input_part, &job);
+}
+
+bp_status bp_graph_forward(struct bp_graph *graph, int training) {
+    graph->training = training;
+    for (size_t i = 0; i < graph->n_layers; i++) {
+        struct bp_layer *layer = graph->layers[i];
+        uint64_t start = bp_clock_ns();
+        BP_TRY(layer->type->forward(graph, layer));
+        layer->forward_ns = bp_clock_ns() - start;
+    }
+    return BP_OK;
+}
+
+bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_gradient,
+                        double *loss, size_t *correct) {
+    *loss = bp_head_loss(graph->logits->f32, labels, graph->n, graph->config.classes,
+                         graph->config.label_smoothing, graph->probabilities,
+                         with_gradient ? graph->logits->grad : NULL, correct);
+    return BP_OK;
+}
+
+bp_status bp_graph_backward(struct bp_graph *graph) {
+    for (size_t i = 0; i < graph->n_tensors; i++)
+        graph->tensors[i]->grad_written = 0;
+    for (size_t i = graph->n_layers; i-- > 0;) {
+        struct bp_layer *layer = graph->layers[i];
+        uint64_t start = bp_clock_ns();
+        BP_TRY(layer->type->backward(graph, layer));
+        layer->backward_ns = bp_clock_ns() - start;
+    }
+    return BP_OK;
+}
+
+void bp_graph_weights_changed(struct bp_graph *graph) {
+    for (size_t i = 0; i < graph->n_layers; i++)
+        if (graph->layers[i]->type->weights_changed != NULL)
+            graph->layers[i]->type->weights_changed(graph, graph->layers[i]);
+}
+
+void bp_graph_set_precision(struct bp_graph *graph, enum bp_precision precision) {
+    graph->precision = precision;
+}

@@ -1,0 +1,97 @@
+/* Affine -> activation -> (2x2 max pooling) -> (+ residual) -> (sgn): everything that stands
+ * between two convolutions, in one pass forward and, backward, one pass for the sums and one that
+ * produces gradient rows on demand. Nothing of full size is kept in floats for the backward pass:
+ * the convolution's integer output, the winners of the pooling (2 bits) and the per-channel
+ * coefficients suffice. */
+#ifndef BP_OPS_NORM_ACT_H
+#define BP_OPS_NORM_ACT_H
+
+#include "base/plan.h"
+#include "ops/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BP_NORM_EPSILON  1e-5
+#define BP_NORM_MOMENTUM 0.1
+
+enum bp_affine { BP_AFFINE_BATCH_NORM, BP_AFFINE_SCALE };
+enum bp_activation { BP_ACT_NONE, BP_ACT_RELU, BP_ACT_PRELU };
+
+struct bp_norm_act_shape {
+    size_t n, h, w, c;
+    int input_i16; /* else f32 */
+    enum bp_affine affine;
+    enum bp_activation activation;
+    int max_pool; /* odd sizes: the last row or column is dropped */
+    int sign_out;
+};
+
+/* Per-channel parameters, all [c]; those that the shape does not use are NULL. */
+struct bp_norm_act_params {
+    const float *weight;               /* batch norm's gain, or alpha */
+    const float *bias;                 /* batch norm */
+    const float *slope;                /* PReLU */
+    float *running_mean, *running_var; /* batch norm */
+};
+
+/* Their gradients. */
+struct bp_norm_act_grads {
+    float *weight, *bias, *slope;
+};
+
+struct bp_norm_act {
+    struct bp_norm_act_shape shape;
+    size_t oh, ow, cw;                /* output size, words of c */
+    size_t chunk_rows;                /* input rows walked at once; even if pooling */
+    float *scale, *shift;             /* [c] of the current batch */
+    float *slope;                     /* [c], zeros for ReLU; NULL without activation */
+    float *ka, *kb, *kc;              /* [c] gradient = ka ga + kb y + kc */
+    double *mean, *inverse_deviation; /* [c] */
+    void *partial;                    /* [n][3][c] of 8 bytes: sums per sample */
+    uint64_t *which;                  /* [n][oh][ow][2][cw] winners of the pooling */
+    /* what the gradient rows are made of, set by backward_sums */
+    const void *y;
+    const float *g;
+    const struct bp_kernels *kernels;
+};
+
+/* Adds the op's buffers to `plan`: coefficients and winners from forward_time to last_time. */
+bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, struct bp_plan *plan,
+                             const struct bp_norm_act_shape *shape, const char *name,
+                             int forward_time, int last_time);
+void bp_norm_act_destroy(struct bp_norm_act *op);
+
+/* y: [n][h][w][c] as input_i16 tells. residual [n][oh][ow][c] or NULL. Writes `out` [n][oh][ow][c],
+ * or with sign_out `bits` (halo cleared) and, unless NULL, `mask`. batch_statistics: normalise by
+ * this batch and update the running statistics; else by the running ones. */
+struct bp_norm_act_out {
+    float *out;
+    uint64_t *bits, *mask;
+};
+void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
+                         const float *residual, const struct bp_norm_act_params *params,
+                         int batch_statistics, const struct bp_norm_act_out *out);
+
+/* After forward with batch_statistics: from g = dL/d(value before residual and sgn) [n][oh][ow][c],
+ * the parameters' gradients and the coefficients of the gradient rows. g must live as long as they
+ * are asked for. */
+void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
+                               const void *y, const float *g,
+                               const struct bp_norm_act_params *params,
+                               const struct bp_norm_act_grads *grads);
+
+/* dL/dy of input rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
+void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
+                           void *scratch);
+size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape);
+
+/* All rows, written or added to dx [n][h][w][c]. */
+void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size_t n, float *dx,
+                              int accumulate);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

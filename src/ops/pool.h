@@ -1,0 +1,38 @@
+/* Pooling in floats, forward and backward, NHWC. Backward functions write or add (accumulate). */
+#ifndef BP_OPS_POOL_H
+#define BP_OPS_POOL_H
+
+#include "ops/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum bp_pool_kind {
+    BP_POOL_MAX_3X3_S2, /* pad 1, as after ResNet's 7x7 stem; the first largest wins */
+    BP_POOL_AVG_2X2,    /* stride 2; odd sizes: the last row and column average what is there */
+    BP_POOL_GLOBAL_AVG
+};
+
+struct bp_pool_shape {
+    enum bp_pool_kind kind;
+    size_t h, w, c;
+    size_t oh, ow;
+};
+
+/* Fills oh and ow. */
+struct bp_pool_shape bp_pool_shape_make(enum bp_pool_kind kind, size_t h, size_t w, size_t c);
+
+/* x [n][h][w][c] -> z [n][oh][ow][c]. */
+void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
+                     const float *x, float *z);
+
+/* g [n][oh][ow][c] -> dx [n][h][w][c]; x: the input of the forward pass (max pooling only; the
+ * winners are found again). */
+void bp_pool_backward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
+                      const float *x, const float *g, float *dx, int accumulate);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
