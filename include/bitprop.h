@@ -278,7 +278,7 @@ BP_API int bp_kernel_at(size_t index, const char *cpu, const char **name, const 
 
 typedef struct bp_stage {
     const char *name; /* "stem", "bconv_forward", "bconv_backward", "conv", "norm_act", "pool",
-                         "head", "loss", "optimizer", "other" */
+                         "head", "optimizer" (packing of signs included), "other" */
     double ms;        /* median per step */
 } bp_stage;
 

@@ -1,6 +1,6 @@
-/* Batches, prepared ahead by a worker thread: seeded shuffle, augmentation, padding to the network's
- * size. Batch b of epoch e depends only on (seed, e, b): a run resumes at any step, and no thread
- * count or timing changes a byte. */
+/* Batches, prepared ahead by a worker thread: seeded shuffle, augmentation, padding to the
+ * network's size. Batch b of epoch e depends only on (seed, e, b): a run resumes at any step, and
+ * no thread count or timing changes a byte. */
 #ifndef BP_DATA_LOADER_H
 #define BP_DATA_LOADER_H
 
@@ -23,11 +23,11 @@ struct bp_loader_options {
                                   grey network is refused */
     struct bp_augment augment; /* training only */
     uint64_t seed;
-    int shuffle;               /* training: a seeded permutation per epoch; else file order */
-    int drop_last;             /* training: the incomplete last batch is left out */
-    uint32_t first_epoch;      /* where to begin */
+    int shuffle;          /* training: a seeded permutation per epoch; else file order */
+    int drop_last;        /* training: the incomplete last batch is left out */
+    uint32_t first_epoch; /* where to begin */
     size_t first_batch;
-    size_t ahead;              /* how many batches are prepared ahead (>= 1) */
+    size_t ahead; /* how many batches are prepared ahead (>= 1) */
 };
 
 struct bp_batch {

@@ -1,6 +1,6 @@
-/* safetensors files: 8 bytes little-endian header length, a JSON header, raw tensors. Reading checks
- * everything before it trusts anything: lengths, overflow, JSON depth, overlaps, holes, alignment,
- * duplicate names, unknown types. Errors are BP_MODEL. */
+/* safetensors files: 8 bytes little-endian header length, a JSON header, raw tensors. Reading
+ * checks everything before it trusts anything: lengths, overflow, JSON depth, overlaps, holes,
+ * alignment, duplicate names, unknown types. Errors are BP_MODEL. */
 #ifndef BP_IO_SAFETENSORS_H
 #define BP_IO_SAFETENSORS_H
 

@@ -1,0 +1,56 @@
+/* The program: everything it can do goes through the public header. Each command is one function
+ * that gets the arguments behind its name and returns the exit code; errors are one line on stderr.
+ */
+#ifndef BP_CLI_CLI_H
+#define BP_CLI_CLI_H
+
+#include "bitprop.h"
+
+/* What a command line said, beside the library's options. */
+struct cli_args {
+    bp_config *config;
+    const char *positional[2];
+    int n_positional;
+    int json;             /* --json: one object on stdout, nothing else */
+    const char *progress; /* --progress auto|bar|plain|json|none */
+    const char *versus;   /* --vs MODE */
+    int print_config;     /* --print-config */
+    int help;
+};
+
+struct cli_command {
+    const char *name;
+    const char *usage;    /* behind "bitprop NAME" */
+    const char *summary;  /* one line */
+    const char *examples; /* lines of "  bitprop ..." */
+    unsigned options;     /* BP_COMMAND_...; 0: none of the library's */
+    int positional_min, positional_max;
+    int (*run)(struct cli_args *args);
+};
+
+extern const struct cli_command cli_commands[];
+extern const int cli_n_commands;
+
+/* Prints "bitprop: <message>" and returns the status as the exit code. */
+int cli_fail(bp_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same with the library's last message. */
+int cli_report(bp_status status);
+
+/* Reads BITPROP_* variables, then the arguments, into args (config made by the caller). */
+bp_status cli_parse(const struct cli_command *command, int count, char **words,
+                    struct cli_args *args);
+
+void cli_help_program(void);
+void cli_help_command(const struct cli_command *command);
+
+int cli_train(struct cli_args *args);
+int cli_resume(struct cli_args *args);
+int cli_eval(struct cli_args *args);
+int cli_info(struct cli_args *args);
+int cli_bench(struct cli_args *args);
+int cli_doctor(struct cli_args *args);
+
+/* progress.c: draws events as `mode` says; NULL is "auto". Returns NULL for an unknown mode. */
+bp_event_callback *cli_progress(const char *mode);
+
+#endif

@@ -1,0 +1,84 @@
+/* The commands that look: eval, info, doctor. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+static void print_eval_json(const bp_eval_result *r) {
+    printf("{\"accuracy\": %.8g, \"loss\": %.8g, \"n\": %zu, \"per_class\": [", r->accuracy,
+           r->loss, r->n);
+    for (size_t i = 0; i < r->classes; i++)
+        printf("%s{\"class\": \"%s\", \"n\": %zu, \"correct\": %zu}", i == 0 ? "" : ", ",
+               r->class_names[i], r->class_count[i], r->class_correct[i]);
+    puts("]}");
+}
+
+int cli_eval(struct cli_args *args) {
+    bp_eval_result *r;
+    bp_status status = bp_eval(args->positional[0], args->positional[1], args->config, &r);
+    if (status != BP_OK)
+        return cli_report(status);
+    if (args->json) {
+        print_eval_json(r);
+    } else {
+        printf("accuracy %.2f %%  loss %.4f  (%zu images, %.0f images/s)\n", 100.0 * r->accuracy,
+               r->loss, r->n, r->images_per_s);
+        for (size_t i = 0; i < r->classes; i++)
+            printf("  %-20s %6.2f %%  (%zu of %zu)\n", r->class_names[i],
+                   r->class_count[i]
+                       ? 100.0 * (double)r->class_correct[i] / (double)r->class_count[i]
+                       : 0.0,
+                   r->class_correct[i], r->class_count[i]);
+    }
+    bp_eval_free(r);
+    return 0;
+}
+
+int cli_info(struct cli_args *args) {
+    bp_model_info *info;
+    bp_status status = bp_info(args->positional[0], &info);
+    if (status != BP_OK)
+        return cli_report(status);
+    if (args->json) {
+        puts(info->json);
+    } else {
+        printf("%s\n", info->path);
+        printf("  network    %s, width %g, input %zux%zux%zu, %zu classes\n", info->model,
+               info->width, info->input_height, info->input_width, info->input_channels,
+               info->classes);
+        printf("  weights    %zu, of these %zu 1-bit; %.2f MB packed\n", info->parameters,
+               info->binary_weights, (double)info->bytes_packed / 1e6);
+        printf("  trained    precision %s, %zu epochs, %zu steps\n", info->precision, info->epoch,
+               info->step);
+        if (info->accuracy >= 0.0)
+            printf("  accuracy   %.2f %% (best so far %.2f %%)\n", 100.0 * info->accuracy,
+                   100.0 * info->best_accuracy);
+    }
+    bp_info_free(info);
+    return 0;
+}
+
+int cli_doctor(struct cli_args *args) {
+    bp_system_info s;
+    const char *kernel, *tier;
+    int present;
+    bp_system(&s);
+    if (args->json) {
+        printf(
+            "{\"version\": \"%s\", \"commit\": \"%s\", \"compiler\": \"%s\", \"cpu\": \"%s\", "
+            "\"best_tier\": \"%s\", \"fp32\": \"%s\", \"threading\": \"%s\", \"processors\": %d, "
+            "\"kernels\": {",
+            s.version, s.commit, s.compiler, s.cpu, s.best_tier, s.fp32, s.threading, s.processors);
+        for (size_t i = 0; bp_kernel_at(i, "auto", &kernel, &tier); i++)
+            printf("%s\"%s\": \"%s\"", i == 0 ? "" : ", ", kernel, tier);
+        puts("}}");
+        return 0;
+    }
+    printf("bitprop %s%s%s, %s\n", s.version, s.commit[0] ? ", commit " : "", s.commit, s.compiler);
+    printf("cpu     %s, %d processors, %s\n", s.cpu, s.processors, s.threading);
+    printf("fp32    %s\n", s.fp32);
+    for (size_t i = 0; bp_tier_at(i, &tier, &present); i++)
+        printf("tier    %-8s %s\n", tier, present ? "yes" : "no");
+    for (size_t i = 0; bp_kernel_at(i, "auto", &kernel, &tier); i++)
+        printf("kernel  %-20s %s\n", kernel, tier);
+    return 0;
+}

@@ -1,0 +1,90 @@
+#define _POSIX_C_SOURCE 200809L
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The first signal asks the run to save and stop, the second one ends the program as usual. */
+static void on_signal(int number) {
+    bp_interrupt(number);
+    signal(number, SIG_DFL);
+}
+
+static void catch_signals(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void print_result(const struct cli_args *args, const bp_train_result *r) {
+    if (args->json)
+        printf(
+            "{\"run\": \"%s\", \"accuracy\": %.6g, \"best_accuracy\": %.6g, \"best_epoch\": %zu, "
+            "\"epoch\": %zu, \"seconds\": %.3f, \"images_per_s\": %.6g, \"peak_rss_mb\": %.1f}\n",
+            r->run, r->accuracy, r->best_accuracy, r->best_epoch, r->epoch, r->seconds,
+            r->images_per_s, (double)r->peak_rss_bytes / 1e6);
+    else
+        fprintf(
+            stderr,
+            "done: %.2f %% validation accuracy (best %.2f %% in epoch %zu), %.0f images/s, %.0f "
+            "MB, %.1f s\nrun folder: %s\n",
+            100.0 * r->accuracy, 100.0 * r->best_accuracy, r->best_epoch, r->images_per_s,
+            (double)r->peak_rss_bytes / 1e6, r->seconds, r->run);
+}
+
+static int show_config(const struct cli_args *args) {
+    size_t count;
+    const bp_option *options = bp_options(&count);
+    for (size_t i = 0; i < count; i++) {
+        const char *value = bp_config_get(args->config, options[i].name);
+        if ((options[i].commands & BP_COMMAND_TRAIN) != 0)
+            printf("%-18s %-24s %s\n", options[i].name, value != NULL ? value : "-",
+                   bp_config_origin(args->config, options[i].name));
+    }
+    return 0;
+}
+
+static bp_event_callback *progress_of(const struct cli_args *args) {
+    bp_event_callback *callback = cli_progress(args->progress != NULL ? args->progress
+                                               : args->json           ? "none"
+                                                                      : "auto");
+    if (callback == NULL)
+        cli_fail(BP_USAGE, "unknown progress mode '%s'; use auto, bar, plain, json or none",
+                 args->progress);
+    return callback;
+}
+
+int cli_train(struct cli_args *args) {
+    bp_event_callback *callback = progress_of(args);
+    if (callback == NULL)
+        return BP_USAGE;
+    bp_status status = bp_config_set(args->config, "data", args->positional[0], "command line");
+    if (status != BP_OK)
+        return cli_report(status);
+    if (args->print_config)
+        return show_config(args);
+    catch_signals();
+    bp_train_result result;
+    status = bp_train(args->config, callback, NULL, &result);
+    if (status != BP_OK)
+        return cli_report(status);
+    print_result(args, &result);
+    return 0;
+}
+
+int cli_resume(struct cli_args *args) {
+    bp_event_callback *callback = progress_of(args);
+    if (callback == NULL)
+        return BP_USAGE;
+    catch_signals();
+    bp_train_result result;
+    bp_status status = bp_resume(args->positional[0], args->config, callback, NULL, &result);
+    if (status != BP_OK)
+        return cli_report(status);
+    print_result(args, &result);
+    return 0;
+}

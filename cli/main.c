@@ -1,0 +1,103 @@
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct cli_command cli_commands[] = {
+    {"train", "DATA [options]", "train a network on a data set",
+     "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
+     "  bitprop train DATA --model resnet18 --width 0.5 --preset balanced --run runs/mine\n"
+     "  bitprop train DATA --precision qat --lr 0.002 --limit-train 10000\n",
+     BP_COMMAND_TRAIN, 1, 1, cli_train},
+    {"resume", "RUN [options]", "go on with a run that was stopped",
+     "  bitprop resume runs/fashion-mnist-vgg16-1\n", BP_COMMAND_RESUME, 1, 1, cli_resume},
+    {"eval", "MODEL DATA [options]", "measure a model's accuracy",
+     "  bitprop eval runs/fashion-mnist-vgg16-1 /usr/share/datasets/fashion-mnist\n"
+     "  bitprop eval best.ckpt DATA --json\n",
+     BP_COMMAND_EVAL, 2, 2, cli_eval},
+    {"info", "FILE", "describe a model or a run",
+     "  bitprop info runs/fashion-mnist-vgg16-1/best.ckpt\n", 0, 1, 1, cli_info},
+    {"bench", "step [options]", "time a whole training step",
+     "  bitprop bench step --model vgg16 --size 32 --batch 128 --precision fqt --vs fp32\n"
+     "  bitprop bench step --model resnet18 --preset balanced --json\n",
+     BP_COMMAND_BENCH, 1, 1, cli_bench},
+    {"doctor", "", "show this machine, its kernels and libraries", "  bitprop doctor\n", 0, 0, 0,
+     cli_doctor},
+};
+const int cli_n_commands = (int)(sizeof cli_commands / sizeof cli_commands[0]);
+
+int cli_fail(bp_status status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("bitprop: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return (int)status;
+}
+
+int cli_report(bp_status status) {
+    return status == BP_OK ? 0 : cli_fail(status, "%s", bp_last_error());
+}
+
+static const struct cli_command *find_command(const char *name) {
+    for (int i = 0; i < cli_n_commands; i++)
+        if (strcmp(cli_commands[i].name, name) == 0)
+            return &cli_commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name) {
+    const char *names[sizeof cli_commands / sizeof cli_commands[0]];
+    for (int i = 0; i < cli_n_commands; i++)
+        names[i] = cli_commands[i].name;
+    const char *near = bp_closest(name, names, (size_t)cli_n_commands);
+    if (near != NULL)
+        return cli_fail(BP_USAGE, "unknown command '%s'; did you mean '%s'?", name, near);
+    return cli_fail(BP_USAGE, "unknown command '%s'; see 'bitprop --help'", name);
+}
+
+static int is_help(const char *word) {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+static int run_command(const struct cli_command *command, int count, char **words) {
+    struct cli_args args = {0};
+    bp_status status = bp_config_create(&args.config);
+    if (status != BP_OK)
+        return cli_report(status);
+    status = cli_parse(command, count, words, &args);
+    int code = (int)status;
+    if (status == BP_OK && args.help)
+        cli_help_command(command);
+    else if (status == BP_OK)
+        code = command->run(&args);
+    bp_config_destroy(args.config);
+    if (code == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        code = cli_fail(BP_RESOURCE, "cannot write the output: is the disk full, the pipe closed?");
+    return code;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        cli_help_program();
+        return BP_USAGE;
+    }
+    if (is_help(argv[1])) {
+        const struct cli_command *about = argc > 2 ? find_command(argv[2]) : NULL;
+        if (about != NULL)
+            cli_help_command(about);
+        else
+            cli_help_program();
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("bitprop %s\n", bp_version());
+        return 0;
+    }
+    const struct cli_command *command = find_command(argv[1]);
+    if (command == NULL)
+        return unknown_command(argv[1]);
+    return run_command(command, argc - 2, argv + 2);
+}

@@ -1,0 +1,29 @@
+/* The public functions that need more than one line stand where they belong: bp_config_... in
+ * train/config.c, bp_options in train/options.c, bp_eval in train/model_eval.c, bp_info in
+ * train/model_info.c, bp_bench_step in train/bench_step.c, bp_interrupt in train/evaluate.c,
+ * bp_system in train/system_info.c. */
+#include "bitprop.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "train/trainer.h"
+
+const char *bp_last_error(void) {
+    return bp_status_message();
+}
+
+void bp_text_free(char *text) {
+    bp_free(text);
+}
+
+bp_status bp_train(const bp_config *config, bp_event_callback *callback, void *user,
+                   bp_train_result *result) {
+    bp_train_result unwanted;
+    return bp_trainer_train(config, callback, user, result != NULL ? result : &unwanted);
+}
+
+bp_status bp_resume(const char *run, const bp_config *overrides, bp_event_callback *callback,
+                    void *user, bp_train_result *result) {
+    bp_train_result unwanted;
+    return bp_trainer_resume(run, overrides, callback, user, result != NULL ? result : &unwanted);
+}

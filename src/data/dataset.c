@@ -1,0 +1,181 @@
+#include "data/dataset.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file_io.h"
+#include "base/memory.h"
+#include "base/rng.h"
+#include "data/dataset_format.h"
+
+static const struct bp_format *const formats[] = {&bp_format_idx, NULL};
+
+/* The format that DATA forces ("idx:PATH") or shows; *path is DATA without the prefix. */
+static bp_status find_format(const char *data, const struct bp_format **format, const char **path) {
+    char supported[BP_MESSAGE_BYTES / 2];
+    size_t used = 0;
+    *path = data;
+    for (size_t i = 0; formats[i] != NULL; i++) {
+        size_t length = strlen(formats[i]->name);
+        if (strncmp(data, formats[i]->name, length) == 0 && data[length] == ':') {
+            *format = formats[i];
+            *path = data + length + 1;
+            return BP_OK;
+        }
+    }
+    for (size_t i = 0; formats[i] != NULL; i++) {
+        if (formats[i]->recognise(data)) {
+            *format = formats[i];
+            return BP_OK;
+        }
+        if (used < sizeof supported)
+            used += (size_t)snprintf(supported + used, sizeof supported - used, "%s%s: %s",
+                                     i == 0 ? "" : "; ", formats[i]->name, formats[i]->files);
+    }
+    if (!bp_path_exists(data))
+        return bp_fail(BP_DATA,
+                       "no data set %.300s: no such file or folder; check the path (supported: %s)",
+                       data, supported);
+    if (!bp_path_is_dir(data))
+        return bp_fail(BP_DATA,
+                       "no data set %.300s: it is a file; name the folder that holds the data set "
+                       "(supported: %s)",
+                       data, supported);
+    return bp_fail(
+        BP_DATA,
+        "no data set recognised in the folder %.300s; supported: %s; force a format with "
+        "%s:PATH",
+        data, supported, formats[0]->name);
+}
+
+/* One size for all images; labels in range. */
+static bp_status check_parts(const struct bp_dataset *set) {
+    const struct bp_part *train = &set->train, *val = &set->val;
+    if (train->h != val->h || train->w != val->w || train->c != val->c)
+        return bp_fail(BP_DATA,
+                       "%.300s: training images are %zux%zux%zu but validation images %zux%zux%zu; "
+                       "both parts must come from one data set",
+                       set->path, train->h, train->w, train->c, val->h, val->w, val->c);
+    for (size_t i = 0; i < val->count; i++)
+        if ((size_t)val->labels[i] >= set->classes)
+            return bp_fail(
+                BP_DATA,
+                "%.300s: validation label %zu is %d, but the training labels end at %zu; "
+                "both parts must have the same classes",
+                set->path, i, val->labels[i], set->classes - 1);
+    return BP_OK;
+}
+
+static bp_status number_classes(struct bp_dataset *set) {
+    BP_TRY(bp_alloc_array(&set->class_names, set->classes, sizeof(char *), "class names"));
+    for (size_t i = 0; i < set->classes; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%zu", i);
+        BP_TRY(bp_copy_string(&set->class_names[i], name));
+    }
+    return BP_OK;
+}
+
+static bp_status find_classes(struct bp_dataset *set) {
+    if (set->classes != 0)
+        return BP_OK;
+    int32_t largest = 0;
+    for (size_t i = 0; i < set->train.count; i++)
+        if (set->train.labels[i] > largest)
+            largest = set->train.labels[i];
+    set->classes = (size_t)largest + 1;
+    return number_classes(set);
+}
+
+/* Selection sampling (Knuth, TAOCP vol. 2, 3.4.2, algorithm S): sample i is taken with probability
+ * (still needed) / (still to come), which gives every subset the same chance and keeps the order.
+ */
+static bp_status limit_part(struct bp_part *part, size_t limit, uint64_t seed, unsigned which) {
+    if (limit == 0 || limit >= part->count)
+        return BP_OK;
+    struct bp_stream stream = bp_stream_make(seed, BP_RANDOM_SHUFFLE, which, 0);
+    size_t bytes = part->h * part->w * part->c, taken = 0;
+    for (size_t i = 0; taken < limit; i++) {
+        if (bp_stream_below(&stream, i, (uint32_t)(part->count - i)) >= limit - taken)
+            continue;
+        memmove(part->images + taken * bytes, part->images + i * bytes, bytes);
+        part->labels[taken++] = part->labels[i];
+    }
+    part->count = limit;
+    BP_TRY(bp_grow(&part->images, limit * bytes, limit * bytes, "the chosen images"));
+    return bp_grow(&part->labels, limit * sizeof *part->labels, limit * sizeof *part->labels,
+                   "the chosen labels");
+}
+
+static bp_status open_as(struct bp_dataset *set, const struct bp_format *format, const char *path,
+                         const struct bp_dataset_options *options) {
+    snprintf(set->kind, sizeof set->kind, "%s", format->name);
+    if (strlen(path) >= sizeof set->path)
+        return bp_fail(BP_USAGE, "path too long: %.80s...; choose a shorter one", path);
+    snprintf(set->path, sizeof set->path, "%s", path);
+    BP_TRY(format->read(set, path));
+    BP_TRY(find_classes(set));
+    BP_TRY(check_parts(set));
+    BP_TRY(limit_part(&set->train, options->limit_train, options->seed, 1));
+    return limit_part(&set->val, options->limit_val, options->seed, 2);
+}
+
+bp_status bp_dataset_open(struct bp_dataset **out, const char *data,
+                          const struct bp_dataset_options *options) {
+    *out = NULL;
+    const struct bp_format *format;
+    const char *path;
+    BP_TRY(find_format(data, &format, &path));
+    struct bp_dataset *set;
+    BP_TRY(bp_alloc(&set, sizeof *set, "a data set"));
+    bp_status status = open_as(set, format, path, options);
+    if (status != BP_OK) {
+        bp_dataset_destroy(set);
+        return status;
+    }
+    *out = set;
+    return BP_OK;
+}
+
+void bp_dataset_destroy(struct bp_dataset *dataset) {
+    if (dataset == NULL)
+        return;
+    bp_free(dataset->train.images);
+    bp_free(dataset->train.labels);
+    bp_free(dataset->val.images);
+    bp_free(dataset->val.labels);
+    for (size_t i = 0; dataset->class_names != NULL && i < dataset->classes; i++)
+        bp_free(dataset->class_names[i]);
+    bp_free(dataset->class_names);
+    bp_free(dataset);
+}
+
+/* From a histogram of the 256 values: its counts are exact, and the variance is a sum of squares
+ * without cancellation. */
+void bp_part_moments(const struct bp_part *part, float mean[3], float deviation[3]) {
+    uint64_t histogram[3][256] = {{0}};
+    size_t pixels = part->count * part->h * part->w;
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < part->c; c++)
+            histogram[c][part->images[i * part->c + c]]++;
+    for (size_t c = 0; c < 3; c++) {
+        mean[c] = 0;
+        deviation[c] = 1;
+        if (c >= part->c || pixels == 0)
+            continue;
+        uint64_t sum = 0;
+        for (uint64_t v = 0; v < 256; v++)
+            sum += histogram[c][v] * v;
+        double average = (double)sum / (double)pixels, squares = 0;
+        int values = 0;
+        for (int v = 0; v < 256; v++) {
+            double distance = v - average;
+            squares += (double)histogram[c][v] * distance * distance;
+            values += histogram[c][v] != 0;
+        }
+        mean[c] = (float)(average / 255);
+        if (values > 1)
+            deviation[c] = (float)(sqrt(squares / (double)pixels) / 255);
+    }
+}

@@ -1,0 +1,46 @@
+/* Small pieces that the AVX-512 files share. */
+#ifndef BP_KERNELS_X86_VEC_AVX512_H
+#define BP_KERNELS_X86_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BP_INLINE static inline __attribute__((always_inline))
+
+/* A mask of the first `rest` lanes, all of them from the register's width on. */
+BP_INLINE __mmask64 mask_64(size_t rest) {
+    return rest >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << rest) - 1;
+}
+
+BP_INLINE __mmask32 mask_32(size_t rest) {
+    return (__mmask32)mask_64(rest);
+}
+
+BP_INLINE __mmask16 mask_16(size_t rest) {
+    return (__mmask16)mask_64(rest);
+}
+
+BP_INLINE __mmask8 mask_8(size_t rest) {
+    return (__mmask8)mask_64(rest);
+}
+
+/* Transposes 8 x 8 words. */
+BP_INLINE void transpose_8x8(__m512i v[8]) {
+    __m512i pair[8], quad[8];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm512_unpacklo_epi64(v[i], v[i + 1]);
+        pair[i + 1] = _mm512_unpackhi_epi64(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) { /* columns j, j + 4 and j + 2, j + 6 of rows i .. i + 3 */
+            quad[i + j] = _mm512_shuffle_i64x2(pair[i + j], pair[i + j + 2], 0x88);
+            quad[i + j + 2] = _mm512_shuffle_i64x2(pair[i + j], pair[i + j + 2], 0xdd);
+        }
+    for (int j = 0; j < 4; j++) {
+        v[j] = _mm512_shuffle_i64x2(quad[j], quad[j + 4], 0x88);
+        v[j + 4] = _mm512_shuffle_i64x2(quad[j], quad[j + 4], 0xdd);
+    }
+}
+
+#endif

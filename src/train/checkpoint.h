@@ -1,0 +1,62 @@
+/* Checkpoints: safetensors files with the parameters, the running statistics and, if they are made
+ * to go on from, the optimizer's moments; the texts in the header describe the network and the
+ * state of the run. They hold no times and no paths: the same training gives the same bytes.
+ * docs/FORMATS.md has the format. */
+#ifndef BP_TRAIN_CHECKPOINT_H
+#define BP_TRAIN_CHECKPOINT_H
+
+#include "io/safetensors.h"
+#include "nn/graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How far a run is. All that a bit-exact resume needs beside the tensors. */
+struct bp_progress {
+    uint64_t step;      /* finished training steps */
+    uint64_t eval_step; /* the step after which the last validation took place; 0: none yet */
+    size_t epoch;       /* validated epochs */
+    size_t best_epoch;  /* 0: none yet */
+    double accuracy, loss, best_accuracy; /* of validation; -1: none yet */
+    /* Sums over the current epoch's training steps. */
+    double loss_sum; /* of mean loss * samples */
+    uint64_t correct, seen;
+};
+
+/* What a checkpoint says about itself. */
+struct bp_checkpoint_head {
+    char model[16], precision[8];
+    double width;
+    size_t height, width_px, channels, classes;
+    size_t parameters, binary_weights; /* trained numbers; of these, used by sign only */
+    float mean[3], deviation[3];
+    char **class_names; /* [classes] */
+    char *config;       /* JSON of the options, without paths */
+    struct bp_progress progress;
+};
+
+/* Writes a checkpoint atomically. with_moments: the optimizer's state too. */
+bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph, const char *config,
+                             char *const *class_names, const struct bp_progress *progress,
+                             int with_moments);
+
+struct bp_checkpoint; /* an opened one */
+
+/* Opens and checks a checkpoint; failures are BP_MODEL. */
+bp_status bp_checkpoint_open(struct bp_checkpoint **out, const char *path);
+void bp_checkpoint_close(struct bp_checkpoint *checkpoint);
+const struct bp_checkpoint_head *bp_checkpoint_head_of(const struct bp_checkpoint *checkpoint);
+
+/* Copies the tensors into a graph of the same network and tells its layers. Every tensor of the
+ * graph must be there with its shape, and no other. with_moments: the optimizer's state too. */
+bp_status bp_checkpoint_load(const struct bp_checkpoint *checkpoint, struct bp_graph *graph,
+                             int with_moments);
+
+/* Trained numbers of a graph; of these, latent weights of binary layers. */
+void bp_graph_count_parameters(const struct bp_graph *graph, size_t *all, size_t *binary);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

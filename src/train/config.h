@@ -1,0 +1,70 @@
+/* Option values (bp_config in the public header), and what they mean: bp_settings, the typed form
+ * that the rest of the library uses. */
+#ifndef BP_TRAIN_CONFIG_H
+#define BP_TRAIN_CONFIG_H
+
+#include "base/cpu.h"
+#include "base/json_writer.h"
+#include "data/loader.h"
+#include "nn/graph.h"
+#include "train/optim.h"
+#include "train/options.h"
+#include "train/schedule.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bp_settings {
+    const char *data, *run; /* NULL: not given; belong to the config */
+    char model[16];
+    double width;
+    size_t size;                     /* 0: from the data */
+    size_t epochs, max_steps, batch; /* max_steps 0: no limit */
+    uint64_t seed;
+    float label_smoothing;
+    struct bp_optim_config optim;
+    enum bp_schedule_kind schedule;
+    double warmup_epochs, lr_every_epochs, lr_factor; /* lr_every_epochs 0: epochs / 3 */
+    enum bp_precision precision;
+    const char *preset; /* of fqt, else "" */
+    struct bp_quant quant_da, quant_dw;
+    double qat_warmup; /* share of the steps */
+    size_t limit_train, limit_val;
+    struct bp_augment augment;
+    int has_mean, has_deviation;
+    float mean[3], deviation[3];
+    size_t checkpoint_every, log_every; /* steps; 0: off */
+    int threads;
+    enum bp_tier tier;
+    size_t rounds, classes, channels; /* bench */
+};
+
+/* Checks a config for `command` and gives its meaning. Training needs data. */
+bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp_settings *out);
+
+/* A copy with its own values; bp_config_destroy it. */
+bp_status bp_config_copy(bp_config **out, const bp_config *config);
+/* Forgets an option's value. */
+void bp_config_unset(bp_config *config, enum bp_option_id id);
+
+/* The members of a JSON object: every option of training that has a value and a meaning beside the
+ * others, but the run folder. without_local leaves out what is not part of a checkpoint. */
+void bp_config_write(const bp_config *config, struct bp_json *json, int without_local);
+
+/* What a checkpoint says about how it was trained: one JSON object without paths and machine. */
+bp_status bp_config_recipe(const bp_config *config, char **text);
+
+/* Sets every option of a JSON text; `name` is for messages, failure the status of malformed text.
+ */
+bp_status bp_config_parse_json(bp_config *config, const char *text, size_t length, const char *name,
+                               bp_status failure);
+
+/* "4 bits, zero grid, systematic, rms weights, keep 0.25, ..." into text. */
+void bp_settings_quantizer_text(const struct bp_settings *settings, char *text, size_t size);
+const char *bp_precision_name(enum bp_precision precision);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

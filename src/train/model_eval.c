@@ -1,0 +1,186 @@
+#include "train/model_eval.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file_io.h"
+#include "base/memory.h"
+#include "data/dataset.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/evaluate.h"
+#include "train/session.h"
+
+bp_status bp_model_path(const char *path, const char *preferred, char out[BP_PATH_BYTES]) {
+    static const char *const names[] = {"best.ckpt", "last.ckpt"};
+    if (strlen(path) >= BP_PATH_BYTES)
+        return bp_fail(BP_USAGE, "%.60s...: the path is too long", path);
+    strcpy(out, path);
+    if (!bp_path_is_dir(path))
+        return BP_OK;
+    BP_TRY(bp_path_join(out, BP_PATH_BYTES, path, preferred));
+    for (size_t i = 0; i < 2 && !bp_path_exists(out); i++)
+        BP_TRY(bp_path_join(out, BP_PATH_BYTES, path, names[i]));
+    if (bp_path_exists(out))
+        return BP_OK;
+    return bp_fail(BP_MODEL, "%s: has no best.ckpt or last.ckpt; give a checkpoint or a run folder",
+                   path);
+}
+
+void bp_names_free(char **names, size_t count) {
+    for (size_t i = 0; names != NULL && i < count; i++)
+        bp_free(names[i]);
+    bp_free(names);
+}
+
+bp_status bp_names_copy(char ***out, char *const *names, size_t count) {
+    BP_TRY(bp_alloc_array(out, count, sizeof(char *), "class names"));
+    for (size_t i = 0; i < count; i++) {
+        bp_status status = bp_copy_string(&(*out)[i], names[i]);
+        if (status != BP_OK) {
+            bp_names_free(*out, count);
+            *out = NULL;
+            return status;
+        }
+    }
+    return BP_OK;
+}
+
+struct evaluator {
+    struct bp_settings settings;
+    struct bp_checkpoint *checkpoint;
+    struct bp_dataset *data;
+    struct bp_exec *exec;
+    struct bp_graph *graph;
+    struct bp_loader *loader;
+};
+
+static void evaluator_close(struct evaluator *e) {
+    bp_loader_destroy(e->loader);
+    bp_graph_destroy(e->graph);
+    bp_exec_destroy(e->exec);
+    bp_dataset_destroy(e->data);
+    bp_checkpoint_close(e->checkpoint);
+}
+
+/* --limit-val takes the same samples as the training run did, unless a seed is given. */
+static bp_status read_options(struct evaluator *e, const bp_config *options) {
+    bp_config *config;
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->checkpoint);
+    BP_TRY(bp_config_create(&config));
+    bp_status status = bp_config_parse_json(config, head->config, strlen(head->config),
+                                            "the checkpoint's config", BP_MODEL);
+    char seed[32];
+    snprintf(seed, sizeof seed, "%s", status == BP_OK ? bp_config_get(config, "seed") : "1");
+    bp_config_destroy(config);
+    BP_TRY(status);
+    if (options != NULL)
+        BP_TRY(bp_config_copy(&config, options));
+    else
+        BP_TRY(bp_config_create(&config));
+    if (!bp_config_is_set(config, "seed"))
+        status = bp_config_set(config, "seed", seed, "the checkpoint");
+    if (status == BP_OK)
+        status = bp_config_resolve(config, BP_COMMAND_EVAL, &e->settings);
+    e->settings.data = e->settings.run = NULL; /* belong to the config */
+    bp_config_destroy(config);
+    return status;
+}
+
+static bp_status open_network(struct evaluator *e, const char *data) {
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->checkpoint);
+    struct bp_graph_config config = {
+        .width = head->width,
+        .height = head->height,
+        .width_px = head->width_px,
+        .channels = head->channels,
+        .classes = head->classes,
+        .batch = bp_min_size(e->settings.batch, e->data->val.count),
+        .precision = strcmp(head->precision, "fp32") == 0 ? BP_PRECISION_FP32 : BP_PRECISION_QAT,
+        .backend = bp_fp32_default(),
+        .mean = {head->mean[0], head->mean[1], head->mean[2]},
+        .deviation = {head->deviation[0], head->deviation[1], head->deviation[2]}};
+    snprintf(config.model, sizeof config.model, "%s", head->model);
+    if (e->data->classes != head->classes)
+        return bp_fail(BP_DATA, "%s: has %zu classes, the model was trained for %zu", data,
+                       e->data->classes, head->classes);
+    const struct bp_loader_options options = {.batch = config.batch,
+                                              .height = config.height,
+                                              .width = config.width_px,
+                                              .channels = config.channels,
+                                              .ahead = 2};
+    BP_TRY(bp_exec_create(&e->exec, e->settings.tier, e->settings.threads));
+    BP_TRY(bp_graph_create(&e->graph, e->exec, &config));
+    BP_TRY(bp_checkpoint_load(e->checkpoint, e->graph, 0));
+    return bp_loader_create(&e->loader, &e->data->val, &options);
+}
+
+static bp_status open_all(struct evaluator *e, const char *model, const char *data,
+                          const bp_config *options) {
+    char path[BP_PATH_BYTES];
+    BP_TRY(bp_model_path(model, "best.ckpt", path));
+    BP_TRY(bp_checkpoint_open(&e->checkpoint, path));
+    BP_TRY(read_options(e, options));
+    const struct bp_dataset_options limits = {0, e->settings.limit_val, e->settings.seed};
+    BP_TRY(bp_dataset_open(&e->data, data, &limits));
+    if (e->data->val.count == 0)
+        return bp_fail(BP_DATA, "%s: the validation part is empty", data);
+    return open_network(e, data);
+}
+
+static bp_status evaluate(struct evaluator *e, bp_eval_result *result) {
+    size_t classes = e->graph->config.classes;
+    result->classes = classes;
+    BP_TRY(bp_names_copy(&result->class_names, e->data->class_names, classes));
+    BP_TRY(bp_alloc_array(&result->class_count, classes, sizeof(size_t), "counts"));
+    BP_TRY(bp_alloc_array(&result->class_correct, classes, sizeof(size_t), "counts"));
+    BP_TRY(bp_alloc_array(&result->confusion, classes * classes, sizeof(size_t), "counts"));
+    struct bp_evaluation evaluation = {.confusion = result->confusion};
+    uint64_t begin_ns = bp_clock_ns();
+    bp_status status = bp_evaluate(e->graph, e->loader, &evaluation);
+    if (status == BP_INTERRUPT || status == BP_TERMINATE) {
+        bp_interrupt(0);
+        return bp_fail(status, "evaluation stopped on request");
+    }
+    BP_TRY(status);
+    result->seconds = (double)(bp_clock_ns() - begin_ns) * 1e-9;
+    result->loss = evaluation.loss;
+    result->accuracy = evaluation.accuracy;
+    result->n = evaluation.n;
+    result->images_per_s = result->seconds > 0 ? (double)result->n / result->seconds : 0;
+    for (size_t i = 0; i < classes; i++) {
+        for (size_t j = 0; j < classes; j++)
+            result->class_count[i] += result->confusion[i * classes + j];
+        result->class_correct[i] = result->confusion[i * classes + i];
+    }
+    return BP_OK;
+}
+
+bp_status bp_eval(const char *model, const char *data, const bp_config *options,
+                  bp_eval_result **out) {
+    struct evaluator e = {0};
+    bp_eval_result *result;
+    *out = NULL;
+    BP_TRY(bp_alloc(&result, sizeof *result, "an evaluation"));
+    bp_status status = open_all(&e, model, data, options);
+    if (status == BP_OK)
+        status = evaluate(&e, result);
+    evaluator_close(&e);
+    if (status != BP_OK) {
+        bp_eval_free(result);
+        return status;
+    }
+    *out = result;
+    return BP_OK;
+}
+
+void bp_eval_free(bp_eval_result *result) {
+    if (result == NULL)
+        return;
+    bp_names_free(result->class_names, result->classes);
+    bp_free(result->class_count);
+    bp_free(result->class_correct);
+    bp_free(result->confusion);
+    bp_free(result);
+}

@@ -1,0 +1,248 @@
+#include "train/options.h"
+
+#include <ctype.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const models[] = {"vgg16", "resnet18", NULL};
+static const char *const optimizers[] = {"adam", "adamw", "sgd", NULL};
+static const char *const schedules[] = {"cosine", "step", "constant", NULL};
+static const char *const precisions[] = {"fqt", "psq", "qat", "fp32", NULL};
+static const char *const presets[] = {"one-bit", "balanced",   "accurate",
+                                      "paper",   "paper-code", NULL};
+static const char *const bits[] = {"1", "2", "3", "4", "8", NULL};
+static const char *const selections[] = {"none", "bernoulli", "systematic", "topk", NULL};
+static const char *const weights[] = {"range", "rms", "uniform", NULL};
+static const char *const grids[] = {"minmax", "zero", "symmetric", NULL};
+static const char *const groups[] = {"scq", "sample", NULL};
+static const char *const tiers[] = {"auto", "c", "avx2", "avx512", "neon", NULL};
+
+enum {
+    TRAIN = BP_COMMAND_TRAIN,
+    RESUME = BP_COMMAND_RESUME,
+    EVAL = BP_COMMAND_EVAL,
+    BENCH = BP_COMMAND_BENCH
+};
+
+/* clang-format off */
+#define NUMBER(NAME, GROUP, TYPE, HOLDER, FALLBACK, MIN, MAX, COMMANDS, HELP) \
+    {NAME, GROUP, TYPE, HOLDER, FALLBACK, NULL, MIN, MAX, COMMANDS, 0, HELP}
+#define INT(NAME, GROUP, FALLBACK, MIN, MAX, COMMANDS, HELP) \
+    NUMBER(NAME, GROUP, BP_OPTION_INT, "N", FALLBACK, MIN, MAX, COMMANDS, HELP)
+#define FLOAT(NAME, GROUP, HOLDER, FALLBACK, MIN, MAX, COMMANDS, HELP) \
+    NUMBER(NAME, GROUP, BP_OPTION_FLOAT, HOLDER, FALLBACK, MIN, MAX, COMMANDS, HELP)
+#define CHOICE(NAME, GROUP, CHOICES, FALLBACK, COMMANDS, HELP) \
+    {NAME, GROUP, BP_OPTION_CHOICE, NULL, FALLBACK, CHOICES, 0, 0, COMMANDS, 0, HELP}
+#define BOOL(NAME, GROUP, COMMANDS, HELP) \
+    {NAME, GROUP, BP_OPTION_BOOL, NULL, "false", NULL, 0, 0, COMMANDS, 0, HELP}
+#define TEXT(NAME, GROUP, HOLDER, COMMANDS, POSITIONAL, HELP) \
+    {NAME, GROUP, BP_OPTION_TEXT, HOLDER, NULL, NULL, 0, 0, COMMANDS, POSITIONAL, HELP}
+
+#define DATA      "Data"
+#define NETWORK   "Network"
+#define TRAINING  "Training"
+#define OPTIMIZER "Optimizer"
+#define PRECISION "Precision"
+#define QUANTIZER "Gradient quantizer (with --precision fqt; over the preset)"
+#define APART     "Gradient quantizer, one product apart (-da: activation gradient, -dw: weight gradient)"
+#define RUN       "Run"
+#define MACHINE   "Machine"
+#define TIMING    "Timing"
+
+const bp_option bp_option_table[BP_OPT_COUNT] = {
+[BP_OPT_DATA] = TEXT("data", DATA, "DATA", TRAIN, 1,
+    "path of the data set; its kind is seen from the content (idx:PATH forces one)"),
+[BP_OPT_LIMIT_TRAIN] = INT("limit-train", DATA, "0", 0, 1e9, TRAIN,
+    "use only N training samples, a seeded choice; 0: all"),
+[BP_OPT_LIMIT_VAL] = INT("limit-val", DATA, "0", 0, 1e9, TRAIN | EVAL,
+    "use only N validation samples, a seeded choice; 0: all"),
+[BP_OPT_AUG_CROP] = INT("aug-crop", DATA, "0", 0, 64, TRAIN,
+    "augment: pad by N pixels on each side, then crop at random; 0: off"),
+[BP_OPT_AUG_FLIP] = BOOL("aug-flip", DATA, TRAIN,
+    "augment: mirror left-right half of the time (not for digits or letters)"),
+[BP_OPT_MEAN] = TEXT("mean", DATA, "M[,M,M]", TRAIN, 0,
+    "mean of pixel / 255, per channel (default: of the training part)"),
+[BP_OPT_STD] = TEXT("std", DATA, "S[,S,S]", TRAIN, 0,
+    "standard deviation of pixel / 255, per channel (default: of the training part)"),
+
+[BP_OPT_MODEL] = CHOICE("model", NETWORK, models, "vgg16", TRAIN | BENCH,
+    "network"),
+[BP_OPT_WIDTH] = FLOAT("width", NETWORK, "F", "1", 0.001, 16, TRAIN | BENCH,
+    "factor on all channel counts"),
+[BP_OPT_SIZE] = INT("size", NETWORK, NULL, 8, 1024, TRAIN | BENCH,
+    "height and width of the input in pixels (default: the data's, at least 32)"),
+
+[BP_OPT_EPOCHS] = INT("epochs", TRAINING, "60", 1, 1e6, TRAIN,
+    "passes over the training part"),
+[BP_OPT_STEPS] = INT("steps", TRAINING, "0", 0, 1e9, TRAIN,
+    "end after N training steps, if the epochs are not over before; 0: no limit"),
+[BP_OPT_BATCH] = INT("batch", TRAINING, "128", 1, 65536, TRAIN | EVAL | BENCH,
+    "samples per step"),
+[BP_OPT_SEED] = INT("seed", TRAINING, "1", 0, 9007199254740991, TRAIN | EVAL | BENCH,
+    "one seed gives one result, bit for bit, whatever the threads"),
+[BP_OPT_LABEL_SMOOTHING] = FLOAT("label-smoothing", TRAINING, "F", "0", 0, 0.999, TRAIN | BENCH,
+    "share of the target that is spread over all classes"),
+
+[BP_OPT_OPTIMIZER] = CHOICE("optimizer", OPTIMIZER, optimizers, "adam", TRAIN | BENCH,
+    "how weights are updated"),
+[BP_OPT_LR] = FLOAT("lr", OPTIMIZER, "RATE", NULL, 0, 1e9, TRAIN | BENCH,
+    "learning rate (default: 0.001; sgd: 0.1)"),
+[BP_OPT_HEAD_LR] = FLOAT("head-lr", OPTIMIZER, "RATE", NULL, 0, 1e9, TRAIN | BENCH,
+    "learning rate of the last layer (default: as --lr)"),
+[BP_OPT_SCHEDULE] = CHOICE("schedule", OPTIMIZER, schedules, "cosine", TRAIN,
+    "how the learning rates change during the run"),
+[BP_OPT_WARMUP] = FLOAT("warmup", OPTIMIZER, "EPOCHS", "0", 0, 1e6, TRAIN,
+    "epochs, or a part of one, over which the learning rates rise from 0"),
+[BP_OPT_LR_EVERY] = FLOAT("lr-every", OPTIMIZER, "EPOCHS", NULL, 0.001, 1e6, TRAIN,
+    "schedule step: epochs between two drops (default: a third of the epochs)"),
+[BP_OPT_LR_FACTOR] = FLOAT("lr-factor", OPTIMIZER, "F", "0.1", 1e-6, 1, TRAIN,
+    "schedule step: factor of one drop"),
+[BP_OPT_WEIGHT_DECAY] = FLOAT("weight-decay", OPTIMIZER, "F", NULL, 0, 1e3, TRAIN | BENCH,
+    "not for norms, slopes, scales and biases (default: 0; adamw: 0.01)"),
+[BP_OPT_MOMENTUM] = FLOAT("momentum", OPTIMIZER, "F", "0.9", 0, 0.9999, TRAIN | BENCH,
+    "of sgd"),
+[BP_OPT_NESTEROV] = BOOL("nesterov", OPTIMIZER, TRAIN | BENCH,
+    "Nesterov momentum, of sgd"),
+[BP_OPT_CLIP_NORM] = FLOAT("clip-norm", OPTIMIZER, "F", "0", 0, 1e9, TRAIN | BENCH,
+    "largest norm of all gradients together; 0: off"),
+[BP_OPT_CLAMP_LATENT] = BOOL("clamp-latent", OPTIMIZER, TRAIN | BENCH,
+    "keep latent weights in [-1, 1]"),
+[BP_OPT_FREEZE_BODY] = BOOL("freeze-body", OPTIMIZER, TRAIN,
+    "train the last layer only"),
+
+[BP_OPT_PRECISION] = CHOICE("precision", PRECISION, precisions, "fqt", TRAIN | BENCH,
+    "fqt: 1 bit forward, few-bit gradients; psq: 1 bit both; qat: float gradients; fp32: all float"),
+[BP_OPT_PRESET] = CHOICE("preset", PRECISION, presets, "one-bit", TRAIN | BENCH,
+    "gradient quantizer of fqt: 4 bits for a quarter of the groups, 4 bits, 8 bits, the paper's, its code's"),
+[BP_OPT_QAT_WARMUP] = FLOAT("qat-warmup", PRECISION, "F", "0", 0, 1.0 / 3, TRAIN,
+    "share of the steps, from the start, that run as qat before psq or fqt"),
+
+[BP_OPT_GRAD_BITS] = CHOICE("grad-bits", QUANTIZER, bits, NULL, TRAIN | BENCH,
+    "bits of a kept gradient"),
+[BP_OPT_GRAD_KEEP] = FLOAT("grad-keep", QUANTIZER, "F", NULL, 0.0001, 1, TRAIN | BENCH,
+    "share of the groups that is kept (default: 1 / bits where the preset prunes)"),
+[BP_OPT_GRAD_SELECT] = CHOICE("grad-select", QUANTIZER, selections, NULL, TRAIN | BENCH,
+    "how kept groups are chosen; none: all are kept; topk is biased"),
+[BP_OPT_GRAD_WEIGHTS] = CHOICE("grad-weights", QUANTIZER, weights, NULL, TRAIN | BENCH,
+    "what the probability of being kept follows"),
+[BP_OPT_GRAD_GRID] = CHOICE("grad-grid", QUANTIZER, grids, NULL, TRAIN | BENCH,
+    "levels: from min to max; symmetric with a zero; symmetric without"),
+[BP_OPT_GRAD_CLIP] = FLOAT("grad-clip", QUANTIZER, "F", "0", 0, 1e6, TRAIN | BENCH,
+    "cut gradients at F times the root mean square of their group (biased); 0: off"),
+[BP_OPT_GRAD_GROUPS] = CHOICE("grad-groups", QUANTIZER, groups, NULL, TRAIN | BENCH,
+    "what has one scale: scq: samples for dA, channels for dW; sample: samples for both"),
+
+[BP_OPT_GRAD_BITS_DA] = CHOICE("grad-bits-da", APART, bits, NULL, TRAIN | BENCH, "as --grad-bits"),
+[BP_OPT_GRAD_KEEP_DA] = FLOAT("grad-keep-da", APART, "F", NULL, 0.0001, 1, TRAIN | BENCH, "as --grad-keep"),
+[BP_OPT_GRAD_SELECT_DA] = CHOICE("grad-select-da", APART, selections, NULL, TRAIN | BENCH, "as --grad-select"),
+[BP_OPT_GRAD_WEIGHTS_DA] = CHOICE("grad-weights-da", APART, weights, NULL, TRAIN | BENCH, "as --grad-weights"),
+[BP_OPT_GRAD_GRID_DA] = CHOICE("grad-grid-da", APART, grids, NULL, TRAIN | BENCH, "as --grad-grid"),
+[BP_OPT_GRAD_CLIP_DA] = FLOAT("grad-clip-da", APART, "F", NULL, 0, 1e6, TRAIN | BENCH, "as --grad-clip"),
+[BP_OPT_GRAD_BITS_DW] = CHOICE("grad-bits-dw", APART, bits, NULL, TRAIN | BENCH, "as --grad-bits"),
+[BP_OPT_GRAD_KEEP_DW] = FLOAT("grad-keep-dw", APART, "F", NULL, 0.0001, 1, TRAIN | BENCH, "as --grad-keep"),
+[BP_OPT_GRAD_SELECT_DW] = CHOICE("grad-select-dw", APART, selections, NULL, TRAIN | BENCH, "as --grad-select"),
+[BP_OPT_GRAD_WEIGHTS_DW] = CHOICE("grad-weights-dw", APART, weights, NULL, TRAIN | BENCH, "as --grad-weights"),
+[BP_OPT_GRAD_GRID_DW] = CHOICE("grad-grid-dw", APART, grids, NULL, TRAIN | BENCH, "as --grad-grid"),
+[BP_OPT_GRAD_CLIP_DW] = FLOAT("grad-clip-dw", APART, "F", NULL, 0, 1e6, TRAIN | BENCH, "as --grad-clip"),
+
+[BP_OPT_RUN] = TEXT("run", RUN, "DIR", TRAIN, 0,
+    "run folder, must not exist yet (default: runs/<data>-<model>-<n>)"),
+[BP_OPT_CHECKPOINT_EVERY] = INT("checkpoint-every", RUN, "0", 0, 1e9, TRAIN | RESUME,
+    "save every N steps too, beside the end of each epoch; 0: off"),
+[BP_OPT_LOG_EVERY] = INT("log-every", RUN, "50", 0, 1e9, TRAIN | RESUME,
+    "a line in metrics.jsonl every N steps, beside the epochs' lines; 0: off"),
+
+[BP_OPT_THREADS] = INT("threads", MACHINE, "0", 0, 256, TRAIN | RESUME | EVAL | BENCH,
+    "worker threads; 0: one per processor"),
+[BP_OPT_CPU] = CHOICE("cpu", MACHINE, tiers, "auto", TRAIN | RESUME | EVAL | BENCH,
+    "best instruction set to use; one that this machine lacks is an error"),
+
+[BP_OPT_ROUNDS] = INT("rounds", TIMING, "10", 1, 1e6, BENCH,
+    "timed steps of each side, after two that are not timed"),
+[BP_OPT_CLASSES] = INT("classes", TIMING, "10", 1, 100000, BENCH,
+    "classes of the network's head"),
+[BP_OPT_CHANNELS] = INT("channels", TIMING, "3", 1, 3, BENCH,
+    "channels of the input"),
+};
+/* clang-format on */
+
+const bp_option *bp_options(size_t *count) {
+    *count = BP_OPT_COUNT;
+    return bp_option_table;
+}
+
+enum bp_option_id bp_option_id_of(const char *name) {
+    for (int id = 0; id < BP_OPT_COUNT; id++)
+        if (strcmp(bp_option_table[id].name, name) == 0)
+            return (enum bp_option_id)id;
+    return BP_OPT_COUNT;
+}
+
+const bp_option *bp_option_find(const char *name) {
+    enum bp_option_id id = bp_option_id_of(name);
+    return id < BP_OPT_COUNT ? &bp_option_table[id] : NULL;
+}
+
+int bp_option_is_local(enum bp_option_id id) {
+    return id == BP_OPT_DATA || (id >= BP_OPT_RUN && id <= BP_OPT_CHANNELS);
+}
+
+int bp_option_is_quantizer(enum bp_option_id id) {
+    return id == BP_OPT_PRESET || (id >= BP_OPT_GRAD_BITS && id <= BP_OPT_GRAD_CLIP_DW);
+}
+
+static size_t smallest(size_t a, size_t b, size_t c) {
+    size_t least = a < b ? a : b;
+    return least < c ? least : c;
+}
+
+/* Insertions, deletions and replacements that turn a into b (Levenshtein). */
+static size_t edit_distance(const char *a, const char *b) {
+    enum { LONGEST = 64 };
+    size_t na = strlen(a), nb = strlen(b), row[LONGEST + 1];
+    if (na > LONGEST || nb > LONGEST)
+        return LONGEST;
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= na; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            size_t above = row[j];
+            row[j] = smallest(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[nb];
+}
+
+const char *bp_closest(const char *text, const char *const *candidates, size_t count) {
+    const char *closest = NULL;
+    size_t least = strlen(text) / 3 + 2; /* a third of the letters and one may be wrong */
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(text, candidates[i]);
+        if (distance < least && distance < strlen(candidates[i])) {
+            least = distance;
+            closest = candidates[i];
+        }
+    }
+    for (size_t i = 0; i < count && closest == NULL && strlen(text) >= 2; i++)
+        if (strncmp(text, candidates[i], strlen(text)) == 0)
+            closest = candidates[i];
+    return closest;
+}
+
+int bp_parse_number(const char *text, double *out) {
+    char local[64];
+    if (strlen(text) >= sizeof local || strspn(text, "0123456789+-.eE") != strlen(text))
+        return 0;
+    strcpy(local, text);
+    char *point = strchr(local, '.');
+    if (point != NULL)
+        *point = localeconv()->decimal_point[0];
+    char *end;
+    *out = strtod(local, &end);
+    return end != local && *end == 0 && isdigit((unsigned char)end[-1]);
+}

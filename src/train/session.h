@@ -1,0 +1,53 @@
+/* Everything that a run works with: the data set, the network on its execution context, the
+ * optimizer, the loaders, and the numbers that follow from config and data together. */
+#ifndef BP_TRAIN_SESSION_H
+#define BP_TRAIN_SESSION_H
+
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "nn/graph.h"
+#include "train/config.h"
+#include "train/optim.h"
+#include "train/schedule.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bp_session {
+    struct bp_settings settings;
+    struct bp_dataset *data;
+    struct bp_exec *exec;
+    struct bp_graph *graph;
+    struct bp_optim *optim;
+    struct bp_loader *train, *val;
+    struct bp_schedule_config schedule;
+    size_t batches;       /* per epoch */
+    size_t epochs;        /* that the run will begin */
+    uint64_t total_steps; /* of the run */
+    uint64_t qat_steps;   /* of these, the first ones run as qat */
+};
+
+/* Reads the data and builds the network for training. The config must outlive the session. On
+ * failure nothing stays open. */
+bp_status bp_session_open(struct bp_session *session, const bp_config *config);
+void bp_session_close(struct bp_session *session);
+
+/* Opens the loaders; training batches begin where a run of `step` finished steps goes on. */
+bp_status bp_session_start(struct bp_session *session, uint64_t step);
+
+/* The summary for BP_EVENT_START; `quantizer` is room for its text. */
+void bp_session_summary(const struct bp_session *session, char *quantizer, size_t quantizer_size,
+                        bp_run_summary *out);
+
+/* The graph of settings for an input: shared by training, evaluation and timing. */
+void bp_session_graph_config(const struct bp_settings *settings, size_t height, size_t width_px,
+                             size_t channels, size_t classes, struct bp_graph_config *out);
+
+/* Bytes planned for a network: weights, activations, gradients, scratch of all workers. */
+size_t bp_graph_planned_bytes(const struct bp_graph *graph);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,50 @@
+/* What this build and this machine are, for reports. */
+#include "base/cpu.h"
+#include "base/threads.h"
+#include "build_info.h"
+#include "fp32/fp32_ops.h"
+#include "kernels/kernels.h"
+
+const char *bp_version(void) {
+    return BP_BUILD_VERSION;
+}
+
+void bp_system(bp_system_info *out) {
+#if defined(__clang__)
+    out->compiler = "clang " __clang_version__;
+#elif defined(__GNUC__)
+    out->compiler = "gcc " __VERSION__;
+#else
+    out->compiler = "unknown";
+#endif
+#ifdef BP_OPENMP
+    out->threading = "OpenMP";
+#else
+    out->threading = "pthreads";
+#endif
+    out->version = BP_BUILD_VERSION;
+    out->commit = BP_BUILD_COMMIT;
+    out->cpu = bp_cpu_model();
+    out->best_tier = bp_tier_name(bp_cpu_best());
+    out->fp32 = bp_fp32_backend_name(bp_fp32_default());
+    out->processors = bp_threads_available();
+}
+
+int bp_tier_at(size_t index, const char **name, int *present) {
+    if (index >= BP_TIER_COUNT)
+        return 0;
+    *name = bp_tier_name((enum bp_tier)index);
+    *present = bp_cpu_has((enum bp_tier)index);
+    return 1;
+}
+
+int bp_kernel_at(size_t index, const char *cpu, const char **name, const char **tier) {
+    enum bp_tier cap;
+    struct bp_kernels kernels;
+    if (index >= bp_kernels_count() || bp_tier_parse(cpu, &cap) != BP_OK)
+        return 0;
+    bp_kernels_init(&kernels, cap);
+    *name = bp_kernels_name(index);
+    *tier = bp_tier_name(kernels.tier[index]);
+    return 1;
+}

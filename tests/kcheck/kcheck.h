@@ -1,0 +1,179 @@
+/* kcheck tests kernels: every kernel of kernels.def, in every tier of this machine. The expected
+ * result of a small case comes from a naive reference written in the test from the contract alone, of
+ * a real layer from the C tier. Every buffer is seen by the kernel twice: ending right before a page
+ * that faults, and beginning right after one, with canary bytes on its other side.
+ *
+ * A test draws one case (sizes, inputs, expected outputs) and then lets every version run:
+ *
+ *     kc_params(t, "n=%zu", n);
+ *     float *x = kc_input(t, "x", KC_F32, n);
+ *     kc_fill_floats(t, x, n, KC_ANY_FLOAT);
+ *     uint64_t *y = kc_output(t, "y", KC_U64, n);
+ *     ... writes the expected content of y ...
+ *     while (kc_next(t))
+ *         t->kernels->some_kernel(kc_at(t, x), n, kc_at(t, y));
+ *
+ * kc_next checks the call before it: outputs, pad bytes, that inputs are unchanged. */
+#ifndef KCHECK_H
+#define KCHECK_H
+
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+enum kc_type {
+    KC_U8,
+    KC_I16,
+    KC_I32,
+    KC_I64,
+    KC_U64,
+    KC_F32,       /* the same bits, but every NaN equals every NaN */
+    KC_F32_VALUE, /* as KC_F32, but -0.0 equals +0.0, and kc_anything() equals everything */
+    KC_F64
+};
+
+/* One line of bench/shapes: a convolution of n samples. */
+struct kc_layer {
+    char name[24];
+    size_t n, h, w, c, k, r, stride;
+};
+
+struct kc_buffer {
+    char name[16];
+    enum kc_type type;
+    int is_output;
+    size_t count, bytes, capacity;
+    unsigned char *data;    /* content of an input, expected content of an output */
+    unsigned char *initial; /* an output before the call */
+    int has_initial;
+    unsigned char *at;   /* where the kernel finds it */
+    unsigned char *room; /* writable bytes between two guard pages */
+    size_t room_bytes;
+};
+
+#define KC_BUFFERS  16
+#define KC_VERSIONS 3
+
+/* One table of kernels that is being tested. */
+struct kc_version {
+    struct bp_kernels kernels;
+    const char *label;
+    enum bp_tier tier;
+    int failed; /* in the current kernel; it is then left out */
+};
+
+enum kc_placement { KC_ENDS_AT_GUARD, KC_BEGINS_AT_GUARD, KC_PLACEMENTS };
+
+struct kc_bench {
+    long left, calls;
+    int round;
+    double begin_ns, total_ns, best_ns, work;
+    const char *unit;
+    double ns[KC_VERSIONS];
+};
+
+struct kcheck {
+    /* For tests. */
+    const struct bp_kernels *kernels;   /* the version to call, set by kc_next */
+    const struct bp_kernels *reference; /* the C tier */
+    const struct kc_layer *layer;       /* a real layer, or NULL */
+    unsigned case_index;
+
+    /* The case being run. */
+    uint64_t seed, random;
+    const char *kernel_name;
+    char params[256], patterns[128];
+    struct kc_buffer buffers[KC_BUFFERS];
+    size_t n_buffers;
+
+    /* The versions and where the run stands: position = version * KC_PLACEMENTS + placement. */
+    struct kc_version versions[KC_VERSIONS];
+    size_t n_versions, position;
+    int in_call, quiet;
+    char failure[256];
+    sigjmp_buf jump;
+
+    int is_bench;
+    struct kc_bench bench;
+};
+
+typedef void kc_test(struct kcheck *t);
+
+/* Names of the drawn sizes, printed when the case fails. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void kc_params(struct kcheck *t, const char *format, ...);
+
+/* Buffers of a case; the content is zero at first. An in-out buffer is filled with what stands there
+ * before the call, kept by kc_keep_initial, then changed to what is expected. */
+void *kc_input(struct kcheck *t, const char *name, enum kc_type type, size_t count);
+void *kc_output(struct kcheck *t, const char *name, enum kc_type type, size_t count);
+void kc_keep_initial(struct kcheck *t, const void *data);
+int kc_next(struct kcheck *t);
+/* Where the kernel finds the buffer that was given as `data` (NULL stays NULL). */
+void *kc_at(struct kcheck *t, const void *data);
+/* What one call amounts to, for --bench. unit: "MAC", "element". */
+void kc_work(struct kcheck *t, double amount, const char *unit);
+
+/* --- data ------------------------------------------------------------------------------------- */
+
+uint64_t kc_random(struct kcheck *t);
+/* 0 .. n - 1 */
+size_t kc_below(struct kcheck *t, size_t n);
+/* A size around the widths of registers and words. */
+size_t kc_edge_size(struct kcheck *t);
+/* Rows and columns of a case: the first cases sweep the columns from 1 to 130, the next ones the rows;
+ * then both are random. A layer: positions and input channels. */
+void kc_sizes(struct kcheck *t, size_t *n, size_t *c);
+/* Output positions of the layer, cut to what a test or a tile of a real step works on. */
+size_t kc_positions(const struct kcheck *t);
+
+enum kc_floats { KC_FINITE, KC_ANY_FLOAT };
+
+/* Fill with one of the patterns: constant, alternating, extreme, random. rows x bits packed bits have
+ * clear pad bits. */
+void kc_fill_bits(struct kcheck *t, uint64_t *words, size_t rows, size_t bits);
+void kc_fill_bytes(struct kcheck *t, uint8_t *bytes, size_t count);
+void kc_fill_i16(struct kcheck *t, int16_t *values, size_t count);
+void kc_fill_floats(struct kcheck *t, float *values, size_t count, enum kc_floats which);
+/* Parameters such as scales: moderate numbers. */
+void kc_fill_moderate(struct kcheck *t, float *values, size_t count);
+float kc_moderate(struct kcheck *t);
+float kc_anything(void);
+
+/* --- run -------------------------------------------------------------------------------------- */
+
+#define KC_SWEEP       130u
+#define KC_CASES_DRAWN (2 * KC_SWEEP + 100u)
+
+extern const struct kc_layer kc_layers[];
+extern const size_t kc_layers_count;
+/* Reads a file of bench/shapes; -1 after a message. */
+long kc_layers_read(const char *path, struct kc_layer *layers, size_t capacity);
+
+void kc_catch_faults(struct kcheck *t);
+void kc_fail(struct kcheck *t, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+void kc_place_buffers(struct kcheck *t, enum kc_placement placement);
+void kc_check_buffers(struct kcheck *t);
+/* Names the buffer next to a faulting address. */
+void kc_describe_address(const struct kcheck *t, const void *address, char *out, size_t size);
+void kc_free_buffers(struct kcheck *t);
+/* Runs one case in all versions that have not failed yet. */
+void kc_run_case(struct kcheck *t, size_t kernel, unsigned case_index);
+size_t kc_versions_left(const struct kcheck *t);
+unsigned kc_cases_count(void);
+
+int kc_bench_next(struct kcheck *t);
+/* Times the versions of one kernel on each layer and prints a line per version. */
+void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers, size_t count);
+/* Runs planted broken kernels: each one that is found passed. */
+void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed);
+
+#endif

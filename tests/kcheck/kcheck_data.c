@@ -1,0 +1,195 @@
+/* Sizes and content of test cases. */
+#include "kcheck/kcheck.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+
+/* SplitMix64 (Steele, Lea, Flood 2014). */
+uint64_t kc_random(struct kcheck *t) {
+    uint64_t z = t->random += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+size_t kc_below(struct kcheck *t, size_t n) {
+    return (size_t)(kc_random(t) % n);
+}
+
+size_t kc_edge_size(struct kcheck *t) {
+    static const unsigned char sizes[] = {1,  2,  3,  5,  7,  8,  9,  15, 16,  17,  24, 31,
+                                          32, 33, 48, 63, 64, 65, 96, 127, 128, 129};
+    return sizes[kc_below(t, sizeof sizes)];
+}
+
+size_t kc_positions(const struct kcheck *t) {
+    const struct kc_layer *l = t->layer;
+    size_t side = l->h / l->stride, positions = l->n * side * (l->w / l->stride);
+    return bp_min_size(positions, t->is_bench ? 512 : 96);
+}
+
+void kc_sizes(struct kcheck *t, size_t *n, size_t *c) {
+    unsigned i = t->case_index;
+    if (t->layer != NULL) {
+        *n = kc_positions(t);
+        *c = t->layer->c;
+    } else if (i < KC_SWEEP) {
+        *c = i + 1;
+        *n = 1 + kc_below(t, 8);
+    } else if (i < 2 * KC_SWEEP) {
+        *n = i - KC_SWEEP + 1;
+        *c = kc_edge_size(t);
+    } else {
+        *n = 1 + kc_below(t, 40);
+        *c = 1 + kc_below(t, 300);
+    }
+}
+
+void kc_params(struct kcheck *t, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(t->params, sizeof t->params, format, arguments);
+    va_end(arguments);
+}
+
+enum pattern { ZEROS, ONES, ALTERNATING, EXTREME, SPARSE, RANDOM, PATTERNS };
+
+static const char *const pattern_names[] = {"zeros",   "ones",   "alternating",
+                                            "extreme", "sparse", "random"};
+
+/* Random content half of the time. */
+static enum pattern draw_pattern(struct kcheck *t) {
+    size_t draw = kc_below(t, 2 * (size_t)RANDOM);
+    enum pattern pattern = t->is_bench || draw > RANDOM ? RANDOM : (enum pattern)draw;
+    size_t used = strlen(t->patterns);
+    snprintf(t->patterns + used, sizeof t->patterns - used, "%s%s", used ? ", " : "",
+             pattern_names[pattern]);
+    return pattern;
+}
+
+static uint64_t pattern_word(struct kcheck *t, enum pattern pattern, size_t index) {
+    switch (pattern) {
+    case ZEROS:
+        return 0;
+    case ONES:
+        return UINT64_MAX;
+    case ALTERNATING:
+        return index % 2 ? 0xAAAAAAAAAAAAAAAAu : 0x5555555555555555u;
+    case EXTREME: /* the first and last bits of words */
+        return index % 3 == 0 ? 0x8000000000000001u : index % 3 == 1 ? 1 : (uint64_t)1 << 63;
+    case SPARSE:
+        return (uint64_t)(kc_below(t, 4) == 0) << kc_below(t, 64);
+    default:
+        return kc_random(t);
+    }
+}
+
+void kc_fill_bits(struct kcheck *t, uint64_t *words, size_t rows, size_t bits) {
+    enum pattern pattern = draw_pattern(t);
+    size_t row_words = bp_words(bits);
+    uint64_t last = bits % 64 ? ((uint64_t)1 << bits % 64) - 1 : UINT64_MAX;
+    for (size_t i = 0; i < rows * row_words; i++) {
+        words[i] = pattern_word(t, pattern, i);
+        if (i % row_words == row_words - 1)
+            words[i] &= last;
+    }
+}
+
+void kc_fill_bytes(struct kcheck *t, uint8_t *bytes, size_t count) {
+    enum pattern pattern = draw_pattern(t);
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)(pattern_word(t, pattern, i) >> (pattern == EXTREME ? i % 2 * 56 : 0));
+}
+
+void kc_fill_i16(struct kcheck *t, int16_t *values, size_t count) {
+    enum pattern pattern = draw_pattern(t);
+    static const int16_t extremes[] = {INT16_MIN, INT16_MAX, 0, -1, 1, 4608, -4608};
+    for (size_t i = 0; i < count; i++) {
+        int small = (int)kc_below(t, 1153) - 576;
+        switch (pattern) {
+        case ZEROS:
+            values[i] = 0;
+            break;
+        case ONES:
+            values[i] = -1;
+            break;
+        case ALTERNATING:
+            values[i] = i % 2 ? -576 : 576;
+            break;
+        case EXTREME:
+            values[i] = extremes[kc_below(t, sizeof extremes / sizeof extremes[0])];
+            break;
+        case SPARSE:
+            values[i] = (int16_t)(kc_below(t, 8) == 0 ? small : 0);
+            break;
+        default:
+            values[i] = (int16_t)(kc_below(t, 2) ? small : (int)kc_below(t, 65536) - 32768);
+            break;
+        }
+    }
+}
+
+float kc_moderate(struct kcheck *t) {
+    float u = (float)(kc_random(t) >> 40) * 0x1p-24f;
+    return (u * 4.0f - 2.0f) * (kc_below(t, 8) == 0 ? 0x1p-12f : 1.0f);
+}
+
+void kc_fill_moderate(struct kcheck *t, float *values, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        values[i] = kc_moderate(t);
+}
+
+static float extreme_float(struct kcheck *t, enum kc_floats which) {
+    static const float finite[] = {0.0f,
+                                   -0.0f,
+                                   1.0f,
+                                   -1.0f,
+                                   1.0f - FLT_EPSILON / 2,
+                                   -(1.0f - FLT_EPSILON / 2),
+                                   1.0f + FLT_EPSILON,
+                                   -(1.0f + FLT_EPSILON),
+                                   FLT_MIN,
+                                   -FLT_MIN,
+                                   0x1p-149f,
+                                   -0x1p-149f,
+                                   1e18f,
+                                   -1e18f};
+    const size_t n_finite = sizeof finite / sizeof finite[0];
+    size_t draw = kc_below(t, n_finite + (which == KC_ANY_FLOAT ? 5 : 0));
+    if (draw < n_finite)
+        return finite[draw];
+    const float others[] = {INFINITY, -INFINITY, NAN, FLT_MAX, -FLT_MAX};
+    return others[draw - n_finite];
+}
+
+void kc_fill_floats(struct kcheck *t, float *values, size_t count, enum kc_floats which) {
+    enum pattern pattern = draw_pattern(t);
+    /* Whole arrays of wild numbers end in NaN everywhere and then compare nothing. */
+    size_t wild = 2 + kc_below(t, 200);
+    for (size_t i = 0; i < count; i++)
+        switch (pattern) {
+        case ZEROS:
+            values[i] = kc_below(t, 2) ? 0.0f : -0.0f;
+            break;
+        case ONES:
+            values[i] = 1.0f;
+            break;
+        case ALTERNATING:
+            values[i] = i % 2 ? -1.0f : 1.0f;
+            break;
+        case EXTREME:
+            values[i] = kc_below(t, wild) < 2 ? extreme_float(t, which) : kc_moderate(t);
+            break;
+        case SPARSE:
+            values[i] = kc_below(t, 8) == 0 ? kc_moderate(t) : 0.0f;
+            break;
+        default:
+            values[i] = kc_moderate(t);
+            break;
+        }
+}

@@ -1,0 +1,104 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/threads.h"
+
+enum { MOST = 1000 };
+
+struct work {
+    int count;
+    int calls[BP_THREADS_MAX]; /* per part */
+    int visits[MOST];          /* per item */
+    int thread_of[MOST];
+};
+
+static void visit(void *context, size_t begin, size_t end, int thread) {
+    struct work *work = context;
+    work->calls[thread]++;
+    for (size_t i = begin; i < end; i++) {
+        work->visits[i]++;
+        work->thread_of[i] = thread;
+    }
+}
+
+static void expect_every_item_once(struct bp_threads *threads, size_t n) {
+    static struct work work;
+    memset(&work, 0, sizeof work);
+    bp_parallel_for(threads, n, visit, &work);
+    for (size_t i = 0; i < MOST; i++) {
+        assert_int_equal(work.visits[i], i < n ? 1 : 0);
+        if (i > 0 && i < n) /* contiguous parts in order */
+            assert_true(work.thread_of[i] >= work.thread_of[i - 1]);
+    }
+    int parts = 0;
+    for (int i = 0; i < BP_THREADS_MAX; i++) {
+        assert_in_range(work.calls[i], 0, i < bp_threads_count(threads) ? 1 : 0);
+        parts += work.calls[i];
+    }
+    size_t count = (size_t)bp_threads_count(threads);
+    assert_int_equal(parts, n < count ? n : count);
+}
+
+static void test_every_item_once(void **state) {
+    (void)state;
+    static const int counts[] = {1, 2, 3, 4, 7, 16};
+    static const size_t sizes[] = {0, 1, 2, 3, 5, 6, 7, 8, 15, 16, 17, 100, 997, 1000};
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
+        struct bp_threads *threads;
+        assert_int_equal(bp_threads_create(&threads, counts[c]), BP_OK);
+        assert_int_equal(bp_threads_count(threads), counts[c]);
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+            expect_every_item_once(threads, sizes[s]);
+        bp_threads_destroy(threads);
+    }
+    bp_threads_destroy(NULL);
+}
+
+static void test_many_rounds(void **state) {
+    (void)state;
+    struct bp_threads *threads;
+    assert_int_equal(bp_threads_create(&threads, 3), BP_OK);
+    for (size_t round = 0; round < 500; round++)
+        expect_every_item_once(threads, round % 10);
+    bp_threads_destroy(threads);
+}
+
+static void test_default_count(void **state) {
+    (void)state;
+    struct bp_threads *threads;
+    assert_int_equal(bp_threads_create(&threads, 0), BP_OK);
+    assert_int_equal(bp_threads_count(threads), bp_threads_available());
+    assert_in_range(bp_threads_available(), 1, BP_THREADS_MAX);
+    bp_threads_destroy(threads);
+}
+
+static void test_creation_failures(void **state) {
+    (void)state;
+    bp_status status = BP_RESOURCE;
+    for (long allowed = 0; status != BP_OK; allowed++) {
+        struct bp_threads *threads;
+        assert_true(allowed < 20);
+        bp_memory_fail_after(allowed);
+        status = bp_threads_create(&threads, 4);
+        bp_memory_fail_after(-1);
+        assert_true(status == BP_OK || (status == BP_RESOURCE && threads == NULL));
+        bp_threads_destroy(threads);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_item_once),
+        cmocka_unit_test(test_many_rounds),
+        cmocka_unit_test(test_default_count),
+        cmocka_unit_test(test_creation_failures),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
