@@ -48,7 +48,7 @@ missing_of() {
 missing=$(missing_of "$@" | tr '\n' ' ')
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ]; then
-    as_root=env
+    as_root="env"
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     as_root="sudo env"
 else

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ static const char *advice(int error) {
         return "choose a folder on a disk that can be written";
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
         return "free some space or choose another folder";
     case EISDIR:
         return "name a file, not a folder";
@@ -130,9 +132,9 @@ bp_status bp_file_read(const char *path, size_t limit, bp_status failure, uint8_
 }
 
 /* Creates a file of its own next to `path`: path.tmp-<process>-<number>. */
-static int create_temporary(const char *path, char *temporary, size_t size, int *error) {
+static int create_temporary(const char *path, char temporary[PATH_MAX], int *error) {
     for (int number = 0; number < 1000; number++) {
-        snprintf(temporary, size, "%s.tmp-%ld-%d", path, (long)getpid(), number);
+        snprintf(temporary, PATH_MAX, "%s.tmp-%ld-%d", path, (long)getpid(), number);
         int file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file >= 0)
             return file;
@@ -177,11 +179,11 @@ bp_status bp_file_write(const char *path, const struct bp_chunk *chunks, size_t 
                    ? fail_system(BP_RESOURCE, "write", path, EISDIR)
                    : bp_fail(BP_RESOURCE,
                              "cannot write %s: not a regular file; name a file on a disk", path);
-    size_t size = strlen(path) + 64;
-    char *temporary;
-    BP_TRY(bp_alloc(&temporary, size, "a file name"));
+    char temporary[PATH_MAX];
+    if (strlen(path) + 64 > sizeof temporary)
+        return fail_system(BP_RESOURCE, "write", path, ENAMETOOLONG);
     int error = 0;
-    int file = create_temporary(path, temporary, size, &error);
+    int file = create_temporary(path, temporary, &error);
     if (file >= 0) {
         error = write_temporary(file, chunks, n_chunks);
         if (error == 0 && rename(temporary, path) != 0)
@@ -191,7 +193,6 @@ bp_status bp_file_write(const char *path, const struct bp_chunk *chunks, size_t 
         else
             error = sync_folder_of(path, temporary);
     }
-    bp_free(temporary);
     return error == 0 ? BP_OK : fail_system(BP_RESOURCE, "write", path, error);
 }
 

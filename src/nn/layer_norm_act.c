@@ -91,7 +91,7 @@ static void destroy(struct bp_layer *layer) {
 }
 
 static const struct bp_layer_type type = {
-    .name = "norm act", .plan = plan, .forward = forward, .backward = backward, .destroy = destroy};
+    .name = "norm_act", .plan = plan, .forward = forward, .backward = backward, .destroy = destroy};
 
 static bp_status add_params(struct bp_graph *graph, const char *name, struct layer_norm_act *self) {
     size_t c = self->shape.c;

@@ -1,7 +1,7 @@
 /* kcheck tests kernels: every kernel of kernels.def, in every tier of this machine. The expected
- * result of a small case comes from a naive reference written in the test from the contract alone, of
- * a real layer from the C tier. Every buffer is seen by the kernel twice: ending right before a page
- * that faults, and beginning right after one, with canary bytes on its other side.
+ * result of a small case comes from a naive reference written in the test from the contract alone,
+ * of a real layer from the C tier. Every buffer is seen by the kernel twice: ending right before a
+ * page that faults, and beginning right after one, with canary bytes on its other side.
  *
  * A test draws one case (sizes, inputs, expected outputs) and then lets every version run:
  *
@@ -107,8 +107,8 @@ __attribute__((format(printf, 2, 3)))
 #endif
 void kc_params(struct kcheck *t, const char *format, ...);
 
-/* Buffers of a case; the content is zero at first. An in-out buffer is filled with what stands there
- * before the call, kept by kc_keep_initial, then changed to what is expected. */
+/* Buffers of a case; the content is zero at first. An in-out buffer is filled with what stands
+ * there before the call, kept by kc_keep_initial, then changed to what is expected. */
 void *kc_input(struct kcheck *t, const char *name, enum kc_type type, size_t count);
 void *kc_output(struct kcheck *t, const char *name, enum kc_type type, size_t count);
 void kc_keep_initial(struct kcheck *t, const void *data);
@@ -125,16 +125,16 @@ uint64_t kc_random(struct kcheck *t);
 size_t kc_below(struct kcheck *t, size_t n);
 /* A size around the widths of registers and words. */
 size_t kc_edge_size(struct kcheck *t);
-/* Rows and columns of a case: the first cases sweep the columns from 1 to 130, the next ones the rows;
- * then both are random. A layer: positions and input channels. */
+/* Rows and columns of a case: the first cases sweep the columns from 1 to 130, the next ones the
+ * rows; then both are random. A layer: positions and input channels. */
 void kc_sizes(struct kcheck *t, size_t *n, size_t *c);
 /* Output positions of the layer, cut to what a test or a tile of a real step works on. */
 size_t kc_positions(const struct kcheck *t);
 
 enum kc_floats { KC_FINITE, KC_ANY_FLOAT };
 
-/* Fill with one of the patterns: constant, alternating, extreme, random. rows x bits packed bits have
- * clear pad bits. */
+/* Fill with one of the patterns: constant, alternating, extreme, random. rows x bits packed bits
+ * have clear pad bits. */
 void kc_fill_bits(struct kcheck *t, uint64_t *words, size_t rows, size_t bits);
 void kc_fill_bytes(struct kcheck *t, uint8_t *bytes, size_t count);
 void kc_fill_i16(struct kcheck *t, int16_t *values, size_t count);

@@ -33,7 +33,8 @@ static int begin_version(struct kcheck *t) {
     return 1;
 }
 
-/* Per version: one call to warm up and to learn how many make a round, then the best of the rounds. */
+/* Per version: one call to warm up and to learn how many make a round, then the best of the rounds.
+ */
 int kc_bench_next(struct kcheck *t) {
     struct kc_bench *b = &t->bench;
     if (b->left > 0) {
@@ -63,9 +64,8 @@ static void print_version(const struct kcheck *t, size_t index) {
     int is_slower = index > 0 && ns > b->ns[fastest] * TOLERATED_LOSS;
     int is_mac = b->unit[0] == 'M';
     printf("%-18s %-16s %-7s %12.0f %10.2f %9s %7.1fx%s%s\n", t->kernel_name, t->layer->name,
-           t->versions[index].label, ns, b->work / ns, is_mac ? "GMAC/s" : "elem/ns",
-           b->ns[0] / ns, is_slower ? "  SLOWER than " : "",
-           is_slower ? t->versions[fastest].label : "");
+           t->versions[index].label, ns, b->work / ns, is_mac ? "GMAC/s" : "elem/ns", b->ns[0] / ns,
+           is_slower ? "  SLOWER than " : "", is_slower ? t->versions[fastest].label : "");
 }
 
 void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers, size_t count) {

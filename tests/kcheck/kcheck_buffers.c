@@ -28,8 +28,8 @@ static void take_room(struct kc_buffer *b) {
     if (b->room != NULL)
         munmap(b->room - page, b->room_bytes + 2 * page);
     b->room_bytes = (b->bytes + CANARY_BYTES + page - 1) / page * page;
-    unsigned char *map = mmap(NULL, b->room_bytes + 2 * page, PROT_NONE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *map =
+        mmap(NULL, b->room_bytes + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
         die("kcheck: mmap");
     b->room = map + page;

@@ -22,8 +22,8 @@ size_t kc_below(struct kcheck *t, size_t n) {
 }
 
 size_t kc_edge_size(struct kcheck *t) {
-    static const unsigned char sizes[] = {1,  2,  3,  5,  7,  8,  9,  15, 16,  17,  24, 31,
-                                          32, 33, 48, 63, 64, 65, 96, 127, 128, 129};
+    static const unsigned char sizes[] = {1,  2,  3,  5,  7,  8,  9,  15, 16,  17,  24,
+                                          31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129};
     return sizes[kc_below(t, sizeof sizes)];
 }
 

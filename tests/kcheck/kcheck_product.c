@@ -27,7 +27,8 @@ static size_t make_windows(struct kcheck *t, int32_t *pixel, size_t n, int32_t *
     return (size_t)(highest - lowest) + words;
 }
 
-/* Clears the pad bits of windows that overlap: every word keeps the bits that all owners may use. */
+/* Clears the pad bits of windows that overlap: every word keeps the bits that all owners may use.
+ */
 static void clear_pads(uint64_t *x, size_t words, const int32_t *pixel, size_t n,
                        const int32_t *tap, size_t taps, size_t planes, size_t cw, size_t c) {
     uint64_t last = c % 64 ? ((uint64_t)1 << c % 64) - 1 : UINT64_MAX;
@@ -54,7 +55,7 @@ static uint64_t *make_weights(struct kcheck *t, size_t k, size_t taps, size_t cw
     for (size_t j = 0; j < blocks * 32; j++)
         for (size_t tap = 0; tap < taps; tap++)
             for (size_t i = 0; i < cw; i++)
-                w[weight_index(j, taps, tap, cw, i)] &= j >= k         ? 0
+                w[weight_index(j, taps, tap, cw, i)] &= j >= k        ? 0
                                                         : i == cw - 1 ? last
                                                                       : UINT64_MAX;
     return w;
@@ -185,9 +186,9 @@ void kcheck_product_planes(struct kcheck *t) {
                     }
                 }
     while (kc_next(t))
-        t->kernels->product_planes(kc_at(t, x), kc_at(t, pixel), n, kc_at(t, tap),
-                                   kc_at(t, tap_w), taps, w_taps, kw, planes, is_signed,
-                                   kc_at(t, w), c, kc_at(t, y));
+        t->kernels->product_planes(kc_at(t, x), kc_at(t, pixel), n, kc_at(t, tap), kc_at(t, tap_w),
+                                   taps, w_taps, kw, planes, is_signed, kc_at(t, w), c,
+                                   kc_at(t, y));
 }
 
 static void fill_i32(struct kcheck *t, int32_t *values, size_t count) {

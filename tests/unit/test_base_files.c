@@ -5,8 +5,10 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,14 +125,42 @@ static void test_write_failures(void **state) {
     assert_int_equal(data_files_in(*state), 1);
     const char *file = data_path(*state, "file");
     assert_int_equal(bp_file_write_text(file, "old"), BP_OK);
-    bp_memory_fail_after(0);
-    assert_int_equal(bp_file_write_text(file, "new"), BP_RESOURCE);
-    bp_memory_fail_after(-1);
+    char name[5000];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    assert_int_equal(bp_file_write_text(name, "x"), BP_RESOURCE);
+    EXPECT_MESSAGE("cannot write", "nnn");
     /* An address that cannot be read makes the write itself fail, after the file was created. */
     const struct bp_chunk chunks[] = {{"begin", 5}, {NULL, 100}};
     assert_int_equal(bp_file_write(file, chunks, 2), BP_RESOURCE);
     EXPECT_MESSAGE(file, "cannot write");
     expect_content(file, "old");
+    assert_int_equal(data_files_in(*state), 2);
+}
+
+/* Like a full disk: the system takes a part of the bytes and refuses the rest. */
+static void test_disk_limit(void **state) {
+    static char large[300000];
+    const char *file = data_path(*state, "file"), *log = data_path(*state, "log");
+    memset(large, 'x', sizeof large - 1);
+    assert_int_equal(bp_file_write_text(file, "old"), BP_OK);
+    assert_int_equal(bp_file_append(log, "one\n"), BP_OK);
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 100000;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    bp_status write = bp_file_write_text(file, large);
+    EXPECT_MESSAGE("cannot write", file, "free some space");
+    bp_status append = bp_file_append(log, large);
+    EXPECT_MESSAGE("cannot append", log, "free some space");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(write, BP_RESOURCE);
+    assert_int_equal(append, BP_RESOURCE);
+    expect_content(file, "old");
+    expect_content(log, "one\n");
     assert_int_equal(data_files_in(*state), 2);
 }
 
@@ -206,15 +236,11 @@ static void test_join(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(test_read_and_write),
-        IN_FOLDER(test_large_file),
-        IN_FOLDER(test_name_without_folder),
-        IN_FOLDER(test_read_failures),
-        IN_FOLDER(test_no_permission),
-        IN_FOLDER(test_write_failures),
-        IN_FOLDER(test_leftover_temporary),
-        IN_FOLDER(test_append_and_truncate),
-        IN_FOLDER(test_folders),
+        IN_FOLDER(test_read_and_write),      IN_FOLDER(test_large_file),
+        IN_FOLDER(test_name_without_folder), IN_FOLDER(test_read_failures),
+        IN_FOLDER(test_no_permission),       IN_FOLDER(test_write_failures),
+        IN_FOLDER(test_disk_limit),          IN_FOLDER(test_leftover_temporary),
+        IN_FOLDER(test_append_and_truncate), IN_FOLDER(test_folders),
         cmocka_unit_test(test_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Packing signs, planes and weights, and transposing, AVX-512: compare and test instructions give one
- * mask bit per lane, which is the packed form. */
+/* Packing signs, planes and weights, and transposing, AVX-512: compare and test instructions give
+ * one mask bit per lane, which is the packed form. */
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
@@ -37,10 +37,9 @@ void bp_sign_pack_f32_avx512(const float *x, size_t n, size_t c, uint64_t *bits,
 /* 64 rows of 64 bits. First the bytes: v[b] becomes byte b of all rows, in order of the rows; then
  * each bit of these is one test. */
 BP_INLINE void transpose_64x64(const uint64_t rows[64], uint64_t *out) {
-    const __m512i byte_columns =
-        _mm512_set_epi64(0x3f372f271f170f07, 0x3e362e261e160e06, 0x3d352d251d150d05,
-                         0x3c342c241c140c04, 0x3b332b231b130b03, 0x3a322a221a120a02,
-                         0x3931292119110901, 0x3830282018100800);
+    const __m512i byte_columns = _mm512_set_epi64(
+        0x3f372f271f170f07, 0x3e362e261e160e06, 0x3d352d251d150d05, 0x3c342c241c140c04,
+        0x3b332b231b130b03, 0x3a322a221a120a02, 0x3931292119110901, 0x3830282018100800);
     __m512i v[8];
     for (int i = 0; i < 8; i++)
         v[i] = _mm512_permutexvar_epi8(byte_columns, _mm512_load_si512(rows + 8 * i));
@@ -50,8 +49,8 @@ BP_INLINE void transpose_64x64(const uint64_t rows[64], uint64_t *out) {
             out[8 * b + j] = _mm512_test_epi8_mask(v[b], _mm512_set1_epi8((char)(1 << j)));
 }
 
-void bp_transpose_gather_avx512(const uint64_t *base, const int32_t *offset, size_t count, size_t cw,
-                                uint64_t *out) {
+void bp_transpose_gather_avx512(const uint64_t *base, const int32_t *offset, size_t count,
+                                size_t cw, uint64_t *out) {
     uint64_t rows[8][64] __attribute__((aligned(64)));
     for (size_t w = 0; w < cw; w += 8) {
         size_t words = bp_min_size(8, cw - w);
@@ -99,8 +98,9 @@ void bp_pack_weights_avx512(const uint64_t *bits, size_t k, size_t taps, size_t 
             size_t columns = bp_min_size(8, row - i);
             __m512i v[8];
             for (size_t r = 0; r < 8; r++)
-                v[r] = j + r < k ? _mm512_maskz_loadu_epi64(mask_8(columns), bits + (j + r) * row + i)
-                                 : _mm512_setzero_si512();
+                v[r] = j + r < k
+                           ? _mm512_maskz_loadu_epi64(mask_8(columns), bits + (j + r) * row + i)
+                           : _mm512_setzero_si512();
             transpose_8x8(v);
             for (size_t r = 0; r < columns; r++)
                 _mm512_store_si512(block + (i + r) * BP_LANES, v[r]);

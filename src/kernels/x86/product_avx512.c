@@ -39,7 +39,8 @@ BP_INLINE void clear(__m512i acc[4][4], int rows) {
 
 /* The low 32 bits of 32 lanes, in order. */
 BP_INLINE void narrow_32(const __m512i acc[4], __m512i out[2]) {
-    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i even =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     out[0] = _mm512_permutex2var_epi32(acc[0], even, acc[1]);
     out[1] = _mm512_permutex2var_epi32(acc[2], even, acc[3]);
 }
@@ -248,8 +249,7 @@ BP_INLINE void positions_rows(int rows, const uint64_t *a, const uint64_t *g, si
 }
 
 void bp_product_positions_avx512(const uint64_t *a, const uint64_t *g, size_t words, size_t k,
-                                 size_t c, int planes, int is_signed, int32_t *y,
-                                 size_t y_stride) {
+                                 size_t c, int planes, int is_signed, int32_t *y, size_t y_stride) {
     for (size_t j = 0; j < c; j += BP_LANES) {
         size_t i = 0;
         __mmask32 mask = mask_32(c - j);

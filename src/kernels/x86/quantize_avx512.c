@@ -5,7 +5,8 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx512.h"
 
-/* --- ranges ------------------------------------------------------------------------------------- */
+/* --- ranges -------------------------------------------------------------------------------------
+ */
 
 void bp_range_group_avx512(const float *g, size_t n, struct bp_range *range) {
     __m512 lo = _mm512_set1_ps(range->lo), hi = _mm512_set1_ps(range->hi);
@@ -66,71 +67,229 @@ void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, floa
         range_block(1, g + j, n, k, mask_16(k - j), lo + j, hi + j, sum_squares + j);
 }
 
-/* --- stochastic rounding ------------------------------------------------------------------------ */
+/* --- stochastic rounding ------------------------------------------------------------------------
+ */
 
 #define BATCH_BLOCKS 16
 #define BATCH_BYTES  (16 * BATCH_BLOCKS)
 
-/* Ten rounds of Philox4x32 for 8 blocks. A lane of 64 bits holds one 32-bit number of one block; its
- * high half may hold anything, since the multiplication reads the low half only. */
-BP_INLINE void philox_8(const struct bp_stream *stream, __m512i index, __m512i out[2]) {
-    const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
-    __m512i c0 = index, c1 = _mm512_srli_epi64(index, 32);
-    __m512i c2 = _mm512_set1_epi64(stream->step), c3 = _mm512_set1_epi64(stream->purpose_layer);
-    uint32_t k0 = stream->key[0], k1 = stream->key[1];
-    for (int round = 0; round < 10; round++) {
-        __m512i p0 = _mm512_mul_epu32(m0, c0), p1 = _mm512_mul_epu32(m1, c2);
-        c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1, _mm512_set1_epi64(k0), 0x96);
-        c2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3, _mm512_set1_epi64(k1), 0x96);
-        c1 = p1;
-        c3 = p0;
+#define ROUNDS 10
+
+/* The keys of Philox4x32's rounds, each widened to 64 bits. */
+static void philox_keys(const uint32_t key[2], uint64_t keys[ROUNDS][2]) {
+    uint32_t k0 = key[0], k1 = key[1];
+    for (int round = 0; round < ROUNDS; round++) {
+        keys[round][0] = k0;
+        keys[round][1] = k1;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    __m512i low = _mm512_mask_blend_epi32(0xaaaa, c0, _mm512_slli_epi64(c1, 32));
-    __m512i high = _mm512_mask_blend_epi32(0xaaaa, c2, _mm512_slli_epi64(c3, 32));
-    out[0] = _mm512_unpacklo_epi64(low, high); /* the blocks of lanes 0, 2, 4, 6 */
-    out[1] = _mm512_unpackhi_epi64(low, high); /* of lanes 1, 3, 5, 7 */
 }
 
-/* The bytes of BATCH_BLOCKS blocks of a stream from block `index` on. */
-static void random_batch(const struct bp_stream *stream, uint64_t index,
-                         uint8_t bytes[BATCH_BYTES]) {
-    const __m512i order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);
-    __m512i first = _mm512_add_epi64(_mm512_set1_epi64((long long)index), order);
-    __m512i a[2], b[2];
-    philox_8(stream, first, a);
-    philox_8(stream, _mm512_add_epi64(first, _mm512_set1_epi64(8)), b);
-    _mm512_store_si512(bytes, a[0]);
-    _mm512_store_si512(bytes + 64, a[1]);
-    _mm512_store_si512(bytes + 128, b[0]);
-    _mm512_store_si512(bytes + 192, b[1]);
+/* The bytes of BATCH_BLOCKS blocks of a stream from block `index` on. A lane of 64 bits holds one
+ * 32-bit number of one block; its high half may hold anything, since the multiplication reads the
+ * low half only. */
+BP_INLINE void random_batch(const struct bp_stream *stream, uint64_t keys[ROUNDS][2],
+                            uint64_t index, uint8_t bytes[BATCH_BYTES]) {
+    const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
+    const __m512i order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0); /* see the unpacking below */
+    __m512i c0[2], c1[2], c2[2], c3[2];
+    for (int h = 0; h < 2; h++) {
+        c0[h] = _mm512_add_epi64(_mm512_set1_epi64((long long)index + 8 * h), order);
+        c1[h] = _mm512_srli_epi64(c0[h], 32);
+        c2[h] = _mm512_set1_epi64(stream->step);
+        c3[h] = _mm512_set1_epi64(stream->purpose_layer);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        __m512i k0 = _mm512_set1_epi64((long long)keys[round][0]);
+        __m512i k1 = _mm512_set1_epi64((long long)keys[round][1]);
+        for (int h = 0; h < 2; h++) {
+            __m512i p0 = _mm512_mul_epu32(m0, c0[h]), p1 = _mm512_mul_epu32(m1, c2[h]);
+            c0[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1[h], k0, 0x96);
+            c2[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3[h], k1, 0x96);
+            c1[h] = p1;
+            c3[h] = p0;
+        }
+    }
+    for (int h = 0; h < 2; h++) {
+        __m512i low = _mm512_mask_blend_epi32(0xaaaa, c0[h], _mm512_slli_epi64(c1[h], 32));
+        __m512i high = _mm512_mask_blend_epi32(0xaaaa, c2[h], _mm512_slli_epi64(c3[h], 32));
+        /* The blocks of lanes 0, 2, 4, 6, then of lanes 1, 3, 5, 7. */
+        _mm512_store_si512(bytes + 128 * h, _mm512_unpacklo_epi64(low, high));
+        _mm512_store_si512(bytes + 128 * h + 64, _mm512_unpackhi_epi64(low, high));
+    }
 }
 
-/* Reads a stream in order, element by element, 16 at a time. */
+/* A stream's random bytes, batch by batch. */
 struct fractions {
     const struct bp_stream *stream;
-    uint64_t block; /* the next batch */
-    size_t at;      /* of the next element, in bytes */
-    uint8_t bytes[BATCH_BYTES + 64] __attribute__((aligned(64)));
+    uint64_t block;   /* first of the next batch */
+    size_t at, count; /* the next element and the end, within the batch */
+    uint64_t keys[ROUNDS][2];
+    uint8_t bytes[BATCH_BYTES + 32] __attribute__((aligned(64))); /* loads may pass the end */
 };
 
 BP_INLINE void fractions_start(struct fractions *f, const struct bp_rounding *rounding,
                                uint64_t first, int wide) {
     f->stream = &rounding->stream;
     f->block = first / (wide ? 8 : 16);
-    f->at = BATCH_BYTES + (wide ? (size_t)(first % 8) * 2 : (size_t)(first % 16));
+    f->count = wide ? BATCH_BYTES / 2 : BATCH_BYTES;
+    f->at = first % (wide ? 8 : 16);
+    philox_keys(f->stream->key, f->keys);
+    random_batch(f->stream, f->keys, f->block, f->bytes);
 }
 
-/* The fractions of the next `count` (1 .. 16) elements. They may lie across two batches: what is left
- * of the old one is kept in front of the new one. Bytes beyond the batch are read, never used. */
-BP_INLINE __m512 fractions_next(struct fractions *f, size_t count, int wide) {
-    size_t bytes = wide ? 2 * count : count;
-    if (f->at + bytes > BATCH_BYTES) {
-        __m256i old = _mm256_loadu_si256((const __m256i *)(const void *)(f->bytes + f->at));
-        size_t left = BATCH_BYTES - (f->at < BATCH_BYTES ? f->at : BATCH_BYTES);
-        (void)old;
-        (void)left;
+/* How many of the `wanted` next elements the batch holds: at least 1. */
+BP_INLINE size_t fractions_ready(struct fractions *f, size_t wanted) {
+    if (f->at == f->count) {
+        f->block += BATCH_BLOCKS;
+        f->at = 0;
+        random_batch(f->stream, f->keys, f->block, f->bytes);
     }
-    return _mm512_setzero_ps();
+    return bp_min_size(wanted, f->count - f->at);
+}
+
+/* u of the 16 elements from `at` on. (integer + 0.5) / 2^bits is exact, fused or not. */
+BP_INLINE __m512 fractions_load(const struct fractions *f, size_t at, int wide) {
+    const float step = wide ? 1.0f / 65536.0f : 1.0f / 256.0f;
+    __m512i v;
+    if (wide)
+        v = _mm512_cvtepu16_epi32(
+            _mm256_loadu_si256((const __m256i *)(const void *)(f->bytes + 2 * at)));
+    else
+        v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(f->bytes + at)));
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(step),
+                           _mm512_set1_ps(0.5f * step));
+}
+
+/* The codes of 16 elements. Clamping before the floor is the same, as the bounds are integers; a
+ * maximum with NaN is its second operand. */
+BP_INLINE __m128i round_16(__m512 g, __m512 lo, __m512 inv_step, __m512 u, __m512 code_min,
+                           __m512 code_max) {
+    __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_sub_ps(g, lo), inv_step), u);
+    t = _mm512_min_ps(_mm512_max_ps(t, code_min), code_max);
+    return _mm512_cvtepi32_epi8(
+        _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
+}
+
+BP_INLINE void round_one_grid(const float *g, size_t n, uint64_t first,
+                              const struct bp_rounding *rounding, int wide, struct bp_grid grid,
+                              uint8_t *codes) {
+    const __m512 lo = _mm512_set1_ps(grid.lo), inv_step = _mm512_set1_ps(grid.inv_step);
+    const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
+    const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
+    struct fractions f;
+    fractions_start(&f, rounding, first, wide);
+    for (size_t i = 0; i < n;) {
+        size_t end = i + fractions_ready(&f, n - i);
+        for (; i + 16 <= end; i += 16, f.at += 16) {
+            __m512 u = fractions_load(&f, f.at, wide);
+            __m128i code = round_16(_mm512_loadu_ps(g + i), lo, inv_step, u, code_min, code_max);
+            _mm_storeu_si128((__m128i *)(void *)(codes + i), code);
+        }
+        if (i < end) {
+            __mmask16 m = mask_16(end - i);
+            __m512 u = fractions_load(&f, f.at, wide);
+            __m512 v = _mm512_maskz_loadu_ps(m, g + i);
+            _mm_mask_storeu_epi8(codes + i, m, round_16(v, lo, inv_step, u, code_min, code_max));
+            f.at += end - i;
+            i = end;
+        }
+    }
+}
+
+void bp_round_group_avx512(const float *g, size_t n, uint64_t first,
+                           const struct bp_rounding *rounding, struct bp_grid grid,
+                           uint8_t *codes) {
+    if (rounding->wide)
+        round_one_grid(g, n, first, rounding, 1, grid, codes);
+    else
+        round_one_grid(g, n, first, rounding, 0, grid, codes);
+}
+
+/* Splits 16 grids into lo and inv_step. */
+BP_INLINE void load_grids(const struct bp_grid *grid, size_t count, __m512 *lo, __m512 *inv_step) {
+    const __m512i even =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    const float *from = &grid->lo;
+    uint32_t m = mask_32(2 * count);
+    __m512 a = _mm512_maskz_loadu_ps((__mmask16)m, from);
+    __m512 b = _mm512_maskz_loadu_ps((__mmask16)(m >> 16), from + 16);
+    *lo = _mm512_permutex2var_ps(a, even, b);
+    *inv_step = _mm512_permutex2var_ps(a, odd, b);
+}
+
+BP_INLINE int is_run(const int32_t *column, size_t k) {
+    for (size_t j = 1; j < k; j++)
+        if (column[j] != column[0] + (int32_t)j)
+            return 0;
+    return 1;
+}
+
+BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
+                           size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
+                           int run, const struct bp_grid *grid, uint8_t *codes) {
+    const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
+    const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
+    struct fractions f;
+    fractions_start(&f, rounding, first, wide);
+    for (size_t i = 0; i < n; i++, g += g_stride, codes += k)
+        for (size_t j = 0; j < k;) {
+            size_t count = fractions_ready(&f, bp_min_size(16, k - j));
+            __mmask16 m = mask_16(count);
+            __m512 lo, inv_step, v;
+            load_grids(grid + j, count, &lo, &inv_step);
+            if (run)
+                v = _mm512_maskz_loadu_ps(m, g + column[0] + j);
+            else
+                v = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m,
+                                             _mm512_maskz_loadu_epi32(m, column + j), g, 4);
+            __m512 u = fractions_load(&f, f.at, wide);
+            __m128i code = round_16(v, lo, inv_step, u, code_min, code_max);
+            if (count == 16)
+                _mm_storeu_si128((__m128i *)(void *)(codes + j), code);
+            else
+                _mm_mask_storeu_epi8(codes + j, m, code);
+            f.at += count;
+            j += count;
+        }
+}
+
+void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
+                             size_t k, uint64_t first, const struct bp_rounding *rounding,
+                             const struct bp_grid *grid, uint8_t *codes) {
+    int run = is_run(column, k);
+    if (rounding->wide)
+        round_grids(g, n, g_stride, column, k, first, rounding, 1, run, grid, codes);
+    else if (run)
+        round_grids(g, n, g_stride, column, k, first, rounding, 0, 1, grid, codes);
+    else
+        round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
+}
+
+/* --- epilogue of the activation gradient --------------------------------------------------------
+ */
+
+void bp_scale_mask_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
+                          const float *offset, const uint8_t *row, float *out) {
+    const __m512 scale_v = _mm512_set1_ps(scale);
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c) {
+        const float *add = offset + (size_t)row[p] * c;
+        for (size_t j = 0; j < c; j += 16) {
+            __mmask16 inside = (__mmask16)(mask[j / 64] >> j % 64);
+            if (c - j >= 16) {
+                __m512 v = _mm512_mul_ps(scale_v, _mm512_cvtepi32_ps(_mm512_loadu_si512(sum + j)));
+                v = _mm512_maskz_add_ps(inside, v, _mm512_loadu_ps(add + j));
+                _mm512_storeu_ps(out + j, v);
+            } else {
+                __mmask16 m = mask_16(c - j);
+                __m512i s = _mm512_maskz_loadu_epi32(m, sum + j);
+                __m512 v = _mm512_mul_ps(scale_v, _mm512_cvtepi32_ps(s));
+                v = _mm512_maskz_add_ps(inside, v, _mm512_maskz_loadu_ps(m, add + j));
+                _mm512_mask_storeu_ps(out + j, m, v);
+            }
+        }
+    }
 }

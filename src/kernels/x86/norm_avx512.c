@@ -1,0 +1,290 @@
+/* Normalisation, activation and pooling, AVX-512: 16 channels a vector. The last vector of a row is
+ * masked: `m` is a constant of all ones elsewhere, which the compiler drops. */
+#include "kernels/x86/tier_avx512.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx512.h"
+
+BP_INLINE __m512 load_f32(const float *p, __mmask16 m) {
+    return m == 0xffff ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(m, p);
+}
+
+BP_INLINE void store_f32(float *p, __mmask16 m, __m512 v) {
+    if (m == 0xffff)
+        _mm512_storeu_ps(p, v);
+    else
+        _mm512_mask_storeu_ps(p, m, v);
+}
+
+/* 16 values as floats from either type; is_i16 is a constant. */
+BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
+    if (!is_i16)
+        return load_f32((const float *)y + at, m);
+    const int16_t *p = (const int16_t *)y + at;
+    __m256i v = m == 0xffff ? _mm256_loadu_si256((const __m256i *)(const void *)p)
+                            : _mm256_maskz_loadu_epi16(m, p);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(v));
+}
+
+/* --- sums
+ * ----------------------------------------------------------------------------------------- */
+
+#define SUM_ROWS 32768 /* per run of 32-bit sums, see sums_run */
+
+BP_INLINE void add_i64(int64_t *to, __mmask8 m, __m512i v) {
+    _mm512_mask_storeu_epi64(to, m, _mm512_add_epi64(_mm512_maskz_loadu_epi64(m, to), v));
+}
+
+/* to[0 .. 15] += the 16 lanes, signed or not. */
+BP_INLINE void add_i64_from_i32(int64_t *to, __mmask16 m, __m512i v, int is_signed) {
+    __m256i low = _mm512_castsi512_si256(v), high = _mm512_extracti64x4_epi64(v, 1);
+    add_i64(to, (__mmask8)m, is_signed ? _mm512_cvtepi32_epi64(low) : _mm512_cvtepu32_epi64(low));
+    add_i64(to + 8, (__mmask8)(m >> 8),
+            is_signed ? _mm512_cvtepi32_epi64(high) : _mm512_cvtepu32_epi64(high));
+}
+
+/* 32 channels, up to SUM_ROWS rows, two at a time: rows a and b interleaved make pairs whose sum
+ * and sum of squares are one VNNI or multiply-add instruction each. A pair's squares fit 32 bits
+ * without sign, their sum over the rows does not: the upper 16 bits of each pair are summed beside
+ * the whole (modulo 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the
+ * difference. */
+static void sums_run(const int16_t *y, size_t n, size_t c, __mmask32 m, int64_t *sum,
+                     int64_t *sum_squares) {
+    const __m512i ones = _mm512_set1_epi16(1);
+    __m512i total[2], whole[2], upper[2];
+    for (int h = 0; h < 2; h++)
+        total[h] = whole[h] = upper[h] = _mm512_setzero_si512();
+    for (size_t p = 0; p < n; p += 2, y += 2 * c) {
+        __m512i a = _mm512_maskz_loadu_epi16(m, y);
+        __m512i b = _mm512_maskz_loadu_epi16(p + 1 < n ? m : 0, y + c);
+        __m512i pair[2] = {_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)};
+        for (int h = 0; h < 2; h++) {
+            __m512i squares = _mm512_madd_epi16(pair[h], pair[h]);
+            total[h] = _mm512_dpwssd_epi32(total[h], pair[h], ones);
+            whole[h] = _mm512_add_epi32(whole[h], squares);
+            upper[h] = _mm512_add_epi32(upper[h], _mm512_srli_epi32(squares, 16));
+        }
+    }
+    /* Channels 0-3, 8-11, 16-19, 24-27 are in the first half, the others in the second. */
+    const __m512i first = _mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0);
+    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    for (int h = 0; h < 2; h++) {
+        __m512i order = h == 0 ? first : second;
+        __mmask16 half = (__mmask16)(m >> 16 * h);
+        __m512i t = _mm512_permutex2var_epi32(total[0], order, total[1]);
+        __m512i w = _mm512_permutex2var_epi32(whole[0], order, whole[1]);
+        __m512i u = _mm512_permutex2var_epi32(upper[0], order, upper[1]);
+        __m512i lower = _mm512_sub_epi32(w, _mm512_slli_epi32(u, 16));
+        add_i64_from_i32(sum + 16 * h, half, t, 1);
+        add_i64_from_i32(sum_squares + 16 * h, half, lower, 0);
+        __m512i u0 = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(u));
+        __m512i u1 = _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(u, 1));
+        add_i64(sum_squares + 16 * h, (__mmask8)half, _mm512_slli_epi64(u0, 16));
+        add_i64(sum_squares + 16 * h + 8, (__mmask8)(half >> 8), _mm512_slli_epi64(u1, 16));
+    }
+}
+
+void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+    for (size_t p = 0; p < n; p += SUM_ROWS)
+        for (size_t j = 0; j < c; j += 32)
+            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, mask_32(c - j), sum + j,
+                     sum_squares + j);
+}
+
+/* The square of a float is exact in double: fused or not is the same. */
+void bp_sums_f32_avx512(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
+    for (size_t j = 0; j < c; j += 16) {
+        __mmask16 m = mask_16(c - j);
+        __mmask8 low = (__mmask8)m, high = (__mmask8)(m >> 8);
+        __m512d s0 = _mm512_maskz_loadu_pd(low, sum + j);
+        __m512d s1 = _mm512_maskz_loadu_pd(high, sum + j + 8);
+        __m512d q0 = _mm512_maskz_loadu_pd(low, sum_squares + j);
+        __m512d q1 = _mm512_maskz_loadu_pd(high, sum_squares + j + 8);
+        for (size_t p = 0; p < n; p++) {
+            __m512 v = _mm512_maskz_loadu_ps(m, y + p * c + j);
+            __m512d v0 = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+            __m512d v1 = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+            s0 = _mm512_add_pd(s0, v0);
+            s1 = _mm512_add_pd(s1, v1);
+            q0 = _mm512_fmadd_pd(v0, v0, q0);
+            q1 = _mm512_fmadd_pd(v1, v1, q1);
+        }
+        _mm512_mask_storeu_pd(sum + j, low, s0);
+        _mm512_mask_storeu_pd(sum + j + 8, high, s1);
+        _mm512_mask_storeu_pd(sum_squares + j, low, q0);
+        _mm512_mask_storeu_pd(sum_squares + j + 8, high, q1);
+    }
+}
+
+/* --- batch norm and PReLU
+ * ------------------------------------------------------------------------- */
+
+BP_INLINE void affine_16(const void *y, size_t at, int is_i16, size_t j, __mmask16 m,
+                         const float *scale, const float *shift, const float *slope, float *z) {
+    __m512 v = _mm512_mul_ps(load_y(y, at, is_i16, m), load_f32(scale + j, m));
+    v = _mm512_add_ps(v, load_f32(shift + j, m));
+    if (slope != NULL) {
+        __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
+        v = _mm512_mask_mul_ps(v, negative, v, load_f32(slope + j, m));
+    }
+    store_f32(z + at, m, v);
+}
+
+BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c, const float *scale,
+                           const float *shift, const float *slope, float *z) {
+    for (size_t p = 0; p < n; p++) {
+        size_t j = 0;
+        for (; j + 16 <= c; j += 16)
+            affine_16(y, p * c + j, is_i16, j, 0xffff, scale, shift, slope, z);
+        if (j < c)
+            affine_16(y, p * c + j, is_i16, j, mask_16(c - j), scale, shift, slope, z);
+    }
+}
+
+void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const float *scale,
+                              const float *shift, const float *slope, float *z) {
+    if (slope != NULL)
+        affine_rows(y, 1, n, c, scale, shift, slope, z);
+    else
+        affine_rows(y, 1, n, c, scale, shift, NULL, z);
+}
+
+void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const float *scale,
+                              const float *shift, const float *slope, float *z) {
+    if (slope != NULL)
+        affine_rows(y, 0, n, c, scale, shift, slope, z);
+    else
+        affine_rows(y, 0, n, c, scale, shift, NULL, z);
+}
+
+/* --- backward of both
+ * ----------------------------------------------------------------------------- */
+
+/* ga, and what the slope's sum takes. */
+BP_INLINE __m512 act_backward(__m512 g, __m512 y, __m512 scale, __m512 shift, int has_slope,
+                              __m512 slope, __m512 *slope_term) {
+    __m512 v = _mm512_add_ps(_mm512_mul_ps(y, scale), shift);
+    if (!has_slope)
+        return g;
+    __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
+    *slope_term = _mm512_maskz_mul_ps(negative, g, v);
+    return _mm512_mask_mul_ps(g, negative, g, slope);
+}
+
+struct act_sums_job {
+    const float *g;
+    const void *y;
+    size_t n, c;
+    const float *scale, *shift, *slope;
+    float *sum_g, *sum_gy, *sum_slope;
+};
+
+/* 16 * vectors channels from channel j on, all rows. */
+BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int has_slope,
+                              int vectors, size_t j, __mmask16 m) {
+    __m512 scale[2], shift[2], slope[2], sum_g[2], sum_gy[2], sum_slope[2];
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 16 * (size_t)q;
+        scale[q] = load_f32(job->scale + at, m);
+        shift[q] = load_f32(job->shift + at, m);
+        sum_g[q] = load_f32(job->sum_g + at, m);
+        sum_gy[q] = load_f32(job->sum_gy + at, m);
+        slope[q] = has_slope ? load_f32(job->slope + at, m) : _mm512_setzero_ps();
+        sum_slope[q] = has_slope ? load_f32(job->sum_slope + at, m) : _mm512_setzero_ps();
+    }
+    for (size_t p = 0; p < job->n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * job->c + j + 16 * (size_t)q;
+            __m512 term, y = load_y(job->y, at, is_i16, m);
+            __m512 ga = act_backward(load_f32(job->g + at, m), y, scale[q], shift[q], has_slope,
+                                     slope[q], &term);
+            sum_g[q] = _mm512_add_ps(sum_g[q], ga);
+            sum_gy[q] = _mm512_add_ps(sum_gy[q], _mm512_mul_ps(ga, y));
+            if (has_slope)
+                sum_slope[q] = _mm512_add_ps(sum_slope[q], term);
+        }
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 16 * (size_t)q;
+        store_f32(job->sum_g + at, m, sum_g[q]);
+        store_f32(job->sum_gy + at, m, sum_gy[q]);
+        if (has_slope)
+            store_f32(job->sum_slope + at, m, sum_slope[q]);
+    }
+}
+
+BP_INLINE void act_sums(const struct act_sums_job *job, int is_i16, int has_slope) {
+    size_t j = 0;
+    for (; j + 32 <= job->c; j += 32)
+        act_sums_block(job, is_i16, has_slope, 2, j, 0xffff);
+    for (; j < job->c; j += 16)
+        act_sums_block(job, is_i16, has_slope, 1, j, mask_16(job->c - j));
+}
+
+void bp_act_sums_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            float *sum_g, float *sum_gy, float *sum_slope) {
+    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
+    if (slope != NULL)
+        act_sums(&job, 1, 1);
+    else
+        act_sums(&job, 1, 0);
+}
+
+void bp_act_sums_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                            const float *shift, const float *slope, float *sum_g, float *sum_gy,
+                            float *sum_slope) {
+    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
+    if (slope != NULL)
+        act_sums(&job, 0, 1);
+    else
+        act_sums(&job, 0, 0);
+}
+
+struct act_grad_job {
+    const float *g;
+    const void *y;
+    const float *scale, *shift, *slope, *ka, *kb, *kc;
+    float *out;
+};
+
+BP_INLINE void act_grad_16(const struct act_grad_job *job, int is_i16, int has_slope, size_t at,
+                           size_t j, __mmask16 m) {
+    __m512 term, y = load_y(job->y, at, is_i16, m), zero = _mm512_setzero_ps();
+    __m512 ga = act_backward(load_f32(job->g + at, m), y, load_f32(job->scale + j, m),
+                             load_f32(job->shift + j, m), has_slope,
+                             has_slope ? load_f32(job->slope + j, m) : zero, &term);
+    __m512 v = _mm512_add_ps(_mm512_mul_ps(ga, load_f32(job->ka + j, m)),
+                             _mm512_mul_ps(y, load_f32(job->kb + j, m)));
+    store_f32(job->out + at, m, _mm512_add_ps(v, load_f32(job->kc + j, m)));
+}
+
+BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
+                        size_t c) {
+    for (size_t p = 0; p < n; p++) {
+        size_t j = 0;
+        for (; j + 16 <= c; j += 16)
+            act_grad_16(job, is_i16, has_slope, p * c + j, j, 0xffff);
+        if (j < c)
+            act_grad_16(job, is_i16, has_slope, p * c + j, j, mask_16(c - j));
+    }
+}
+
+void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            const float *ka, const float *kb, const float *kc, float *out) {
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
+    if (slope != NULL)
+        act_grad(&job, 1, 1, n, c);
+    else
+        act_grad(&job, 1, 0, n, c);
+}
+
+void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                            const float *shift, const float *slope, const float *ka,
+                            const float *kb, const float *kc, float *out) {
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
+    if (slope != NULL)
+        act_grad(&job, 0, 1, n, c);
+    else
+        act_grad(&job, 0, 0, n, c);
+}

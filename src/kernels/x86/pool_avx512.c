@@ -1,0 +1,89 @@
+/* 2x2 max pooling and its reverse, AVX-512. */
+#include "kernels/x86/tier_avx512.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx512.h"
+
+/* Lanes where a later value takes the place of the best so far: greater, or NaN. */
+BP_INLINE __mmask16 beats(__m512 later, __m512 best) {
+    return _cvtu32_mask16((unsigned)_mm512_cmp_ps_mask(later, best, _CMP_GT_OQ) |
+                          (unsigned)_mm512_cmp_ps_mask(later, later, _CMP_UNORD_Q));
+}
+
+/* 16 channels of one output pixel; returns the winner's two bits of each. */
+BP_INLINE void pool_16(const float *upper, const float *lower, size_t c, __mmask16 m, float *z,
+                       unsigned *low, unsigned *high) {
+    __m512 best = _mm512_maskz_loadu_ps(m, upper);
+    __m512 v1 = _mm512_maskz_loadu_ps(m, upper + c);
+    __m512 v2 = _mm512_maskz_loadu_ps(m, lower);
+    __m512 v3 = _mm512_maskz_loadu_ps(m, lower + c);
+    unsigned w1 = beats(v1, best);
+    best = _mm512_mask_mov_ps(best, (__mmask16)w1, v1);
+    unsigned w2 = beats(v2, best);
+    best = _mm512_mask_mov_ps(best, (__mmask16)w2, v2);
+    unsigned w3 = beats(v3, best);
+    best = _mm512_mask_mov_ps(best, (__mmask16)w3, v3);
+    if (m == 0xffff)
+        _mm512_storeu_ps(z, best);
+    else
+        _mm512_mask_storeu_ps(z, m, best);
+    *low = (w1 & ~w2) | w3;
+    *high = w2 | w3;
+}
+
+void bp_max_pool_2x2_avx512(const float *a, const float *b, size_t n, size_t c, float *z,
+                            uint64_t *which) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, a += 2 * c, b += 2 * c, z += c)
+        for (size_t w = 0; w < cw; w++) {
+            uint64_t low_word = 0, high_word = 0;
+            size_t end = bp_min_size(c, 64 * w + 64);
+            for (size_t j = 64 * w; j < end; j += 16) {
+                unsigned low, high;
+                if (end - j >= 16)
+                    pool_16(a + j, b + j, c, 0xffff, z + j, &low, &high);
+                else
+                    pool_16(a + j, b + j, c, mask_16(end - j), z + j, &low, &high);
+                low_word |= (uint64_t)low << j % 64;
+                high_word |= (uint64_t)high << j % 64;
+            }
+            if (which != NULL) {
+                which[p * 2 * cw + w] = low_word;
+                which[p * 2 * cw + cw + w] = high_word;
+            }
+        }
+}
+
+BP_INLINE void unpool_16(const float *g, unsigned low, unsigned high, size_t c, __mmask16 m,
+                         float *upper, float *lower) {
+    __m512 v = _mm512_maskz_loadu_ps(m, g);
+    __m512 v0 = _mm512_maskz_mov_ps((__mmask16)(~low & ~high), v);
+    __m512 v1 = _mm512_maskz_mov_ps((__mmask16)(low & ~high), v);
+    __m512 v2 = _mm512_maskz_mov_ps((__mmask16)(~low & high), v);
+    __m512 v3 = _mm512_maskz_mov_ps((__mmask16)(low & high), v);
+    if (m == 0xffff) {
+        _mm512_storeu_ps(upper, v0);
+        _mm512_storeu_ps(upper + c, v1);
+        _mm512_storeu_ps(lower, v2);
+        _mm512_storeu_ps(lower + c, v3);
+    } else {
+        _mm512_mask_storeu_ps(upper, m, v0);
+        _mm512_mask_storeu_ps(upper + c, m, v1);
+        _mm512_mask_storeu_ps(lower, m, v2);
+        _mm512_mask_storeu_ps(lower + c, m, v3);
+    }
+}
+
+void bp_max_unpool_2x2_avx512(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
+                              float *b) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, g += c, which += 2 * cw, a += 2 * c, b += 2 * c)
+        for (size_t j = 0; j < c; j += 16) {
+            unsigned low = (unsigned)(which[j / 64] >> j % 64);
+            unsigned high = (unsigned)(which[cw + j / 64] >> j % 64);
+            if (c - j >= 16)
+                unpool_16(g + j, low, high, c, 0xffff, a + j, b + j);
+            else
+                unpool_16(g + j, low, high, c, mask_16(c - j), a + j, b + j);
+        }
+}

@@ -1,0 +1,140 @@
+/* Tests of the backward passes of the affine activation, for both types of its input. */
+#include "kcheck/kcheck.h"
+
+#include <math.h>
+
+enum input { INPUT_I16, INPUT_F32 };
+
+/* What all four kernels read. */
+struct act {
+    size_t n, c;
+    float *g, *scale, *shift, *slope;
+    void *y;
+    int in_place;
+};
+
+static struct act make_act(struct kcheck *t, enum input input, int in_place) {
+    struct act a = {.in_place = in_place};
+    kc_sizes(t, &a.n, &a.c);
+    size_t count = a.n * a.c;
+    a.g = in_place ? kc_output(t, "g and out", KC_F32, count) : kc_input(t, "g", KC_F32, count);
+    a.y = kc_input(t, "y", input == INPUT_I16 ? KC_I16 : KC_F32, count);
+    a.scale = kc_input(t, "scale", KC_F32, a.c);
+    a.shift = kc_input(t, "shift", KC_F32, a.c);
+    if (t->is_bench || kc_below(t, 4) != 0)
+        a.slope = kc_input(t, "slope", KC_F32, a.c);
+    kc_fill_floats(t, a.g, count, KC_ANY_FLOAT);
+    if (input == INPUT_I16)
+        kc_fill_i16(t, a.y, count);
+    else
+        kc_fill_floats(t, a.y, count, KC_ANY_FLOAT);
+    kc_fill_moderate(t, a.scale, a.c);
+    kc_fill_moderate(t, a.shift, a.c);
+    if (a.slope != NULL)
+        kc_fill_moderate(t, a.slope, a.c);
+    if (in_place)
+        kc_keep_initial(t, a.g);
+    kc_params(t, "n=%zu c=%zu slope %s%s", a.n, a.c, a.slope ? "given" : "NULL",
+              in_place ? ", in place" : "");
+    kc_work(t, (double)count, "element");
+    return a;
+}
+
+static float input_at(const struct act *a, enum input input, size_t i) {
+    return input == INPUT_I16 ? (float)((const int16_t *)a->y)[i] : ((const float *)a->y)[i];
+}
+
+/* v and ga of element i. */
+static float activated(const struct act *a, float y, size_t i, float *v) {
+    size_t j = i % a->c;
+    *v = y * a->scale[j];
+    *v += a->shift[j];
+    return *v < 0.0f && a->slope != NULL ? a->g[i] * a->slope[j] : a->g[i];
+}
+
+struct sums {
+    float *g, *gy, *slope;
+};
+
+static struct sums make_sums(struct kcheck *t, const struct act *a, enum input input) {
+    struct sums s = {kc_output(t, "sum_g", KC_F32, a->c), kc_output(t, "sum_gy", KC_F32, a->c),
+                     NULL};
+    if (a->slope != NULL)
+        s.slope = kc_output(t, "sum_slope", KC_F32, a->c);
+    if (kc_below(t, 3) == 0) { /* a block in several calls: the sums go on */
+        kc_fill_moderate(t, s.g, a->c);
+        kc_fill_moderate(t, s.gy, a->c);
+        if (s.slope != NULL)
+            kc_fill_moderate(t, s.slope, a->c);
+    }
+    kc_keep_initial(t, s.g);
+    kc_keep_initial(t, s.gy);
+    if (s.slope != NULL)
+        kc_keep_initial(t, s.slope);
+    for (size_t i = 0; i < a->n * a->c; i++) {
+        float y = input_at(a, input, i), v, ga = activated(a, y, i, &v), gy = ga * y;
+        s.g[i % a->c] += ga;
+        s.gy[i % a->c] += gy;
+        if (s.slope != NULL) {
+            float gv = a->g[i] * v;
+            s.slope[i % a->c] += v < 0.0f ? gv : 0.0f;
+        }
+    }
+    return s;
+}
+
+void kcheck_act_sums_i16(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_I16, 0);
+    struct sums s = make_sums(t, &a, INPUT_I16);
+    while (kc_next(t))
+        t->kernels->act_sums_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, s.g),
+                                 kc_at(t, s.gy), kc_at(t, s.slope));
+}
+
+void kcheck_act_sums_f32(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_F32, 0);
+    struct sums s = make_sums(t, &a, INPUT_F32);
+    while (kc_next(t))
+        t->kernels->act_sums_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, s.g),
+                                 kc_at(t, s.gy), kc_at(t, s.slope));
+}
+
+struct grad {
+    float *ka, *kb, *kc, *out;
+};
+
+static struct grad make_grad(struct kcheck *t, const struct act *a, enum input input) {
+    struct grad r = {kc_input(t, "ka", KC_F32, a->c), kc_input(t, "kb", KC_F32, a->c),
+                     kc_input(t, "kc", KC_F32, a->c), a->g};
+    kc_fill_moderate(t, r.ka, a->c);
+    kc_fill_moderate(t, r.kb, a->c);
+    kc_fill_moderate(t, r.kc, a->c);
+    if (!a->in_place)
+        r.out = kc_output(t, "out", KC_F32, a->n * a->c);
+    for (size_t i = 0; i < a->n * a->c; i++) {
+        float y = input_at(a, input, i), v, ga = activated(a, y, i, &v);
+        float first = ga * r.ka[i % a->c], second = y * r.kb[i % a->c], sum = first + second;
+        r.out[i] = sum + r.kc[i % a->c];
+    }
+    return r;
+}
+
+void kcheck_act_grad_i16(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_I16, !t->is_bench && kc_below(t, 2) != 0);
+    struct grad r = make_grad(t, &a, INPUT_I16);
+    while (kc_next(t))
+        t->kernels->act_grad_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
+                                 kc_at(t, r.kb), kc_at(t, r.kc), kc_at(t, r.out));
+}
+
+void kcheck_act_grad_f32(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_F32, !t->is_bench && kc_below(t, 2) != 0);
+    struct grad r = make_grad(t, &a, INPUT_F32);
+    while (kc_next(t))
+        t->kernels->act_grad_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
+                                 kc_at(t, r.kb), kc_at(t, r.kc), kc_at(t, r.out));
+}

@@ -1,0 +1,220 @@
+/* Tests of the gradient quantizer's loops. */
+#include "kcheck/kcheck.h"
+
+#include <math.h>
+
+#include "base/bits.h"
+#include "base/rng.h"
+
+/* Smallest and largest value and sum of squares as wide sums in 16 slots. NaN: nothing is promised
+ * for lo and hi. */
+void kcheck_range_group(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    n = t->layer != NULL ? n * t->layer->k : t->case_index < KC_SWEEP ? c : n * c;
+    kc_params(t, "n=%zu", n);
+    kc_work(t, (double)n, "element");
+    float *g = kc_input(t, "g", KC_F32, n);
+    kc_fill_floats(t, g, n, kc_below(t, 3) ? KC_FINITE : KC_ANY_FLOAT);
+    float *range = kc_output(t, "range", KC_F32_VALUE, 3); /* lo, hi, sum_squares */
+    int fresh = kc_below(t, 2) != 0;
+    range[0] = fresh ? INFINITY : kc_moderate(t);
+    range[1] = fresh ? -INFINITY : range[0] + 0.5f;
+    range[2] = fresh ? 0.0f : fabsf(kc_moderate(t));
+    kc_keep_initial(t, range);
+    float sums[16] = {0};
+    int has_nan = 0;
+    for (size_t i = 0; i < n; i++) {
+        has_nan |= isnan(g[i]);
+        range[0] = fminf(range[0], g[i]);
+        range[1] = fmaxf(range[1], g[i]);
+        sums[i % 16] += g[i] * g[i];
+    }
+    if (has_nan)
+        range[0] = range[1] = kc_anything();
+    for (int i = 0; i < 8; i++)
+        sums[i] += sums[i + 8];
+    for (int i = 0; i < 4; i++)
+        sums[i] += sums[i + 4];
+    for (int i = 0; i < 2; i++)
+        sums[i] += sums[i + 2];
+    range[2] += sums[0] + sums[1];
+    _Static_assert(sizeof(struct bp_range) == 3 * sizeof(float), "three floats");
+    while (kc_next(t))
+        t->kernels->range_group(kc_at(t, g), n, kc_at(t, range));
+}
+
+void kcheck_range_columns(struct kcheck *t) {
+    size_t n, k;
+    kc_sizes(t, &n, &k);
+    k = t->layer != NULL ? t->layer->k : k;
+    kc_params(t, "n=%zu k=%zu", n, k);
+    kc_work(t, (double)(n * k), "element");
+    float *g = kc_input(t, "g", KC_F32, n * k);
+    kc_fill_floats(t, g, n * k, kc_below(t, 3) ? KC_FINITE : KC_ANY_FLOAT);
+    float *lo = kc_output(t, "lo", KC_F32_VALUE, k);
+    float *hi = kc_output(t, "hi", KC_F32_VALUE, k);
+    float *squares = kc_output(t, "sum_squares", KC_F32, k);
+    int fresh = kc_below(t, 2) != 0;
+    for (size_t j = 0; j < k; j++) {
+        lo[j] = fresh ? INFINITY : kc_moderate(t);
+        hi[j] = fresh ? -INFINITY : lo[j] + 0.5f;
+        squares[j] = fresh ? 0.0f : fabsf(kc_moderate(t));
+    }
+    kc_keep_initial(t, lo);
+    kc_keep_initial(t, hi);
+    kc_keep_initial(t, squares);
+    for (size_t j = 0; j < k; j++) {
+        int has_nan = 0;
+        for (size_t i = 0; i < n; i++) {
+            float v = g[i * k + j];
+            has_nan |= isnan(v);
+            lo[j] = fminf(lo[j], v);
+            hi[j] = fmaxf(hi[j], v);
+            squares[j] += v * v;
+        }
+        if (has_nan)
+            lo[j] = hi[j] = kc_anything();
+    }
+    while (kc_next(t))
+        t->kernels->range_columns(kc_at(t, g), n, k, kc_at(t, lo), kc_at(t, hi), kc_at(t, squares));
+}
+
+static struct bp_rounding draw_rounding(struct kcheck *t) {
+    int bits = t->layer != NULL ? 4 : 1 + (int)kc_below(t, 8);
+    int with_zero = bits > 1 && (t->layer != NULL || kc_below(t, 2));
+    struct bp_rounding rounding;
+    rounding.stream = bp_stream_make(kc_random(t), BP_RANDOM_TEST, (unsigned)kc_below(t, 20),
+                                     (uint32_t)kc_random(t));
+    rounding.code_max = with_zero ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
+    rounding.code_min = with_zero ? -rounding.code_max : 0;
+    rounding.wide = t->layer == NULL && kc_below(t, 3) == 0;
+    return rounding;
+}
+
+/* Grids that use all codes, and now and then an odd one. */
+static struct bp_grid draw_grid(struct kcheck *t, const struct bp_rounding *rounding) {
+    float steps = (float)(rounding->code_max - rounding->code_min);
+    struct bp_grid grid = {rounding->code_min < 0 ? 0.0f : -2.0f, steps / 4.0f};
+    if (kc_below(t, 4) == 0) {
+        grid.lo = kc_moderate(t);
+        grid.inv_step = kc_below(t, 6) == 0 ? INFINITY : kc_moderate(t) * 100.0f;
+    }
+    return grid;
+}
+
+/* Elements around 0, the ends of 32 bits of blocks, and anywhere. */
+static uint64_t draw_first(struct kcheck *t) {
+    switch (kc_below(t, 4)) {
+    case 0:
+        return 0;
+    case 1:
+        return kc_below(t, 100);
+    case 2:
+        return ((uint64_t)16 << 32) - kc_below(t, 200);
+    default:
+        return kc_random(t) >> (8 + kc_below(t, 40));
+    }
+}
+
+static uint8_t expected_code(float g, struct bp_grid grid, const struct bp_rounding *rounding,
+                             uint64_t element) {
+    float u;
+    if (rounding->wide) {
+        uint32_t word = bp_stream_u32(&rounding->stream, element / 2);
+        u = ((float)(element % 2 ? word >> 16 : word & 0xffff) + 0.5f) / 65536.0f;
+    } else {
+        uint32_t word = bp_stream_u32(&rounding->stream, element / 4);
+        u = ((float)(word >> element % 4 * 8 & 0xff) + 0.5f) / 256.0f;
+    }
+    float t = (g - grid.lo) * grid.inv_step;
+    t = t + u;
+    if (isnan(t))
+        return (uint8_t)rounding->code_min;
+    float code = fminf(fmaxf(floorf(t), (float)rounding->code_min), (float)rounding->code_max);
+    return (uint8_t)(int)code;
+}
+
+void kcheck_round_group(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    n = t->layer != NULL ? n * t->layer->k : t->case_index < KC_SWEEP ? c : n * c;
+    uint64_t first = draw_first(t);
+    struct bp_rounding drawn = draw_rounding(t);
+    struct bp_grid grid = draw_grid(t, &drawn);
+    kc_params(t, "n=%zu first=%llu codes %d .. %d wide=%d lo=%g inv_step=%g", n,
+              (unsigned long long)first, drawn.code_min, drawn.code_max, drawn.wide,
+              (double)grid.lo, (double)grid.inv_step);
+    kc_work(t, (double)n, "element");
+    float *g = kc_input(t, "g", KC_F32, n);
+    kc_fill_floats(t, g, n, KC_ANY_FLOAT);
+    struct bp_rounding *rounding = kc_input(t, "rounding", KC_I32, sizeof drawn / 4);
+    *rounding = drawn;
+    uint8_t *codes = kc_output(t, "codes", KC_U8, n);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = expected_code(g[i], grid, &drawn, first + i);
+    while (kc_next(t))
+        t->kernels->round_group(kc_at(t, g), n, first, kc_at(t, rounding), grid, kc_at(t, codes));
+}
+
+void kcheck_round_columns(struct kcheck *t) {
+    size_t n, k;
+    kc_sizes(t, &n, &k);
+    k = t->layer != NULL ? (t->layer->k + 3) / 4 : k;
+    size_t stride = t->layer != NULL ? t->layer->k : k + kc_below(t, 2) * kc_below(t, 3 * k);
+    int in_order = t->layer != NULL || kc_below(t, 2);
+    uint64_t first = draw_first(t);
+    struct bp_rounding drawn = draw_rounding(t);
+    kc_params(t, "n=%zu k=%zu g_stride=%zu columns %s first=%llu codes %d .. %d wide=%d", n, k,
+              stride, in_order ? "in order" : "anyhow", (unsigned long long)first, drawn.code_min,
+              drawn.code_max, drawn.wide);
+    kc_work(t, (double)(n * k), "element");
+    float *g = kc_input(t, "g", KC_F32, n * stride);
+    kc_fill_floats(t, g, n * stride, KC_ANY_FLOAT);
+    int32_t *column = kc_input(t, "column", KC_I32, k);
+    struct bp_grid *grid = kc_input(t, "grid", KC_F32, 2 * k);
+    struct bp_rounding *rounding = kc_input(t, "rounding", KC_I32, sizeof drawn / 4);
+    *rounding = drawn;
+    for (size_t j = 0; j < k; j++) {
+        column[j] = (int32_t)(in_order ? j * stride / k : kc_below(t, stride));
+        grid[j] = draw_grid(t, &drawn);
+    }
+    uint8_t *codes = kc_output(t, "codes", KC_U8, n * k);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < k; j++)
+            codes[i * k + j] = expected_code(g[i * stride + (size_t)column[j]], grid[j], &drawn,
+                                             first + i * k + j);
+    while (kc_next(t))
+        t->kernels->round_columns(kc_at(t, g), n, stride, kc_at(t, column), k, first,
+                                  kc_at(t, rounding), kc_at(t, grid), kc_at(t, codes));
+}
+
+void kcheck_scale_mask(struct kcheck *t) {
+    size_t n, c, rows = 1 + kc_below(t, 9);
+    kc_sizes(t, &n, &c);
+    size_t cw = bp_words(c);
+    float scale = kc_below(t, 8) ? kc_moderate(t) : -0.0f;
+    kc_params(t, "n=%zu c=%zu rows=%zu scale=%g", n, c, rows, (double)scale);
+    kc_work(t, (double)(n * c), "element");
+    int32_t *sum = kc_input(t, "sum", KC_I32, n * c);
+    uint64_t *mask = kc_input(t, "mask", KC_U64, n * cw);
+    float *offset = kc_input(t, "offset", KC_F32, rows * c);
+    uint8_t *row = kc_input(t, "row", KC_U8, n);
+    int small = kc_below(t, 2) != 0; /* else some sums that a float cannot hold */
+    for (size_t i = 0; i < n * c; i++)
+        sum[i] = small ? (int32_t)kc_below(t, 20001) - 10000 : (int32_t)kc_random(t);
+    kc_fill_bits(t, mask, n, c);
+    kc_fill_floats(t, offset, rows * c, KC_ANY_FLOAT);
+    for (size_t p = 0; p < n; p++)
+        row[p] = (uint8_t)kc_below(t, rows);
+    float *out = kc_output(t, "out", KC_F32, n * c);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++)
+            if (bp_bit(mask + p * cw, j)) {
+                float product = scale * (float)sum[p * c + j];
+                out[p * c + j] = product + offset[row[p] * c + j];
+            }
+    while (kc_next(t))
+        t->kernels->scale_mask(kc_at(t, sum), kc_at(t, mask), n, c, scale, kc_at(t, offset),
+                               kc_at(t, row), kc_at(t, out));
+}
