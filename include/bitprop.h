@@ -30,8 +30,7 @@
 extern "C" {
 #endif
 
-/* --- status ------------------------------------------------------------------------------------
- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 /* The values are the exit codes of the program. */
 typedef enum bp_status {
@@ -56,8 +55,7 @@ BP_API const char *bp_version(void);
 /* Gives back text that the library handed out for keeps. NULL is fine. */
 BP_API void bp_text_free(char *text);
 
-/* --- options -----------------------------------------------------------------------------------
- */
+/* --- options ---------------------------------------------------------------------------------- */
 
 /* One table of options serves the command line, its help, config files and BITPROP_* variables. */
 
@@ -126,8 +124,7 @@ BP_API bp_status bp_config_check(const bp_config *config, unsigned command);
 /* The config as JSON that bp_config_load_json reads back to the same run; bp_text_free it. */
 BP_API bp_status bp_config_to_json(const bp_config *config, char **json);
 
-/* --- training ----------------------------------------------------------------------------------
- */
+/* --- training --------------------------------------------------------------------------------- */
 
 typedef enum bp_event_kind {
     BP_EVENT_START,      /* all is prepared; `start` is filled */
@@ -209,8 +206,7 @@ BP_API bp_status bp_resume(const char *run, const bp_config *overrides, bp_event
  * for the next one; signal 0 takes a request back. */
 BP_API void bp_interrupt(int signal);
 
-/* --- evaluation --------------------------------------------------------------------------------
- */
+/* --- evaluation ------------------------------------------------------------------------------- */
 
 typedef struct bp_eval_result {
     double accuracy, loss; /* 0 .. 1; mean cross entropy in nats */
@@ -230,8 +226,7 @@ BP_API bp_status bp_eval(const char *model, const char *data, const bp_config *o
                          bp_eval_result **out);
 BP_API void bp_eval_free(bp_eval_result *result);
 
-/* --- information -------------------------------------------------------------------------------
- */
+/* --- information ------------------------------------------------------------------------------ */
 
 typedef struct bp_model_info {
     char path[BP_PATH_BYTES]; /* the checkpoint that was read */
@@ -271,8 +266,7 @@ BP_API int bp_tier_at(size_t index, const char **name, int *present);
  * Returns 0 when there is no such kernel, or no such tier on this machine. */
 BP_API int bp_kernel_at(size_t index, const char *cpu, const char **name, const char **tier);
 
-/* --- timing ------------------------------------------------------------------------------------
- */
+/* --- timing ----------------------------------------------------------------------------------- */
 
 #define BP_STAGES_MAX 16
 

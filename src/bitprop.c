@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
-#include "train/trainer.h"
+#include "train/run.h"
 
 const char *bp_last_error(void) {
     return bp_status_message();
@@ -19,11 +19,11 @@ void bp_text_free(char *text) {
 bp_status bp_train(const bp_config *config, bp_event_callback *callback, void *user,
                    bp_train_result *result) {
     bp_train_result unwanted;
-    return bp_trainer_train(config, callback, user, result != NULL ? result : &unwanted);
+    return bp_run_new(config, callback, user, result != NULL ? result : &unwanted);
 }
 
 bp_status bp_resume(const char *run, const bp_config *overrides, bp_event_callback *callback,
                     void *user, bp_train_result *result) {
     bp_train_result unwanted;
-    return bp_trainer_resume(run, overrides, callback, user, result != NULL ? result : &unwanted);
+    return bp_run_resume(run, overrides, callback, user, result != NULL ? result : &unwanted);
 }

@@ -139,8 +139,7 @@ void bp_graph_count_parameters(const struct bp_graph *graph, size_t *all, size_t
     }
 }
 
-/* --- loading -----------------------------------------------------------------------------------
- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static void shape_text(const struct bp_saved_tensor *tensor, char *text, size_t size) {
     size_t used = (size_t)snprintf(text, size, "[");

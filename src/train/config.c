@@ -182,8 +182,7 @@ int bp_config_is_set(const bp_config *config, const char *name) {
     return id < BP_OPT_COUNT && config->value[id].text != NULL;
 }
 
-/* --- JSON --------------------------------------------------------------------------------------
- */
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 static bp_status set_from_json(bp_config *config, const char *key, const json_t *value,
                                const char *origin) {

@@ -1,18 +1,44 @@
-/* Runs: bp_train and bp_resume of the public header are thin over these. */
+/* The training loop: steps, and what follows the last step of an epoch. run.c puts a trainer
+ * together for a new or a resumed run and takes it apart. */
 #ifndef BP_TRAIN_TRAINER_H
 #define BP_TRAIN_TRAINER_H
 
-#include "base/status.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/run_folder.h"
+#include "train/session.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* See bp_train and bp_resume; result is not NULL. */
-bp_status bp_trainer_train(const bp_config *config, bp_event_callback *callback, void *user,
-                           bp_train_result *result);
-bp_status bp_trainer_resume(const char *run, const bp_config *overrides,
-                            bp_event_callback *callback, void *user, bp_train_result *result);
+struct bp_trainer {
+    bp_config *config;
+    char *recipe; /* the config as checkpoints hold it */
+    struct bp_session session;
+    struct bp_run_folder folder;
+    struct bp_progress progress;
+    bp_event_callback *callback;
+    void *user;
+    /* For reports only; none of it goes into a checkpoint. */
+    uint64_t begin_ns;
+    double train_seconds, epoch_seconds; /* spent in steps, validation not counted */
+    size_t train_images, epoch_images;
+    double step_seconds; /* smoothed */
+    double eval_seconds; /* of the last validation */
+    size_t first_step;
+};
+
+/* Trains from `progress` to the end. Returns BP_INTERRUPT or BP_TERMINATE without a message, and
+ * without saving, when bp_interrupt asks for it. */
+bp_status bp_trainer_run(struct bp_trainer *t);
+
+/* Writes last.ckpt. */
+bp_status bp_trainer_save(const struct bp_trainer *t);
+
+void bp_trainer_fill_event(const struct bp_trainer *t, bp_event_kind kind, bp_event *event);
+void bp_trainer_send(const struct bp_trainer *t, const bp_event *event);
+void bp_trainer_send_text(const struct bp_trainer *t, bp_event_kind kind, const char *text);
 
 #ifdef __cplusplus
 }

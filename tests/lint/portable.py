@@ -14,7 +14,7 @@ import tempfile
 
 # tzcnt is absent: compilers emit it as "rep bsf", which older processors run as bsf.
 BEYOND = re.compile(
-    r"\t(v[a-z0-9]+ .*%[xyz]mm|v[a-z0-9]+ .*%k[0-7]|vzero\w+|k[a-z]+[bwdq] .*%k[0-7]|"
+    r"(v[a-z0-9]+ .*%[xyz]mm|v[a-z0-9]+ .*%k[0-7]|vzero\w+|k[a-z]+[bwdq] .*%k[0-7]|"
     r"(popcnt|pdep|pext|mulx|shlx|shrx|sarx|rorx|andn|bextr|lzcnt|blsr|blsi|blsmsk|crc32)[bwlq]? |"
     r"(pshufb|pmaddubsw|pmulld|pmov[sz]x\w+|ptest|palignr|pabs[bwd]|pblend\w+|round[ps][sd]) )")
 
@@ -27,8 +27,11 @@ def offenders(objdump, object_file):
         start = re.match(r"^[0-9a-f]+ <(.+)>:$", line)
         if start:
             function = start.group(1)
-        elif BEYOND.search(line):
-            yield function, line.split("\t", 1)[1].strip()
+            continue
+        # "address:\tinstruction operands"; LLVM's objdump has tabs between the latter too.
+        instruction = " ".join(line.split("\t", 1)[-1].split())
+        if BEYOND.match(instruction):
+            yield function, instruction
 
 
 def self_test(objdump, cc):

@@ -31,7 +31,7 @@ import recipes  # noqa: E402
 import tensor_file  # noqa: E402
 from torch_run import Case, rounding, run  # noqa: E402
 
-SEEDS = 40  # candidates for each case
+SEEDS = 100  # candidates for each case
 
 CASES = [
     # model, precision, width, size, channels, classes, batch, smoothing, optimizers
@@ -41,11 +41,11 @@ CASES = [
     ("vgg16", "qat", 0.125, 32, 3, 10, 3, 0.0, 0),
     ("vgg16", "qat", 0.05, 40, 1, 7, 2, 0.1, 1),
     ("vgg16", "qat", 0.25, 40, 3, 10, 2, 0.1, 0),
-    ("resnet18", "fp32", 0.125, 32, 3, 10, 2, 0.1, 0),
-    ("resnet18", "fp32", 0.03, 40, 1, 7, 2, 0.0, 1),
+    ("resnet18", "fp32", 0.08, 32, 3, 10, 2, 0.1, 0),
+    ("resnet18", "fp32", 0.03, 36, 1, 7, 2, 0.0, 1),
     ("resnet18", "fp32", 0.0625, 96, 3, 10, 2, 0.0, 0),
     ("resnet18", "qat", 0.125, 32, 3, 10, 2, 0.1, 0),
-    ("resnet18", "qat", 0.05, 40, 1, 7, 2, 0.0, 1),
+    ("resnet18", "qat", 0.05, 36, 1, 7, 2, 0.0, 1),
     ("resnet18", "qat", 0.25, 32, 1, 10, 1, 0.1, 0),
     ("resnet18", "qat", 0.0625, 96, 3, 10, 2, 0.0, 0),
 ]

@@ -15,58 +15,23 @@
 #include "base/memory.h"
 #include "data/loader.h"
 #include "unit/data_files.h"
-
-enum { H = 6, W = 5, MOST = 203 };
-
-/* A part whose labels are the sample numbers; pixels are never 0, so that padding shows. */
-struct sample_part {
-    struct bp_part part;
-    uint8_t images[MOST * H * W * 3];
-    int32_t labels[MOST];
-};
-
-static struct sample_part *make_part(size_t count, size_t c) {
-    struct sample_part *made = calloc(1, sizeof *made);
-    made->part = (struct bp_part){count, H, W, c, made->images, made->labels};
-    for (size_t i = 0; i < count * H * W * c; i++)
-        made->images[i] = (uint8_t)(1 + (i * 31 + i / 255) % 255);
-    for (size_t i = 0; i < count; i++)
-        made->labels[i] = (int32_t)i;
-    return made;
-}
-
-static struct bp_loader_options plain_options(size_t batch) {
-    return (struct bp_loader_options){
-        .batch = batch, .height = H, .width = W, .channels = 1, .seed = 11, .ahead = 2};
-}
-
-static struct bp_loader *create(const struct bp_part *part, struct bp_loader_options options) {
-    struct bp_loader *loader;
-    if (bp_loader_create(&loader, part, &options) != BP_OK)
-        fail_msg("%s", bp_status_message());
-    return loader;
-}
-
-static struct bp_batch next(struct bp_loader *loader) {
-    struct bp_batch batch;
-    assert_int_equal(bp_loader_next(loader, &batch), BP_OK);
-    return batch;
-}
+#include "unit/data_samples.h"
 
 static void test_file_order(void **state) {
     (void)state;
-    struct sample_part *made = make_part(10, 1);
-    struct bp_loader *loader = create(&made->part, plain_options(4));
+    struct data_samples *made = data_make_part(10, 1);
+    struct bp_loader *loader = data_create_loader(&made->part, data_plain_options(4));
     assert_int_equal(bp_loader_batches(loader), 3);
     for (uint32_t epoch = 0; epoch < 3; epoch++)
         for (size_t b = 0; b < 3; b++) {
-            struct bp_batch batch = next(loader);
+            struct bp_batch batch = data_next(loader);
             assert_int_equal(batch.epoch, epoch);
             assert_int_equal(batch.index, b);
             assert_int_equal(batch.n, b == 2 ? 2 : 4);
             assert_int_equal(batch.last, b == 2);
             assert_memory_equal(batch.labels, made->labels + 4 * b, batch.n * sizeof(int32_t));
-            assert_memory_equal(batch.images, made->images + 4 * b * H * W, batch.n * H * W);
+            assert_memory_equal(batch.images, made->images + 4 * b * DATA_H * DATA_W,
+                                batch.n * DATA_H * DATA_W);
         }
     bp_loader_destroy(loader);
     free(made);
@@ -74,20 +39,20 @@ static void test_file_order(void **state) {
 
 static void test_permutation(void **state) {
     (void)state;
-    uint32_t order[MOST], again[MOST];
-    for (size_t count = 1; count <= MOST; count += 101) {
-        int seen[MOST] = {0};
+    uint32_t order[DATA_MOST], again[DATA_MOST];
+    for (size_t count = 1; count <= DATA_MOST; count += 101) {
+        int seen[DATA_MOST] = {0};
         bp_loader_permutation(5, 3, count, order);
         for (size_t i = 0; i < count; i++) {
             assert_in_range(order[i], 0, count - 1);
             assert_int_equal(seen[order[i]]++, 0);
         }
     }
-    bp_loader_permutation(5, 3, MOST, again);
+    bp_loader_permutation(5, 3, DATA_MOST, again);
     assert_memory_equal(order, again, sizeof order);
-    bp_loader_permutation(5, 4, MOST, again);
+    bp_loader_permutation(5, 4, DATA_MOST, again);
     assert_memory_not_equal(order, again, sizeof order);
-    bp_loader_permutation(6, 3, MOST, again);
+    bp_loader_permutation(6, 3, DATA_MOST, again);
     assert_memory_not_equal(order, again, sizeof order);
 }
 
@@ -109,27 +74,28 @@ static void test_permutation_is_uniform(void **state) {
 
 static void test_each_sample_once(void **state) {
     (void)state;
-    struct sample_part *made = make_part(MOST, 1);
+    struct data_samples *made = data_make_part(DATA_MOST, 1);
     for (int drop_last = 0; drop_last < 2; drop_last++) {
-        struct bp_loader_options options = plain_options(20);
+        struct bp_loader_options options = data_plain_options(20);
         options.shuffle = 1;
         options.drop_last = drop_last;
-        struct bp_loader *loader = create(&made->part, options);
+        struct bp_loader *loader = data_create_loader(&made->part, options);
         assert_int_equal(bp_loader_batches(loader), drop_last ? 10 : 11);
         for (uint32_t epoch = 0; epoch < 2; epoch++) {
-            uint32_t order[MOST];
+            uint32_t order[DATA_MOST];
             size_t count = 0;
-            bp_loader_permutation(options.seed, epoch, MOST, order);
+            bp_loader_permutation(options.seed, epoch, DATA_MOST, order);
             for (size_t b = 0; b < bp_loader_batches(loader); b++) {
-                struct bp_batch batch = next(loader);
+                struct bp_batch batch = data_next(loader);
                 for (size_t i = 0; i < batch.n; i++) {
                     assert_int_equal(batch.labels[i], order[count]);
-                    assert_memory_equal(batch.images + i * H * W,
-                                        made->images + order[count++] * H * W, H * W);
+                    assert_memory_equal(batch.images + i * DATA_H * DATA_W,
+                                        made->images + order[count++] * DATA_H * DATA_W,
+                                        DATA_H * DATA_W);
                 }
                 assert_int_equal(batch.last, b + 1 == bp_loader_batches(loader));
             }
-            assert_int_equal(count, drop_last ? 200 : MOST);
+            assert_int_equal(count, drop_last ? 200 : DATA_MOST);
         }
         bp_loader_destroy(loader);
     }
@@ -138,8 +104,8 @@ static void test_each_sample_once(void **state) {
 
 static struct bp_loader_options rich_options(void) {
     return (struct bp_loader_options){.batch = 16,
-                                      .height = H + 3,
-                                      .width = W + 4,
+                                      .height = DATA_H + 3,
+                                      .width = DATA_W + 4,
                                       .channels = 3,
                                       .augment = {2, 1},
                                       .seed = 99,
@@ -149,11 +115,11 @@ static struct bp_loader_options rich_options(void) {
 
 /* Copies `count` batches from the loader: images and labels of all of them, one after another. */
 static uint8_t *collect(struct bp_loader *loader, size_t count, size_t *bytes) {
-    size_t image = (H + 3) * (W + 4) * 3;
+    size_t image = (DATA_H + 3) * (DATA_W + 4) * 3;
     uint8_t *all = malloc(count * 16 * (image + sizeof(int32_t)));
     *bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        struct bp_batch batch = next(loader);
+        struct bp_batch batch = data_next(loader);
         memcpy(all + *bytes, batch.images, batch.n * image);
         *bytes += batch.n * image;
         memcpy(all + *bytes, batch.labels, batch.n * sizeof(int32_t));
@@ -166,14 +132,14 @@ static uint8_t *collect(struct bp_loader *loader, size_t count, size_t *bytes) {
 static void test_deterministic(void **state) {
     (void)state;
     enum { TOTAL = 30 }; /* 13 batches per epoch */
-    struct sample_part *made = make_part(MOST, 1);
+    struct data_samples *made = data_make_part(DATA_MOST, 1);
     struct bp_loader_options options = rich_options();
-    struct bp_loader *loader = create(&made->part, options);
+    struct bp_loader *loader = data_create_loader(&made->part, options);
     size_t all_bytes, bytes;
     uint8_t *all = collect(loader, TOTAL, &all_bytes);
     bp_loader_destroy(loader);
     for (options.ahead = 2; options.ahead < 40; options.ahead *= 4) {
-        loader = create(&made->part, options);
+        loader = data_create_loader(&made->part, options);
         uint8_t *same = collect(loader, TOTAL, &bytes);
         assert_int_equal(bytes, all_bytes);
         assert_memory_equal(same, all, bytes);
@@ -184,7 +150,7 @@ static void test_deterministic(void **state) {
         options.ahead = 1 + begin % 3;
         options.first_epoch = begin % 2 == 0 ? (uint32_t)(begin / 13) : 0;
         options.first_batch = begin % 2 == 0 ? begin % 13 : begin; /* also past the epoch's end */
-        loader = create(&made->part, options);
+        loader = data_create_loader(&made->part, options);
         uint8_t *tail = collect(loader, TOTAL - begin, &bytes);
         assert_memory_equal(tail, all + all_bytes - bytes, bytes);
         free(tail);
@@ -192,7 +158,7 @@ static void test_deterministic(void **state) {
     }
     options = rich_options();
     options.seed++;
-    loader = create(&made->part, options);
+    loader = data_create_loader(&made->part, options);
     uint8_t *other = collect(loader, TOTAL, &bytes);
     assert_memory_not_equal(other, all, bytes);
     free(other);
@@ -204,16 +170,16 @@ static void test_deterministic(void **state) {
 /* The augmentation of a sample does not depend on the batch it comes in. */
 static void test_independent_of_batch_size(void **state) {
     (void)state;
-    struct sample_part *made = make_part(20, 1);
+    struct data_samples *made = data_make_part(20, 1);
     struct bp_loader_options options = rich_options();
-    size_t image = (H + 3) * (W + 4) * 3;
+    size_t image = (DATA_H + 3) * (DATA_W + 4) * 3;
     options.batch = 20;
-    struct bp_loader *whole = create(&made->part, options);
+    struct bp_loader *whole = data_create_loader(&made->part, options);
     options.batch = 1;
-    struct bp_loader *single = create(&made->part, options);
-    struct bp_batch all = next(whole);
+    struct bp_loader *single = data_create_loader(&made->part, options);
+    struct bp_batch all = data_next(whole);
     for (size_t i = 0; i < 20; i++) {
-        struct bp_batch one = next(single);
+        struct bp_batch one = data_next(single);
         assert_int_equal(one.labels[0], all.labels[i]);
         assert_memory_equal(one.images, all.images + i * image, image);
     }
@@ -222,130 +188,21 @@ static void test_independent_of_batch_size(void **state) {
     free(made);
 }
 
-/* Pixel (y, x, c) of the sample, shifted by (dy, dx) and mirrored, or 0 outside. */
-static int expected_pixel(const struct bp_part *part, size_t sample, long y, long x, size_t c) {
-    if (y < 0 || x < 0 || y >= (long)part->h || x >= (long)part->w)
-        return 0;
-    size_t at = ((sample * part->h + (size_t)y) * part->w + (size_t)x) * part->c;
-    return part->images[at + (part->c == 1 ? 0 : c)];
-}
-
-static int image_equals(const struct bp_part *part, const struct bp_loader_options *o,
-                        const uint8_t *image, size_t sample, long top, long left, int mirrored) {
-    for (size_t y = 0; y < o->height; y++)
-        for (size_t x = 0; x < o->width; x++)
-            for (size_t c = 0; c < o->channels; c++) {
-                long column = (long)(mirrored ? o->width - 1 - x : x) - left;
-                int expected = expected_pixel(part, sample, (long)y - top, column, c);
-                if (image[(y * o->width + x) * o->channels + c] != expected)
-                    return 0;
-            }
-    return 1;
-}
-
-static void test_padding_and_channels(void **state) {
-    (void)state;
-    static const size_t channels[3][2] = {{1, 1}, {1, 3}, {3, 3}};
-    for (size_t k = 0; k < 3; k++) {
-        struct sample_part *made = make_part(7, channels[k][0]);
-        struct bp_loader_options options = plain_options(3);
-        options.channels = channels[k][1];
-        for (size_t more = 0; more < 4; more++) {
-            options.height = H + more;
-            options.width = W + 2 * more;
-            struct bp_loader *loader = create(&made->part, options);
-            for (size_t i = 0; i < 12; i++) { /* slots are used again: old bytes must not show */
-                struct bp_batch batch = next(loader);
-                for (size_t j = 0; j < batch.n; j++)
-                    assert_true(image_equals(
-                        &made->part, &options,
-                        batch.images + j * options.height * options.width * options.channels,
-                        (size_t)batch.labels[j], (long)more / 2, (long)more, 0));
-            }
-            bp_loader_destroy(loader);
-        }
-        free(made);
-    }
-}
-
-/* Every augmented image is one of the (2p + 1)^2 * 2 possible ones, and all of them come up about
- * as often: six standard errors. */
-static void test_augmentation(void **state) {
-    (void)state;
-    enum { P = 2, CHOICES = (2 * P + 1) * (2 * P + 1) * 2, EPOCHS = 40 };
-    struct sample_part *made = make_part(MOST, 3);
-    struct bp_loader_options options = plain_options(MOST);
-    options.channels = 3;
-    options.height = H + 1;
-    options.augment = (struct bp_augment){P, 1};
-    struct bp_loader *loader = create(&made->part, options);
-    int chosen[CHOICES] = {0};
-    size_t image = options.height * options.width * 3;
-    for (int epoch = 0; epoch < EPOCHS; epoch++) {
-        struct bp_batch batch = next(loader);
-        for (size_t i = 0; i < batch.n; i++) {
-            int found = -1;
-            for (int choice = 0; choice < CHOICES && found < 0; choice++)
-                if (image_equals(&made->part, &options, batch.images + i * image,
-                                 (size_t)batch.labels[i], choice / 2 % (2 * P + 1) - P,
-                                 choice / 2 / (2 * P + 1) - P, choice % 2))
-                    found = choice;
-            assert_true(found >= 0);
-            chosen[found]++;
-        }
-    }
-    double n = MOST * EPOCHS, p = 1.0 / CHOICES;
-    for (int choice = 0; choice < CHOICES; choice++)
-        assert_true(fabs(chosen[choice] - n * p) < 6 * sqrt(n * p * (1 - p)));
-    bp_loader_destroy(loader);
-    free(made);
-}
-
-static void test_flip_alone_and_crop_alone(void **state) {
-    (void)state;
-    struct sample_part *made = make_part(100, 1);
-    struct bp_loader_options options = plain_options(100);
-    options.augment = (struct bp_augment){0, 1};
-    struct bp_loader *loader = create(&made->part, options);
-    struct bp_batch batch = next(loader);
-    int mirrored = 0;
-    for (size_t i = 0; i < 100; i++) {
-        int flip = image_equals(&made->part, &options, batch.images + i * H * W, i, 0, 0, 1);
-        assert_true(flip ||
-                    image_equals(&made->part, &options, batch.images + i * H * W, i, 0, 0, 0));
-        mirrored += flip;
-    }
-    assert_in_range(mirrored, 20, 80);
-    bp_loader_destroy(loader);
-    options.augment = (struct bp_augment){H < W ? H : W, 0}; /* the picture may vanish */
-    loader = create(&made->part, options);
-    batch = next(loader);
-    for (size_t i = 0; i < 100; i++) {
-        int found = 0;
-        for (long top = -H; top <= H && !found; top++)
-            for (long left = -W; left <= W && !found; left++)
-                found =
-                    image_equals(&made->part, &options, batch.images + i * H * W, i, top, left, 0);
-        assert_true(found);
-    }
-    bp_loader_destroy(loader);
-    free(made);
-}
-
 /* A batch stays untouched until the next call, however far the worker could run. */
 static void test_batch_stays_valid(void **state) {
     (void)state;
-    struct sample_part *made = make_part(MOST, 1);
-    struct bp_loader_options options = plain_options(8);
+    struct data_samples *made = data_make_part(DATA_MOST, 1);
+    struct bp_loader_options options = data_plain_options(8);
     options.shuffle = 1;
     options.ahead = 1;
-    struct bp_loader *loader = create(&made->part, options);
+    struct bp_loader *loader = data_create_loader(&made->part, options);
     for (int i = 0; i < 200; i++) {
-        struct bp_batch batch = next(loader);
+        struct bp_batch batch = data_next(loader);
         for (int look = 0; look < 3; look++)
             for (size_t j = 0; j < batch.n; j++)
-                assert_memory_equal(batch.images + j * H * W,
-                                    made->images + batch.labels[j] * H * W, H * W);
+                assert_memory_equal(batch.images + j * DATA_H * DATA_W,
+                                    made->images + batch.labels[j] * DATA_H * DATA_W,
+                                    DATA_H * DATA_W);
     }
     bp_loader_destroy(loader);
     free(made);
@@ -353,26 +210,26 @@ static void test_batch_stays_valid(void **state) {
 
 static void test_destroy_at_any_moment(void **state) {
     (void)state;
-    struct sample_part *made = make_part(MOST, 1);
+    struct data_samples *made = data_make_part(DATA_MOST, 1);
     for (size_t taken = 0; taken < 60; taken++) {
         struct bp_loader_options options = rich_options();
         options.ahead = 1 + taken % 5;
-        struct bp_loader *loader = create(&made->part, options);
+        struct bp_loader *loader = data_create_loader(&made->part, options);
         for (size_t i = 0; i < taken % 7; i++)
-            next(loader);
+            data_next(loader);
         bp_loader_destroy(loader);
     }
     bp_loader_destroy(NULL);
     free(made);
 }
 
-/* A worker without a free slot uses no processor time. Other load only lengthens the naps; a spinning
- * worker would use all of them. */
+/* A worker without a free slot uses no processor time. Other load only lengthens the naps; a
+ * spinning worker would use all of them. */
 static void test_full_ring_sleeps(void **state) {
     (void)state;
-    struct sample_part *made = make_part(MOST, 1);
-    struct bp_loader *loader = create(&made->part, plain_options(8));
-    next(loader);
+    struct data_samples *made = data_make_part(DATA_MOST, 1);
+    struct bp_loader *loader = data_create_loader(&made->part, data_plain_options(8));
+    data_next(loader);
     double cpu_before = bp_clock_cpu_seconds();
     uint64_t begin = bp_clock_ns();
     struct timespec nap = {0, 50000000};
@@ -381,7 +238,7 @@ static void test_full_ring_sleeps(void **state) {
     double slept = 1e-9 * (double)(bp_clock_ns() - begin);
     assert_true(bp_clock_cpu_seconds() - cpu_before < 0.5 * slept);
     uint64_t waited = bp_loader_waited_ns(loader);
-    next(loader);
+    data_next(loader);
     assert_true(bp_loader_waited_ns(loader) >= waited);
     bp_loader_destroy(loader);
     free(made);
@@ -397,43 +254,43 @@ static void expect_refused(const struct bp_part *part, struct bp_loader_options 
 
 static void test_refusals(void **state) {
     (void)state;
-    struct sample_part *grey = make_part(10, 1), *rgb = make_part(10, 3);
-    struct bp_loader_options o = plain_options(4);
-    o.height = H - 1;
+    struct data_samples *grey = data_make_part(10, 1), *rgb = data_make_part(10, 3);
+    struct bp_loader_options o = data_plain_options(4);
+    o.height = DATA_H - 1;
     expect_refused(&grey->part, o, BP_DATA, "6x5", "5x5");
-    o = plain_options(4);
-    o.width = W - 1;
+    o = data_plain_options(4);
+    o.width = DATA_W - 1;
     expect_refused(&grey->part, o, BP_DATA, "do not fit", "--size 6");
-    expect_refused(&rgb->part, plain_options(4), BP_DATA, "3 channels", "network with 1");
-    o = plain_options(4);
+    expect_refused(&rgb->part, data_plain_options(4), BP_DATA, "3 channels", "network with 1");
+    o = data_plain_options(4);
     o.channels = 2;
     expect_refused(&grey->part, o, BP_DATA, "1 channels", "network with 2");
-    o = plain_options(11);
+    o = data_plain_options(11);
     o.drop_last = 1;
     expect_refused(&grey->part, o, BP_USAGE, "11", "--batch");
-    expect_refused(&grey->part, plain_options(0), BP_USAGE, "batch is 0", "batch >= 1");
-    o = plain_options(4);
+    expect_refused(&grey->part, data_plain_options(0), BP_USAGE, "batch is 0", "batch >= 1");
+    o = data_plain_options(4);
     o.ahead = 0;
     expect_refused(&grey->part, o, BP_USAGE, "ahead 0", "ahead 1");
-    o = plain_options(4);
+    o = data_plain_options(4);
     o.augment.crop_padding = -1;
     expect_refused(&grey->part, o, BP_USAGE, "crop padding -1", "0 to 5");
-    o.augment.crop_padding = W + 1;
+    o.augment.crop_padding = DATA_W + 1;
     expect_refused(&grey->part, o, BP_USAGE, "crop padding 6", "0 to 5");
-    o = plain_options(4);
+    o = data_plain_options(4);
     o.height = SIZE_MAX;
     expect_refused(&grey->part, o, BP_USAGE, "too large", "at most");
     struct bp_part empty = grey->part;
     empty.count = 0;
-    expect_refused(&empty, plain_options(4), BP_DATA, "0 samples", "possible");
+    expect_refused(&empty, data_plain_options(4), BP_DATA, "0 samples", "possible");
     free(grey);
     free(rgb);
 }
 
 static void test_memory_failures(void **state) {
     (void)state;
-    struct sample_part *made = make_part(10, 1);
-    struct bp_loader_options options = plain_options(4);
+    struct data_samples *made = data_make_part(10, 1);
+    struct bp_loader_options options = data_plain_options(4);
     bp_status status = BP_RESOURCE;
     long allowed = 0;
     for (; status != BP_OK; allowed++) {
@@ -446,7 +303,7 @@ static void test_memory_failures(void **state) {
         if (status == BP_OK) { /* batches need no memory */
             bp_memory_fail_after(0);
             for (int i = 0; i < 20; i++)
-                next(loader);
+                data_next(loader);
             bp_memory_fail_after(-1);
         }
         bp_loader_destroy(loader);
@@ -463,9 +320,6 @@ int main(void) {
         cmocka_unit_test(test_each_sample_once),
         cmocka_unit_test(test_deterministic),
         cmocka_unit_test(test_independent_of_batch_size),
-        cmocka_unit_test(test_padding_and_channels),
-        cmocka_unit_test(test_augmentation),
-        cmocka_unit_test(test_flip_alone_and_crop_alone),
         cmocka_unit_test(test_batch_stays_valid),
         cmocka_unit_test(test_destroy_at_any_moment),
         cmocka_unit_test(test_full_ring_sleeps),

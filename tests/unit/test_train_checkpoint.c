@@ -160,8 +160,7 @@ static void test_same_state_same_bytes(void **state) {
     bp_free(b);
 }
 
-/* --- other networks ----------------------------------------------------------------------------
- */
+/* --- other networks --------------------------------------------------------------------------- */
 
 static void expect_refused_by(const char *path, const struct bp_graph_config *config,
                               const char *word) {
@@ -195,8 +194,7 @@ static void test_other_networks(void **state) {
     expect_refused_by(path, &config, "made with precision qat, which is another network");
 }
 
-/* --- changed files -----------------------------------------------------------------------------
- */
+/* --- changed files ---------------------------------------------------------------------------- */
 
 struct edit {
     const char *key, *value; /* a text of the header; value NULL: left out */

@@ -31,8 +31,7 @@ static struct bp_settings settings_of(bp_config *config) {
     return settings;
 }
 
-/* --- the table ---------------------------------------------------------------------------------
- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static void test_table_is_complete(void **state) {
     (void)state;
@@ -73,8 +72,7 @@ static void test_options_of_one_product_follow_the_common_ones(void **state) {
     }
 }
 
-/* --- single values -----------------------------------------------------------------------------
- */
+/* --- single values ---------------------------------------------------------------------------- */
 
 static void test_bad_values(void **state) {
     (void)state;
@@ -162,8 +160,7 @@ static void test_closest(void **state) {
     assert_null(bp_closest("", names, 4));
 }
 
-/* --- combinations ------------------------------------------------------------------------------
- */
+/* --- combinations ----------------------------------------------------------------------------- */
 
 static void expect_refused(bp_config *config, unsigned command, const char *message) {
     assert_int_equal(bp_config_check(config, command), BP_USAGE);
@@ -230,8 +227,7 @@ static void test_foreign_options_of_files_are_passed_over(void **state) {
     bp_config_destroy(config);
 }
 
-/* --- meaning -----------------------------------------------------------------------------------
- */
+/* --- meaning ---------------------------------------------------------------------------------- */
 
 static void expect_quant(const struct bp_quant *q, int bits, double keep,
                          enum bp_quant_select select, enum bp_quant_weights weights,
@@ -321,8 +317,7 @@ static void test_settings(void **state) {
     bp_config_destroy(config);
 }
 
-/* --- JSON --------------------------------------------------------------------------------------
- */
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 static void test_json_round_trip(void **state) {
     (void)state;

@@ -1,8 +1,6 @@
 /* Normalisation, activation and pooling, forward and backward. */
 #include "kernels/c/tier_c.h"
 
-#include <string.h>
-
 #include "base/bits.h"
 
 void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
@@ -23,50 +21,66 @@ void bp_sums_f32_c(const float *y, size_t n, size_t c, double *sum, double *sum_
         }
 }
 
-static float activate(float v, const float *slope, size_t j) {
-    return slope != NULL && v < 0.0f ? v * slope[j] : v;
+/* Where the activation's slope applies; 1 elsewhere, which changes nothing. Without a branch: signs
+ * are random, and the compiler can use vectors. `with_slope` is a constant where this is called. */
+static inline float slope_at(float v, const float *slope, size_t j, int with_slope) {
+    if (!with_slope)
+        return 1.0f;
+    float s = slope[j];
+    return v < 0.0f ? s : 1.0f;
 }
+
+#define AFFINE_ACT_BODY(with_slope)                                                                \
+    for (size_t p = 0; p < n; p++)                                                                 \
+        for (size_t j = 0; j < c; j++) {                                                           \
+            float v = (float)y[p * c + j] * scale[j] + shift[j];                                   \
+            z[p * c + j] = v * slope_at(v, slope, j, with_slope);                                  \
+        }
 
 void bp_affine_act_i16_c(const int16_t *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, float *z) {
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++)
-            z[p * c + j] = activate((float)y[p * c + j] * scale[j] + shift[j], slope, j);
+    if (slope != NULL)
+        AFFINE_ACT_BODY(1)
+    else
+        AFFINE_ACT_BODY(0)
 }
 
 void bp_affine_act_f32_c(const float *y, size_t n, size_t c, const float *scale, const float *shift,
                          const float *slope, float *z) {
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++)
-            z[p * c + j] = activate(y[p * c + j] * scale[j] + shift[j], slope, j);
+    if (slope != NULL)
+        AFFINE_ACT_BODY(1)
+    else
+        AFFINE_ACT_BODY(0)
 }
 
 /* Takes candidate `index` if it is greater than the best so far, or NaN. */
-static void challenge(float v, unsigned index, float *best, unsigned *winner) {
-    if (v > *best || v != v) {
-        *best = v;
-        *winner = index;
-    }
+static inline void challenge(float v, unsigned index, float *best, unsigned *winner) {
+    int wins = (v > *best) | (v != v);
+    *best = wins ? v : *best;
+    *winner = wins ? index : *winner;
 }
 
 void bp_max_pool_2x2_c(const float *a, const float *b, size_t n, size_t c, float *z,
                        uint64_t *which) {
     size_t cw = bp_words(c);
-    if (which != NULL)
-        memset(which, 0, n * 2 * cw * sizeof *which);
     for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++) {
-            const float *upper = a + 2 * p * c + j, *lower = b + 2 * p * c + j;
-            float best = upper[0];
-            unsigned winner = 0;
-            challenge(upper[c], 1, &best, &winner);
-            challenge(lower[0], 2, &best, &winner);
-            challenge(lower[c], 3, &best, &winner);
-            z[p * c + j] = best;
+        for (size_t w = 0; w < cw; w++) {
+            size_t count = bp_min_size(64, c - w * 64), first = 2 * p * c + w * 64;
+            uint64_t low = 0, high = 0;
+            for (size_t i = 0; i < count; i++) {
+                const float *upper = a + first + i, *lower = b + first + i;
+                float best = upper[0];
+                unsigned winner = 0;
+                challenge(upper[c], 1, &best, &winner);
+                challenge(lower[0], 2, &best, &winner);
+                challenge(lower[c], 3, &best, &winner);
+                z[p * c + w * 64 + i] = best;
+                low |= (uint64_t)(winner & 1) << i;
+                high |= (uint64_t)(winner >> 1) << i;
+            }
             if (which != NULL) {
-                uint64_t *words = which + p * 2 * cw + j / 64;
-                words[0] |= (uint64_t)(winner & 1) << j % 64;
-                words[cw] |= (uint64_t)(winner >> 1) << j % 64;
+                which[p * 2 * cw + w] = low;
+                which[(p * 2 + 1) * cw + w] = high;
             }
         }
 }
@@ -77,58 +91,74 @@ void bp_max_unpool_2x2_c(const float *g, const uint64_t *which, size_t n, size_t
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             const uint64_t *words = which + p * 2 * cw;
-            int right = bp_bit(words, j), below = bp_bit(words + cw, j);
+            int winner = bp_bit(words, j) + 2 * bp_bit(words + cw, j);
             float v = g[p * c + j];
-            a[2 * p * c + j] = !below && !right ? v : 0.0f;
-            a[(2 * p + 1) * c + j] = !below && right ? v : 0.0f;
-            b[2 * p * c + j] = below && !right ? v : 0.0f;
-            b[(2 * p + 1) * c + j] = below && right ? v : 0.0f;
+            a[2 * p * c + j] = winner == 0 ? v : 0.0f;
+            a[(2 * p + 1) * c + j] = winner == 1 ? v : 0.0f;
+            b[2 * p * c + j] = winner == 2 ? v : 0.0f;
+            b[(2 * p + 1) * c + j] = winner == 3 ? v : 0.0f;
         }
 }
 
-/* The backward loops for one element type; the types differ only in the conversion. */
-#define ACT_SUMS_BODY                                                                              \
-    for (size_t p = 0; p < n; p++)                                                                 \
+/* The backward loops; the types of y differ only in the conversion. The sum for the slope has a
+ * loop of its own, since gcc makes a branch out of two choices by one condition. */
+#define ACT_SUMS_BODY(with_slope)                                                                  \
+    for (size_t p = 0; p < n; p++) {                                                               \
         for (size_t j = 0; j < c; j++) {                                                           \
-            float value = (float)y[p * c + j], gz = g[p * c + j];                                  \
+            float value = (float)y[p * c + j];                                                     \
             float v = value * scale[j] + shift[j];                                                 \
-            int negative = slope != NULL && v < 0.0f;                                              \
-            float ga = negative ? gz * slope[j] : gz;                                              \
+            float ga = g[p * c + j] * slope_at(v, slope, j, with_slope);                           \
             sum_g[j] += ga;                                                                        \
             sum_gy[j] += ga * value;                                                               \
-            if (slope != NULL)                                                                     \
-                sum_slope[j] += negative ? gz * v : 0.0f;                                          \
-        }
+        }                                                                                          \
+        for (size_t j = 0; with_slope && j < c; j++) {                                             \
+            float v = (float)y[p * c + j] * scale[j] + shift[j];                                   \
+            float gv = g[p * c + j] * v;                                                           \
+            sum_slope[j] += v < 0.0f ? gv : 0.0f;                                                  \
+        }                                                                                          \
+    }
 
 void bp_act_sums_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                       const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                       float *sum_slope) {
-    ACT_SUMS_BODY
+                       const float *shift, const float *slope, float *restrict sum_g,
+                       float *restrict sum_gy, float *restrict sum_slope) {
+    if (slope != NULL)
+        ACT_SUMS_BODY(1)
+    else
+        ACT_SUMS_BODY(0)
 }
 
 void bp_act_sums_f32_c(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                       const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                       float *sum_slope) {
-    ACT_SUMS_BODY
+                       const float *shift, const float *slope, float *restrict sum_g,
+                       float *restrict sum_gy, float *restrict sum_slope) {
+    if (slope != NULL)
+        ACT_SUMS_BODY(1)
+    else
+        ACT_SUMS_BODY(0)
 }
 
-#define ACT_GRAD_BODY                                                                              \
+#define ACT_GRAD_BODY(with_slope)                                                                  \
     for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
-            float value = (float)y[p * c + j], gz = g[p * c + j];                                  \
+            float value = (float)y[p * c + j];                                                     \
             float v = value * scale[j] + shift[j];                                                 \
-            float ga = slope != NULL && v < 0.0f ? gz * slope[j] : gz;                             \
+            float ga = g[p * c + j] * slope_at(v, slope, j, with_slope);                           \
             out[p * c + j] = (ga * ka[j] + value * kb[j]) + kc[j];                                 \
         }
 
 void bp_act_grad_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, const float *ka, const float *kb,
                        const float *kc, float *out) {
-    ACT_GRAD_BODY
+    if (slope != NULL)
+        ACT_GRAD_BODY(1)
+    else
+        ACT_GRAD_BODY(0)
 }
 
 void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, const float *ka, const float *kb,
                        const float *kc, float *out) {
-    ACT_GRAD_BODY
+    if (slope != NULL)
+        ACT_GRAD_BODY(1)
+    else
+        ACT_GRAD_BODY(0)
 }

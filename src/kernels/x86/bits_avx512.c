@@ -34,44 +34,91 @@ void bp_sign_pack_f32_avx512(const float *x, size_t n, size_t c, uint64_t *bits,
         }
 }
 
-/* 64 rows of 64 bits. First the bytes: v[b] becomes byte b of all rows, in order of the rows; then
- * each bit of these is one test. */
-BP_INLINE void transpose_64x64(const uint64_t rows[64], uint64_t *out) {
-    const __m512i byte_columns = _mm512_set_epi64(
+/* Transposes the 8 x 8 bytes that each 64-byte register is. */
+BP_INLINE __m512i transpose_bytes(__m512i v) {
+    const __m512i columns = _mm512_set_epi64(
         0x3f372f271f170f07, 0x3e362e261e160e06, 0x3d352d251d150d05, 0x3c342c241c140c04,
         0x3b332b231b130b03, 0x3a322a221a120a02, 0x3931292119110901, 0x3830282018100800);
-    __m512i v[8];
+    return _mm512_permutexvar_epi8(columns, v);
+}
+
+/* Swaps the bits under `mask` with those `shift` above them. */
+BP_INLINE __m512i swap_bits(__m512i v, unsigned shift, uint64_t mask) {
+    __m512i m = _mm512_set1_epi64((long long)mask);
+    /* (v ^ v >> shift) & m, then v ^ t ^ t << shift */
+    __m512i t = _mm512_ternarylogic_epi64(v, _mm512_srli_epi64(v, shift), m, 0x28);
+    return _mm512_ternarylogic_epi64(v, t, _mm512_slli_epi64(t, shift), 0x96);
+}
+
+/* Transposes the 8 x 8 bits of each lane. */
+BP_INLINE __m512i transpose_bits(__m512i v) {
+    v = swap_bits(v, 7, 0x00aa00aa00aa00aa);
+    v = swap_bits(v, 14, 0x0000cccc0000cccc);
+    return swap_bits(v, 28, 0x00000000f0f0f0f0);
+}
+
+/* 64 rows of 64 bits, 8 rows a register: first the bytes within a register and the lanes between
+ * them, so that lane r of v[b] is byte b of rows 8 r .. 8 r + 7; then the bits of each lane; then
+ * the bytes again. */
+BP_INLINE void transpose_64x64(__m512i v[8], uint64_t *out) {
     for (int i = 0; i < 8; i++)
-        v[i] = _mm512_permutexvar_epi8(byte_columns, _mm512_load_si512(rows + 8 * i));
+        v[i] = transpose_bytes(v[i]);
     transpose_8x8(v);
     for (int b = 0; b < 8; b++)
-        for (int j = 0; j < 8; j++)
-            out[8 * b + j] = _mm512_test_epi8_mask(v[b], _mm512_set1_epi8((char)(1 << j)));
+        _mm512_storeu_si512(out + 8 * b, transpose_bytes(transpose_bits(v[b])));
+}
+
+BP_INLINE __m128i load_pair(const uint64_t *a, const uint64_t *b) {
+    return _mm_insert_epi64(_mm_loadl_epi64((const __m128i *)(const void *)a), (long long)*b, 1);
+}
+
+/* One word of 8 rows. Loads into the halves of registers: a vector load of 8 words just written one
+ * by one would wait for all of them to leave the store queue. */
+BP_INLINE __m512i gather_8(const uint64_t *base, const int32_t *offset) {
+    __m256i low = _mm256_set_m128i(load_pair(base + offset[2], base + offset[3]),
+                                   load_pair(base + offset[0], base + offset[1]));
+    __m256i high = _mm256_set_m128i(load_pair(base + offset[6], base + offset[7]),
+                                    load_pair(base + offset[4], base + offset[5]));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+BP_INLINE __m512i gather_some(const uint64_t *base, const int32_t *offset, size_t count) {
+    uint64_t rows[8] = {0};
+    for (size_t i = 0; i < bp_min_size(count, 8); i++)
+        rows[i] = base[offset[i]];
+    return _mm512_loadu_si512(rows);
 }
 
 void bp_transpose_gather_avx512(const uint64_t *base, const int32_t *offset, size_t count,
                                 size_t cw, uint64_t *out) {
     uint64_t rows[8][64] __attribute__((aligned(64)));
-    for (size_t w = 0; w < cw; w += 8) {
+    size_t w = 0;
+    for (; cw - w >= 4; w += bp_min_size(8, cw - w)) { /* whole rows, transposed as words */
         size_t words = bp_min_size(8, cw - w);
-        if (words >= 4) { /* 8 rows at a time, transposed as words */
-            __mmask8 live = mask_8(words);
-            for (size_t i = 0; i < 64; i += 8) {
-                __m512i v[8];
-                for (size_t r = 0; r < 8; r++)
-                    v[r] = i + r < count ? _mm512_maskz_loadu_epi64(live, base + offset[i + r] + w)
-                                         : _mm512_setzero_si512();
-                transpose_8x8(v);
-                for (size_t r = 0; r < 8; r++)
-                    _mm512_store_si512(rows[r] + i, v[r]);
-            }
-        } else {
-            for (size_t r = 0; r < words; r++)
-                for (size_t i = 0; i < 64; i++)
-                    rows[r][i] = i < count ? base[(ptrdiff_t)offset[i] + (ptrdiff_t)(w + r)] : 0;
+        for (size_t i = 0; i < 64; i += 8) {
+            __m512i v[8];
+            for (size_t r = 0; r < 8; r++)
+                v[r] = i + r < count
+                           ? _mm512_maskz_loadu_epi64(mask_8(words), base + offset[i + r] + w)
+                           : _mm512_setzero_si512();
+            transpose_8x8(v);
+            for (size_t r = 0; r < 8; r++)
+                _mm512_store_si512(rows[r] + i, v[r]);
         }
-        for (size_t r = 0; r < words; r++)
-            transpose_64x64(rows[r], out + 64 * (w + r));
+        for (size_t r = 0; r < words; r++) {
+            __m512i v[8];
+            for (int i = 0; i < 8; i++)
+                v[i] = _mm512_load_si512(rows[r] + 8 * i);
+            transpose_64x64(v, out + 64 * (w + r));
+        }
+    }
+    for (; w < cw; w++) {
+        __m512i v[8];
+        for (size_t i = 0; i < 8; i++)
+            v[i] = count >= 8 * i + 8 ? gather_8(base + w, offset + 8 * i)
+                   : count > 8 * i    ? gather_some(base + w, offset + 8 * i, count - 8 * i)
+                                      : _mm512_setzero_si512();
+        transpose_64x64(v, out + 64 * w);
     }
 }
 

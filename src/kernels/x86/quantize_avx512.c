@@ -70,7 +70,7 @@ void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, floa
 /* --- stochastic rounding ------------------------------------------------------------------------
  */
 
-#define BATCH_BLOCKS 16
+#define BATCH_BLOCKS 32
 #define BATCH_BYTES  (16 * BATCH_BLOCKS)
 
 #define ROUNDS 10
@@ -93,8 +93,8 @@ BP_INLINE void random_batch(const struct bp_stream *stream, uint64_t keys[ROUNDS
                             uint64_t index, uint8_t bytes[BATCH_BYTES]) {
     const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
     const __m512i order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0); /* see the unpacking below */
-    __m512i c0[2], c1[2], c2[2], c3[2];
-    for (int h = 0; h < 2; h++) {
+    __m512i c0[4], c1[4], c2[4], c3[4];
+    for (int h = 0; h < 4; h++) {
         c0[h] = _mm512_add_epi64(_mm512_set1_epi64((long long)index + 8 * h), order);
         c1[h] = _mm512_srli_epi64(c0[h], 32);
         c2[h] = _mm512_set1_epi64(stream->step);
@@ -103,7 +103,7 @@ BP_INLINE void random_batch(const struct bp_stream *stream, uint64_t keys[ROUNDS
     for (int round = 0; round < ROUNDS; round++) {
         __m512i k0 = _mm512_set1_epi64((long long)keys[round][0]);
         __m512i k1 = _mm512_set1_epi64((long long)keys[round][1]);
-        for (int h = 0; h < 2; h++) {
+        for (int h = 0; h < 4; h++) {
             __m512i p0 = _mm512_mul_epu32(m0, c0[h]), p1 = _mm512_mul_epu32(m1, c2[h]);
             c0[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1[h], k0, 0x96);
             c2[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3[h], k1, 0x96);
@@ -111,7 +111,7 @@ BP_INLINE void random_batch(const struct bp_stream *stream, uint64_t keys[ROUNDS
             c3[h] = p0;
         }
     }
-    for (int h = 0; h < 2; h++) {
+    for (int h = 0; h < 4; h++) {
         __m512i low = _mm512_mask_blend_epi32(0xaaaa, c0[h], _mm512_slli_epi64(c1[h], 32));
         __m512i high = _mm512_mask_blend_epi32(0xaaaa, c2[h], _mm512_slli_epi64(c3[h], 32));
         /* The blocks of lanes 0, 2, 4, 6, then of lanes 1, 3, 5, 7. */

@@ -1,0 +1,218 @@
+#include "train/run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file_io.h"
+#include "base/memory.h"
+#include "train/evaluate.h"
+#include "train/trainer.h"
+
+static bp_status note(const struct bp_trainer *t, const char *text) {
+    bp_trainer_send_text(t, BP_EVENT_NOTE, text);
+    return bp_run_folder_log(&t->folder, text);
+}
+
+/* --- a run ------------------------------------------------------------------------------------ */
+
+static bp_status start(struct bp_trainer *t) {
+    char quantizer[400], line[640];
+    bp_run_summary summary;
+    bp_event event;
+    t->begin_ns = bp_clock_ns();
+    BP_TRY(bp_session_start(&t->session, t->progress.step));
+    bp_session_summary(&t->session, quantizer, sizeof quantizer, &summary);
+    summary.run = t->folder.path;
+    summary.first_step = t->first_step;
+    snprintf(line, sizeof line,
+             "%s %s: %s width %g, %s%s%s, %zu of %zu steps, batch %zu, seed %llu",
+             t->first_step > 0 ? "resumed" : "started", bp_version(), summary.model, summary.width,
+             summary.precision, quantizer[0] != 0 ? ", " : "", quantizer,
+             summary.steps - summary.first_step, summary.steps, summary.batch,
+             (unsigned long long)t->session.settings.seed);
+    BP_TRY(bp_run_folder_log(&t->folder, line));
+    bp_trainer_fill_event(t, BP_EVENT_START, &event);
+    event.start = &summary;
+    bp_trainer_send(t, &event);
+    if (bp_fp32_default() == BP_FP32_PLAIN)
+        return note(t, "this build has no oneDNN: float convolutions run in plain C, slowly");
+    return BP_OK;
+}
+
+/* Stopping on request is a failure to the callers up to here; now it becomes a saved state. */
+static bp_status stop(struct bp_trainer *t, bp_status status) {
+    bp_interrupt(0); /* answered */
+    BP_TRY(bp_trainer_save(t));
+    return bp_fail(status, "stopped after step %llu of %llu; saved; go on with: bitprop resume %s",
+                   (unsigned long long)t->progress.step, (unsigned long long)t->session.total_steps,
+                   t->folder.path);
+}
+
+static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_result *result) {
+    const struct bp_progress *p = &t->progress;
+    *result = (bp_train_result){
+        .status = status,
+        .accuracy = p->accuracy,
+        .loss = p->loss,
+        .best_accuracy = p->best_accuracy,
+        .best_epoch = p->best_epoch,
+        .epoch = p->epoch,
+        .step = (size_t)p->step,
+        .seconds = (double)(bp_clock_ns() - t->begin_ns) * 1e-9,
+        .images_per_s = t->train_seconds > 0 ? (double)t->train_images / t->train_seconds : 0,
+        .peak_rss_bytes = bp_clock_peak_rss_bytes()};
+    memcpy(result->run, t->folder.path, sizeof result->run);
+}
+
+/* Leaves result.json and the last line of the log, whatever happened. */
+static bp_status conclude(struct bp_trainer *t, bp_status status, bp_train_result *result) {
+    char message[BP_MESSAGE_BYTES];
+    snprintf(message, sizeof message, "%s", status == BP_OK ? "done" : bp_status_message());
+    fill_result(t, status, result);
+    bp_status written = bp_run_folder_result(&t->folder, result);
+    if (written == BP_OK)
+        written = bp_run_folder_log(&t->folder, message);
+    if (status == BP_OK && written != BP_OK) {
+        result->status = written;
+        return written;
+    }
+    if (status == BP_OK)
+        bp_trainer_send_text(t, BP_EVENT_DONE, "");
+    if (status == BP_INTERRUPT || status == BP_TERMINATE)
+        bp_trainer_send_text(t, BP_EVENT_STOPPED, message);
+    return status == BP_OK ? BP_OK : bp_fail(status, "%s", message);
+}
+
+static bp_status run(struct bp_trainer *t, bp_train_result *result) {
+    bp_status status = start(t);
+    if (status == BP_OK)
+        status = bp_trainer_run(t);
+    if (status == BP_INTERRUPT || status == BP_TERMINATE)
+        status = stop(t, status);
+    return conclude(t, status, result);
+}
+
+static void trainer_init(struct bp_trainer *t, bp_event_callback *callback, void *user) {
+    memset(t, 0, sizeof *t);
+    t->folder.lock = -1;
+    t->progress.accuracy = t->progress.loss = t->progress.best_accuracy = -1;
+    t->callback = callback;
+    t->user = user;
+    t->begin_ns = bp_clock_ns();
+}
+
+static void trainer_close(struct bp_trainer *t) {
+    bp_session_close(&t->session);
+    bp_run_folder_close(&t->folder);
+    bp_config_destroy(t->config);
+    bp_free(t->recipe);
+}
+
+/* The network is built first: a mistake in data or options leaves no folder behind. */
+static bp_status prepare_new(struct bp_trainer *t, const bp_config *config) {
+    BP_TRY(bp_config_copy(&t->config, config));
+    BP_TRY(bp_config_recipe(t->config, &t->recipe));
+    BP_TRY(bp_session_open(&t->session, t->config));
+    const struct bp_settings *settings = &t->session.settings;
+    BP_TRY(bp_run_folder_create(&t->folder, settings->run, settings->data, settings->model));
+    return bp_run_folder_describe(&t->folder, t->config, t->session.exec,
+                                  t->session.data->class_names, t->session.data->classes);
+}
+
+bp_status bp_run_new(const bp_config *config, bp_event_callback *callback, void *user,
+                     bp_train_result *result) {
+    struct bp_trainer t;
+    trainer_init(&t, callback, user);
+    bp_status status = prepare_new(&t, config);
+    if (status == BP_OK)
+        status = run(&t, result);
+    else
+        fill_result(&t, status, result);
+    trainer_close(&t);
+    return status;
+}
+
+/* The options that may change between sittings: they do not touch the result. */
+static bp_status apply_overrides(bp_config *config, const bp_config *overrides) {
+    if (overrides == NULL)
+        return BP_OK;
+    BP_TRY(bp_config_check(overrides, BP_COMMAND_RESUME));
+    for (int id = 0; id < BP_OPT_COUNT; id++) {
+        const char *name = bp_option_table[id].name;
+        if ((bp_option_table[id].commands & BP_COMMAND_RESUME) && bp_config_is_set(overrides, name))
+            BP_TRY(bp_config_set(config, name, bp_config_get(overrides, name),
+                                 bp_config_origin(overrides, name)));
+    }
+    return BP_OK;
+}
+
+/* A run goes on as it began: config.json must say what the checkpoint was made with. */
+static bp_status check_recipe(const struct bp_trainer *t, const struct bp_checkpoint_head *head) {
+    bp_config *saved;
+    BP_TRY(bp_config_create(&saved));
+    bp_status status =
+        bp_config_parse_json(saved, head->config, strlen(head->config), t->folder.last, BP_MODEL);
+    for (int id = 0; id < BP_OPT_COUNT && status == BP_OK; id++) {
+        const char *name = bp_option_table[id].name;
+        const char *now = bp_config_get(t->config, name), *then = bp_config_get(saved, name);
+        if (bp_option_is_local((enum bp_option_id)id) || (now == NULL && then == NULL))
+            continue;
+        if (now == NULL || then == NULL || strcmp(now, then) != 0)
+            status = bp_fail(BP_MODEL,
+                             "%s/config.json says '%s' %s, but last.ckpt was made with %s; put it "
+                             "back to go on, or begin a new run",
+                             t->folder.path, name, now != NULL ? now : "(nothing)",
+                             then != NULL ? then : "(nothing)");
+    }
+    bp_config_destroy(saved);
+    return status;
+}
+
+static bp_status load_last(struct bp_trainer *t) {
+    struct bp_checkpoint *checkpoint;
+    BP_TRY(bp_checkpoint_open(&checkpoint, t->folder.last));
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(checkpoint);
+    bp_status status = check_recipe(t, head);
+    if (status == BP_OK)
+        status = bp_checkpoint_load(checkpoint, t->session.graph, 1);
+    if (status == BP_OK && head->progress.step > t->session.total_steps)
+        status = bp_fail(BP_MODEL, "%s: made after %llu steps, but the run has only %llu",
+                         t->folder.last, (unsigned long long)head->progress.step,
+                         (unsigned long long)t->session.total_steps);
+    t->progress = head->progress;
+    bp_checkpoint_close(checkpoint);
+    return status;
+}
+
+/* A run that was killed before its first checkpoint begins again: the same seed, the same run. */
+static bp_status prepare_resumed(struct bp_trainer *t, const char *run,
+                                 const bp_config *overrides) {
+    BP_TRY(bp_run_folder_open(&t->folder, run));
+    BP_TRY(bp_config_create(&t->config));
+    BP_TRY(bp_run_folder_read_config(&t->folder, t->config));
+    BP_TRY(apply_overrides(t->config, overrides));
+    BP_TRY(bp_config_recipe(t->config, &t->recipe));
+    BP_TRY(bp_session_open(&t->session, t->config));
+    if (bp_path_exists(t->folder.last))
+        BP_TRY(load_last(t));
+    const struct bp_progress *p = &t->progress;
+    if (p->step == t->session.total_steps && p->eval_step == p->step)
+        return bp_fail(BP_USAGE, "run %s is finished (%llu steps); nothing is left to do", run,
+                       (unsigned long long)p->step);
+    t->first_step = (size_t)p->step;
+    return bp_run_folder_rewind(&t->folder, p);
+}
+
+bp_status bp_run_resume(const char *run_path, const bp_config *overrides,
+                        bp_event_callback *callback, void *user, bp_train_result *result) {
+    struct bp_trainer t;
+    trainer_init(&t, callback, user);
+    bp_status status = prepare_resumed(&t, run_path, overrides);
+    if (status == BP_OK)
+        status = run(&t, result);
+    else
+        fill_result(&t, status, result);
+    trainer_close(&t);
+    return status;
+}
