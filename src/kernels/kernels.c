@@ -1,5 +1,6 @@
 #include "kernels/kernels.h"
 
+#include <assert.h>
 #include <string.h>
 
 static const char *const names[] = {
@@ -15,6 +16,16 @@ typedef void any_function(void);
 /* The table without its list of tiers is nothing but function pointers, one per name. */
 _Static_assert(offsetof(struct bp_kernels, tier) == KERNEL_COUNT * sizeof(any_function *),
                "kernels.def and struct bp_kernels differ");
+enum {
+#define BP_KERNEL(name) AT_##name,
+#include "kernels/kernels.def"
+#undef BP_KERNEL
+};
+#define BP_KERNEL(name)                                                                            \
+    _Static_assert(offsetof(struct bp_kernels, name) == AT_##name * sizeof(any_function *),        \
+                   "kernels.def: another order than struct bp_kernels");
+#include "kernels/kernels.def"
+#undef BP_KERNEL
 _Static_assert(KERNEL_COUNT <= 32, "struct bp_kernels.tier is too short");
 
 size_t bp_kernels_count(void) {
@@ -49,8 +60,11 @@ static int same_entry(const struct bp_kernels *a, const struct bp_kernels *b, si
 }
 
 void bp_kernels_init(struct bp_kernels *kernels, enum bp_tier tier) {
-    memset(kernels, 0, sizeof *kernels);
+    const struct bp_kernels empty = {0};
+    *kernels = empty;
     bp_kernels_init_c(kernels);
+    for (size_t i = 0; i < KERNEL_COUNT; i++)
+        assert(!same_entry(kernels, &empty, i));
     for (int t = BP_TIER_AVX2; t <= (int)tier; t++) {
         struct bp_kernels before = *kernels;
         call_init(kernels, (enum bp_tier)t);

@@ -234,6 +234,9 @@ bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
     *out = NULL;
     if (config->batch == 0 || config->classes == 0 || config->channels == 0)
         return bp_fail(BP_USAGE, "a network needs a batch, classes and channels of at least 1");
+    if (config->channels > sizeof config->mean / sizeof config->mean[0])
+        return bp_fail(BP_USAGE, "images of %zu channels are not supported; use 1 or 3 channels",
+                       config->channels);
     BP_TRY(bp_alloc(&graph, sizeof *graph, "a network"));
     graph->config = *config;
     graph->exec = exec;

@@ -38,7 +38,7 @@ static int in_process(const char *folder, const char *run, const struct death *d
         void *user = (void *)(uintptr_t)death;
         bp_status status = resume ? bp_resume(path, NULL, callback, user, NULL)
                                   : bp_train(config, callback, user, NULL);
-        _exit(status);
+        _exit((int)status);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);

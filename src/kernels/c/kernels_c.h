@@ -3,6 +3,7 @@
 #define BP_KERNELS_C_KERNELS_C_H
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels/kernels.h"
 
@@ -10,6 +11,15 @@
 static inline int32_t bp_plane_value(int plane, int planes, int is_signed) {
     int32_t value = (int32_t)1 << plane;
     return is_signed && plane == planes - 1 ? -value : value;
+}
+
+/* condition ? value : +0.0, without a branch: what decides is random in most loops. */
+static inline float bp_value_or_zero(int condition, float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= 0 - (uint32_t)condition;
+    memcpy(&value, &bits, sizeof bits);
+    return value;
 }
 
 /* Random fraction u of an element from the stream of random bits, see struct bp_rounding. `block`

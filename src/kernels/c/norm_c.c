@@ -1,4 +1,5 @@
 /* Normalisation, activation and pooling, forward and backward. */
+#include "kernels/c/kernels_c.h"
 #include "kernels/c/tier_c.h"
 
 #include "base/bits.h"
@@ -93,30 +94,25 @@ void bp_max_unpool_2x2_c(const float *g, const uint64_t *which, size_t n, size_t
             const uint64_t *words = which + p * 2 * cw;
             int winner = bp_bit(words, j) + 2 * bp_bit(words + cw, j);
             float v = g[p * c + j];
-            a[2 * p * c + j] = winner == 0 ? v : 0.0f;
-            a[(2 * p + 1) * c + j] = winner == 1 ? v : 0.0f;
-            b[2 * p * c + j] = winner == 2 ? v : 0.0f;
-            b[(2 * p + 1) * c + j] = winner == 3 ? v : 0.0f;
+            a[2 * p * c + j] = bp_value_or_zero(winner == 0, v);
+            a[(2 * p + 1) * c + j] = bp_value_or_zero(winner == 1, v);
+            b[2 * p * c + j] = bp_value_or_zero(winner == 2, v);
+            b[(2 * p + 1) * c + j] = bp_value_or_zero(winner == 3, v);
         }
 }
 
-/* The backward loops; the types of y differ only in the conversion. The sum for the slope has a
- * loop of its own, since gcc makes a branch out of two choices by one condition. */
+/* The backward loops; the types of y differ only in the conversion. */
 #define ACT_SUMS_BODY(with_slope)                                                                  \
-    for (size_t p = 0; p < n; p++) {                                                               \
+    for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
-            float value = (float)y[p * c + j];                                                     \
+            float value = (float)y[p * c + j], gz = g[p * c + j];                                  \
             float v = value * scale[j] + shift[j];                                                 \
-            float ga = g[p * c + j] * slope_at(v, slope, j, with_slope);                           \
+            float ga = gz * slope_at(v, slope, j, with_slope);                                     \
             sum_g[j] += ga;                                                                        \
             sum_gy[j] += ga * value;                                                               \
-        }                                                                                          \
-        for (size_t j = 0; with_slope && j < c; j++) {                                             \
-            float v = (float)y[p * c + j] * scale[j] + shift[j];                                   \
-            float gv = g[p * c + j] * v;                                                           \
-            sum_slope[j] += v < 0.0f ? gv : 0.0f;                                                  \
-        }                                                                                          \
-    }
+            if (with_slope)                                                                        \
+                sum_slope[j] += bp_value_or_zero(v < 0.0f, gz * v);                                \
+        }
 
 void bp_act_sums_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, float *restrict sum_g,

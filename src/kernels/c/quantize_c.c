@@ -74,6 +74,6 @@ void bp_scale_mask_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t 
         for (size_t j = 0; j < c; j++) {
             float value = scale * (float)sum[p * c + j];
             value += offset[(size_t)row[p] * c + j];
-            out[p * c + j] = bp_bit(mask + p * cw, j) ? value : 0.0f;
+            out[p * c + j] = bp_value_or_zero(bp_bit(mask + p * cw, j), value);
         }
 }

@@ -1,0 +1,59 @@
+/* Small pieces that the AVX2 files share. */
+#ifndef BP_KERNELS_X86_VEC_AVX2_H
+#define BP_KERNELS_X86_VEC_AVX2_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define BP_INLINE static inline __attribute__((always_inline))
+
+BP_INLINE __m256i load_256(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+BP_INLINE void store_256(void *p, __m256i v) {
+    _mm256_storeu_si256((__m256i *)p, v);
+}
+
+/* Masks of the first `rest` lanes, all from the register's width on. */
+BP_INLINE __m256i mask_32x8(size_t rest) {
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(rest < 8 ? (int)rest : 8), index);
+}
+
+BP_INLINE __m256i mask_64x4(size_t rest) {
+    const __m256i index = _mm256_setr_epi64x(0, 1, 2, 3);
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(rest < 4 ? (int)rest : 4), index);
+}
+
+/* Loads and stores of the first `rest` floats, 1 .. 8 and more; `full` is a constant. */
+BP_INLINE __m256 load_ps(const float *p, int full, size_t rest) {
+    return full ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, mask_32x8(rest));
+}
+
+BP_INLINE void store_ps(float *p, int full, size_t rest, __m256 v) {
+    if (full)
+        _mm256_storeu_ps(p, v);
+    else
+        _mm256_maskstore_ps(p, mask_32x8(rest), v);
+}
+
+/* Population count of each byte. */
+BP_INLINE __m256i popcount_bytes(__m256i v) {
+    const __m256i nibbles = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1,
+                                             1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(0x0f);
+    return _mm256_add_epi8(
+        _mm256_shuffle_epi8(nibbles, _mm256_and_si256(v, low)),
+        _mm256_shuffle_epi8(nibbles, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+}
+
+/* The low 32 bits of 8 lanes, in order. */
+BP_INLINE __m256i narrow_32(__m256i a, __m256i b) {
+    __m256 v = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88);
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(v), 0xd8);
+}
+
+#endif
