@@ -3,9 +3,7 @@
 include(CMakePackageConfigHelpers)
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/bitprop)
-if(TARGET bitprop_cli)
-  install(TARGETS bitprop_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
+install(TARGETS bitprop_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES include/bitprop.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 # Two export sets: users of the shared library need none of the development packages that the static

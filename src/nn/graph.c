@@ -232,11 +232,10 @@ bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
                           const struct bp_graph_config *config) {
     struct bp_graph *graph;
     *out = NULL;
-    if (config->batch == 0 || config->classes == 0 || config->channels == 0)
-        return bp_fail(BP_USAGE, "a network needs a batch, classes and channels of at least 1");
-    if (config->channels > sizeof config->mean / sizeof config->mean[0])
-        return bp_fail(BP_USAGE, "images of %zu channels are not supported; use 1 or 3 channels",
-                       config->channels);
+    if (config->batch == 0 || config->classes == 0 || config->channels == 0 || config->channels > 3)
+        return bp_fail(BP_USAGE,
+                       "a network needs a batch of at least 1, at least 1 of classes, and 1 "
+                       "to 3 channels");
     BP_TRY(bp_alloc(&graph, sizeof *graph, "a network"));
     graph->config = *config;
     graph->exec = exec;
@@ -289,8 +288,8 @@ static void input_part(void *context, size_t begin, size_t end, int thread) {
     struct input_job *job = context;
     const struct bp_graph_config *config = &job->graph->config;
     size_t c = config->channels, pixels = config->height * config->width_px;
-    float scale[4], shift[4];
-    for (size_t j = 0; j < c && j < 4; j++) {
+    float scale[3], shift[3];
+    for (size_t j = 0; j < c; j++) {
         scale[j] = 1.0f / (255.0f * config->deviation[j]);
         shift[j] = -config->mean[j] / config->deviation[j];
     }

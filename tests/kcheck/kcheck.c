@@ -24,7 +24,7 @@ struct options {
     const char *kernel, *tier, *shapes;
     uint64_t seed;
     long single_case;
-    int quick, self_test, list, bench;
+    int quick, no_guards, self_test, list, bench;
 };
 
 unsigned kc_cases_count(void) {
@@ -231,6 +231,7 @@ static int run_bench(struct kcheck *t, const struct options *o) {
 
 static const char usage[] =
     "usage: kcheck [--kernel NAME] [--tier c|avx2|avx512|neon] [--seed N] [--case N] [--quick]\n"
+    "              [--no-guards]\n"
     "       kcheck --self-test | --list\n"
     "       kcheck --bench [--shapes FILE] [--kernel NAME] [--tier NAME]\n"
     "exit: 0 passed, 1 failed, 2 usage, 77 the tier is not here\n";
@@ -247,6 +248,7 @@ static int read_options(int argc, char **argv, struct options *o) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         int *flag = strcmp(name, "--quick") == 0       ? &o->quick
                     : strcmp(name, "--self-test") == 0 ? &o->self_test
+                    : strcmp(name, "--no-guards") == 0 ? &o->no_guards
                     : strcmp(name, "--list") == 0      ? &o->list
                     : strcmp(name, "--bench") == 0     ? &o->bench
                                                        : NULL;
@@ -324,6 +326,7 @@ int main(int argc, char **argv) {
     bp_kernels_init(&reference, BP_TIER_C);
     t.reference = &reference;
     t.seed = o.seed;
+    t.no_guards = o.no_guards;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (o.bench) {
         status = run_bench(&t, &o);

@@ -91,7 +91,7 @@ struct kcheck {
     /* The versions and where the run stands: position = version * KC_PLACEMENTS + placement. */
     struct kc_version versions[KC_VERSIONS];
     size_t n_versions, position;
-    int in_call, quiet;
+    int in_call, quiet, no_guards;
     char failure[256];
     sigjmp_buf jump;
 

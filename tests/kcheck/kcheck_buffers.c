@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/bits.h"
+
 #define CANARY_BYTES ((size_t)256)
 #define CANARY       0xC5
 
@@ -27,7 +29,7 @@ static void take_room(struct kc_buffer *b) {
     size_t page = page_bytes();
     if (b->room != NULL)
         munmap(b->room - page, b->room_bytes + 2 * page);
-    b->room_bytes = (b->bytes + CANARY_BYTES + page - 1) / page * page;
+    b->room_bytes = (b->bytes + 2 * CANARY_BYTES + page - 1) / page * page;
     unsigned char *map =
         mmap(NULL, b->room_bytes + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
@@ -59,7 +61,7 @@ static void *add_buffer(struct kcheck *t, const char *name, enum kc_type type, s
         if (b->data == NULL || b->initial == NULL)
             die("kcheck: malloc");
     }
-    if (b->room == NULL || b->room_bytes < b->bytes + CANARY_BYTES)
+    if (b->room == NULL || b->room_bytes < b->bytes + 2 * CANARY_BYTES)
         take_room(b);
     memset(b->data, 0, b->bytes);
     return b->data;
@@ -101,16 +103,31 @@ void kc_free_buffers(struct kcheck *t) {
     }
 }
 
-/* The canary bytes on the side of a buffer that has no guard page. */
-static unsigned char *canary(const struct kc_buffer *b) {
-    return b->at == b->room ? b->at + b->bytes : b->at - CANARY_BYTES;
+/* The canary bytes before and behind a buffer: none on the side of its guard page. */
+struct canaries {
+    unsigned char *before, *behind;
+    size_t n_before, n_behind;
+};
+
+static struct canaries canaries_of(const struct kc_buffer *b) {
+    unsigned char *end = b->at + b->bytes;
+    struct canaries c;
+    c.n_before = bp_min_size((size_t)(b->at - b->room), CANARY_BYTES);
+    c.n_behind = bp_min_size((size_t)(b->room + b->room_bytes - end), CANARY_BYTES);
+    c.before = b->at - c.n_before;
+    c.behind = end;
+    return c;
 }
 
 void kc_place_buffers(struct kcheck *t, enum kc_placement placement) {
+    size_t gap = t->no_guards ? CANARY_BYTES : 0;
     for (size_t i = 0; i < t->n_buffers; i++) {
         struct kc_buffer *b = &t->buffers[i];
-        b->at = placement == KC_BEGINS_AT_GUARD ? b->room : b->room + b->room_bytes - b->bytes;
-        memset(canary(b), CANARY, CANARY_BYTES);
+        b->at = placement == KC_BEGINS_AT_GUARD ? b->room + gap
+                                                : b->room + b->room_bytes - b->bytes - gap;
+        struct canaries c = canaries_of(b);
+        memset(c.before, CANARY, c.n_before);
+        memset(c.behind, CANARY, c.n_behind);
         if (!b->is_output)
             memcpy(b->at, b->data, b->bytes);
         else if (b->has_initial)
@@ -193,12 +210,15 @@ static void print_element(enum kc_type type, const unsigned char *p, char out[48
 
 /* Returns 0 after a failure report. */
 static int check_buffer(struct kcheck *t, const struct kc_buffer *b) {
-    const unsigned char *c = canary(b);
-    for (size_t i = 0; i < CANARY_BYTES; i++)
-        if (c[i] != CANARY) {
-            int behind = b->at == b->room;
-            kc_fail(t, "wrote %zu bytes %s of %s", behind ? i + 1 : CANARY_BYTES - i,
-                    behind ? "behind the end" : "before the begin", b->name);
+    struct canaries c = canaries_of(b);
+    for (size_t i = 0; i < c.n_before; i++)
+        if (c.before[i] != CANARY) {
+            kc_fail(t, "wrote %zu bytes before the begin of %s", c.n_before - i, b->name);
+            return 0;
+        }
+    for (size_t i = c.n_behind; i-- > 0;)
+        if (c.behind[i] != CANARY) {
+            kc_fail(t, "wrote %zu bytes behind the end of %s", i + 1, b->name);
             return 0;
         }
     if (memcmp(b->at, b->data, b->bytes) == 0)

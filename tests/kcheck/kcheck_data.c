@@ -44,6 +44,9 @@ void kc_sizes(struct kcheck *t, size_t *n, size_t *c) {
     } else if (i < 2 * KC_SWEEP) {
         *n = i - KC_SWEEP + 1;
         *c = kc_edge_size(t);
+    } else if (i % 10 == 0) { /* long enough for sums in bytes or half-words to overflow */
+        *n = 1 + kc_below(t, 1100);
+        *c = kc_edge_size(t);
     } else {
         *n = 1 + kc_below(t, 40);
         *c = 1 + kc_below(t, 300);
@@ -108,6 +111,8 @@ void kc_fill_bytes(struct kcheck *t, uint8_t *bytes, size_t count) {
 
 void kc_fill_i16(struct kcheck *t, int16_t *values, size_t count) {
     enum pattern pattern = draw_pattern(t);
+    static const int16_t constants[] = {-1, INT16_MIN, INT16_MAX};
+    int16_t constant = constants[kc_below(t, 3)];
     static const int16_t extremes[] = {INT16_MIN, INT16_MAX, 0, -1, 1, 4608, -4608};
     for (size_t i = 0; i < count; i++) {
         int small = (int)kc_below(t, 1153) - 576;
@@ -116,7 +121,7 @@ void kc_fill_i16(struct kcheck *t, int16_t *values, size_t count) {
             values[i] = 0;
             break;
         case ONES:
-            values[i] = -1;
+            values[i] = constant;
             break;
         case ALTERNATING:
             values[i] = i % 2 ? -576 : 576;

@@ -203,7 +203,7 @@ void kcheck_product_positions(struct kcheck *t) {
     if (t->layer != NULL) {
         words = t->is_bench ? 64 : 4;
         k = 4;
-    } else if (t->case_index >= 2 * KC_SWEEP) {
+    } else if (t->case_index >= 2 * KC_SWEEP && words <= 40) {
         k = words;
         words = 1 + kc_below(t, 4);
         c = (c - 1) % 130 + 1;

@@ -198,7 +198,7 @@ int main(int argc, char **argv) {
                                 .batch = 2,
                                 .seed = 1,
                                 .backend = bp_fp32_default()},
-                          .threads = 2};
+                          .threads = 1};
     if (argc < 2) {
         fprintf(stderr, "usage: oracle_dump OUT.safetensors [key=value ...]\n");
         return BP_USAGE;

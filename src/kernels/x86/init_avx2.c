@@ -1,8 +1,27 @@
 #include "kernels/x86/tier_avx2.h"
 
+/* pack_weights stays in C: it runs once a step, on weights only. */
 void bp_kernels_init_avx2(struct bp_kernels *kernels) {
+    kernels->sign_pack_f32 = bp_sign_pack_f32_avx2;
+    kernels->transpose_gather = bp_transpose_gather_avx2;
+    kernels->pack_planes = bp_pack_planes_avx2;
     kernels->product_xor = bp_product_xor_avx2;
     kernels->product_planes = bp_product_planes_avx2;
     kernels->product_positions = bp_product_positions_avx2;
     kernels->count_positions = bp_count_positions_avx2;
+    kernels->range_group = bp_range_group_avx2;
+    kernels->range_columns = bp_range_columns_avx2;
+    kernels->round_group = bp_round_group_avx2;
+    kernels->round_columns = bp_round_columns_avx2;
+    kernels->scale_mask = bp_scale_mask_avx2;
+    kernels->sums_i16 = bp_sums_i16_avx2;
+    kernels->sums_f32 = bp_sums_f32_avx2;
+    kernels->affine_act_i16 = bp_affine_act_i16_avx2;
+    kernels->affine_act_f32 = bp_affine_act_f32_avx2;
+    kernels->max_pool_2x2 = bp_max_pool_2x2_avx2;
+    kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx2;
+    kernels->act_sums_i16 = bp_act_sums_i16_avx2;
+    kernels->act_sums_f32 = bp_act_sums_f32_avx2;
+    kernels->act_grad_i16 = bp_act_grad_i16_avx2;
+    kernels->act_grad_f32 = bp_act_grad_f32_avx2;
 }

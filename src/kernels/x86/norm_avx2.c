@@ -1,0 +1,302 @@
+/* Normalisation, activation and pooling, AVX2: 8 channels a vector. The last vector of a row
+ * takes only its `rest` channels; `full` is a constant. */
+#include "kernels/x86/tier_avx2.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx2.h"
+
+/* 8 values as floats from either type; is_i16 is a constant. */
+BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t rest) {
+    if (!is_i16)
+        return load_ps((const float *)y + at, full, rest);
+    int16_t part[8] = {0};
+    const int16_t *p = (const int16_t *)y + at;
+    if (!full) {
+        memcpy(part, p, rest * sizeof *p);
+        p = part;
+    }
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
+}
+
+/* --- sums
+ * ----------------------------------------------------------------------------------------- */
+
+#define SUM_ROWS 32768 /* per run of 32-bit sums, see sums_run */
+
+BP_INLINE void add_i64(int64_t *to, __m256i v) {
+    store_256(to, _mm256_add_epi64(load_256(to), v));
+}
+
+/* to[0 .. 7] += the 8 lanes. */
+BP_INLINE void add_i64_from_i32(int64_t *to, __m256i v) {
+    add_i64(to, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(v)));
+    add_i64(to + 4, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(v, 1)));
+}
+
+/* to[0 .. 7] += the 8 lanes without sign, times 2^shift. */
+BP_INLINE void add_i64_from_u32(int64_t *to, __m256i v, int shift) {
+    __m256i low = _mm256_cvtepu32_epi64(_mm256_castsi256_si128(v));
+    __m256i high = _mm256_cvtepu32_epi64(_mm256_extracti128_si256(v, 1));
+    add_i64(to, _mm256_slli_epi64(low, shift));
+    add_i64(to + 4, _mm256_slli_epi64(high, shift));
+}
+
+/* 16 channels, up to SUM_ROWS rows, two at a time: rows a and b interleaved make pairs whose sum
+ * and sum of squares are one multiply-add instruction each. A pair's squares fit 32 bits without
+ * sign, their sum over the rows does not: the upper 16 bits of each pair are summed beside the
+ * whole (modulo 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the difference.
+ */
+static void sums_run(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+    const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
+    __m256i total[2] = {zero, zero}, whole[2] = {zero, zero}, upper[2] = {zero, zero};
+    for (size_t p = 0; p < n; p += 2, y += 2 * c) {
+        __m256i a = load_256(y), b = p + 1 < n ? load_256(y + c) : zero;
+        __m256i pair[2] = {_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)};
+        for (int h = 0; h < 2; h++) {
+            __m256i squares = _mm256_madd_epi16(pair[h], pair[h]);
+            total[h] = _mm256_add_epi32(total[h], _mm256_madd_epi16(pair[h], ones));
+            whole[h] = _mm256_add_epi32(whole[h], squares);
+            upper[h] = _mm256_add_epi32(upper[h], _mm256_srli_epi32(squares, 16));
+        }
+    }
+    /* Channels 0-3, 8-11 are in the first half, 4-7, 12-15 in the second. */
+    __m256i t[2] = {_mm256_permute2x128_si256(total[0], total[1], 0x20),
+                    _mm256_permute2x128_si256(total[0], total[1], 0x31)};
+    __m256i w[2] = {_mm256_permute2x128_si256(whole[0], whole[1], 0x20),
+                    _mm256_permute2x128_si256(whole[0], whole[1], 0x31)};
+    __m256i u[2] = {_mm256_permute2x128_si256(upper[0], upper[1], 0x20),
+                    _mm256_permute2x128_si256(upper[0], upper[1], 0x31)};
+    for (int h = 0; h < 2; h++) {
+        __m256i lower = _mm256_sub_epi32(w[h], _mm256_slli_epi32(u[h], 16));
+        add_i64_from_i32(sum + 8 * h, t[h]);
+        add_i64_from_u32(sum_squares + 8 * h, lower, 0);
+        add_i64_from_u32(sum_squares + 8 * h, u[h], 16);
+    }
+}
+
+void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+    size_t j = 0;
+    for (; j + 16 <= c; j += 16)
+        for (size_t p = 0; p < n; p += SUM_ROWS)
+            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, sum + j, sum_squares + j);
+    for (size_t p = 0; p < n && j < c; p++)
+        for (size_t i = j; i < c; i++) {
+            int32_t v = y[p * c + i];
+            sum[i] += v;
+            sum_squares[i] += v * v;
+        }
+}
+
+/* The square of a float is exact in double: fused or not is the same. */
+BP_INLINE void sums_f32_block(const float *y, size_t n, size_t c, int full, size_t rest,
+                              double *sum, double *sum_squares) {
+    double s[8] = {0}, q[8] = {0};
+    if (!full) {
+        memcpy(s, sum, rest * sizeof *s);
+        memcpy(q, sum_squares, rest * sizeof *q);
+    }
+    const double *from_s = full ? sum : s, *from_q = full ? sum_squares : q;
+    __m256d s0 = _mm256_loadu_pd(from_s), s1 = _mm256_loadu_pd(from_s + 4);
+    __m256d q0 = _mm256_loadu_pd(from_q), q1 = _mm256_loadu_pd(from_q + 4);
+    for (size_t p = 0; p < n; p++, y += c) {
+        __m256 v = load_ps(y, full, rest);
+        __m256d v0 = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+        __m256d v1 = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+        s0 = _mm256_add_pd(s0, v0);
+        s1 = _mm256_add_pd(s1, v1);
+        q0 = _mm256_fmadd_pd(v0, v0, q0);
+        q1 = _mm256_fmadd_pd(v1, v1, q1);
+    }
+    double *to_s = full ? sum : s, *to_q = full ? sum_squares : q;
+    _mm256_storeu_pd(to_s, s0);
+    _mm256_storeu_pd(to_s + 4, s1);
+    _mm256_storeu_pd(to_q, q0);
+    _mm256_storeu_pd(to_q + 4, q1);
+    if (!full) {
+        memcpy(sum, s, rest * sizeof *s);
+        memcpy(sum_squares, q, rest * sizeof *q);
+    }
+}
+
+void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
+    size_t j = 0;
+    for (; j + 8 <= c; j += 8)
+        sums_f32_block(y + j, n, c, 1, 8, sum + j, sum_squares + j);
+    if (j < c)
+        sums_f32_block(y + j, n, c, 0, c - j, sum + j, sum_squares + j);
+}
+
+/* --- batch norm and PReLU
+ * ------------------------------------------------------------------------- */
+
+BP_INLINE void affine_8(const void *y, size_t at, int is_i16, size_t j, int full, size_t rest,
+                        const float *scale, const float *shift, const float *slope, float *z) {
+    __m256 v = _mm256_mul_ps(load_y(y, at, is_i16, full, rest), load_ps(scale + j, full, rest));
+    v = _mm256_add_ps(v, load_ps(shift + j, full, rest));
+    if (slope != NULL) {
+        __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
+        v = _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(slope + j, full, rest)), negative);
+    }
+    store_ps(z + at, full, rest, v);
+}
+
+BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c, const float *scale,
+                           const float *shift, const float *slope, float *z) {
+    for (size_t p = 0; p < n; p++) {
+        size_t j = 0;
+        for (; j + 8 <= c; j += 8)
+            affine_8(y, p * c + j, is_i16, j, 1, 8, scale, shift, slope, z);
+        if (j < c)
+            affine_8(y, p * c + j, is_i16, j, 0, c - j, scale, shift, slope, z);
+    }
+}
+
+void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const float *scale,
+                            const float *shift, const float *slope, float *z) {
+    if (slope != NULL)
+        affine_rows(y, 1, n, c, scale, shift, slope, z);
+    else
+        affine_rows(y, 1, n, c, scale, shift, NULL, z);
+}
+
+void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const float *scale,
+                            const float *shift, const float *slope, float *z) {
+    if (slope != NULL)
+        affine_rows(y, 0, n, c, scale, shift, slope, z);
+    else
+        affine_rows(y, 0, n, c, scale, shift, NULL, z);
+}
+
+/* --- backward of both
+ * ----------------------------------------------------------------------------- */
+
+/* ga, and what the slope's sum takes. */
+BP_INLINE __m256 act_backward(__m256 g, __m256 y, __m256 scale, __m256 shift, int has_slope,
+                              __m256 slope, __m256 *slope_term) {
+    __m256 v = _mm256_add_ps(_mm256_mul_ps(y, scale), shift);
+    if (!has_slope)
+        return g;
+    __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
+    *slope_term = _mm256_and_ps(negative, _mm256_mul_ps(g, v));
+    return _mm256_blendv_ps(g, _mm256_mul_ps(g, slope), negative);
+}
+
+struct act_sums_job {
+    const float *g;
+    const void *y;
+    size_t n, c;
+    const float *scale, *shift, *slope;
+    float *sum_g, *sum_gy, *sum_slope;
+};
+
+/* 8 * vectors channels from channel j on, all rows. */
+BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int has_slope,
+                              int vectors, size_t j, int full, size_t rest) {
+    __m256 scale[2], shift[2], slope[2], sum_g[2], sum_gy[2], sum_slope[2];
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 8 * (size_t)q;
+        scale[q] = load_ps(job->scale + at, full, rest);
+        shift[q] = load_ps(job->shift + at, full, rest);
+        sum_g[q] = load_ps(job->sum_g + at, full, rest);
+        sum_gy[q] = load_ps(job->sum_gy + at, full, rest);
+        slope[q] = has_slope ? load_ps(job->slope + at, full, rest) : _mm256_setzero_ps();
+        sum_slope[q] = has_slope ? load_ps(job->sum_slope + at, full, rest) : _mm256_setzero_ps();
+    }
+    for (size_t p = 0; p < job->n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * job->c + j + 8 * (size_t)q;
+            __m256 term, y = load_y(job->y, at, is_i16, full, rest);
+            __m256 ga = act_backward(load_ps(job->g + at, full, rest), y, scale[q], shift[q],
+                                     has_slope, slope[q], &term);
+            sum_g[q] = _mm256_add_ps(sum_g[q], ga);
+            sum_gy[q] = _mm256_add_ps(sum_gy[q], _mm256_mul_ps(ga, y));
+            if (has_slope)
+                sum_slope[q] = _mm256_add_ps(sum_slope[q], term);
+        }
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 8 * (size_t)q;
+        store_ps(job->sum_g + at, full, rest, sum_g[q]);
+        store_ps(job->sum_gy + at, full, rest, sum_gy[q]);
+        if (has_slope)
+            store_ps(job->sum_slope + at, full, rest, sum_slope[q]);
+    }
+}
+
+BP_INLINE void act_sums(const struct act_sums_job *job, int is_i16, int has_slope) {
+    size_t j = 0;
+    for (; j + 16 <= job->c; j += 16)
+        act_sums_block(job, is_i16, has_slope, 2, j, 1, 8);
+    for (; j < job->c; j += 8)
+        act_sums_block(job, is_i16, has_slope, 1, j, 0, job->c - j);
+}
+
+void bp_act_sums_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
+                          float *sum_slope) {
+    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
+    if (slope != NULL)
+        act_sums(&job, 1, 1);
+    else
+        act_sums(&job, 1, 0);
+}
+
+void bp_act_sums_f32_avx2(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
+                          float *sum_slope) {
+    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
+    if (slope != NULL)
+        act_sums(&job, 0, 1);
+    else
+        act_sums(&job, 0, 0);
+}
+
+struct act_grad_job {
+    const float *g;
+    const void *y;
+    const float *scale, *shift, *slope, *ka, *kb, *kc;
+    float *out;
+};
+
+BP_INLINE void act_grad_8(const struct act_grad_job *job, int is_i16, int has_slope, size_t at,
+                          size_t j, int full, size_t rest) {
+    __m256 term, y = load_y(job->y, at, is_i16, full, rest), zero = _mm256_setzero_ps();
+    __m256 ga =
+        act_backward(load_ps(job->g + at, full, rest), y, load_ps(job->scale + j, full, rest),
+                     load_ps(job->shift + j, full, rest), has_slope,
+                     has_slope ? load_ps(job->slope + j, full, rest) : zero, &term);
+    __m256 v = _mm256_add_ps(_mm256_mul_ps(ga, load_ps(job->ka + j, full, rest)),
+                             _mm256_mul_ps(y, load_ps(job->kb + j, full, rest)));
+    store_ps(job->out + at, full, rest, _mm256_add_ps(v, load_ps(job->kc + j, full, rest)));
+}
+
+BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
+                        size_t c) {
+    for (size_t p = 0; p < n; p++) {
+        size_t j = 0;
+        for (; j + 8 <= c; j += 8)
+            act_grad_8(job, is_i16, has_slope, p * c + j, j, 1, 8);
+        if (j < c)
+            act_grad_8(job, is_i16, has_slope, p * c + j, j, 0, c - j);
+    }
+}
+
+void bp_act_grad_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, float *out) {
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
+    if (slope != NULL)
+        act_grad(&job, 1, 1, n, c);
+    else
+        act_grad(&job, 1, 0, n, c);
+}
+
+void bp_act_grad_f32_avx2(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, float *out) {
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
+    if (slope != NULL)
+        act_grad(&job, 0, 1, n, c);
+    else
+        act_grad(&job, 0, 0, n, c);
+}

@@ -1,0 +1,77 @@
+/* 2x2 max pooling and its reverse, AVX2. */
+#include "kernels/x86/tier_avx2.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx2.h"
+
+/* Takes a later value where it is greater than the best so far, or NaN; returns those lanes. */
+BP_INLINE unsigned challenge(__m256 *best, __m256 later) {
+    __m256 wins = _mm256_or_ps(_mm256_cmp_ps(later, *best, _CMP_GT_OQ),
+                               _mm256_cmp_ps(later, later, _CMP_UNORD_Q));
+    *best = _mm256_blendv_ps(*best, later, wins);
+    return (unsigned)_mm256_movemask_ps(wins);
+}
+
+/* 8 channels of one output pixel, and the winner's two bits of each. */
+BP_INLINE void pool_8(const float *upper, const float *lower, size_t c, int full, size_t rest,
+                      float *z, unsigned *low, unsigned *high) {
+    __m256 best = load_ps(upper, full, rest);
+    unsigned w1 = challenge(&best, load_ps(upper + c, full, rest));
+    unsigned w2 = challenge(&best, load_ps(lower, full, rest));
+    unsigned w3 = challenge(&best, load_ps(lower + c, full, rest));
+    store_ps(z, full, rest, best);
+    *low = (w1 & ~w2) | w3;
+    *high = w2 | w3;
+}
+
+void bp_max_pool_2x2_avx2(const float *a, const float *b, size_t n, size_t c, float *z,
+                          uint64_t *which) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, a += 2 * c, b += 2 * c, z += c)
+        for (size_t w = 0; w < cw; w++) {
+            uint64_t low_word = 0, high_word = 0;
+            size_t end = bp_min_size(c, 64 * w + 64);
+            for (size_t j = 64 * w; j < end; j += 8) {
+                unsigned low, high;
+                if (end - j >= 8)
+                    pool_8(a + j, b + j, c, 1, 8, z + j, &low, &high);
+                else
+                    pool_8(a + j, b + j, c, 0, end - j, z + j, &low, &high);
+                low_word |= (uint64_t)low << j % 64;
+                high_word |= (uint64_t)high << j % 64;
+            }
+            if (which != NULL) {
+                which[p * 2 * cw + w] = low_word;
+                which[p * 2 * cw + cw + w] = high_word;
+            }
+        }
+}
+
+BP_INLINE __m256 spread_bits(uint64_t bits) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i lanes = _mm256_and_si256(_mm256_set1_epi32((int)(bits & 255)), bit);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(lanes, bit));
+}
+
+BP_INLINE void unpool_8(const float *g, uint64_t low, uint64_t high, size_t c, int full,
+                        size_t rest, float *upper, float *lower) {
+    __m256 right = spread_bits(low), below = spread_bits(high), v = load_ps(g, full, rest);
+    __m256 above_v = _mm256_andnot_ps(below, v), below_v = _mm256_and_ps(below, v);
+    store_ps(upper, full, rest, _mm256_andnot_ps(right, above_v));
+    store_ps(upper + c, full, rest, _mm256_and_ps(right, above_v));
+    store_ps(lower, full, rest, _mm256_andnot_ps(right, below_v));
+    store_ps(lower + c, full, rest, _mm256_and_ps(right, below_v));
+}
+
+void bp_max_unpool_2x2_avx2(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
+                            float *b) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, g += c, which += 2 * cw, a += 2 * c, b += 2 * c)
+        for (size_t j = 0; j < c; j += 8) {
+            uint64_t low = which[j / 64] >> j % 64, high = which[cw + j / 64] >> j % 64;
+            if (c - j >= 8)
+                unpool_8(g + j, low, high, c, 1, 8, a + j, b + j);
+            else
+                unpool_8(g + j, low, high, c, 0, c - j, a + j, b + j);
+        }
+}

@@ -1,0 +1,298 @@
+/* The gradient quantizer, AVX2: ranges, stochastic rounding, the epilogue of the activation
+ * gradient. */
+#include "kernels/x86/tier_avx2.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx2.h"
+
+/* --- ranges -------------------------------------------------------------------------------------
+ */
+
+BP_INLINE float first_of(__m128 v) {
+    return _mm_cvtss_f32(v);
+}
+
+void bp_range_group_avx2(const float *g, size_t n, struct bp_range *range) {
+    __m256 lo = _mm256_set1_ps(range->lo), hi = _mm256_set1_ps(range->hi);
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int h = 0; h < 2; h++) {
+            __m256 v = _mm256_loadu_ps(g + i + 8 * h);
+            lo = _mm256_min_ps(v, lo);
+            hi = _mm256_max_ps(v, hi);
+            sum[h] = _mm256_add_ps(sum[h], _mm256_mul_ps(v, v));
+        }
+    for (int h = 0; h < 2 && i < n;
+         h++, i += 8) { /* a sum is never -0: adding +0 changes nothing */
+        __m256 live = _mm256_castsi256_ps(mask_32x8(n - i)), v = load_ps(g + i, 0, n - i);
+        lo = _mm256_blendv_ps(lo, _mm256_min_ps(v, lo), live);
+        hi = _mm256_blendv_ps(hi, _mm256_max_ps(v, hi), live);
+        sum[h] = _mm256_add_ps(sum[h], _mm256_mul_ps(v, v));
+    }
+    /* Folding by halves: + 8, + 4, + 2, + 1. */
+    __m256 s8 = _mm256_add_ps(sum[0], sum[1]);
+    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+    __m128 lo4 = _mm_min_ps(_mm256_castps256_ps128(lo), _mm256_extractf128_ps(lo, 1));
+    __m128 hi4 = _mm_max_ps(_mm256_castps256_ps128(hi), _mm256_extractf128_ps(hi, 1));
+    __m128 lo2 = _mm_min_ps(lo4, _mm_movehl_ps(lo4, lo4));
+    __m128 hi2 = _mm_max_ps(hi4, _mm_movehl_ps(hi4, hi4));
+    range->lo = first_of(_mm_min_ss(lo2, _mm_movehdup_ps(lo2)));
+    range->hi = first_of(_mm_max_ss(hi2, _mm_movehdup_ps(hi2)));
+    range->sum_squares += first_of(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+/* 8 * vectors columns; only the last vector of a row is not full. */
+BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, int full, size_t rest,
+                           float *lo, float *hi, float *sum_squares) {
+    __m256 low[4], high[4], sum[4];
+    for (int q = 0; q < vectors; q++) {
+        low[q] = load_ps(lo + 8 * q, full, rest);
+        high[q] = load_ps(hi + 8 * q, full, rest);
+        sum[q] = load_ps(sum_squares + 8 * q, full, rest);
+    }
+    for (size_t i = 0; i < n; i++, g += k)
+        for (int q = 0; q < vectors; q++) {
+            __m256 v = load_ps(g + 8 * q, full, rest);
+            low[q] = _mm256_min_ps(v, low[q]);
+            high[q] = _mm256_max_ps(v, high[q]);
+            sum[q] = _mm256_add_ps(sum[q], _mm256_mul_ps(v, v));
+        }
+    for (int q = 0; q < vectors; q++) {
+        store_ps(lo + 8 * q, full, rest, low[q]);
+        store_ps(hi + 8 * q, full, rest, high[q]);
+        store_ps(sum_squares + 8 * q, full, rest, sum[q]);
+    }
+}
+
+void bp_range_columns_avx2(const float *g, size_t n, size_t k, float *lo, float *hi,
+                           float *sum_squares) {
+    size_t j = 0;
+    for (; j + 32 <= k; j += 32)
+        range_block(4, g + j, n, k, 1, 8, lo + j, hi + j, sum_squares + j);
+    for (; j < k; j += 8)
+        range_block(1, g + j, n, k, 0, k - j, lo + j, hi + j, sum_squares + j);
+}
+
+/* --- stochastic rounding ------------------------------------------------------------------------
+ */
+
+#define BATCH_BLOCKS 16
+#define BATCH_BYTES  (16 * BATCH_BLOCKS)
+#define ROUNDS       10
+
+/* The bytes of BATCH_BLOCKS blocks of a stream from block `index` on: Philox4x32. A lane of 64 bits
+ * holds one 32-bit number of one block; its high half may hold anything, since the multiplication
+ * reads the low half only. */
+static void random_batch(const struct bp_stream *stream, uint64_t index,
+                         uint8_t bytes[BATCH_BYTES]) {
+    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
+    const __m256i order = _mm256_setr_epi64x(0, 2, 1, 3); /* see the unpacking below */
+    for (int batch = 0; batch < 2; batch++) {
+        __m256i c0[2], c1[2], c2[2], c3[2];
+        __m256i k0 = _mm256_set1_epi64x(stream->key[0]), k1 = _mm256_set1_epi64x(stream->key[1]);
+        for (int h = 0; h < 2; h++) {
+            long long block = (long long)index + 8 * batch + 4 * h;
+            c0[h] = _mm256_add_epi64(_mm256_set1_epi64x(block), order);
+            c1[h] = _mm256_srli_epi64(c0[h], 32);
+            c2[h] = _mm256_set1_epi64x(stream->step);
+            c3[h] = _mm256_set1_epi64x(stream->purpose_layer);
+        }
+        for (int round = 0; round < ROUNDS; round++) {
+            for (int h = 0; h < 2; h++) {
+                __m256i p0 = _mm256_mul_epu32(m0, c0[h]), p1 = _mm256_mul_epu32(m1, c2[h]);
+                c0[h] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(c1[h], k0));
+                c2[h] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(c3[h], k1));
+                c1[h] = p1;
+                c3[h] = p0;
+            }
+            k0 = _mm256_add_epi32(k0, _mm256_set1_epi64x(0x9E3779B9));
+            k1 = _mm256_add_epi32(k1, _mm256_set1_epi64x(0xBB67AE85));
+        }
+        for (int h = 0; h < 2; h++) {
+            __m256i low = _mm256_blend_epi32(c0[h], _mm256_slli_epi64(c1[h], 32), 0xaa);
+            __m256i high = _mm256_blend_epi32(c2[h], _mm256_slli_epi64(c3[h], 32), 0xaa);
+            /* The blocks of lanes 0 and 2, then of lanes 1 and 3. */
+            uint8_t *to = bytes + 128 * batch + 64 * h;
+            store_256(to, _mm256_unpacklo_epi64(low, high));
+            store_256(to + 32, _mm256_unpackhi_epi64(low, high));
+        }
+    }
+}
+
+/* A stream's random bytes, batch by batch. */
+struct fractions {
+    const struct bp_stream *stream;
+    uint64_t block;                  /* first of the batch */
+    size_t at, count;                /* the next element and the end, within the batch */
+    uint8_t bytes[BATCH_BYTES + 32]; /* loads may pass the end */
+};
+
+BP_INLINE void fractions_start(struct fractions *f, const struct bp_rounding *rounding,
+                               uint64_t first, int wide) {
+    f->stream = &rounding->stream;
+    f->block = first / (wide ? 8 : 16);
+    f->count = wide ? BATCH_BYTES / 2 : BATCH_BYTES;
+    f->at = first % (wide ? 8 : 16);
+    random_batch(f->stream, f->block, f->bytes);
+}
+
+/* How many of the `wanted` next elements the batch holds: at least 1. */
+BP_INLINE size_t fractions_ready(struct fractions *f, size_t wanted) {
+    if (f->at == f->count) {
+        f->block += BATCH_BLOCKS;
+        f->at = 0;
+        random_batch(f->stream, f->block, f->bytes);
+    }
+    return bp_min_size(wanted, f->count - f->at);
+}
+
+/* u of the 8 elements from `at` on. (integer + 0.5) / 2^bits is exact, fused or not. */
+BP_INLINE __m256 fractions_load(const struct fractions *f, size_t at, int wide) {
+    const float step = wide ? 1.0f / 65536.0f : 1.0f / 256.0f;
+    __m256i v;
+    if (wide)
+        v = _mm256_cvtepu16_epi32(
+            _mm_loadu_si128((const __m128i *)(const void *)(f->bytes + 2 * at)));
+    else
+        v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(f->bytes + at)));
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(step),
+                           _mm256_set1_ps(0.5f * step));
+}
+
+struct bounds {
+    __m256 code_min, code_max;
+};
+
+/* The codes of 8 elements, of which `count` are written. Clamping before the floor is the same, as
+ * the bounds are integers; a maximum with NaN is its second operand. */
+BP_INLINE void round_8(__m256 g, __m256 lo, __m256 inv_step, __m256 u, const struct bounds *bounds,
+                       size_t count, uint8_t *codes) {
+    const __m256i low_bytes =
+        _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12,
+                         -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    __m256 t = _mm256_add_ps(_mm256_mul_ps(_mm256_sub_ps(g, lo), inv_step), u);
+    t = _mm256_min_ps(_mm256_max_ps(t, bounds->code_min), bounds->code_max);
+    __m256i code = _mm256_cvttps_epi32(_mm256_floor_ps(t));
+    code = _mm256_shuffle_epi8(code, low_bytes);
+    __m128i eight =
+        _mm_unpacklo_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
+    if (count >= 8) {
+        _mm_storel_epi64((__m128i *)(void *)codes, eight);
+    } else {
+        uint8_t part[8];
+        _mm_storel_epi64((__m128i *)(void *)part, eight);
+        memcpy(codes, part, count);
+    }
+}
+
+BP_INLINE struct bounds bounds_of(const struct bp_rounding *rounding) {
+    struct bounds b = {_mm256_set1_ps((float)rounding->code_min),
+                       _mm256_set1_ps((float)rounding->code_max)};
+    return b;
+}
+
+BP_INLINE void round_one_grid(const float *g, size_t n, uint64_t first,
+                              const struct bp_rounding *rounding, int wide, struct bp_grid grid,
+                              uint8_t *codes) {
+    const __m256 lo = _mm256_set1_ps(grid.lo), inv_step = _mm256_set1_ps(grid.inv_step);
+    const struct bounds bounds = bounds_of(rounding);
+    struct fractions f;
+    fractions_start(&f, rounding, first, wide);
+    for (size_t i = 0; i < n;) {
+        size_t end = i + fractions_ready(&f, n - i);
+        for (; i + 8 <= end; i += 8, f.at += 8)
+            round_8(_mm256_loadu_ps(g + i), lo, inv_step, fractions_load(&f, f.at, wide), &bounds,
+                    8, codes + i);
+        if (i < end) {
+            round_8(load_ps(g + i, 0, end - i), lo, inv_step, fractions_load(&f, f.at, wide),
+                    &bounds, end - i, codes + i);
+            f.at += end - i;
+            i = end;
+        }
+    }
+}
+
+void bp_round_group_avx2(const float *g, size_t n, uint64_t first,
+                         const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes) {
+    if (rounding->wide)
+        round_one_grid(g, n, first, rounding, 1, grid, codes);
+    else
+        round_one_grid(g, n, first, rounding, 0, grid, codes);
+}
+
+/* Splits 8 grids into lo and inv_step. */
+BP_INLINE void load_grids(const struct bp_grid *grid, size_t count, __m256 *lo, __m256 *inv_step) {
+    const float *from = &grid->lo;
+    __m256 a = load_ps(from, count >= 4, 2 * count);
+    __m256 b = load_ps(from + 8, count >= 8, count > 4 ? 2 * count - 8 : 0);
+    __m256i even = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+    __m256i odd = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
+    *lo = _mm256_castsi256_ps(_mm256_permute4x64_epi64(even, 0xd8));
+    *inv_step = _mm256_castsi256_ps(_mm256_permute4x64_epi64(odd, 0xd8));
+}
+
+BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
+                           size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
+                           const struct bp_grid *grid, uint8_t *codes) {
+    const struct bounds bounds = bounds_of(rounding);
+    struct fractions f;
+    fractions_start(&f, rounding, first, wide);
+    for (size_t i = 0; i < n; i++, g += g_stride, codes += k)
+        for (size_t j = 0; j < k;) {
+            size_t count = fractions_ready(&f, bp_min_size(8, k - j));
+            __m256 lo, inv_step, v;
+            load_grids(grid + j, count, &lo, &inv_step);
+            if (count == 8) {
+                v = _mm256_i32gather_ps(g, load_256(column + j), 4);
+            } else {
+                float part[8] = {0};
+                for (size_t e = 0; e < count; e++)
+                    part[e] = g[column[j + e]];
+                v = _mm256_loadu_ps(part);
+            }
+            round_8(v, lo, inv_step, fractions_load(&f, f.at, wide), &bounds, count, codes + j);
+            f.at += count;
+            j += count;
+        }
+}
+
+void bp_round_columns_avx2(const float *g, size_t n, size_t g_stride, const int32_t *column,
+                           size_t k, uint64_t first, const struct bp_rounding *rounding,
+                           const struct bp_grid *grid, uint8_t *codes) {
+    if (rounding->wide)
+        round_grids(g, n, g_stride, column, k, first, rounding, 1, grid, codes);
+    else
+        round_grids(g, n, g_stride, column, k, first, rounding, 0, grid, codes);
+}
+
+/* --- epilogue of the activation gradient --------------------------------------------------------
+ */
+
+BP_INLINE void scale_mask_8(const int32_t *sum, uint64_t inside, __m256 scale, const float *add,
+                            int full, size_t rest, float *out) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i s = full ? load_256(sum) : _mm256_maskload_epi32(sum, mask_32x8(rest));
+    __m256i lanes = _mm256_and_si256(_mm256_set1_epi32((int)(inside & 255)), bit);
+    __m256 v = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(s));
+    v = _mm256_add_ps(v, load_ps(add, full, rest));
+    v = _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(lanes, bit)));
+    store_ps(out, full, rest, v);
+}
+
+void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
+                        const float *offset, const uint8_t *row, float *out) {
+    const __m256 scale_v = _mm256_set1_ps(scale);
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c) {
+        const float *add = offset + (size_t)row[p] * c;
+        for (size_t j = 0; j < c; j += 8) {
+            uint64_t inside = mask[j / 64] >> j % 64;
+            if (c - j >= 8)
+                scale_mask_8(sum + j, inside, scale_v, add + j, 1, 8, out + j);
+            else
+                scale_mask_8(sum + j, inside, scale_v, add + j, 0, c - j, out + j);
+        }
+    }
+}
