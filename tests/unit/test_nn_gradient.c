@@ -46,21 +46,22 @@ static double slope_along(struct nn_net *net, struct bp_param *param, const floa
 
 /* Along its own direction a gradient has to have its own length (a wrong component makes it too
  * long); along random signs the projections must agree (a missing component would show). The loss
- * is computed in float with an error near 1e-7 of it, and has kinks (PReLU, ReLU, maxima) that a
- * step crosses: the limit is 2 percent of the length, and what rounding gives for this step. */
+ * is float work with an error of some 5e-7, which asks for long steps, and has kinks (PReLU, ReLU,
+ * maxima) by the thousand in front of the first layers, which ask for short ones: at this step both
+ * errors were measured to stay below half of the limit. */
+#define STEP 1.5e-4
+
 static void check_param(struct nn_net *net, struct bp_param *param, const float *gradient) {
     double length = 0, projection = 0;
     float *direction = copy_of(gradient, param->count);
     for (size_t i = 0; i < param->count; i++)
         length += (double)gradient[i] * (double)gradient[i];
     length = sqrt(length);
-    assert_true(length > 1e-6);
-    double step = 2e-4 / length; /* the loss, of the order of 1, changes by 2 * 2e-4 * length */
-    step = step > 4e-3 ? 4e-3 : step;
-    double limit = 0.02 * length + 1e-6 / step;
+    assert_true(length > 0);
+    double limit = 0.03 * length + 1e-6 / (2 * STEP);
     for (size_t i = 0; i < param->count; i++)
         direction[i] = (float)((double)gradient[i] / length);
-    double slope = slope_along(net, param, direction, step);
+    double slope = slope_along(net, param, direction, STEP);
     if (fabs(slope - length) > limit)
         fail_msg("%s: along the gradient %g, its length %g", param->name, slope, length);
     struct bp_stream signs = bp_stream_make(4, BP_RANDOM_TEST, 9, 0);
@@ -69,7 +70,7 @@ static void check_param(struct nn_net *net, struct bp_param *param, const float 
         direction[i] = bp_stream_u32(&signs, i) & 1 ? unit : -unit;
         projection += (double)direction[i] * (double)gradient[i];
     }
-    slope = slope_along(net, param, direction, step);
+    slope = slope_along(net, param, direction, STEP);
     if (fabs(slope - projection) > limit)
         fail_msg("%s: along random signs %g, expected %g", param->name, slope, projection);
     bp_free(direction);
@@ -142,6 +143,10 @@ static void check_quantized(const char *model, size_t size, enum bp_precision pr
     nn_net_step(&floats, 4, 0.0f);
     assert_true(quantized.loss == floats.loss);
     for (size_t i = 0; i < floats.graph->n_params; i++) {
+        /* act1 is followed by a batch norm, which takes out its scale: the gradient is zero but for
+         * rounding */
+        if (strstr(floats.graph->params[i]->name, "act1.alpha") != NULL)
+            continue;
         double c = cosine(quantized.graph->params[i], floats.graph->params[i]);
         if (!(c > 0.98))
             fail_msg("%s: cosine %g", floats.graph->params[i]->name, c);

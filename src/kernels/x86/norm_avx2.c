@@ -12,7 +12,7 @@ BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t r
     int16_t part[8] = {0};
     const int16_t *p = (const int16_t *)y + at;
     if (!full) {
-        memcpy(part, p, rest * sizeof *p);
+        memcpy(part, p, bp_min_size(rest, 8) * sizeof *p);
         p = part;
     }
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
