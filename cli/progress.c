@@ -53,7 +53,7 @@ static void other_lines(const bp_event *e) {
         start_lines(e->start);
     else if (e->kind == BP_EVENT_EPOCH)
         epoch_line(e);
-    else if (e->kind == BP_EVENT_NOTE || e->kind == BP_EVENT_STOPPED)
+    else if (e->kind == BP_EVENT_NOTE) /* a stop is reported by the command itself */
         fprintf(stderr, "%s\n", e->text);
 }
 

@@ -200,6 +200,7 @@ int main(void) {
         FILE_TEST("vgg16_qat_adam"),     FILE_TEST("vgg16_qat_adamw"),
         FILE_TEST("resnet18_fp32"),      FILE_TEST("resnet18_qat_nesterov"),
         FILE_TEST("resnet18_qat_adamw"), FILE_TEST("resnet18_qat_96px"),
+        THREADS_TEST("resnet18_fp32"),   THREADS_TEST("resnet18_qat_96px"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
