@@ -241,7 +241,7 @@ BP_INLINE void positions_rows(int rows, const uint64_t *a, const uint64_t *g, si
         narrow_32(acc[r], sum);
         for (int h = 0; h < 2; h++) {
             int32_t *to = y + (size_t)r * y_stride + 16 * h;
-            __mmask16 m = full ? 0xffff : (__mmask16)(mask >> 16 * h);
+            __mmask16 m = (__mmask16)(full ? 0xffffu : mask >> 16 * h);
             __m512i old = _mm512_maskz_loadu_epi32(m, to);
             _mm512_mask_storeu_epi32(to, m, _mm512_add_epi32(old, sum[h]));
         }

@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
+#include "kernels/x86/columns.h"
 #include "kernels/x86/vec_avx2.h"
 
 /* --- ranges -------------------------------------------------------------------------------------
@@ -223,36 +224,46 @@ void bp_round_group_avx2(const float *g, size_t n, uint64_t first,
 }
 
 /* Splits 8 grids into lo and inv_step. */
-BP_INLINE void load_grids(const struct bp_grid *grid, size_t count, __m256 *lo, __m256 *inv_step) {
-    const float *from = &grid->lo;
-    __m256 a = load_ps(from, count >= 4, 2 * count);
-    __m256 b = load_ps(from + 8, count >= 8, count > 4 ? 2 * count - 8 : 0);
+BP_INLINE void load_grids(const struct bp_grid *grid, __m256 *lo, __m256 *inv_step) {
+    __m256 a = _mm256_loadu_ps(&grid->lo), b = _mm256_loadu_ps(&grid->lo + 8);
     __m256i even = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
     __m256i odd = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
     *lo = _mm256_castsi256_ps(_mm256_permute4x64_epi64(even, 0xd8));
     *inv_step = _mm256_castsi256_ps(_mm256_permute4x64_epi64(odd, 0xd8));
 }
 
+/* Up to 7 elements: the same on copies. */
+static void round_few(const float *g, const int32_t *column, const struct bp_grid *grid, __m256 u,
+                      const struct bounds *bounds, size_t count, uint8_t *codes) {
+    float v[8] = {0};
+    struct bp_grid part[8] = {{0, 0}};
+    __m256 lo, inv_step;
+    for (size_t e = 0; e < count; e++) {
+        v[e] = g[column[e]];
+        part[e] = grid[e];
+    }
+    load_grids(part, &lo, &inv_step);
+    round_8(_mm256_loadu_ps(v), lo, inv_step, u, bounds, count, codes);
+}
+
 BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
                            size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
-                           const struct bp_grid *grid, uint8_t *codes) {
+                           int run, const struct bp_grid *grid, uint8_t *codes) {
     const struct bounds bounds = bounds_of(rounding);
     struct fractions f;
     fractions_start(&f, rounding, first, wide);
     for (size_t i = 0; i < n; i++, g += g_stride, codes += k)
         for (size_t j = 0; j < k;) {
             size_t count = fractions_ready(&f, bp_min_size(8, k - j));
-            __m256 lo, inv_step, v;
-            load_grids(grid + j, count, &lo, &inv_step);
+            __m256 u = fractions_load(&f, f.at, wide);
             if (count == 8) {
-                v = _mm256_i32gather_ps(g, load_256(column + j), 4);
+                __m256 lo, inv_step;
+                __m256 v = run ? _mm256_loadu_ps(g + column[0] + j) : load_columns_8(g, column + j);
+                load_grids(grid + j, &lo, &inv_step);
+                round_8(v, lo, inv_step, u, &bounds, 8, codes + j);
             } else {
-                float part[8] = {0};
-                for (size_t e = 0; e < count; e++)
-                    part[e] = g[column[j + e]];
-                v = _mm256_loadu_ps(part);
+                round_few(g, column + j, grid + j, u, &bounds, count, codes + j);
             }
-            round_8(v, lo, inv_step, fractions_load(&f, f.at, wide), &bounds, count, codes + j);
             f.at += count;
             j += count;
         }
@@ -261,10 +272,13 @@ BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int3
 void bp_round_columns_avx2(const float *g, size_t n, size_t g_stride, const int32_t *column,
                            size_t k, uint64_t first, const struct bp_rounding *rounding,
                            const struct bp_grid *grid, uint8_t *codes) {
+    int run = is_run(column, k);
     if (rounding->wide)
-        round_grids(g, n, g_stride, column, k, first, rounding, 1, grid, codes);
+        round_grids(g, n, g_stride, column, k, first, rounding, 1, run, grid, codes);
+    else if (run)
+        round_grids(g, n, g_stride, column, k, first, rounding, 0, 1, grid, codes);
     else
-        round_grids(g, n, g_stride, column, k, first, rounding, 0, grid, codes);
+        round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
 }
 
 /* --- epilogue of the activation gradient --------------------------------------------------------

@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
+#include "kernels/x86/columns.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* --- ranges -------------------------------------------------------------------------------------
@@ -220,11 +221,16 @@ BP_INLINE void load_grids(const struct bp_grid *grid, size_t count, __m512 *lo, 
     *inv_step = _mm512_permutex2var_ps(a, odd, b);
 }
 
-BP_INLINE int is_run(const int32_t *column, size_t k) {
-    for (size_t j = 1; j < k; j++)
-        if (column[j] != column[0] + (int32_t)j)
-            return 0;
-    return 1;
+BP_INLINE __m512 load_columns_16(const float *g, const int32_t *column) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(load_columns_8(g, column)),
+                              load_columns_8(g, column + 8), 1);
+}
+
+static __m512 load_columns_few(const float *g, const int32_t *column, size_t count) {
+    float part[16] = {0};
+    for (size_t e = 0; e < count; e++)
+        part[e] = g[column[e]];
+    return _mm512_loadu_ps(part);
 }
 
 BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
@@ -238,13 +244,11 @@ BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int3
         for (size_t j = 0; j < k;) {
             size_t count = fractions_ready(&f, bp_min_size(16, k - j));
             __mmask16 m = mask_16(count);
-            __m512 lo, inv_step, v;
+            __m512 lo, inv_step;
             load_grids(grid + j, count, &lo, &inv_step);
-            if (run)
-                v = _mm512_maskz_loadu_ps(m, g + column[0] + j);
-            else
-                v = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m,
-                                             _mm512_maskz_loadu_epi32(m, column + j), g, 4);
+            __m512 v = run           ? _mm512_maskz_loadu_ps(m, g + column[0] + j)
+                       : count == 16 ? load_columns_16(g, column + j)
+                                     : load_columns_few(g, column + j, count);
             __m512 u = fractions_load(&f, f.at, wide);
             __m128i code = round_16(v, lo, inv_step, u, code_min, code_max);
             if (count == 16)
