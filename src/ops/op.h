@@ -64,7 +64,8 @@ bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, siz
  * needed, by whoever owns the operation that consumed the output.
  *
  * rows(context, n, row, rows, out, scratch): writes dL/dY of sample n, output rows row .. row +
- * rows - 1 into out [rows][ow][k]. `row` and `rows` are even unless they touch the last row.
+ * rows - 1 into out [rows][ow][k]. `row` is always even, `rows` too
+ * unless the last row is among them.
  * `scratch` has scratch_bytes bytes and belongs to the calling worker. Calls for different samples
  * may run at the same time. The same call gives the same bytes every time. */
 struct bp_grad_source {
