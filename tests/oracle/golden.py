@@ -1,12 +1,15 @@
-"""Writes the golden files of tests/unit/test_golden.c: small cases whose results come from PyTorch in
-float64. bitprop only supplies the starting parameters and images, which are exact random numbers.
+"""Writes the golden files of tests/unit/test_golden.c: small cases whose results come from PyTorch
+in float64. bitprop only supplies the starting parameters and images, which are exact random
+numbers.
 
-A file holds, in its metadata, the case and the names of the parameters, and as tensors
-    eval.logits, train.logits, eval.loss, train.loss, grad, and O.param and O.loss of a recipe O
-where grad and O.param have SAMPLES elements of each parameter: element i * count / SAMPLES. Beside
-every tensor X stands X.limit, the largest allowed error: 8 times what float32 does in PyTorch, plus 1e-5
-of the largest value (per parameter where X is sampled). Every decision (sign, mask, PReLU, pooling) of
-every pass that is stored is farther from its threshold than float rounding reaches."""
+A file holds, in its metadata, the case and the names of parameters and statistics, as tensors
+    eval.logits, train.logits, eval.loss, train.loss, grad, after (the running statistics after the
+    training pass), and O.param and O.loss of a recipe O
+where grad, after and O.param have SAMPLES elements of each tensor: element i * count / SAMPLES.
+Beside every tensor X stands X.limit, the largest allowed error: 8 times what float32 does in
+PyTorch, plus 1e-5 of the largest value (per parameter where X is sampled). Every decision (sign,
+mask, PReLU, pooling) of every pass that is stored is farther from its threshold than float rounding
+reaches."""
 import os
 
 import numpy as np
@@ -86,9 +89,11 @@ def make(case, dump, name):
         stored.put(prefix + "loss", truth.loss, [r.loss for r in rounded])
         if training:
             stored.put_samples("grad", truth.grads, [r.grads for r in rounded])
+            stored.put_samples("after", truth.running, [r.running for r in rounded])
     if name:
         truth = FreeRun(case, dump, name, torch.float64, 0)
-        rounded = [FreeRun(case, dump, name, torch.float32, number) for number in range(ROUNDED_RUNS)]
+        rounded = [FreeRun(case, dump, name, torch.float32, number)
+                   for number in range(ROUNDED_RUNS)]
         for step in range(recipes.STEPS):
             if truth.passes[step].unsafe_decisions([r.passes[step] for r in rounded]):
                 return None
@@ -110,6 +115,7 @@ def write_all(program, folder, target, run_case):
             return 1
         metadata = dict(argument.split("=") for argument in case.arguments())
         metadata["params"] = ",".join(case.names(dump, "param."))
+        metadata["running"] = ",".join(case.names(dump, "running."))
         path = os.path.join(target, file + ".safetensors")
         tensor_file.write(path, stored, metadata)
         print("%s: seed %d, %d bytes" % (path, seed, os.path.getsize(path)), flush=True)

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Compares bitprop's training mathematics with PyTorch.
 
-    oracle.py PATH/TO/oracle_dump [--quick] [--only TEXT]     compare; exit 0, 1 (mismatch), 77 (no torch)
-    oracle.py PATH/TO/oracle_dump --write-golden FOLDER       write the files of tests/unit/test_golden.c
+    oracle.py ORACLE_DUMP [--quick] [--only TEXT]   compare; exit 0, 1 (mismatch), 77 (no torch)
+    oracle.py ORACLE_DUMP --write-golden FOLDER     write the files of tests/unit/test_golden.c
 
-oracle_dump runs a case in bitprop and writes parameters, images and all results to a file; here the same
-network runs in PyTorch, in float64 (the truth) and three times in float32, with parameters one rounding
-apart (how far float rounding alone moves the results).
+oracle_dump runs a case in bitprop and writes parameters, images and all results to a file; here the
+same network runs in PyTorch, in float64 (the truth) and three times in float32, with parameters one
+rounding apart (how far float rounding alone moves the results).
 
-Tolerance. For every tensor:  |bitprop - float64|  <=  8 * max |float32 - float64|  +  1e-5 * max |float64|.
-Decisions. A sign, mask, PReLU or pooling decision whose value lies within 4 times the float32 error of its
-threshold can differ between two correct programs. Such a seed says nothing: the next one is taken, and
-the report counts it. Tolerances are never widened."""
+Tolerance. For every tensor
+    |bitprop - float64|  <=  8 max |float32 - float64|  +  1e-5 max |float64|
+Decisions. A sign, mask, PReLU or pooling decision whose value lies within 4 times the float32 error
+of its threshold can differ between two correct programs. Such a seed says nothing: the next one is
+taken, and the report counts it. Tolerances are never widened."""
 import argparse
 import os
 import subprocess
@@ -49,7 +50,8 @@ CASES = [
     ("resnet18", "qat", 0.25, 32, 1, 10, 1, 0.1, 0),
     ("resnet18", "qat", 0.0625, 96, 3, 10, 2, 0.0, 0),
 ]
-KEYS = ("model", "precision", "width", "size", "channels", "classes", "batch", "smoothing", "optimizers")
+KEYS = ("model", "precision", "width", "size", "channels", "classes", "batch", "smoothing",
+        "optimizers")
 
 
 class Report:
@@ -96,7 +98,8 @@ def compare_pass(report, case, dump, training):
     unsafe = truth.unsafe_decisions(rounded)
     if unsafe:
         return unsafe
-    report.check(prefix + "logits", dump[prefix + "logits"], truth.logits, [r.logits for r in rounded])
+    report.check(prefix + "logits", dump[prefix + "logits"], truth.logits,
+                 [r.logits for r in rounded])
     report.check(prefix + "loss", dump[prefix + "loss"][0], truth.loss, [r.loss for r in rounded])
     report.equal(prefix + "correct", dump[prefix + "correct"][0], truth.correct)
     if training:

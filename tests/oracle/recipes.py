@@ -10,7 +10,8 @@ HEAD = ("head.weight", "head.bias")  # the group with its own learning rate
 OPTIMIZERS = {
     # name: make(groups), lr, head lr, weight decay, gradient norm limit, warm-up steps
     "sgd": (lambda g: torch.optim.SGD(g, lr=1, momentum=0.9), 0.003, 0.01, 2e-2, 0.5, 0),
-    "nesterov": (lambda g: torch.optim.SGD(g, lr=1, momentum=0.9, nesterov=True), 0.003, 0.01, 2e-2, 0.5, 3),
+    "nesterov": (lambda g: torch.optim.SGD(g, lr=1, momentum=0.9, nesterov=True),
+                 0.003, 0.01, 2e-2, 0.5, 3),
     "adam": (lambda g: torch.optim.Adam(g, eps=1e-3), 1e-3, 5e-3, 1e-3, 0.5, 0),
     "adamw": (lambda g: torch.optim.AdamW(g, eps=1e-3), 1e-3, 5e-3, 0.2, 0, 3),
 }
@@ -43,7 +44,7 @@ class Recipe:
 
 def compare(report, case, dump):
     """Each step by itself: PyTorch's optimizer, fed with bitprop's gradients of the step, must give
-    bitprop's parameters after it; and bitprop's gradients at bitprop's parameters must be PyTorch's."""
+    bitprop's parameters after it; and bitprop's gradients there must be PyTorch's."""
     usable = 0
     for name in OPTIMIZERS:
         params = tensors(dump, "param.", torch.float32)
@@ -54,7 +55,8 @@ def compare(report, case, dump):
                 value.grad = torch.tensor(dump[here + "grad." + key].copy())
             norm = recipe.step(step)
             report.check_limit(here + "norm", dump[name + ".norm"][step], norm, 1e-5 * norm, norm)
-            after = "%s.end.param." % name if step == STEPS - 1 else "%s.%d.param." % (name, step + 1)
+            last = step == STEPS - 1
+            after = "%s.end.param." % name if last else "%s.%d.param." % (name, step + 1)
             for key, value in params.items():
                 # A few roundings of values below 4 in each step.
                 report.check_limit(after + key, dump[after + key], value.detach().numpy(),

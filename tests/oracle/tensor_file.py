@@ -1,5 +1,5 @@
-"""A tiny reader and writer of safetensors files, from the format's description: 8 bytes little-endian
-header length, a JSON header, raw tensors."""
+"""A tiny reader and writer of safetensors files, from the format's description: 8 bytes little-
+endian header length, a JSON header, raw tensors."""
 import json
 import struct
 

@@ -60,8 +60,8 @@ class Net:
         return x * self.p[name + ".alpha"].view(1, -1, 1, 1)
 
     def prelu(self, name, x):
-        """Slope where v < 0. Exactly at 0, where integer sums often are, the gradient passes unchanged
-        (F.prelu takes the slope there)."""
+        """Slope where v < 0. Exactly at 0, where integer sums often are, the gradient passes
+        unchanged (F.prelu takes the slope there)."""
         self.kink(name + " prelu", x)
         return torch.where(x < 0, x * self.p[name + ".slope"].view(1, -1, 1, 1), x)
 

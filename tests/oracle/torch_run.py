@@ -7,8 +7,8 @@ from torch_models import MODELS, Net
 
 
 class Case:
-    def __init__(self, model, precision, width, size, channels, classes, batch, smoothing, optimizers,
-                 seed, extra=()):
+    def __init__(self, model, precision, width, size, channels, classes, batch, smoothing,
+                 optimizers, seed, extra=()):
         self.model, self.precision, self.width, self.size = model, precision, width, size
         self.channels, self.classes, self.batch = channels, classes, batch
         self.smoothing, self.optimizers, self.seed = smoothing, optimizers, seed
@@ -39,12 +39,13 @@ class Result:
                       for name, value in net.p.items() if value.grad is not None}
 
     def unsafe_decisions(self, rounded):
-        """The first place where float32 rounding could turn a decision, or None. Errors are taken per
-        channel. A value that is exactly 0 in all (an integer sum times a scale) is safe."""
+        """The first place where float32 rounding could turn a decision, or None. Errors are taken
+        per channel. A value that is exactly 0 in all (an integer sum times a scale) is safe."""
         for (name, values, distance), *kinks32 in zip(self.kinks, *(r.kinks for r in rounded)):
             error, exact = 0 * values.amax((0, 2, 3), keepdim=True), values == 0
             for _, values32, _ in kinks32:
-                error = error.maximum((values - values32.double()).abs().amax((0, 2, 3), keepdim=True))
+                difference = (values - values32.double()).abs()
+                error = error.maximum(difference.amax((0, 2, 3), keepdim=True))
                 exact = exact & (values32 == 0)
             near = (distance <= 4 * error) & ~exact
             if near.any():

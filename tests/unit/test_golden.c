@@ -44,6 +44,14 @@ static size_t number(const struct golden *g, const char *key) {
     return strtoul(text(g, key), NULL, 10);
 }
 
+/* The file's next name must be `name`; -> what follows it. */
+static const char *next_name(const char *names, const char *name) {
+    size_t n = strcspn(names, ",");
+    if (strlen(name) != n || strncmp(name, names, n) != 0)
+        fail_msg("the graph has %s where the file has %.*s", name, (int)n, names);
+    return names + n + (names[n] == ',');
+}
+
 static void golden_open(struct golden *g, const char *name, enum bp_tier tier, int threads,
                         enum bp_fp32_backend backend) {
     char path[1024];
@@ -63,15 +71,13 @@ static void golden_open(struct golden *g, const char *name, enum bp_tier tier, i
     g->c.backend = backend;
     must(bp_exec_create(&g->exec, tier, threads));
     must(oracle_case_create(&g->c, g->exec, &g->graph, &g->images, &g->labels));
-    const char *names = text(g, "params");
-    for (size_t i = 0; i < g->graph->n_params; i++) {
-        size_t n = strcspn(names, ",");
-        const char *param = g->graph->params[i]->name;
-        if (strlen(param) != n || strncmp(param, names, n) != 0)
-            fail_msg("parameter %zu is %s, the file has %.*s", i, param, (int)n, names);
-        names += n + (names[n] == ',');
-    }
-    assert_int_equal(*names, 0);
+    const char *params = text(g, "params"), *running = text(g, "running");
+    for (size_t i = 0; i < g->graph->n_params; i++)
+        params = next_name(params, g->graph->params[i]->name);
+    for (size_t i = 0; i < g->graph->n_running; i++)
+        running = next_name(running, g->graph->running[i]->name);
+    assert_int_equal(*params, 0);
+    assert_int_equal(*running, 0);
 }
 
 static void golden_close(struct golden *g) {
@@ -103,21 +109,35 @@ static void compare(struct golden *g, const char *what, const char *name, size_t
                     double value, float expected, float limit) {
     g->compared++;
     if (!(fabs(value - (double)expected) <= (double)limit))
-        fail_msg("%s%s [%zu]: %.9g, expected %.9g within %.2g", what, name, index, value,
+        fail_msg("%s %s [%zu]: %.9g, expected %.9g within %.2g", what, name, index, value,
                  (double)expected, (double)limit);
 }
 
-static void compare_samples(struct golden *g, const char *prefix, const char *name, int gradients) {
-    const float *limits, *expected = find(g, prefix, name, g->graph->n_params * SAMPLES, &limits);
+static void compare_samples(struct golden *g, const char *what, size_t i, const char *name,
+                            const float *values, size_t count, const float *expected,
+                            const float *limits) {
+    for (size_t j = 0; j < SAMPLES; j++) {
+        size_t index = j * count / SAMPLES;
+        compare(g, what, name, index, (double)values[index], expected[i * SAMPLES + j], limits[i]);
+    }
+}
+
+static void compare_params(struct golden *g, const char *prefix, const char *what) {
+    const float *limits, *expected = find(g, prefix, what, g->graph->n_params * SAMPLES, &limits);
     assert_non_null(expected);
     for (size_t i = 0; i < g->graph->n_params; i++) {
-        const struct bp_param *param = g->graph->params[i];
-        const float *values = gradients ? param->grad : param->value;
-        for (size_t j = 0; j < SAMPLES; j++) {
-            size_t index = j * param->count / SAMPLES;
-            compare(g, prefix, param->name, index, (double)values[index], expected[i * SAMPLES + j],
-                    limits[i]);
-        }
+        const struct bp_param *p = g->graph->params[i];
+        const float *values = strcmp(what, "grad") == 0 ? p->grad : p->value;
+        compare_samples(g, what, i, p->name, values, p->count, expected, limits);
+    }
+}
+
+static void compare_running(struct golden *g) {
+    const float *limits, *expected = find(g, "", "after", g->graph->n_running * SAMPLES, &limits);
+    assert_non_null(expected);
+    for (size_t i = 0; i < g->graph->n_running; i++) {
+        const struct bp_running *r = g->graph->running[i];
+        compare_samples(g, "after", i, r->name, r->value, r->count, expected, limits);
     }
 }
 
@@ -158,7 +178,7 @@ static void compare_recipe(struct golden *g, int index) {
         assert_true(result.finite);
         bp_graph_weights_changed(g->graph);
     }
-    compare_samples(g, prefix, "param", 0);
+    compare_params(g, prefix, "param");
     bp_optim_destroy(optim);
 }
 
@@ -169,10 +189,11 @@ static void compare_file(const char *name, enum bp_tier tier, int threads,
     oracle_case_reset(&g.c, g.graph);
     compare_pass(&g, "eval.", 0);
     compare_pass(&g, "train.", 1);
-    compare_samples(&g, "", "grad", 1);
+    compare_params(&g, "", "grad");
+    compare_running(&g);
     for (int i = 0; i < ORACLE_RECIPES; i++)
         compare_recipe(&g, i);
-    assert_true(g.compared > 800);
+    assert_true(g.compared > 1000);
     golden_close(&g);
 }
 
