@@ -63,18 +63,17 @@ int cli_doctor(struct cli_args *args) {
     int present;
     bp_system(&s);
     if (args->json) {
-        printf(
-            "{\"version\": \"%s\", \"commit\": \"%s\", \"compiler\": \"%s\", \"cpu\": \"%s\", "
-            "\"best_tier\": \"%s\", \"fp32\": \"%s\", \"threading\": \"%s\", \"processors\": %d, "
-            "\"kernels\": {",
-            s.version, s.commit, s.compiler, s.cpu, s.best_tier, s.fp32, s.threading, s.processors);
+        printf("{\"version\": \"%s\", \"commit\": \"%s\", \"compiler\": \"%s\", \"cpu\": \"%s\", "
+               "\"best_tier\": \"%s\", \"fp32\": \"%s\", \"processors\": %d, "
+               "\"kernels\": {",
+               s.version, s.commit, s.compiler, s.cpu, s.best_tier, s.fp32, s.processors);
         for (size_t i = 0; bp_kernel_at(i, "auto", &kernel, &tier); i++)
             printf("%s\"%s\": \"%s\"", i == 0 ? "" : ", ", kernel, tier);
         puts("}}");
         return 0;
     }
     printf("bitprop %s%s%s, %s\n", s.version, s.commit[0] ? ", commit " : "", s.commit, s.compiler);
-    printf("cpu     %s, %d processors, %s\n", s.cpu, s.processors, s.threading);
+    printf("cpu     %s, %d processors\n", s.cpu, s.processors);
     printf("fp32    %s\n", s.fp32);
     for (size_t i = 0; bp_tier_at(i, &tier, &present); i++)
         printf("tier    %-8s %s\n", tier, present ? "yes" : "no");

@@ -22,11 +22,8 @@ install(FILES ${PROJECT_BINARY_DIR}/bitpropConfig.cmake
 
 file(RELATIVE_PATH BP_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 set(BP_PC_LIBS_PRIVATE "-lm ${CMAKE_THREAD_LIBS_INIT}")
-if(BP_HAVE_OPENMP)
-  string(APPEND BP_PC_LIBS_PRIVATE " ${OpenMP_C_FLAGS}")
-endif()
 if(BP_HAVE_ONEDNN)
-  string(APPEND BP_PC_LIBS_PRIVATE " -ldnnl")
+  string(APPEND BP_PC_LIBS_PRIVATE " -ldnnl ${OpenMP_C_FLAGS}")
 endif()
 configure_file(cmake/bitprop.pc.in bitprop.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/bitprop.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -253,7 +253,6 @@ typedef struct bp_system_info {
     const char *cpu;                         /* the processor's name */
     const char *best_tier;                   /* of this machine */
     const char *fp32;                        /* backend of float convolutions */
-    const char *threading;                   /* "OpenMP" or "pthreads" */
     int processors;                          /* that this process may use */
 } bp_system_info;
 BP_API void bp_system(bp_system_info *out);

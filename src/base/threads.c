@@ -1,72 +1,31 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "base/threads.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 
 #include "base/memory.h"
 
-#ifdef BP_OPENMP
-#include <omp.h>
-#else
-#include <pthread.h>
-#endif
+/* How often a waiting thread looks before it goes to sleep: some tens of microseconds, longer than
+ * the gap between two layers of a step, much shorter than a scheduler's time slice, so that a busy
+ * machine loses next to nothing to waiting. */
+enum { SPINS = 2000 };
 
-int bp_threads_available(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : count > BP_THREADS_MAX ? BP_THREADS_MAX : count;
-}
-
-static void part_of(size_t n, int count, int index, size_t *begin, size_t *end) {
-    *begin = n * (size_t)index / (size_t)count;
-    *end = n * (size_t)(index + 1) / (size_t)count;
-}
-
-#ifdef BP_OPENMP
-
+/* A task is published by raising `generation`; the workers answer by lowering `pending`. Sleepers
+ * announce themselves before they look a last time, and the other side looks for sleepers after it
+ * wrote (both sequentially consistent), so no wake-up is lost. */
 struct bp_threads {
     int count;
-};
-
-bp_status bp_threads_create(struct bp_threads **out, int count) {
-    *out = NULL;
-    struct bp_threads *threads;
-    BP_TRY(bp_alloc(&threads, sizeof *threads, "the thread pool"));
-    threads->count = count == 0 ? bp_threads_available() : count;
-    *out = threads;
-    return BP_OK;
-}
-
-void bp_threads_destroy(struct bp_threads *threads) {
-    bp_free(threads);
-}
-
-void bp_parallel_for(struct bp_threads *threads, size_t n, bp_parallel_body *body, void *context) {
-    int count = threads->count;
-    /* schedule(static, 1) over part numbers: every part is done even if the runtime grants fewer
-     * threads than asked for. */
-#pragma omp parallel for num_threads(count) schedule(static, 1)
-    for (int i = 0; i < count; i++) {
-        size_t begin, end;
-        part_of(n, count, i, &begin, &end);
-        if (begin < end)
-            body(context, begin, end, i);
-    }
-}
-
-#else
-
-struct bp_threads {
-    int count;
-    pthread_t *workers; /* count - 1 of them; the caller is worker 0 */
     int started;
+    pthread_t *workers; /* [count], of which 1 .. started run; the caller is worker 0 */
+    atomic_ulong generation;
+    atomic_int pending;  /* workers that have not finished this generation */
+    atomic_int sleepers; /* workers that wait for `work_ready` */
+    atomic_int caller_sleeps;
+    atomic_int stop;
     pthread_mutex_t mutex;
     pthread_cond_t work_ready, work_done;
-    unsigned long generation; /* rises with every parallel_for */
-    int pending;              /* workers that have not finished this generation */
-    int stop;
     size_t n;
     bp_parallel_body *body;
     void *context;
@@ -77,29 +36,86 @@ struct worker_start {
     int index;
 };
 
+int bp_threads_available(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    int count = CPU_COUNT(&set);
+    return count < 1 ? 1 : count > BP_THREADS_MAX ? BP_THREADS_MAX : count;
+}
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void do_part(struct bp_threads *t, int index) {
+    size_t count = (size_t)t->count, i = (size_t)index;
+    size_t begin = t->n * i / count, end = t->n * (i + 1) / count;
+    if (begin < end)
+        t->body(t->context, begin, end, index);
+}
+
+/* Returns once the generation is another than `seen`. */
+static void wait_for_work(struct bp_threads *t, unsigned long seen) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load(&t->generation) != seen)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&t->mutex);
+    atomic_fetch_add(&t->sleepers, 1);
+    while (atomic_load(&t->generation) == seen)
+        pthread_cond_wait(&t->work_ready, &t->mutex);
+    atomic_fetch_sub(&t->sleepers, 1);
+    pthread_mutex_unlock(&t->mutex);
+}
+
+static void publish(struct bp_threads *t) {
+    atomic_fetch_add(&t->generation, 1);
+    if (atomic_load(&t->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&t->mutex);
+    pthread_cond_broadcast(&t->work_ready);
+    pthread_mutex_unlock(&t->mutex);
+}
+
+static void finish_part(struct bp_threads *t) {
+    if (atomic_fetch_sub(&t->pending, 1) != 1 || !atomic_load(&t->caller_sleeps))
+        return;
+    pthread_mutex_lock(&t->mutex);
+    pthread_cond_signal(&t->work_done);
+    pthread_mutex_unlock(&t->mutex);
+}
+
+static void wait_for_workers(struct bp_threads *t) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load(&t->pending) == 0)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&t->mutex);
+    atomic_store(&t->caller_sleeps, 1);
+    while (atomic_load(&t->pending) != 0)
+        pthread_cond_wait(&t->work_done, &t->mutex);
+    atomic_store(&t->caller_sleeps, 0);
+    pthread_mutex_unlock(&t->mutex);
+}
+
 static void *worker_main(void *argument) {
     struct worker_start start = *(struct worker_start *)argument;
     bp_free(argument);
     struct bp_threads *t = start.threads;
-    unsigned long seen = 0;
-    pthread_mutex_lock(&t->mutex);
-    for (;;) {
-        while (!t->stop && t->generation == seen)
-            pthread_cond_wait(&t->work_ready, &t->mutex);
-        if (t->stop)
-            break;
-        seen = t->generation;
-        size_t begin, end;
-        part_of(t->n, t->count, start.index, &begin, &end);
-        pthread_mutex_unlock(&t->mutex);
-        if (begin < end)
-            t->body(t->context, begin, end, start.index);
-        pthread_mutex_lock(&t->mutex);
-        if (--t->pending == 0)
-            pthread_cond_signal(&t->work_done);
+    for (unsigned long seen = 0;; seen++) {
+        wait_for_work(t, seen);
+        if (atomic_load(&t->stop))
+            return NULL;
+        do_part(t, start.index);
+        finish_part(t);
     }
-    pthread_mutex_unlock(&t->mutex);
-    return NULL;
 }
 
 static bp_status start_workers(struct bp_threads *t) {
@@ -119,6 +135,9 @@ static bp_status start_workers(struct bp_threads *t) {
 
 bp_status bp_threads_create(struct bp_threads **out, int count) {
     *out = NULL;
+    if (count < 0 || count > BP_THREADS_MAX)
+        return bp_fail(BP_USAGE, "%d threads asked for; give 0 (all processors) to %d", count,
+                       BP_THREADS_MAX);
     struct bp_threads *t;
     BP_TRY(bp_alloc(&t, sizeof *t, "the thread pool"));
     t->count = count == 0 ? bp_threads_available() : count;
@@ -137,10 +156,8 @@ bp_status bp_threads_create(struct bp_threads **out, int count) {
 void bp_threads_destroy(struct bp_threads *t) {
     if (t == NULL)
         return;
-    pthread_mutex_lock(&t->mutex);
-    t->stop = 1;
-    pthread_cond_broadcast(&t->work_ready);
-    pthread_mutex_unlock(&t->mutex);
+    atomic_store(&t->stop, 1);
+    publish(t);
     for (int i = 1; i <= t->started; i++)
         pthread_join(t->workers[i], NULL);
     pthread_cond_destroy(&t->work_ready);
@@ -150,31 +167,21 @@ void bp_threads_destroy(struct bp_threads *t) {
     bp_free(t);
 }
 
-void bp_parallel_for(struct bp_threads *t, size_t n, bp_parallel_body *body, void *context) {
-    if (t->count > 1) {
-        pthread_mutex_lock(&t->mutex);
-        t->n = n;
-        t->body = body;
-        t->context = context;
-        t->pending = t->count - 1;
-        t->generation++;
-        pthread_cond_broadcast(&t->work_ready);
-        pthread_mutex_unlock(&t->mutex);
-    }
-    size_t begin, end;
-    part_of(n, t->count, 0, &begin, &end);
-    if (begin < end)
-        body(context, begin, end, 0);
-    if (t->count > 1) {
-        pthread_mutex_lock(&t->mutex);
-        while (t->pending != 0)
-            pthread_cond_wait(&t->work_done, &t->mutex);
-        pthread_mutex_unlock(&t->mutex);
-    }
-}
-
-#endif
-
 int bp_threads_count(const struct bp_threads *threads) {
     return threads->count;
+}
+
+void bp_parallel_for(struct bp_threads *t, size_t n, bp_parallel_body *body, void *context) {
+    if (n < 2 || t->count == 1) {
+        if (n > 0)
+            body(context, 0, n, 0);
+        return;
+    }
+    t->n = n;
+    t->body = body;
+    t->context = context;
+    atomic_store(&t->pending, t->count - 1);
+    publish(t);
+    do_part(t, 0);
+    wait_for_workers(t);
 }

@@ -1,6 +1,7 @@
 /* The only place that knows about threads. Work is split into contiguous parts by a fixed rule;
  * results never depend on the number of threads, because callers never sum across parts except in
- * integers or in a fixed order. Backend: OpenMP where CMake found it, else pthreads. */
+ * integers or in a fixed order. Plain pthreads: who waits looks around for some microseconds and
+ * then sleeps, so that a busy machine is not made busier. */
 #ifndef BP_BASE_THREADS_H
 #define BP_BASE_THREADS_H
 

@@ -215,7 +215,7 @@ static dnnl_status_t create_reorder(struct bp_onednn_product *product, layout_vi
     layout_view from = product->which == BP_ONEDNN_BACKWARD_WEIGHTS ? packed : view(&natural);
     layout_view to = product->which == BP_ONEDNN_BACKWARD_WEIGHTS ? view(&natural) : packed;
     dnnl_primitive_desc_t desc = NULL;
-    int before = use_threads(product->threads); /* copies only: any number gives the same bytes */
+    int before = use_threads(1);
     dnnl_status_t status =
         dnnl_reorder_primitive_desc_create(&desc, from, product->engine, to, product->engine, NULL);
     if (status == dnnl_success)
@@ -349,7 +349,7 @@ static dnnl_status_t reorder(struct bp_onednn_product *product, const float *nat
                                     {unpack ? DNNL_ARG_FROM : DNNL_ARG_TO, product->packed}};
     TRY_DNNL(set_address(product->natural, natural));
     TRY_DNNL(set_address(product->packed, packed));
-    int before = use_threads(product->threads);
+    int before = use_threads(1);
     dnnl_status_t status =
         dnnl_primitive_execute(product->reorder, product->streams[0], 2, arguments);
     if (status == dnnl_success)

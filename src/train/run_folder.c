@@ -143,7 +143,6 @@ static bp_status write_env(const struct bp_run_folder *folder, const struct bp_e
     bp_json_string(&json, "cpu", system.cpu);
     bp_json_int(&json, "processors", system.processors);
     bp_json_int(&json, "threads", bp_threads_count(exec->threads));
-    bp_json_string(&json, "threading", system.threading);
     bp_json_string(&json, "fp32", system.fp32);
     bp_json_object(&json, "kernels");
     for (size_t i = 0; i < bp_kernels_count(); i++)

@@ -17,11 +17,6 @@ void bp_system(bp_system_info *out) {
 #else
     out->compiler = "unknown";
 #endif
-#ifdef BP_OPENMP
-    out->threading = "OpenMP";
-#else
-    out->threading = "pthreads";
-#endif
     out->version = BP_BUILD_VERSION;
     out->commit = BP_BUILD_COMMIT;
     out->cpu = bp_cpu_model();

@@ -28,7 +28,7 @@ PUBLIC_USERS = re.compile(r"^(src/bitprop\.c|src/train/.*|src/base/status\.h)$")
 # A system header (pattern) and the only files that may include it.
 SYSTEM = [
     (r"(dnnl|oneapi)", r"src/fp32/fp32_onednn\.c"),
-    (r"omp\.h$", r"src/(fp32/fp32_onednn|base/threads)\.c"),
+    (r"omp\.h$", r"src/fp32/fp32_onednn\.c"),
     (r"pthread\.h$", r"src/(base/threads|data/loader)\.c"), # the loader reads ahead on one
     (r"zlib\.h$", r"src/data/.*\.c"),
     (r"jansson\.h$", r"src/(io|train)/.*\.c"),
@@ -123,7 +123,7 @@ PLANTED = [
     ("src/io/i.h", '#include "base/a.h"\n', None),
     ("src/train/t.c", '#include "nn/n.h"\n#include "io/i.h"\n#include "bitprop.h"\n', None),
     ("src/bitprop.c", '#include "bitprop.h"\n#include "train/t.c"\n', None),
-    ("src/base/threads.c", "#include <omp.h>\n", None),
+    ("src/fp32/fp32_onednn.c", "#include <omp.h>\n", None),
     ("src/fp32/fp32_onednn.c", '#include <oneapi/dnnl/dnnl.h>\n#include "ops/o.h"\n', None),
     ("cli/cli.h", "", None),
     ("cli/main.c", '#include "bitprop.h"\n#include "cli/cli.h"\n', None),
