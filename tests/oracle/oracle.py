@@ -12,7 +12,7 @@ Tolerance. For every tensor
     |bitprop - float64|  <=  8 max |float32 - float64|  +  1e-5 max |float64|
 Decisions. A sign, mask, PReLU or pooling decision whose value lies within 4 times the float32 error
 of its threshold can differ between two correct programs. Such a seed says nothing: the next one is
-taken, and the report counts it. Tolerances are never widened."""
+taken, and the report counts it. Factor and floor are the same for every tensor of every case."""
 import argparse
 import os
 import subprocess
