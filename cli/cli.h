@@ -18,12 +18,25 @@ struct cli_args {
     int help;
 };
 
+/* An option of the program, beside the library's. */
+struct cli_option {
+    const char *name;
+    const char *placeholder; /* of its value; NULL: it has none */
+    unsigned bit;            /* in cli_command.own */
+    const char *help;
+};
+enum { CLI_CONFIG = 1, CLI_PRINT_CONFIG = 2, CLI_VERSUS = 4, CLI_PROGRESS = 8, CLI_ALWAYS = 16 };
+
+extern const struct cli_option cli_options[];
+extern const int cli_n_options;
+
 struct cli_command {
     const char *name;
-    const char *usage;    /* behind "bitprop NAME" */
+    const char *usage;    /* behind "bitprop ": the name and the arguments */
     const char *summary;  /* one line */
     const char *examples; /* lines of "  bitprop ..." */
     unsigned options;     /* BP_COMMAND_...; 0: none of the library's */
+    unsigned own;         /* CLI_...: the program's */
     int positional_min, positional_max;
     int (*run)(struct cli_args *args);
 };
@@ -36,7 +49,8 @@ int cli_fail(bp_status status, const char *format, ...) __attribute__((format(pr
 /* The same with the library's last message. */
 int cli_report(bp_status status);
 
-/* Reads BITPROP_* variables, then the arguments, into args (config made by the caller). */
+/* Reads the --config file, then BITPROP_* variables, then the other arguments, so that each wins
+ * over the ones before, into args (config made by the caller). */
 bp_status cli_parse(const struct cli_command *command, int count, char **words,
                     struct cli_args *args);
 
@@ -52,5 +66,10 @@ int cli_doctor(struct cli_args *args);
 
 /* progress.c: draws events as `mode` says; NULL is "auto". Returns NULL for an unknown mode. */
 bp_event_callback *cli_progress(const char *mode);
+/* Clears a bar that a failed run left on the terminal's last line. */
+void cli_progress_end(void);
+
+/* Prints text as a JSON string, with its quotes, on stdout. */
+void cli_print_json_text(const char *text);
 
 #endif

@@ -6,9 +6,11 @@
 static void print_eval_json(const bp_eval_result *r) {
     printf("{\"accuracy\": %.8g, \"loss\": %.8g, \"n\": %zu, \"per_class\": [", r->accuracy,
            r->loss, r->n);
-    for (size_t i = 0; i < r->classes; i++)
-        printf("%s{\"class\": \"%s\", \"n\": %zu, \"correct\": %zu}", i == 0 ? "" : ", ",
-               r->class_names[i], r->class_count[i], r->class_correct[i]);
+    for (size_t i = 0; i < r->classes; i++) {
+        fputs(i == 0 ? "{\"class\": " : ", {\"class\": ", stdout);
+        cli_print_json_text(r->class_names[i]);
+        printf(", \"n\": %zu, \"correct\": %zu}", r->class_count[i], r->class_correct[i]);
+    }
     puts("]}");
 }
 
@@ -57,19 +59,29 @@ int cli_info(struct cli_args *args) {
     return 0;
 }
 
+static void print_doctor_json(const bp_system_info *s) {
+    const struct {
+        const char *key, *text;
+    } texts[] = {{"version", s->version}, {"commit", s->commit},       {"compiler", s->compiler},
+                 {"cpu", s->cpu},         {"best_tier", s->best_tier}, {"fp32", s->fp32}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        printf("%s\"%s\": ", i == 0 ? "{" : ", ", texts[i].key);
+        cli_print_json_text(texts[i].text);
+    }
+    printf(", \"processors\": %d, \"kernels\": {", s->processors);
+    const char *kernel, *tier;
+    for (size_t i = 0; bp_kernel_at(i, "auto", &kernel, &tier); i++)
+        printf("%s\"%s\": \"%s\"", i == 0 ? "" : ", ", kernel, tier);
+    puts("}}");
+}
+
 int cli_doctor(struct cli_args *args) {
     bp_system_info s;
     const char *kernel, *tier;
     int present;
     bp_system(&s);
     if (args->json) {
-        printf("{\"version\": \"%s\", \"commit\": \"%s\", \"compiler\": \"%s\", \"cpu\": \"%s\", "
-               "\"best_tier\": \"%s\", \"fp32\": \"%s\", \"processors\": %d, "
-               "\"kernels\": {",
-               s.version, s.commit, s.compiler, s.cpu, s.best_tier, s.fp32, s.processors);
-        for (size_t i = 0; bp_kernel_at(i, "auto", &kernel, &tier); i++)
-            printf("%s\"%s\": \"%s\"", i == 0 ? "" : ", ", kernel, tier);
-        puts("}}");
+        print_doctor_json(&s);
         return 0;
     }
     printf("bitprop %s%s%s, %s\n", s.version, s.commit[0] ? ", commit " : "", s.commit, s.compiler);

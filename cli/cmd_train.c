@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The first signal asks the run to save and stop, the second one ends the program as usual. */
+/* The first signal asks the run to save and stop, the second one ends the program as usual. A
+ * terminal that is closed (SIGHUP) stops the run like SIGTERM. */
 static void on_signal(int number) {
     bp_interrupt(number);
     signal(number, SIG_DFL);
@@ -15,28 +16,58 @@ static void catch_signals(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART; /* output that is being written arrives whole */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction old;
+    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* not under nohup */
+        sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a reader of the progress that left does not end the run */
 }
 
 static void print_result(const struct cli_args *args, const bp_train_result *r) {
-    if (args->json)
-        printf(
-            "{\"run\": \"%s\", \"accuracy\": %.6g, \"best_accuracy\": %.6g, \"best_epoch\": %zu, "
-            "\"epoch\": %zu, \"seconds\": %.3f, \"images_per_s\": %.6g, \"peak_rss_mb\": %.1f}\n",
-            r->run, r->accuracy, r->best_accuracy, r->best_epoch, r->epoch, r->seconds,
-            r->images_per_s, (double)r->peak_rss_bytes / 1e6);
-    else
+    if (args->json) {
+        fputs("{\"run\": ", stdout);
+        cli_print_json_text(r->run);
+        printf(", \"accuracy\": %.6g, \"best_accuracy\": %.6g, \"best_epoch\": %zu, "
+               "\"epoch\": %zu, \"seconds\": %.3f, \"images_per_s\": %.6g, \"peak_rss_mb\": "
+               "%.1f}\n",
+               r->accuracy, r->best_accuracy, r->best_epoch, r->epoch, r->seconds, r->images_per_s,
+               (double)r->peak_rss_bytes / 1e6);
+    } else {
         fprintf(
             stderr,
             "done: %.2f %% validation accuracy (best %.2f %% in epoch %zu), %.0f images/s, %.0f "
             "MB, %.1f s\nrun folder: %s\n",
             100.0 * r->accuracy, 100.0 * r->best_accuracy, r->best_epoch, r->images_per_s,
             (double)r->peak_rss_bytes / 1e6, r->seconds, r->run);
+    }
 }
 
+/* Behind bp_train and bp_resume. */
+static int finish(const struct cli_args *args, bp_status status, const bp_train_result *result) {
+    cli_progress_end();
+    if (status != BP_OK)
+        return cli_report(status);
+    print_result(args, result);
+    return 0;
+}
+
+/* Shows the options even where they do not fit together, and then says so. */
 static int show_config(const struct cli_args *args) {
+    bp_status fits = bp_config_check(args->config, BP_COMMAND_TRAIN);
+    if (fits != BP_OK)
+        cli_report(fits);
+    if (args->json) {
+        char *json;
+        bp_status status = bp_config_to_json(args->config, &json);
+        if (status != BP_OK)
+            return cli_report(status);
+        puts(json);
+        bp_text_free(json);
+        return (int)fits;
+    }
     size_t count;
     const bp_option *options = bp_options(&count);
     for (size_t i = 0; i < count; i++) {
@@ -45,7 +76,7 @@ static int show_config(const struct cli_args *args) {
             printf("%-18s %-24s %s\n", options[i].name, value != NULL ? value : "-",
                    bp_config_origin(args->config, options[i].name));
     }
-    return 0;
+    return (int)fits;
 }
 
 static bp_event_callback *progress_of(const struct cli_args *args) {
@@ -70,10 +101,7 @@ int cli_train(struct cli_args *args) {
     catch_signals();
     bp_train_result result;
     status = bp_train(args->config, callback, NULL, &result);
-    if (status != BP_OK)
-        return cli_report(status);
-    print_result(args, &result);
-    return 0;
+    return finish(args, status, &result);
 }
 
 int cli_resume(struct cli_args *args) {
@@ -83,8 +111,5 @@ int cli_resume(struct cli_args *args) {
     catch_signals();
     bp_train_result result;
     bp_status status = bp_resume(args->positional[0], args->config, callback, NULL, &result);
-    if (status != BP_OK)
-        return cli_report(status);
-    print_result(args, &result);
-    return 0;
+    return finish(args, status, &result);
 }

@@ -1,39 +1,48 @@
+#define _POSIX_C_SOURCE 200809L
 #include "cli/cli.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 const struct cli_command cli_commands[] = {
-    {"train", "DATA [options]", "train a network on a data set",
+    {"train", "train DATA [options]", "train a network on a data set",
      "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
      "  bitprop train DATA --model resnet18 --width 0.5 --preset balanced --run runs/mine\n"
      "  bitprop train DATA --precision qat --lr 0.002 --limit-train 10000\n",
-     BP_COMMAND_TRAIN, 1, 1, cli_train},
-    {"resume", "RUN [options]", "go on with a run that was stopped",
-     "  bitprop resume runs/fashion-mnist-vgg16-1\n", BP_COMMAND_RESUME, 1, 1, cli_resume},
-    {"eval", "MODEL DATA [options]", "measure a model's accuracy",
+     BP_COMMAND_TRAIN, CLI_CONFIG | CLI_PRINT_CONFIG | CLI_PROGRESS, 1, 1, cli_train},
+    {"resume", "resume RUN [options]", "go on with a run that was stopped",
+     "  bitprop resume runs/fashion-mnist-vgg16-1\n"
+     "  bitprop resume runs/fashion-mnist-vgg16-1 --threads 4 --checkpoint-every 100\n",
+     BP_COMMAND_RESUME, CLI_PROGRESS, 1, 1, cli_resume},
+    {"eval", "eval MODEL DATA [options]", "measure a model's accuracy",
      "  bitprop eval runs/fashion-mnist-vgg16-1 /usr/share/datasets/fashion-mnist\n"
      "  bitprop eval best.ckpt DATA --json\n",
-     BP_COMMAND_EVAL, 2, 2, cli_eval},
-    {"info", "FILE", "describe a model or a run",
-     "  bitprop info runs/fashion-mnist-vgg16-1/best.ckpt\n", 0, 1, 1, cli_info},
-    {"bench", "step [options]", "time a whole training step",
+     BP_COMMAND_EVAL, 0, 2, 2, cli_eval},
+    {"info", "info FILE", "describe a model or a run",
+     "  bitprop info runs/fashion-mnist-vgg16-1\n"
+     "  bitprop info best.ckpt --json\n",
+     0, 0, 1, 1, cli_info},
+    {"bench", "bench step [options]", "time a whole training step",
      "  bitprop bench step --model vgg16 --size 32 --batch 128 --precision fqt --vs fp32\n"
      "  bitprop bench step --model resnet18 --preset balanced --json\n",
-     BP_COMMAND_BENCH, 1, 1, cli_bench},
-    {"doctor", "", "show this machine, its kernels and libraries", "  bitprop doctor\n", 0, 0, 0,
-     cli_doctor},
+     BP_COMMAND_BENCH, CLI_CONFIG | CLI_VERSUS, 1, 1, cli_bench},
+    {"doctor", "doctor", "show this machine, its kernels and libraries",
+     "  bitprop doctor\n  bitprop doctor --json\n", 0, 0, 0, 0, cli_doctor},
 };
 const int cli_n_commands = (int)(sizeof cli_commands / sizeof cli_commands[0]);
 
 int cli_fail(bp_status status, const char *format, ...) {
+    char text[2048];
     va_list arguments;
     va_start(arguments, format);
-    fputs("bitprop: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    for (char *c = text; *c != 0; c++)
+        if ((unsigned char)*c < 32 || *c == 127)
+            *c = '?'; /* one line, whatever the arguments held */
+    fprintf(stderr, "bitprop: %s\n", text);
     return (int)status;
 }
 
@@ -55,11 +64,19 @@ static int unknown_command(const char *name) {
     const char *near = bp_closest(name, names, (size_t)cli_n_commands);
     if (near != NULL)
         return cli_fail(BP_USAGE, "unknown command '%s'; did you mean '%s'?", name, near);
-    return cli_fail(BP_USAGE, "unknown command '%s'; see 'bitprop --help'", name);
+    return cli_fail(BP_USAGE, "unknown command '%s'; 'bitprop --help' lists the commands", name);
 }
 
 static int is_help(const char *word) {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+/* The exit code, or another one if the output did not arrive. */
+static int flush_output(int code) {
+    if (code == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        return cli_fail(BP_RESOURCE,
+                        "cannot write the output; is the disk full, or the pipe closed?");
+    return code;
 }
 
 static int run_command(const struct cli_command *command, int count, char **words) {
@@ -74,30 +91,29 @@ static int run_command(const struct cli_command *command, int count, char **word
     else if (status == BP_OK)
         code = command->run(&args);
     bp_config_destroy(args.config);
-    if (code == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        code = cli_fail(BP_RESOURCE, "cannot write the output: is the disk full, the pipe closed?");
-    return code;
+    return flush_output(code);
 }
 
 int main(int argc, char **argv) {
-    if (argc < 2) {
-        cli_help_program();
-        return BP_USAGE;
-    }
-    if (is_help(argv[1])) {
-        const struct cli_command *about = argc > 2 ? find_command(argv[2]) : NULL;
-        if (about != NULL)
-            cli_help_command(about);
-        else
-            cli_help_program();
-        return 0;
-    }
+    /* A file that outgrows its limit is a write that fails, with a message, not a dead program. */
+    signal(SIGXFSZ, SIG_IGN);
+    if (argc < 2)
+        return cli_fail(BP_USAGE, "no command given; 'bitprop --help' lists the commands");
     if (strcmp(argv[1], "--version") == 0) {
         printf("bitprop %s\n", bp_version());
-        return 0;
+        return flush_output(0);
     }
-    const struct cli_command *command = find_command(argv[1]);
+    int asks_help = is_help(argv[1]);
+    if (asks_help && argc == 2) {
+        cli_help_program();
+        return flush_output(0);
+    }
+    const char *name = argv[asks_help ? 2 : 1];
+    const struct cli_command *command = find_command(name);
     if (command == NULL)
-        return unknown_command(argv[1]);
-    return run_command(command, argc - 2, argv + 2);
+        return unknown_command(name);
+    if (!asks_help)
+        return run_command(command, argc - 2, argv + 2);
+    cli_help_command(command);
+    return flush_output(0);
 }

@@ -57,11 +57,19 @@ static void other_lines(const bp_event *e) {
         fprintf(stderr, "%s\n", e->text);
 }
 
+static int bar_shown;
+
+void cli_progress_end(void) {
+    if (bar_shown)
+        fputs("\r\033[K", stderr);
+    bar_shown = 0;
+}
+
 static void draw_bar(void *user, const bp_event *e) {
     static double last;
     (void)user;
     if (e->kind != BP_EVENT_STEP) {
-        fputs("\r\033[K", stderr);
+        cli_progress_end();
         other_lines(e);
         return;
     }
@@ -75,6 +83,7 @@ static void draw_bar(void *user, const bp_event *e) {
         bar[i] = i < full ? '#' : '.';
     bar[BAR_WIDTH] = 0;
     time_text(left, e->seconds_left);
+    bar_shown = 1;
     fprintf(stderr, "\r\033[K[%s] %zu/%zu  loss %.3f  acc %.1f %%  %.0f img/s  left %s", bar,
             e->step, e->steps, e->loss, 100.0 * e->accuracy, e->images_per_s, left);
 }
@@ -96,17 +105,6 @@ static void print_plain(void *user, const bp_event *e) {
             e->loss, 100.0 * e->accuracy, e->images_per_s);
 }
 
-static void print_json_text(const char *text) {
-    putchar('"');
-    for (; *text != 0; text++) {
-        if (*text == '"' || *text == '\\')
-            putchar('\\');
-        if ((unsigned char)*text >= 32)
-            putchar(*text);
-    }
-    putchar('"');
-}
-
 static void print_json(void *user, const bp_event *e) {
     static const char *const kinds[] = {"start",   "step", "epoch", "checkpoint",
                                         "stopped", "done", "note"};
@@ -121,11 +119,11 @@ static void print_json(void *user, const bp_event *e) {
                e->val_accuracy, e->best_accuracy);
     if (e->kind == BP_EVENT_START) {
         fputs(", \"run\": ", stdout);
-        print_json_text(e->start->run);
+        cli_print_json_text(e->start->run);
     }
     if (e->text[0] != 0) {
         fputs(", \"text\": ", stdout);
-        print_json_text(e->text);
+        cli_print_json_text(e->text);
     }
     puts("}");
     fflush(stdout);

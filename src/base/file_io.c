@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "base/file_io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -145,6 +146,35 @@ static int create_temporary(const char *path, char temporary[PATH_MAX], int *err
     return -1;
 }
 
+/* 1 for names that create_temporary gives: anything, ".tmp-", digits, "-", digits. */
+static int is_temporary(const char *name) {
+    static const char mark[] = ".tmp-", digits[] = "0123456789";
+    const char *at = NULL;
+    for (const char *next = name; (next = strstr(next, mark)) != NULL; next++)
+        at = next;
+    if (at == NULL || at == name)
+        return 0;
+    const char *process = at + strlen(mark);
+    size_t length = strspn(process, digits);
+    if (length == 0 || process[length] != '-')
+        return 0;
+    const char *number = process + length + 1;
+    return *number != 0 && number[strspn(number, digits)] == 0;
+}
+
+void bp_dir_remove_temporaries(const char *path) {
+    DIR *folder = opendir(path);
+    struct stat info;
+    if (folder == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        if (is_temporary(entry->d_name) &&
+            fstatat(dirfd(folder), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(info.st_mode))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    closedir(folder);
+}
+
 /* A rename lasts through a crash once the folder itself is on the disk. Some file systems cannot
  * sync folders and say EINVAL; nothing more can be done there. */
 static int sync_folder_of(const char *path, char *scratch) {
@@ -243,8 +273,9 @@ bp_status bp_dir_create(const char *path) {
         if (parent[i] != '/')
             continue;
         parent[i] = 0;
-        if (mkdir(parent, 0777) != 0 && !bp_path_is_dir(parent))
-            error = errno == EEXIST ? ENOTDIR : errno;
+        int failure = mkdir(parent, 0777) != 0 ? errno : 0;
+        if (failure != 0 && !bp_path_is_dir(parent))
+            error = failure == EEXIST ? ENOTDIR : failure;
         parent[i] = '/';
     }
     if (error == 0 && mkdir(parent, 0777) != 0)

@@ -28,6 +28,10 @@ struct bp_chunk {
 bp_status bp_file_write(const char *path, const struct bp_chunk *chunks, size_t n_chunks);
 bp_status bp_file_write_text(const char *path, const char *text);
 
+/* Removes the temporary files that processes killed during bp_file_write left in a folder. Only for
+ * a folder that nobody else writes to. */
+void bp_dir_remove_temporaries(const char *path);
+
 /* Appends text and flushes it to the system (no fsync). */
 bp_status bp_file_append(const char *path, const char *text);
 

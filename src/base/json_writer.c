@@ -205,6 +205,11 @@ void bp_json_bool(struct bp_json *json, const char *key, int value) {
     put_text(json, value ? "true" : "false");
 }
 
+void bp_json_raw(struct bp_json *json, const char *key, const char *text) {
+    before_value(json, key);
+    put_text(json, text);
+}
+
 bp_status bp_json_finish(struct bp_json *json, char **text) {
     put(json, "", 0); /* so that there is a text even when nothing was written */
     bp_status status = json->status;

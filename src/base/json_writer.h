@@ -32,6 +32,7 @@ void bp_json_int(struct bp_json *json, const char *key, int64_t value);
 void bp_json_double(struct bp_json *json, const char *key, double value);
 void bp_json_float(struct bp_json *json, const char *key, float value);
 void bp_json_bool(struct bp_json *json, const char *key, int value);
+void bp_json_raw(struct bp_json *json, const char *key, const char *text); /* text is valid JSON */
 
 /* *text is the caller's (bp_free); without a final newline. */
 bp_status bp_json_finish(struct bp_json *json, char **text);

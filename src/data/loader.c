@@ -203,7 +203,8 @@ static bp_status start_worker(struct bp_loader *loader) {
     int error = pthread_create(&loader->worker, NULL, worker_main, loader);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0)
-        return bp_fail(BP_RESOURCE, "cannot start the loader's thread; raise ulimit -u");
+        return bp_fail(BP_RESOURCE,
+                       "cannot start the loader's thread; free some memory, or raise ulimit -u");
     loader->started = 1;
     return BP_OK;
 }

@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 /* oneDNN's direct convolutions, NHWC; the only file that includes oneDNN (2.6 or newer, and 3.x).
  *
  * Every primitive is created for one block of samples and for one thread, and executed by one
@@ -10,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/memory.h"
 #include "fp32/fp32_backend.h"
@@ -17,6 +19,8 @@
 
 /* The operands by role. */
 enum { IMAGE, WEIGHTS, MAP, SCRATCH, BIAS, ROLES };
+
+enum { CODE_ROOM_BYTES = 2 << 20 };
 
 static const int argument_of[BP_ONEDNN_PRODUCTS][ROLES] = {
     {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_BIAS},
@@ -208,6 +212,17 @@ static dnnl_status_t describe_block(struct bp_onednn_product *product,
     return status;
 }
 
+/* oneDNN 2.6 maps memory for its machine code and writes to it even where it got none: so see first
+ * that there is some. */
+static dnnl_status_t create_code(dnnl_primitive_t *primitive, const_dnnl_primitive_desc_t desc) {
+    void *room =
+        mmap(NULL, CODE_ROOM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return dnnl_out_of_memory;
+    munmap(room, CODE_ROOM_BYTES);
+    return dnnl_primitive_create(primitive, desc);
+}
+
 static dnnl_status_t create_reorder(struct bp_onednn_product *product, layout_view packed) {
     struct geometry g = geometry_of(&product->shape);
     struct layout natural = {0};
@@ -219,7 +234,7 @@ static dnnl_status_t create_reorder(struct bp_onednn_product *product, layout_vi
     dnnl_status_t status =
         dnnl_reorder_primitive_desc_create(&desc, from, product->engine, to, product->engine, NULL);
     if (status == dnnl_success)
-        status = dnnl_primitive_create(&product->reorder, desc);
+        status = create_code(&product->reorder, desc);
     use_threads((size_t)before);
     if (status == dnnl_success)
         status = dnnl_memory_create(&product->natural, view(&natural), product->engine,
@@ -256,7 +271,7 @@ static dnnl_status_t create_primitive(struct bp_onednn_product *product) {
     if (status == dnnl_success)
         status = describe_block(product, attributes);
     if (status == dnnl_success)
-        status = dnnl_primitive_create(&product->primitive, product->desc);
+        status = create_code(&product->primitive, product->desc);
     use_threads((size_t)before);
     dnnl_primitive_attr_destroy(attributes);
     TRY_DNNL(status);

@@ -43,8 +43,8 @@ void bp_quant_grid(const struct bp_quant *quant, size_t count, struct bp_group *
     if (quant->clip > 0.0f) {
         float limit = quant->clip * sqrtf(group->range.sum_squares / (float)count);
         magnitude = fminf(magnitude, limit);
-        lo = fmaxf(lo, -limit);
-        hi = fminf(hi, limit);
+        lo = fminf(fmaxf(lo, -limit), limit);
+        hi = fminf(fmaxf(hi, -limit), limit);
     }
     switch (quant->grid) {
     case BP_GRID_MINMAX:
@@ -117,21 +117,20 @@ static void sort_by_weight(const struct bp_group *groups, size_t n, uint32_t *or
 
 /* Water-filling. In order of falling weight, the first `full` groups get p = 1 and the rest
  * c * weight with c = (target - full) / (sum of the rest's weights), where `full` is the smallest
- * number that leaves every p <= 1. */
+ * number that leaves every p <= 1. Weights are added from the lightest up: taken off their total
+ * instead, light groups would drown in the rounding of heavy ones. */
 static void fill_probabilities(struct bp_group *groups, size_t n, size_t target,
                                const uint32_t *order) {
     double rest = 0.0;
-    for (size_t i = 0; i < n; i++)
-        rest += (double)groups[order[i]].probability;
-    size_t full = 0;
-    while (full < n && full < target) {
-        double weight = (double)groups[order[full]].probability;
-        if (!(weight > 0.0) || weight * (double)(target - full) < rest)
-            break;
-        rest -= weight;
-        full++;
+    size_t full = n;
+    while (full > 0) {
+        double weight = (double)groups[order[full - 1]].probability;
+        if (weight > 0.0 && weight * ((double)target - (double)full) >= rest)
+            break; /* with the rest, it would get 1 or more */
+        rest += weight;
+        full--;
     }
-    double left = (double)(target - full);
+    double left = (double)target - (double)full;
     for (size_t i = 0; i < n; i++) {
         struct bp_group *group = &groups[order[i]];
         double p = i < full ? 1.0 : rest > 0.0 ? left * (double)group->probability / rest : 0.0;

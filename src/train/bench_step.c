@@ -131,7 +131,8 @@ static bp_status set_versus(bp_config *config, const char *versus) {
     if (colon == NULL)
         return BP_OK;
     if (strcmp(precision, "fqt") != 0)
-        return bp_fail(BP_USAGE, "--vs %.60s: only fqt has presets", versus);
+        return bp_fail(BP_USAGE, "--vs %.60s: only fqt has presets; use --vs %s", versus,
+                       precision);
     return bp_config_set(config, "preset", colon + 1, "--vs");
 }
 

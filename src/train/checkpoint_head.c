@@ -36,7 +36,9 @@ static bp_status reader_open(struct reader *reader, const struct bp_checkpoint *
     *reader = (struct reader){.path = checkpoint->path, .text_name = name, .status = BP_OK};
     const char *text = bp_safetensors_text(checkpoint->file, name);
     if (text == NULL)
-        return bp_fail(BP_MODEL, "%s: its header has no '%s': not a bitprop checkpoint",
+        return bp_fail(BP_MODEL,
+                       "%s: its header has no '%s': not a bitprop checkpoint; give a run's "
+                       "best.ckpt or last.ckpt",
                        checkpoint->path, name);
     json_error_t error;
     reader->root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
@@ -152,10 +154,13 @@ static bp_status read_classes(struct bp_checkpoint *checkpoint) {
 static bp_status read_head(struct bp_checkpoint *checkpoint) {
     const char *format = bp_safetensors_text(checkpoint->file, "format");
     if (format == NULL || strncmp(format, "bitprop-checkpoint-", 19) != 0)
-        return bp_fail(BP_MODEL, "%s: not a bitprop checkpoint (its header names no format)",
+        return bp_fail(BP_MODEL,
+                       "%s: not a bitprop checkpoint (its header names no format); give a run's "
+                       "best.ckpt or last.ckpt",
                        checkpoint->path);
     if (strcmp(format, "bitprop-checkpoint-1") != 0)
-        return bp_fail(BP_MODEL, "%s: format '%.60s' is newer than this program (%s)",
+        return bp_fail(BP_MODEL,
+                       "%s: format '%.60s' is newer than this program (%s); use a newer bitprop",
                        checkpoint->path, format, bp_version());
     BP_TRY(read_network(checkpoint));
     BP_TRY(read_progress(checkpoint));

@@ -67,10 +67,12 @@ bp_status bp_config_copy(bp_config **out, const bp_config *config) {
     return BP_OK;
 }
 
-/* How messages name an option: "--batch", or "batch (in config.json)". */
+/* How messages name an option: "--batch", or "batch (in config.json)", or another option's name. */
 static void label(char *text, size_t size, const char *name, const char *origin) {
     if (strcmp(origin, "command line") == 0)
         snprintf(text, size, "--%.40s", name);
+    else if (strncmp(origin, "--", 2) == 0)
+        snprintf(text, size, "%.40s", origin);
     else
         snprintf(text, size, "%.40s (in %.400s)", name, origin);
 }
@@ -99,9 +101,9 @@ static bp_status bad_choice(const bp_option *option, const char *name, const cha
     }
     const char *near = bp_closest(value, option->choices, count);
     if (near != NULL && strlen(near) > 1)
-        return bp_fail(BP_USAGE, "%s %.60s: not one of %s; did you mean '%s'?", name, value, list,
-                       near);
-    return bp_fail(BP_USAGE, "%s %.60s: not one of %s", name, value, list);
+        return bp_fail(BP_USAGE, "%s %.60s: must be one of %s; did you mean '%s'?", name, value,
+                       list, near);
+    return bp_fail(BP_USAGE, "%s %.60s: must be one of %s", name, value, list);
 }
 
 static bp_status check_number(const bp_option *option, const char *name, const char *value) {
@@ -126,6 +128,8 @@ static const char *read_bool(const char *value) {
 
 /* Checks a value; *value may be replaced by its normal form. */
 static bp_status check_value(const bp_option *option, const char *name, const char **value) {
+    if (**value == 0)
+        return bp_fail(BP_USAGE, "%s: must not be empty", name);
     switch (option->type) {
     case BP_OPTION_INT:
     case BP_OPTION_FLOAT:
@@ -143,8 +147,6 @@ static bp_status check_value(const bp_option *option, const char *name, const ch
         return BP_OK;
     }
     case BP_OPTION_TEXT:
-        if (**value == 0)
-            return bp_fail(BP_USAGE, "%s: must not be empty", name);
         if (strlen(*value) >= BP_PATH_BYTES)
             return bp_fail(BP_USAGE, "%s: longer than %d bytes", name, BP_PATH_BYTES - 1);
         return BP_OK;

@@ -103,8 +103,10 @@ static bp_status open_network(struct evaluator *e, const char *data) {
         .deviation = {head->deviation[0], head->deviation[1], head->deviation[2]}};
     snprintf(config.model, sizeof config.model, "%s", head->model);
     if (e->data->classes != head->classes)
-        return bp_fail(BP_DATA, "%s: has %zu classes, the model was trained for %zu", data,
-                       e->data->classes, head->classes);
+        return bp_fail(
+            BP_DATA,
+            "%s: has %zu classes, the model was trained for %zu; use data of the same classes",
+            data, e->data->classes, head->classes);
     const struct bp_loader_options options = {.batch = config.batch,
                                               .height = config.height,
                                               .width = config.width_px,

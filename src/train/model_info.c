@@ -38,7 +38,7 @@ static bp_status write_json(bp_model_info *info, const struct bp_checkpoint_head
     const double unknown = NAN; /* written as null */
     bp_json_double(&json, "accuracy", info->accuracy < 0 ? unknown : info->accuracy);
     bp_json_double(&json, "best_accuracy", info->best_accuracy < 0 ? unknown : info->best_accuracy);
-    bp_json_string(&json, "config", info->config_json);
+    bp_json_raw(&json, "config", info->config_json);
     bp_json_end_object(&json);
     return bp_json_finish(&json, &info->json);
 }

@@ -116,8 +116,12 @@ static bp_status prepare_new(struct bp_trainer *t, const bp_config *config) {
     BP_TRY(bp_session_open(&t->session, t->config));
     const struct bp_settings *settings = &t->session.settings;
     BP_TRY(bp_run_folder_create(&t->folder, settings->run, settings->data, settings->model));
-    return bp_run_folder_describe(&t->folder, t->config, t->session.exec,
-                                  t->session.data->class_names, t->session.data->classes);
+    bp_status status =
+        bp_run_folder_describe(&t->folder, t->config, t->session.exec, t->session.data->class_names,
+                               t->session.data->classes);
+    if (status != BP_OK)
+        bp_run_folder_discard(&t->folder); /* a folder without config.json is no run */
+    return status;
 }
 
 bp_status bp_run_new(const bp_config *config, bp_event_callback *callback, void *user,

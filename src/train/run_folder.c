@@ -76,26 +76,50 @@ static bp_status create_numbered(struct bp_run_folder *folder, const char *data,
                    RUNS_MAX);
 }
 
+static bp_status create_named(struct bp_run_folder *folder, const char *path) {
+    char config[BP_PATH_BYTES];
+    if (bp_path_exists(path)) {
+        BP_TRY(bp_path_join(config, sizeof config, path, "config.json"));
+        if (bp_path_exists(config))
+            return bp_fail(BP_RESOURCE,
+                           "run folder %s exists and is never written over; choose another --run, "
+                           "or go on with it: bitprop resume %s",
+                           path, path);
+        return bp_fail(BP_RESOURCE, "%s exists and is never written over; choose another --run",
+                       path);
+    }
+    snprintf(folder->path, sizeof folder->path, "%s", path);
+    bp_status status = fill_paths(folder); /* before there is anything to take away again */
+    if (status == BP_OK)
+        status = bp_dir_create(path);
+    if (status != BP_OK)
+        folder->path[0] = 0;
+    return status;
+}
+
 bp_status bp_run_folder_create(struct bp_run_folder *folder, const char *path, const char *data,
                                const char *model) {
     *folder = (struct bp_run_folder){.lock = -1};
-    if (path == NULL) {
+    if (path != NULL)
+        BP_TRY(create_named(folder, path));
+    else
         BP_TRY(create_numbered(folder, data, model));
-    } else {
-        if (bp_path_exists(path))
-            return bp_fail(BP_RESOURCE,
-                           "run folder %s exists and is never written over; choose "
-                           "another --run, or go on with it: bitprop resume %s",
-                           path, path);
-        snprintf(folder->path, sizeof folder->path, "%s", path);
-        bp_status status = bp_dir_create(path);
-        if (status != BP_OK) {
-            folder->path[0] = 0;
-            return status;
-        }
-    }
     BP_TRY(fill_paths(folder));
-    return lock(folder);
+    bp_status status = lock(folder);
+    if (status != BP_OK)
+        bp_run_folder_discard(folder);
+    return status;
+}
+
+void bp_run_folder_discard(struct bp_run_folder *folder) {
+    static const char *const described[] = {"env.json", "classes.txt", "config.json"};
+    char path[BP_PATH_BYTES];
+    for (size_t i = 0; i < sizeof described / sizeof described[0]; i++)
+        if (bp_path_join(path, sizeof path, folder->path, described[i]) == BP_OK)
+            unlink(path);
+    rmdir(folder->path);
+    bp_run_folder_close(folder);
+    folder->path[0] = 0;
 }
 
 bp_status bp_run_folder_open(struct bp_run_folder *folder, const char *path) {
@@ -106,10 +130,15 @@ bp_status bp_run_folder_open(struct bp_run_folder *folder, const char *path) {
         return bp_fail(BP_MODEL, "%s: %s; give the folder of a run, such as runs/mnist-vgg16-1",
                        path, bp_path_exists(path) ? "not a folder" : "no such folder");
     if (!bp_path_exists(config))
-        return bp_fail(BP_MODEL, "%s: not a run folder (it has no config.json)", path);
+        return bp_fail(
+            BP_MODEL,
+            "%s: not a run folder (it has no config.json); give one such as runs/mnist-vgg16-1",
+            path);
     snprintf(folder->path, sizeof folder->path, "%s", path);
     BP_TRY(fill_paths(folder));
-    return lock(folder);
+    BP_TRY(lock(folder));
+    bp_dir_remove_temporaries(path);
+    return BP_OK;
 }
 
 void bp_run_folder_close(struct bp_run_folder *folder) {
