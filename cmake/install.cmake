@@ -18,7 +18,7 @@ configure_package_config_file(cmake/bitpropConfig.cmake.in bitpropConfig.cmake
   INSTALL_DESTINATION ${config_dir})
 write_basic_package_version_file(bitpropConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/bitpropConfig.cmake
-  ${PROJECT_BINARY_DIR}/bitpropConfigVersion.cmake DESTINATION ${config_dir})
+  ${PROJECT_BINARY_DIR}/bitpropConfigVersion.cmake cmake/FindOneDNN.cmake DESTINATION ${config_dir})
 
 file(RELATIVE_PATH BP_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 set(BP_PC_LIBS_PRIVATE "-lm ${CMAKE_THREAD_LIBS_INIT}")
