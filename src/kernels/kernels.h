@@ -5,7 +5,8 @@
  * contract, and it stands only here. bp_kernels_init fills the C version of every kernel first,
  * then each tier up to the one asked for overwrites the fields that it has. All tiers give the same
  * bytes: integer results are exact, and float results are defined operation by operation (no fused
- * multiply-add, sums in the stated order), so that they can be compared with ==.
+ * multiply-add where it would round differently, sums in the stated order), so that they can be
+ * compared with ==. Open are the bits of a NaN, and the sign of a range's lo or hi that is zero.
  *
  * Common rules. Sizes may be any number >= 1 unless said otherwise; pointers never alias unless
  * said otherwise; no alignment is required beyond the type's, except for packed weights (64 bytes).
@@ -77,8 +78,9 @@ struct bp_kernels {
     /* --- products ----------------------------------------------------------------------------- */
 
     /* The forward product. For pixel p (0 .. n - 1) and output channel j (0 .. k - 1):
-     *     y[p * k + j] = bias - 2 * sum over t, i of popcount(x[pixel[p] + tap[t] + i] ^ w(j, t,
-     * i)) t = 0 .. taps - 1, i = 0 .. cw - 1, offsets in words; w: packed weights with `taps` taps,
+     *     y[p * k + j] = bias - 2 * sum over t, i of
+     *         popcount(x[pixel[p] + tap[t] + i] ^ w(j, t, i))
+     * t = 0 .. taps - 1, i = 0 .. cw - 1, offsets in words; w: packed weights with `taps` taps,
      * 64-byte aligned; bias is the number of bits compared (taps * c). taps * cw * 64 <= 32767. */
     void (*product_xor)(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                         size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
@@ -88,9 +90,9 @@ struct bp_kernels {
      *     y[p * c + j] = sum over t, plane l, i of value(l) *
      *         (popcount(x(p, t, l, i)) - 2 * popcount(x(p, t, l, i) & w(j, tap_w[t], i)))
      *     x(p, t, l, i) = x[pixel[p] + tap[t] + l * kw + i]
-     * t = 0 .. taps - 1; i = 0 .. kw - 1; j = 0 .. c - 1. w: packed weights [ceil(c /
-     * 32)][w_taps][kw] [32], 64-byte aligned; tap_w[t] < w_taps picks the tap. int32 must suffice
-     * for the result (the caller's bound: taps * 64 * kw * 2^planes < 2^31). */
+     * t = 0 .. taps - 1; i = 0 .. kw - 1; j = 0 .. c - 1. w: packed weights
+     * [ceil(c / 32)][w_taps][kw][32], 64-byte aligned; tap_w[t] < w_taps picks the tap. int32 must
+     * suffice for the result (the caller's bound: taps * 64 * kw * 2^planes < 2^31). */
     void (*product_planes)(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                            const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw, int planes,
                            int is_signed, const uint64_t *w, size_t c, int32_t *y);
@@ -112,12 +114,11 @@ struct bp_kernels {
     /* Smallest, largest element and sum of squares of g [n], added to what *range holds: lo and hi
      * by min and max; the sum of squares as 16 partial sums s[i % 16] += g[i] * g[i] (from 0),
      * folded s[i] += s[i + 8], then + 4, + 2, + 1, and then added to range->sum_squares. A NaN in g
-     * makes sum_squares NaN (lo and hi are then unspecified but equal on all tiers is not
-     * required). */
+     * makes sum_squares NaN; lo and hi then hold anything, and not the same on every tier. */
     void (*range_group)(const float *g, size_t n, struct bp_range *range);
 
     /* The same per column of g [n][k]: lo[j], hi[j] by min and max, sum_squares[j] += g * g in
-     * order of the rows. */
+     * order of the rows; a NaN in a column as in range_group. */
     void (*range_columns)(const float *g, size_t n, size_t k, float *lo, float *hi,
                           float *sum_squares);
 
@@ -132,9 +133,9 @@ struct bp_kernels {
                           const struct bp_grid *grid, uint8_t *codes);
 
     /* The epilogue of the activation gradient: out [n][c]; for pixel p, channel j
-     *     out = mask bit set ? scale * (float)sum[p * c + j] + offset[(size_t)row[p] * c + j] :
-     * +0.0 mask [n][cw]; row[p] picks the row of `offset` (border class). One multiplication, one
-     * addition, both rounded. */
+     *     out = scale * (float)sum[p * c + j] + offset[(size_t)row[p] * c + j]
+     * where the mask's bit is set, else +0.0. mask [n][cw]; row[p] picks the row of `offset`
+     * (border class). One multiplication, one addition, both rounded. */
     void (*scale_mask)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                        const float *offset, const uint8_t *row, float *out);
 

@@ -11,7 +11,7 @@ on_terminal COMMAND...                  runs it on a terminal; prints what stays
 as_nobody COMMAND...                    runs it without the rights of root
 memory_sweep COMMAND...                 runs it with less and less memory
 file_limit BYTES COMMAND...             runs it with files that cannot grow above a size
-small_disk BYTES COMMAND...             runs it with the folder "disk" on a disk of that size
+small_disk BYTES[,ro] COMMAND...        runs it with the folder "disk" on a disk of that size
 """
 
 import json
@@ -222,7 +222,7 @@ def command_file_limit(size, *command):
 
 
 def command_small_disk(size, *command):
-    script = 'mount -t tmpfs -o size=%d none disk && "$@"' % int(size)
+    script = 'mount -t tmpfs -o size=%s none disk && "$@"' % size
     how = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     os.makedirs("disk", exist_ok=True)
     return exit_code(subprocess.run([*how, "sh", "-c", script, "sh", *command],

@@ -35,6 +35,7 @@ TIMEOUT_SECONDS = 120
 
 MASKS = [
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE"),
+    (r"\b\d+\.\d+\.\d+\b", "VERSION"),
     (r"(?m)^(DATE )?this build has no oneDNN.*\n", ""),
     (r"  +(?=\d+\.\d+ ms\b)", " "),
     (r"\b\d+(\.\d+)? (ms|MB|s|images/s|img/s)\b", r"# \2"),
@@ -166,9 +167,8 @@ def run_case(program, path, update):
 
 
 def self_test(program):
-    right = "# A case.\n$ bitprop --version >&2; echo out\n| out\n! %s\n= 0\n$ exit 3\n= 3\n"
-    said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True)
-    right = right % said.stdout.strip()
+    right = ("# A case.\n$ bitprop --version >&2; echo out\n| out\n! bitprop VERSION\n= 0\n"
+             "$ exit 3\n= 3\n")
     wrong = [right.replace("| out", "| oust"), right.replace("! b", "! B"),
              right.replace("= 3", "= 0"), right.replace("| out\n", ""),
              right.replace("| out", "| out\n| more"), right.replace("= 0\n", ""),

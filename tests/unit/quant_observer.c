@@ -80,12 +80,16 @@ static void rows_of_g(const void *context, size_t n, size_t row, size_t rows, fl
     memcpy(out, o->g + (n * OBSERVER_SIDE + row) * row_elements, rows * row_elements * sizeof *out);
 }
 
-/* row [OBSERVER_C] times the transposed Hadamard matrix, by butterflies. */
-static void transform(const float *row, double *out) {
+/* row [OBSERVER_C] times the first `count` (a power of 2) rows of the Hadamard matrix, over C:
+ * these depend on c % count only; then butterflies. */
+static void transform(const float *row, size_t count, double *out) {
+    memset(out, 0, count * sizeof *out);
     for (size_t c = 0; c < OBSERVER_C; c++)
-        out[c] = (double)row[c] / OBSERVER_C;
-    for (size_t half = 1; half < OBSERVER_C; half *= 2)
-        for (size_t c = 0; c < OBSERVER_C; c++)
+        out[c % count] += (double)row[c];
+    for (size_t c = 0; c < count; c++)
+        out[c] /= OBSERVER_C;
+    for (size_t half = 1; half < count; half *= 2)
+        for (size_t c = 0; c < count; c++)
             if ((c & half) == 0) {
                 double a = out[c], b = out[c + half];
                 out[c] = a + b;
@@ -95,17 +99,15 @@ static void transform(const float *row, double *out) {
 
 void observer_draw(struct observer *o, uint64_t seed, uint32_t step) {
     struct bp_grad_source source = {rows_of_g, o, 1};
-    double row[OBSERVER_C];
+    double row[OBSERVER_POSITIONS];
     bp_bconv_backward(o->op, o->exec, OBSERVER_GROUPS, o->x, o->mask, &source, seed, 3, step, o->dx,
                       o->dw);
     o->groups[OBSERVER_DA] = bp_bconv_groups_da(o->op);
     o->groups[OBSERVER_DW] = bp_bconv_groups_dw(o->op);
-    for (size_t p = 0; p < OBSERVER_POSITIONS; p++) {
-        transform(o->dx + p * OBSERVER_C, row);
-        memcpy(o->seen[OBSERVER_DA] + p * OBSERVER_K, row, OBSERVER_K * sizeof *row);
-    }
+    for (size_t p = 0; p < OBSERVER_POSITIONS; p++)
+        transform(o->dx + p * OBSERVER_C, OBSERVER_K, o->seen[OBSERVER_DA] + p * OBSERVER_K);
     for (size_t k = 0; k < OBSERVER_K; k++) {
-        transform(o->dw + k * OBSERVER_C, row);
+        transform(o->dw + k * OBSERVER_C, OBSERVER_POSITIONS, row);
         for (size_t p = 0; p < OBSERVER_POSITIONS; p++)
             o->seen[OBSERVER_DW][p * OBSERVER_K + k] = row[p];
     }

@@ -9,8 +9,7 @@
 
 static const char *const product_names[] = {"dA element", "dW element"};
 
-/* --- gradients
- * ----------------------------------------------------------------------------------- */
+/* --- gradients -------------------------------------------------------------------------------- */
 
 static uint32_t random_word(uint32_t step, uint64_t index) {
     struct bp_stream stream = bp_stream_make(20260317, BP_RANDOM_TEST, 21, step);
@@ -28,7 +27,7 @@ void quant_fill_heavy(float *g) {
     }
 }
 
-void quant_fill_exact(const struct bp_quant *quant, uint32_t cells, float *g) {
+void quant_fill_exact(const struct bp_quant *quant, float above, float *g) {
     int code_min, code_max, is_signed;
     bp_quant_codes(quant, &code_min, &code_max, &is_signed);
     uint32_t parts = quant->bits == 8 ? 65536 : 256, span = (uint32_t)(code_max - code_min);
@@ -40,24 +39,23 @@ void quant_fill_exact(const struct bp_quant *quant, uint32_t cells, float *g) {
     for (size_t i = 0; i < OBSERVER_ELEMENTS; i++) {
         size_t sample = i / OBSERVER_K / OBSERVER_PIXELS, channel = i % OBSERVER_K;
         int first = i / OBSERVER_K % OBSERVER_PIXELS == 0;
-        uint32_t at = random_word(1, i) % (span * parts + 1);
-        if (cells > 0)
-            at = random_word(1, i) % span * parts + cells;
+        float t = (float)(random_word(1, i) % (span * parts + 1)) / (float)parts;
+        if (above > 0.0f)
+            t = (float)(random_word(1, i) % span) + above;
         if (first && channel == sample)
-            at = 0;
+            t = 0.0f;
         if (first && channel == (sample + 1) % OBSERVER_GROUPS)
-            at = span * parts;
-        g[i] = (lowest + (float)at / (float)parts) * 0x1p-10f;
+            t = (float)span;
+        g[i] = (lowest + t) * 0x1p-10f;
     }
 }
 
-/* --- series
- * -------------------------------------------------------------------------------------- */
+/* --- series ----------------------------------------------------------------------------------- */
 
 static void group_elements(const struct quant_series *s, size_t group, float *g) {
     size_t count = 0;
     for (size_t i = 0; i < OBSERVER_ELEMENTS; i++)
-        if (observer_group_of(s->o, s->product, i) == group)
+        if (s->group[i] == group)
             g[count++] = s->o->g[i];
     assert_int_equal(count, OBSERVER_GROUP_ELEMENTS);
 }
@@ -85,13 +83,15 @@ static void series_start(struct quant_series *s, const struct observer *o, int p
     s->o = o;
     s->product = product;
     s->exact = exact;
+    for (size_t i = 0; i < OBSERVER_ELEMENTS; i++)
+        s->group[i] = observer_group_of(o, product, i);
     for (size_t i = 0; i < OBSERVER_GROUPS; i++) {
         s->p[i] = (double)o->groups[product][i].probability;
         group_elements(s, i, g);
         quant_check_grid(&o->quant[product], &o->groups[product][i], g, OBSERVER_GROUP_ELEMENTS);
     }
     for (size_t i = 0; i < OBSERVER_ELEMENTS; i++) {
-        const struct bp_group *group = &o->groups[product][observer_group_of(o, product, i)];
+        const struct bp_group *group = &o->groups[product][s->group[i]];
         s->elements[i] = quant_element_make(&o->quant[product], group, o->g[i], exact);
     }
     fill_readout(s);
@@ -101,7 +101,7 @@ static void series_add(struct quant_series *s) {
     double z[OBSERVER_GROUPS] = {0};
     for (size_t i = 0; i < OBSERVER_ELEMENTS; i++) {
         const struct quant_element *element = &s->elements[i];
-        size_t group = observer_group_of(s->o, s->product, i);
+        size_t group = s->group[i];
         double seen = s->o->seen[s->product][i], error = seen - element->value;
         s->sum[i] += seen;
         z[group] += error * error;
@@ -130,8 +130,7 @@ void quant_observe(struct observer *o, struct quant_series *series, int exact, u
     }
 }
 
-/* --- what is expected
- * ---------------------------------------------------------------------------- */
+/* --- what is expected ------------------------------------------------------------------------- */
 
 /* p is a float, compared with multiples of 2^-24: it is known up to that. */
 static double doubt_of_p(double p) {
@@ -140,7 +139,7 @@ static double doubt_of_p(double p) {
 
 struct stat_law quant_law_of_element(const struct quant_series *s, size_t i) {
     const struct quant_element *element = &s->elements[i];
-    size_t group = observer_group_of(s->o, s->product, i);
+    size_t group = s->group[i];
     double p = s->p[group], value = element->value;
     struct stat_law law = {.slack = s->readout[group]};
     if (p == 0.0)
@@ -169,7 +168,7 @@ static struct stat_law law_of_group(const struct quant_series *s, size_t group) 
     struct stat_law law = {0};
     double p = s->p[group], dropped = 0.0, errors = 0.0;
     for (size_t i = 0; i < OBSERVER_ELEMENTS; i++)
-        if (observer_group_of(s->o, s->product, i) == group) {
+        if (s->group[i] == group) {
             double value = fabs(s->elements[i].value);
             dropped += value * value;
             errors += value;
@@ -199,7 +198,7 @@ static void check_mean(const struct quant_series *s) {
 static void check_rounding(const struct quant_series *s) {
     struct stat_law law = {.largest = 2.0};
     for (size_t i = 0; i < OBSERVER_ELEMENTS; i++) {
-        size_t group = observer_group_of(s->o, s->product, i);
+        size_t group = s->group[i];
         const struct quant_element *element = &s->elements[i];
         if (element->step > 0.0)
             law.slack =

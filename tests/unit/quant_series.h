@@ -16,6 +16,7 @@ struct quant_series {
     const struct observer *o;
     int product, exact; /* exact: see quant_element_make */
     struct quant_element elements[OBSERVER_ELEMENTS];
+    size_t group[OBSERVER_ELEMENTS];
     double p[OBSERVER_GROUPS];
     double readout[OBSERVER_GROUPS]; /* float rounding of the products */
     double sum[OBSERVER_ELEMENTS];   /* of G^ */
@@ -38,9 +39,9 @@ void quant_check_series(const struct quant_series *series);
 /* Gradients. Heavy tails, groups of unequal weight, one constant channel. */
 void quant_fill_heavy(float *g);
 
-/* All groups have the same grid with step 2^-10, and every element lies on a multiple of 1/256 (8
- * bits: 1/65536) of a step. Each sample and each channel has one element at either end. cells > 0:
- * all others lie `cells` parts above a level. */
-void quant_fill_exact(const struct bp_quant *quant, uint32_t cells, float *g);
+/* All groups have the same grid with step 2^-10, each sample and each channel has one element at
+ * either end. above = 0: every element lies on a multiple of 1/256 (8 bits: 1/65536) of a step;
+ * else all but the ends lie this fraction of a step above a level. */
+void quant_fill_exact(const struct bp_quant *quant, float above, float *g);
 
 #endif

@@ -41,8 +41,7 @@ struct part {
     double doubt, doubt_k2;
 };
 
-/* --- set-up
- * ------------------------------------------------------------------------------------------ */
+/* --- set-up ----------------------------------------------------------------------------------- */
 
 static size_t image_of(const struct bp_conv_shape *s) {
     return s->oh * s->ow * s->k;
@@ -106,8 +105,7 @@ static void rows_of_g(const void *context, size_t n, size_t row, size_t rows, fl
     memcpy(out, f->g + (n * f->shape.oh + row) * row_elements, rows * row_elements * sizeof *out);
 }
 
-/* --- what is expected
- * ---------------------------------------------------------------------------------- */
+/* --- what is expected ------------------------------------------------------------------------- */
 
 /* Adds one rounded element, of probability `up`, with sign +-1: a two-point variable. */
 static void add_element(struct part *part, const struct quant_element *element, int sign) {
@@ -173,8 +171,7 @@ static void expect_parts(const struct fixture *f, struct part (*da)[GROUPS_MAX],
     }
 }
 
-/* --- tests
- * --------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 struct product {
     size_t elements;

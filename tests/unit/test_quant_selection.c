@@ -22,8 +22,7 @@ struct groups {
     struct bp_group group[GROUPS_MAX];
 };
 
-/* --- groups of many kinds
- * --------------------------------------------------------------------------- */
+/* --- groups of many kinds --------------------------------------------------------------------- */
 
 enum kind { EVEN, EQUAL, HEAVY, ONE_LARGE, MOSTLY_ZERO, CONSTANT, FAR_APART, KINDS };
 
@@ -63,8 +62,7 @@ static void make_groups(struct groups *groups, enum kind kind, size_t n, float k
     bp_quant_probabilities(&groups->quant, COUNT, groups->group, n, order);
 }
 
-/* --- probabilities
- * ------------------------------------------------------------------------------ */
+/* --- probabilities ---------------------------------------------------------------------------- */
 
 static double weight_of(const struct groups *groups, size_t i) {
     const struct bp_range *range = &groups->group[i].range;
@@ -127,8 +125,7 @@ static void test_probabilities(void **state) {
     }
 }
 
-/* --- choices
- * ------------------------------------------------------------------------------------- */
+/* --- choices ---------------------------------------------------------------------------------- */
 
 /* Draws many times; each group is kept as often as its p says, scale and offset are divided by p.
  * Counts: systematic keeps floor or ceil of the sum of p, in every draw. */

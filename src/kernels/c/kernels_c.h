@@ -1,4 +1,4 @@
-/* Pieces of the C tier that other tiers use for their tails. */
+/* Pieces that the files of the C tier share. */
 #ifndef BP_KERNELS_C_KERNELS_C_H
 #define BP_KERNELS_C_KERNELS_C_H
 

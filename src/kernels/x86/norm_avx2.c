@@ -1,5 +1,5 @@
-/* Normalisation, activation and pooling, AVX2: 8 channels a vector. The last vector of a row
- * takes only its `rest` channels; `full` is a constant. */
+/* Normalisation and activation, AVX2: 8 channels a vector. The last vector of a row takes only its
+ * `rest` channels; `full` is a constant. */
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"

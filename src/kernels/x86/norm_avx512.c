@@ -1,5 +1,5 @@
-/* Normalisation, activation and pooling, AVX-512: 16 channels a vector. The last vector of a row is
- * masked: `m` is a constant of all ones elsewhere, which the compiler drops. */
+/* Normalisation and activation, AVX-512: 16 channels a vector (the sums of int16: 32). The last
+ * vector of a row is masked; elsewhere `m` is a constant of all ones, which the compiler drops. */
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"

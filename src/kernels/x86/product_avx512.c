@@ -6,8 +6,8 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx512.h"
 
-/* acc += popcount per lane. The addition is in assembly because gcc 12 otherwise splits the
- * accumulators of a block into copies and spills them. */
+/* acc += popcount per lane. The addition is in assembly so that the accumulator stays in its
+ * register whatever the compiler makes of the loop; gcc 12 now measures the same without it. */
 BP_INLINE void add_popcount(__m512i *acc, __m512i v) {
     __m512i count = _mm512_popcnt_epi64(v);
     __asm__("vpaddq %1, %0, %0" : "+v"(*acc) : "v"(count));

@@ -124,7 +124,7 @@ BP_INLINE void random_batch(const struct bp_stream *stream, uint64_t keys[ROUNDS
 /* A stream's random bytes, batch by batch. */
 struct fractions {
     const struct bp_stream *stream;
-    uint64_t block;   /* first of the next batch */
+    uint64_t block;   /* first of the batch */
     size_t at, count; /* the next element and the end, within the batch */
     uint64_t keys[ROUNDS][2];
     uint8_t bytes[BATCH_BYTES + 32] __attribute__((aligned(64))); /* loads may pass the end */

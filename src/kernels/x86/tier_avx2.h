@@ -1,4 +1,4 @@
-/* The avx2 tier: one function per kernel; contracts in kernels/kernels.h. */
+/* The avx2 tier: one function per kernel that it has; contracts in kernels/kernels.h. */
 #ifndef BP_KERNELS_TIER_AVX2_H
 #define BP_KERNELS_TIER_AVX2_H
 
