@@ -90,8 +90,7 @@ bp_status bp_idx_parse(const uint8_t *bytes, size_t count, int dimensions, const
     return BP_OK;
 }
 
-/* --- gzip --------------------------------------------------------------------------------------
- */
+/* --- gzip ------------------------------------------------------------------------------------- */
 
 #define LARGEST_RATIO 1032 /* deflate packs at most 258 bytes into 2 bits */
 
@@ -211,8 +210,7 @@ bp_status bp_idx_unpack(const uint8_t *packed, size_t packed_count, int dimensio
     return status;
 }
 
-/* --- folders -----------------------------------------------------------------------------------
- */
+/* --- folders ---------------------------------------------------------------------------------- */
 
 #define PATH_BYTES 1280 /* of a data set and a file name */
 

@@ -108,8 +108,7 @@ struct bp_kernels {
     /* count[j] += sum over s of popcount(a[s * c + j]). */
     void (*count_positions)(const uint64_t *a, size_t words, size_t c, int32_t *count);
 
-    /* --- gradient quantizer ---------------------------------------------------------------------
-     */
+    /* --- gradient quantizer ------------------------------------------------------------------- */
 
     /* Smallest, largest element and sum of squares of g [n], added to what *range holds: lo and hi
      * by min and max; the sum of squares as 16 partial sums s[i % 16] += g[i] * g[i] (from 0),
@@ -139,8 +138,7 @@ struct bp_kernels {
     void (*scale_mask)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                        const float *offset, const uint8_t *row, float *out);
 
-    /* --- normalisation, activation, pooling -----------------------------------------------------
-     */
+    /* --- normalisation, activation, pooling --------------------------------------------------- */
 
     /* sum[j] += y, sum_squares[j] += y * y over y [n][c], exact. */
     void (*sums_i16)(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);

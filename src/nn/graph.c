@@ -8,8 +8,7 @@
 #include "nn/layers.h"
 #include "ops/head_loss.h"
 
-/* --- building -----------------------------------------------------------------------------------
- */
+/* --- building --------------------------------------------------------------------------------- */
 
 /* Lists grow by doubling: `count` is a power of two or zero when the list is full. */
 static bp_status append(void *list, size_t count, void *item) {
@@ -117,8 +116,7 @@ int bp_tensor_grad_begin(struct bp_tensor *tensor) {
     return accumulate;
 }
 
-/* --- planning
- * --------------------------------------------------------------------------------------- */
+/* --- planning --------------------------------------------------------------------------------- */
 
 static size_t data_bytes(const struct bp_graph *graph, const struct bp_tensor *t) {
     size_t n = graph->config.batch;
@@ -275,8 +273,7 @@ void bp_graph_destroy(struct bp_graph *graph) {
     bp_free(graph);
 }
 
-/* --- running
- * ------------------------------------------------------------------------------------------ */
+/* --- running ---------------------------------------------------------------------------------- */
 
 struct input_job {
     struct bp_graph *graph;

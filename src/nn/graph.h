@@ -47,8 +47,7 @@ struct bp_running {
     float *value;
 };
 
-/* --- tensors ------------------------------------------------------------------------------------
- */
+/* --- tensors ---------------------------------------------------------------------------------- */
 
 enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS };
 
@@ -82,8 +81,7 @@ struct bp_tensor {
 /* 1 if the caller must add to tensor->grad, 0 if it must overwrite (and marks it written). */
 int bp_tensor_grad_begin(struct bp_tensor *tensor);
 
-/* --- layers
- * --------------------------------------------------------------------------------------- */
+/* --- layers ----------------------------------------------------------------------------------- */
 
 struct bp_graph;
 struct bp_layer;
@@ -112,8 +110,7 @@ struct bp_layer {
     uint64_t forward_ns, backward_ns; /* of the last step */
 };
 
-/* --- the graph
- * ------------------------------------------------------------------------------------ */
+/* --- the graph -------------------------------------------------------------------------------- */
 
 struct bp_graph_config {
     char model[16]; /* "vgg16", "resnet18" */
@@ -180,8 +177,7 @@ void bp_graph_weights_changed(struct bp_graph *graph);
  * created for psq or fqt with config.also_qat. Starts as config.precision. */
 void bp_graph_set_precision(struct bp_graph *graph, enum bp_precision precision);
 
-/* --- for model builders and layer types
- * ------------------------------------------------------------ */
+/* --- for model builders and layer types ------------------------------------------------------- */
 
 bp_status bp_graph_add_tensor(struct bp_graph *graph, struct bp_tensor **out, const char *name,
                               enum bp_tensor_kind kind, size_t h, size_t w, size_t c);

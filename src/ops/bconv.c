@@ -5,8 +5,7 @@
 
 #include "base/memory.h"
 
-/* --- geometry
- * ------------------------------------------------------------------------------------- */
+/* --- geometry --------------------------------------------------------------------------------- */
 
 /* A border class of output pixels: bit 0 top, 1 bottom, 2 left, 3 right edge cut off. */
 enum { CLASS_TOP = 1, CLASS_BOTTOM = 2, CLASS_LEFT = 4, CLASS_RIGHT = 8, BORDER_CLASSES = 16 };
@@ -57,8 +56,7 @@ static bp_status make_tables(struct bp_bconv *op) {
     return BP_OK;
 }
 
-/* --- creation
- * ------------------------------------------------------------------------------------- */
+/* --- creation --------------------------------------------------------------------------------- */
 
 size_t bp_bconv_chunk_rows(const struct bp_conv_shape *shape) {
     size_t rows = 16384 / (shape->ow * shape->k) / 2 * 2; /* 64 kB of floats */
@@ -170,8 +168,7 @@ void bp_bconv_destroy(struct bp_bconv *op) {
     bp_free(op);
 }
 
-/* --- packing weights
- * ---------------------------------------------------------------------------------- */
+/* --- packing weights -------------------------------------------------------------------------- */
 
 struct pack_job {
     struct bp_bconv *op;
@@ -257,8 +254,7 @@ void bp_bconv_pack(struct bp_bconv *op, struct bp_exec *exec, const float *w) {
     bp_parallel_for(exec->threads, (op->shape.c + BP_LANES - 1) / BP_LANES, pack_backward, &job);
 }
 
-/* --- forward
- * ---------------------------------------------------------------------------------------------- */
+/* --- forward ---------------------------------------------------------------------------------- */
 
 struct forward_job {
     struct bp_bconv *op;

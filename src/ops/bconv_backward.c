@@ -49,8 +49,7 @@ static size_t rows_of_chunk(const struct bp_bconv *op, size_t row) {
     return bp_min_size(op->chunk_rows, op->shape.oh - row);
 }
 
-/* --- pass A: ranges
- * ------------------------------------------------------------------------------------ */
+/* --- pass A: ranges --------------------------------------------------------------------------- */
 
 static void range_part(void *context, size_t begin, size_t end, int thread) {
     struct backward_job *job = context;
@@ -97,8 +96,7 @@ static void merge_channels(void *context, size_t begin, size_t end, int thread) 
     }
 }
 
-/* --- the groups
- * ------------------------------------------------------------------------------------------ */
+/* --- the groups ------------------------------------------------------------------------------- */
 
 static void decide(const struct bp_quant *quant, size_t count, struct bp_group *groups, size_t n,
                    uint32_t *order, const struct bp_stream *stream, size_t *kept) {
@@ -145,8 +143,7 @@ static void decide_groups(struct backward_job *job, size_t n, uint64_t seed, uns
     assign_slots(op, n);
 }
 
-/* --- pass B: codes
- * ----------------------------------------------------------------------------------------- */
+/* --- pass B: codes ---------------------------------------------------------------------------- */
 
 static void clear_halo(const struct bp_bconv *op, uint64_t *codes) {
     size_t pixel = (size_t)op->quant_da.bits * op->kw, row = (op->shape.ow + 2) * pixel;
@@ -211,8 +208,7 @@ static void code_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-/* --- all together
- * --------------------------------------------------------------------------------------------- */
+/* --- all together ----------------------------------------------------------------------------- */
 
 static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_stream stream) {
     struct bp_rounding rounding = {.stream = stream, .wide = quant->bits == 8};

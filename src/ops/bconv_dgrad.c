@@ -14,8 +14,7 @@
 
 #include "base/memory.h"
 
-/* --- geometry
- * ------------------------------------------------------------------------------------------ */
+/* --- geometry --------------------------------------------------------------------------------- */
 
 /* Along one axis: does tap t of input position i reach an output position, and where (halo
  * included, relative to i / stride)? */
@@ -129,8 +128,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
     return bp_plan_add(plan, text, op->slots_da * sizeof(int32_t), time, time, &op->sample_of_slot);
 }
 
-/* --- product and epilogue
- * ------------------------------------------------------------------------------ */
+/* --- product and epilogue --------------------------------------------------------------------- */
 
 struct dgrad_job {
     struct bp_bconv *op;

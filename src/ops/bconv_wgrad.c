@@ -17,8 +17,7 @@
 #define TILE_BYTES                                                                                 \
     ((size_t)1 << 20) /* of transposed activations: shared by the workers through L2 */
 
-/* --- planning
- * -------------------------------------------------------------------------------------------- */
+/* --- planning --------------------------------------------------------------------------------- */
 
 static size_t kept_round(const struct bp_bconv *op) {
     return bp_round_up(op->slots_dw, BP_KEPT_BLOCK);
@@ -80,8 +79,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
     return BP_OK;
 }
 
-/* --- the product over a run of positions
- * ---------------------------------------------------------------- */
+/* --- the product over a run of positions ------------------------------------------------------ */
 
 struct wgrad_job {
     struct bp_bconv *op;

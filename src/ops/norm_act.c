@@ -8,8 +8,7 @@
 
 #define CHUNK_FLOATS 8192 /* of one worker's row buffer: 32 kB */
 
-/* --- creation
- * -------------------------------------------------------------------------------------- */
+/* --- creation --------------------------------------------------------------------------------- */
 
 static size_t chunk_rows_of(const struct bp_norm_act_shape *s) {
     size_t rows = CHUNK_FLOATS / (s->w * s->c) / 2 * 2;
@@ -76,8 +75,7 @@ void bp_norm_act_destroy(struct bp_norm_act *op) {
     bp_free(op);
 }
 
-/* --- statistics
- * --------------------------------------------------------------------------------------- */
+/* --- statistics ------------------------------------------------------------------------------- */
 
 struct job {
     struct bp_norm_act *op;

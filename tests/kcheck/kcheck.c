@@ -77,8 +77,7 @@ int kc_next(struct kcheck *t) {
     return 1;
 }
 
-/* --- faults ------------------------------------------------------------------------------------
- */
+/* --- faults ----------------------------------------------------------------------------------- */
 
 static struct kcheck *catcher;
 
@@ -138,8 +137,7 @@ void kc_run_case(struct kcheck *t, size_t kernel, unsigned case_index) {
     }
 }
 
-/* --- runs --------------------------------------------------------------------------------------
- */
+/* --- runs ------------------------------------------------------------------------------------- */
 
 struct tally {
     unsigned passed, failed;
@@ -226,8 +224,7 @@ static int run_bench(struct kcheck *t, const struct options *o) {
     return 0;
 }
 
-/* --- options -----------------------------------------------------------------------------------
- */
+/* --- options ---------------------------------------------------------------------------------- */
 
 static const char usage[] =
     "usage: kcheck [--kernel NAME] [--tier c|avx2|avx512|neon] [--seed N] [--case N] [--quick]\n"

@@ -18,8 +18,7 @@ static volatile uint64_t sink; /* keeps reads that nothing needs */
 #define UNCHECKED
 #endif
 
-/* --- bits --------------------------------------------------------------------------------------
- */
+/* --- bits ------------------------------------------------------------------------------------- */
 
 static void sign_of_minus_zero(const float *x, size_t n, size_t c, uint64_t *bits, uint64_t *mask) {
     bp_sign_pack_f32_c(x, n, c, bits, mask);
@@ -70,8 +69,7 @@ static void keeps_old_lanes(const uint64_t *bits, size_t k, size_t taps, size_t 
         packed[last] = old;
 }
 
-/* --- products ----------------------------------------------------------------------------------
- */
+/* --- products --------------------------------------------------------------------------------- */
 
 static void drops_tail_channels(const uint64_t *x, const int32_t *pixel, size_t n,
                                 const int32_t *tap, size_t taps, size_t cw, const uint64_t *w,
@@ -139,8 +137,7 @@ static void drops_last_word(const uint64_t *a, size_t words, size_t c, int32_t *
     bp_count_positions_c(a, words > 16 ? words - words % 16 : words, c, count);
 }
 
-/* --- quantizer ---------------------------------------------------------------------------------
- */
+/* --- quantizer -------------------------------------------------------------------------------- */
 
 static void sums_in_order(const float *g, size_t n, struct bp_range *range) {
     float squares = range->sum_squares;
@@ -201,8 +198,7 @@ static void minus_zero_where_masked(const int32_t *sum, const uint64_t *mask, si
             out[i] = -0.0f;
 }
 
-/* --- normalisation -----------------------------------------------------------------------------
- */
+/* --- normalisation ---------------------------------------------------------------------------- */
 
 static void drops_last_row(const int16_t *y, size_t n, size_t c, int64_t *sum,
                            int64_t *sum_squares) {
@@ -288,8 +284,7 @@ static void illegal_instruction(const float *g, const float *y, size_t n, size_t
 #endif
 }
 
-/* --- the run -----------------------------------------------------------------------------------
- */
+/* --- the run ---------------------------------------------------------------------------------- */
 
 static const struct planted {
     const char *kernel, *mistake;

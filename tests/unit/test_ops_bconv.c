@@ -27,8 +27,7 @@ static struct bp_stream random_stream(uint32_t step) {
     return bp_stream_make(20261124, BP_RANDOM_TEST, 7, step);
 }
 
-/* --- set-up
- * ---------------------------------------------------------------------------------------- */
+/* --- set-up ----------------------------------------------------------------------------------- */
 
 static void rows_of_g(const void *context, size_t n, size_t row, size_t rows, float *out,
                       void *scratch) {
@@ -115,8 +114,7 @@ static void tear_down(struct fixture *f) {
         bp_free(blocks[i]);
 }
 
-/* --- references
- * ----------------------------------------------------------------------------------------- */
+/* --- references ------------------------------------------------------------------------------- */
 
 /* Does tap t of output (oy, ox) lie inside the image, and where? */
 static int tap_inside(const struct bp_conv_shape *s, size_t oy, size_t ox, size_t t, size_t *y,

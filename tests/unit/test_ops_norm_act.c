@@ -136,8 +136,7 @@ static void run_backward(struct fixture *f) {
     bp_norm_act_backward_all(f->op, f->exec, f->n, f->dx, 0);
 }
 
-/* --- reference
- * ------------------------------------------------------------------------------------ */
+/* --- reference -------------------------------------------------------------------------------- */
 
 /* The parameters as doubles, so that central differences can shift them. */
 struct reference {
@@ -216,8 +215,7 @@ static double slope_of_loss(const struct fixture *f, const struct reference *r, 
     return (above - below) / (2 * step);
 }
 
-/* --- comparisons
- * ---------------------------------------------------------------------------------- */
+/* --- comparisons ------------------------------------------------------------------------------ */
 
 static void near(const char *what, size_t index, double value, double expected, double limit) {
     if (!(fabs(value - expected) <= limit))
@@ -304,8 +302,7 @@ static void check_backward(struct fixture *f, struct reference *r) {
              2e-6 * size);
 }
 
-/* --- tests
- * ---------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 struct dims {
     size_t planned, n, h, w, c;

@@ -19,8 +19,7 @@ BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t r
     return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
 }
 
-/* --- sums
- * ----------------------------------------------------------------------------------------- */
+/* --- sums ------------------------------------------------------------------------------------- */
 
 #define SUM_ROWS 32768 /* per run of 32-bit sums, see sums_run */
 
@@ -127,8 +126,7 @@ void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *s
         sums_f32_block(y + j, n, c, 0, c - j, sum + j, sum_squares + j);
 }
 
-/* --- batch norm and PReLU
- * ------------------------------------------------------------------------- */
+/* --- batch norm and PReLU --------------------------------------------------------------------- */
 
 BP_INLINE void affine_8(const void *y, size_t at, int is_i16, size_t j, int full, size_t rest,
                         const float *scale, const float *shift, const float *slope, float *z) {
@@ -168,8 +166,7 @@ void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const float *sca
         affine_rows(y, 0, n, c, scale, shift, NULL, z);
 }
 
-/* --- backward of both
- * ----------------------------------------------------------------------------- */
+/* --- backward of both ------------------------------------------------------------------------- */
 
 /* ga, and what the slope's sum takes. */
 BP_INLINE __m256 act_backward(__m256 g, __m256 y, __m256 scale, __m256 shift, int has_slope,

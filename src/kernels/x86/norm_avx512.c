@@ -26,8 +26,7 @@ BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(v));
 }
 
-/* --- sums
- * ----------------------------------------------------------------------------------------- */
+/* --- sums ------------------------------------------------------------------------------------- */
 
 #define SUM_ROWS 32768 /* per run of 32-bit sums, see sums_run */
 
@@ -116,8 +115,7 @@ void bp_sums_f32_avx512(const float *y, size_t n, size_t c, double *sum, double 
     }
 }
 
-/* --- batch norm and PReLU
- * ------------------------------------------------------------------------- */
+/* --- batch norm and PReLU --------------------------------------------------------------------- */
 
 BP_INLINE void affine_16(const void *y, size_t at, int is_i16, size_t j, __mmask16 m,
                          const float *scale, const float *shift, const float *slope, float *z) {
@@ -157,8 +155,7 @@ void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const float *s
         affine_rows(y, 0, n, c, scale, shift, NULL, z);
 }
 
-/* --- backward of both
- * ----------------------------------------------------------------------------- */
+/* --- backward of both ------------------------------------------------------------------------- */
 
 /* ga, and what the slope's sum takes. */
 BP_INLINE __m512 act_backward(__m512 g, __m512 y, __m512 scale, __m512 shift, int has_slope,

@@ -6,8 +6,7 @@
 #include "kernels/x86/columns.h"
 #include "kernels/x86/vec_avx2.h"
 
-/* --- ranges -------------------------------------------------------------------------------------
- */
+/* --- ranges ----------------------------------------------------------------------------------- */
 
 BP_INLINE float first_of(__m128 v) {
     return _mm_cvtss_f32(v);
@@ -76,8 +75,7 @@ void bp_range_columns_avx2(const float *g, size_t n, size_t k, float *lo, float 
         range_block(1, g + j, n, k, 0, k - j, lo + j, hi + j, sum_squares + j);
 }
 
-/* --- stochastic rounding ------------------------------------------------------------------------
- */
+/* --- stochastic rounding ---------------------------------------------------------------------- */
 
 #define BATCH_BLOCKS 16
 #define BATCH_BYTES  (16 * BATCH_BLOCKS)
@@ -281,8 +279,7 @@ void bp_round_columns_avx2(const float *g, size_t n, size_t g_stride, const int3
         round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
 }
 
-/* --- epilogue of the activation gradient --------------------------------------------------------
- */
+/* --- epilogue of the activation gradient ------------------------------------------------------ */
 
 BP_INLINE void scale_mask_8(const int32_t *sum, uint64_t inside, __m256 scale, const float *add,
                             int full, size_t rest, float *out) {

@@ -6,8 +6,7 @@
 #include "kernels/x86/columns.h"
 #include "kernels/x86/vec_avx512.h"
 
-/* --- ranges -------------------------------------------------------------------------------------
- */
+/* --- ranges ----------------------------------------------------------------------------------- */
 
 void bp_range_group_avx512(const float *g, size_t n, struct bp_range *range) {
     __m512 lo = _mm512_set1_ps(range->lo), hi = _mm512_set1_ps(range->hi);
@@ -68,8 +67,7 @@ void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, floa
         range_block(1, g + j, n, k, mask_16(k - j), lo + j, hi + j, sum_squares + j);
 }
 
-/* --- stochastic rounding ------------------------------------------------------------------------
- */
+/* --- stochastic rounding ---------------------------------------------------------------------- */
 
 #define BATCH_BLOCKS 32
 #define BATCH_BYTES  (16 * BATCH_BLOCKS)
@@ -272,8 +270,7 @@ void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const in
         round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
 }
 
-/* --- epilogue of the activation gradient --------------------------------------------------------
- */
+/* --- epilogue of the activation gradient ------------------------------------------------------ */
 
 void bp_scale_mask_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                           const float *offset, const uint8_t *row, float *out) {
