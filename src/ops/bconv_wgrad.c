@@ -210,9 +210,7 @@ static void run_positions(struct wgrad_job *job, size_t first, size_t positions)
         bp_parallel_for(job->exec->threads, blocks * BP_KEPT_BLOCK, widen_part, job);
 }
 
-/* --- epilogue
- * ------------------------------------------------------------------------------------------------
- */
+/* --- epilogue --------------------------------------------------------------------------------- */
 
 /* Items are kept channels (groups = channels) or all channels (groups = samples). */
 static void finish_part(void *context, size_t begin, size_t end, int thread) {

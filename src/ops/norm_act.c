@@ -174,9 +174,7 @@ static void set_coefficients(const struct job *job, int batch_statistics) {
     }
 }
 
-/* --- forward
- * ------------------------------------------------------------------------------------------------
- */
+/* --- forward ---------------------------------------------------------------------------------- */
 
 static void affine_act(const struct job *job, size_t element, size_t pixels, float *z) {
     struct bp_norm_act *op = job->op;
@@ -263,9 +261,7 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
     bp_parallel_for(exec->threads, n, forward_part, &job);
 }
 
-/* --- backward
- * --------------------------------------------------------------------------------------------------
- */
+/* --- backward --------------------------------------------------------------------------------- */
 
 /* dL/dz of input rows: g itself, or g sent to the winners of the pooling. */
 static const float *activation_gradient(const struct bp_norm_act *op,

@@ -241,9 +241,7 @@ static void check_backward(const struct fixture *f, const struct operand *da,
     bp_free(want_w);
 }
 
-/* --- tests
- * --------------------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static const struct bp_quant quants[] = {
     {4, 0.25f, BP_SELECT_SYSTEMATIC, BP_WEIGHTS_RMS, BP_GRID_ZERO, 0, BP_GROUPS_CHANNEL},
