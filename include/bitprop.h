@@ -265,6 +265,30 @@ BP_API int bp_tier_at(size_t index, const char **name, int *present);
  * Returns 0 when there is no such kernel, or no such tier on this machine. */
 BP_API int bp_kernel_at(size_t index, const char *cpu, const char **name, const char **tier);
 
+/* --- self-test -------------------------------------------------------------------------------- */
+
+#define BP_TIERS_MAX 8
+
+typedef struct bp_self_test_tier {
+    const char *tier;
+    int present;          /* this machine has it; the others are not tested */
+    bp_status status;     /* BP_OK, or BP_CHECK: it differs */
+    char difference[320]; /* where it differs first: network, threads, tensor, values; else "" */
+} bp_self_test_tier;
+
+typedef struct bp_self_test_result {
+    size_t networks; /* trained on each tier */
+    size_t n_tiers;  /* as many as bp_tier_at counts */
+    bp_self_test_tier tiers[BP_TIERS_MAX];
+    double seconds;
+} bp_self_test_result;
+
+/* Trains small networks, every model with every precision and preset, for two steps on made-up
+ * images, with each tier of this machine and one and two threads, and compares all that was learned
+ * byte for byte with what the C tier learns with one thread. BP_CHECK when a tier differs (the
+ * message names the first one; all are in *out). Takes seconds and some tens of megabytes. */
+BP_API bp_status bp_self_test(bp_self_test_result *out);
+
 /* --- timing ----------------------------------------------------------------------------------- */
 
 #define BP_STAGES_MAX 16

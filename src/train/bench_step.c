@@ -7,9 +7,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/rng.h"
 #include "train/config.h"
 #include "train/evaluate.h"
+#include "train/made_up.h"
 #include "train/session.h"
 
 enum { WARM_UP_STEPS = 2, DEFAULT_SIDE = 32 };
@@ -162,17 +162,10 @@ static bp_status configure(struct bench *bench, const bp_config *config, const c
 static bp_status make_up_data(struct bench *bench) {
     const struct bp_settings *settings = &bench->sides[0].settings;
     size_t bytes = settings->batch * bench->side_px * bench->side_px * settings->channels;
-    struct bp_stream stream = bp_stream_make(settings->seed, BP_RANDOM_TEST, 0, 0);
     BP_TRY(bp_alloc(&bench->images, bytes, "made-up images"));
     BP_TRY(bp_alloc_array(&bench->labels, settings->batch, sizeof *bench->labels, "labels"));
-    uint32_t block[4];
-    for (size_t i = 0; i < bytes; i++) {
-        if (i % 16 == 0)
-            bp_stream_block(&stream, i / 16, block);
-        bench->images[i] = (uint8_t)(block[i % 16 / 4] >> (8 * (i % 4)));
-    }
-    for (size_t i = 0; i < settings->batch; i++)
-        bench->labels[i] = (int32_t)(i % settings->classes);
+    bp_made_up_images(bench->images, bytes, settings->seed);
+    bp_made_up_labels(bench->labels, settings->batch, settings->classes);
     return BP_OK;
 }
 

@@ -1,0 +1,19 @@
+/* Made-up images for timing and the self-test: noise that follows from the seed. */
+#ifndef BP_TRAIN_MADE_UP_H
+#define BP_TRAIN_MADE_UP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void bp_made_up_images(uint8_t *images, size_t bytes, uint64_t seed);
+/* 0, 1, ..., classes - 1, 0, ... */
+void bp_made_up_labels(int32_t *labels, size_t count, size_t classes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
