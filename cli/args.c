@@ -12,23 +12,27 @@
 
 extern char **environ;
 
+static const char *const progress_modes[] = {"auto", "bar", "plain", "json", "none", NULL};
+
 const struct cli_option cli_options[] = {
-    {"config", "FILE", CLI_CONFIG, "options from a JSON file, such as a run's config.json"},
-    {"print-config", NULL, CLI_PRINT_CONFIG,
+    {"config", "FILE", NULL, CLI_CONFIG, "options from a JSON file, such as a run's config.json"},
+    {"print-config", NULL, NULL, CLI_PRINT_CONFIG,
      "show the value of every option and where it comes from, and stop"},
-    {"vs", "MODE", CLI_VERSUS, "a second side in the same run: fp32, qat, psq, fqt or fqt:PRESET"},
-    {"progress", "MODE", CLI_PROGRESS,
+    {"vs", "MODE", NULL, CLI_VERSUS,
+     "a second side in the same run: fp32, qat, psq, fqt or fqt:PRESET"},
+    {"progress", "MODE", progress_modes, CLI_PROGRESS,
      "bar, plain, json or none (default: bar on a terminal, else plain; none with --json)"},
-    {"json", NULL, CLI_ALWAYS, "print one JSON object on standard output, and nothing else there"},
-    {"help", NULL, CLI_ALWAYS, "show this text, and stop"},
+    {"json", NULL, NULL, CLI_JSON,
+     "print one JSON object on standard output, and nothing else there"},
+    {"help", NULL, NULL, CLI_ALWAYS, "show this text, and stop"},
 };
 const int cli_n_options = (int)(sizeof cli_options / sizeof cli_options[0]);
 
-static int has_own(const struct cli_command *command, const struct cli_option *option) {
+int cli_takes_own(const struct cli_command *command, const struct cli_option *option) {
     return (option->bit & (command->own | CLI_ALWAYS)) != 0;
 }
 
-static int has_option(const struct cli_command *command, const bp_option *option) {
+int cli_takes(const struct cli_command *command, const bp_option *option) {
     return (option->commands & command->options) != 0 && !option->positional;
 }
 
@@ -37,10 +41,10 @@ static const char *closest_option(const char *name, const struct cli_command *co
     size_t count, n = 0;
     const bp_option *options = bp_options(&count);
     for (size_t i = 0; i < count && n < 200; i++)
-        if (has_option(command, &options[i]))
+        if (cli_takes(command, &options[i]))
             names[n++] = options[i].name;
     for (int i = 0; i < cli_n_options; i++)
-        if (has_own(command, &cli_options[i]))
+        if (cli_takes_own(command, &cli_options[i]))
             names[n++] = cli_options[i].name;
     return bp_closest(name, names, n);
 }
@@ -80,14 +84,14 @@ struct parsed {
 static void find_option(const struct cli_command *command, struct parsed *p, int *negated) {
     p->own = NULL;
     for (int i = 0; i < cli_n_options; i++)
-        if (strcmp(cli_options[i].name, p->name) == 0 && has_own(command, &cli_options[i]))
+        if (strcmp(cli_options[i].name, p->name) == 0 && cli_takes_own(command, &cli_options[i]))
             p->own = &cli_options[i];
     p->option = bp_option_find(p->name);
     *negated = p->option == NULL && strncmp(p->name, "no-", 3) == 0;
     if (*negated)
         p->option = bp_option_find(p->name + 3);
     if (p->option != NULL &&
-        (!has_option(command, p->option) || (*negated && p->option->type != BP_OPTION_BOOL)))
+        (!cli_takes(command, p->option) || (*negated && p->option->type != BP_OPTION_BOOL)))
         p->option = NULL;
 }
 
@@ -137,7 +141,7 @@ static bp_status read_variable(const struct cli_command *command, const char *va
         *c = *c == '_' ? '-' : (char)tolower((unsigned char)*c);
     const bp_option *option = bp_option_find(name);
     if (option != NULL && !option->positional) {
-        if (!has_option(command, option))
+        if (!cli_takes(command, option))
             return BP_OK;
         return (bp_status)cli_report(bp_config_set(args->config, name, equals + 1, text));
     }

@@ -21,11 +21,19 @@ struct cli_args {
 /* An option of the program, beside the library's. */
 struct cli_option {
     const char *name;
-    const char *placeholder; /* of its value; NULL: it has none */
-    unsigned bit;            /* in cli_command.own */
+    const char *placeholder;    /* of its value; NULL: it has none */
+    const char *const *choices; /* NULL-ended; NULL: anything */
+    unsigned bit;               /* in cli_command.own */
     const char *help;
 };
-enum { CLI_CONFIG = 1, CLI_PRINT_CONFIG = 2, CLI_VERSUS = 4, CLI_PROGRESS = 8, CLI_ALWAYS = 16 };
+enum {
+    CLI_CONFIG = 1,
+    CLI_PRINT_CONFIG = 2,
+    CLI_VERSUS = 4,
+    CLI_PROGRESS = 8,
+    CLI_JSON = 16,
+    CLI_ALWAYS = 32
+};
 
 extern const struct cli_option cli_options[];
 extern const int cli_n_options;
@@ -38,6 +46,7 @@ struct cli_command {
     unsigned options;     /* BP_COMMAND_...; 0: none of the library's */
     unsigned own;         /* CLI_...: the program's */
     int positional_min, positional_max;
+    const char *const *words; /* what the only argument may be, NULL-ended; NULL: paths */
     int (*run)(struct cli_args *args);
 };
 
@@ -54,6 +63,22 @@ int cli_report(bp_status status);
 bp_status cli_parse(const struct cli_command *command, int count, char **words,
                     struct cli_args *args);
 
+/* 1 if the command takes the option (positional ones are arguments, not options). */
+int cli_takes(const struct cli_command *command, const bp_option *option);
+int cli_takes_own(const struct cli_command *command, const struct cli_option *option);
+
+struct cli_exit_code {
+    int code;
+    const char *meaning; /* a few words */
+    const char *detail;  /* a sentence */
+};
+extern const struct cli_exit_code cli_exit_codes[];
+extern const int cli_n_exit_codes;
+
+/* The help of an option with its choices and default, into text; returns the placeholder of its
+ * value, NULL if it has none. */
+const char *cli_option_text(const bp_option *option, char *text, size_t size);
+
 void cli_help_program(void);
 void cli_help_command(const struct cli_command *command);
 
@@ -63,6 +88,8 @@ int cli_eval(struct cli_args *args);
 int cli_info(struct cli_args *args);
 int cli_bench(struct cli_args *args);
 int cli_doctor(struct cli_args *args);
+int cli_completion(struct cli_args *args);
+int cli_manual(struct cli_args *args);
 
 /* progress.c: draws events as `mode` says; NULL is "auto". Returns NULL for an unknown mode. */
 bp_event_callback *cli_progress(const char *mode);

@@ -1,4 +1,4 @@
-/* The commands that look: eval, info, doctor. */
+/* The commands that look at a model: eval, info. */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -56,40 +56,5 @@ int cli_info(struct cli_args *args) {
                    100.0 * info->best_accuracy);
     }
     bp_info_free(info);
-    return 0;
-}
-
-static void print_doctor_json(const bp_system_info *s) {
-    const struct {
-        const char *key, *text;
-    } texts[] = {{"version", s->version}, {"commit", s->commit},       {"compiler", s->compiler},
-                 {"cpu", s->cpu},         {"best_tier", s->best_tier}, {"fp32", s->fp32}};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        printf("%s\"%s\": ", i == 0 ? "{" : ", ", texts[i].key);
-        cli_print_json_text(texts[i].text);
-    }
-    printf(", \"processors\": %d, \"kernels\": {", s->processors);
-    const char *kernel, *tier;
-    for (size_t i = 0; bp_kernel_at(i, "auto", &kernel, &tier); i++)
-        printf("%s\"%s\": \"%s\"", i == 0 ? "" : ", ", kernel, tier);
-    puts("}}");
-}
-
-int cli_doctor(struct cli_args *args) {
-    bp_system_info s;
-    const char *kernel, *tier;
-    int present;
-    bp_system(&s);
-    if (args->json) {
-        print_doctor_json(&s);
-        return 0;
-    }
-    printf("bitprop %s%s%s, %s\n", s.version, s.commit[0] ? ", commit " : "", s.commit, s.compiler);
-    printf("cpu     %s, %d processors\n", s.cpu, s.processors);
-    printf("fp32    %s\n", s.fp32);
-    for (size_t i = 0; bp_tier_at(i, &tier, &present); i++)
-        printf("tier    %-8s %s\n", tier, present ? "yes" : "no");
-    for (size_t i = 0; bp_kernel_at(i, "auto", &kernel, &tier); i++)
-        printf("kernel  %-20s %s\n", kernel, tier);
     return 0;
 }

@@ -93,9 +93,13 @@ int cli_train(struct cli_args *args) {
     bp_event_callback *callback = progress_of(args);
     if (callback == NULL)
         return BP_USAGE;
-    bp_status status = bp_config_set(args->config, "data", args->positional[0], "command line");
+    bp_status status = BP_OK;
+    if (args->n_positional > 0)
+        status = bp_config_set(args->config, "data", args->positional[0], "command line");
     if (status != BP_OK)
         return cli_report(status);
+    if (!bp_config_is_set(args->config, "data"))
+        return cli_fail(BP_USAGE, "an argument is missing; usage: bitprop train DATA [options]");
     if (args->print_config)
         return show_config(args);
     catch_signals();

@@ -7,6 +7,37 @@
 
 enum { INDENT = 27, COLUMNS = 100 };
 
+const struct cli_exit_code cli_exit_codes[] = {
+    {BP_OK, "done", "What was asked for is done."},
+    {BP_INTERNAL, "internal error", "A mistake of the program; please report it."},
+    {BP_USAGE, "usage", "An unknown option, an impossible value or combination."},
+    {BP_DATA, "data", "The data set is missing, truncated or malformed."},
+    {BP_MODEL, "model file", "The checkpoint is missing, malformed or of another network."},
+    {BP_RESOURCE, "resources", "Memory, disk, permission, or a folder that exists already."},
+    {BP_DIVERGED, "diverged", "The loss became NaN or infinite."},
+    {BP_CHECK, "a check failed", "A check ran to its end and found something wrong."},
+    {BP_INTERRUPT, "stopped by SIGINT after saving", "Stopped by Ctrl-C after saving."},
+    {BP_TERMINATE, "stopped by SIGTERM after saving", "Stopped by SIGTERM or SIGHUP after saving."},
+};
+const int cli_n_exit_codes = (int)(sizeof cli_exit_codes / sizeof cli_exit_codes[0]);
+
+static void print_exit_codes(void) {
+    fputs("exit codes:", stdout);
+    int column = 11;
+    for (int i = 0; i < cli_n_exit_codes; i++) {
+        char text[64];
+        int length = snprintf(text, sizeof text, " %d %s%s", cli_exit_codes[i].code,
+                              cli_exit_codes[i].meaning, i + 1 < cli_n_exit_codes ? "," : "");
+        if (column + length > COLUMNS) {
+            printf("\n%11s", "");
+            column = 11;
+        }
+        fputs(text, stdout);
+        column += length;
+    }
+    putchar('\n');
+}
+
 void cli_help_program(void) {
     printf("bitprop %s trains convolutional networks in 1-bit arithmetic on CPUs.\n\n"
            "usage: bitprop COMMAND [arguments] [options]\n\ncommands:\n",
@@ -18,8 +49,8 @@ void cli_help_program(void) {
         "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
         "  bitprop eval runs/fashion-mnist-vgg16-1 /usr/share/datasets/fashion-mnist\n"
         "\n'bitprop COMMAND --help' lists the options of a command, 'bitprop --version' prints the "
-        "version.\n\nexit codes: 0 done, 1 internal error, 2 usage, 3 data, 4 model file, 5 "
-        "resources,\n            6 diverged, 7 a check failed, 130 or 143 stopped after saving\n");
+        "version,\n'bitprop manual | man -l -' shows the whole manual.\n\n");
+    print_exit_codes();
 }
 
 /* "  NAME HOLDER   help", the help broken at spaces. */
@@ -44,24 +75,29 @@ static void print_wrapped(const char *dashes, const char *name, const char *hold
     putchar('\n');
 }
 
-/* Choices and default, unless the help text tells them itself. */
-static void print_option(const bp_option *option) {
-    char text[512];
+/* Choices and default are added unless the help tells them itself. */
+const char *cli_option_text(const bp_option *option, char *text, size_t size) {
     const char *first = option->choices != NULL ? option->choices[0] : NULL;
     const char *holder = option->placeholder;
-    size_t used = (size_t)snprintf(text, sizeof text, "%s", option->help);
+    size_t used = (size_t)snprintf(text, size, "%s", option->help);
     if (first != NULL) {
         char told[32];
         holder = isdigit((unsigned char)first[0]) ? "N" : "NAME";
         snprintf(told, sizeof told, "%s: ", first);
         int lists = strstr(option->help, told) == NULL && strncmp(option->help, "as --", 5) != 0;
-        for (size_t i = 0; lists && option->choices[i] != NULL && used < sizeof text; i++)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i == 0 ? ": " : ", ",
+        for (size_t i = 0; lists && option->choices[i] != NULL && used < size; i++)
+            used += (size_t)snprintf(text + used, size - used, "%s%s", i == 0 ? ": " : ", ",
                                      option->choices[i]);
     }
-    if (option->fallback != NULL && option->type != BP_OPTION_BOOL && used < sizeof text &&
+    if (option->fallback != NULL && option->type != BP_OPTION_BOOL && used < size &&
         strstr(option->help, "(default: ") == NULL)
-        snprintf(text + used, sizeof text - used, " (default: %s)", option->fallback);
+        snprintf(text + used, size - used, " (default: %s)", option->fallback);
+    return holder;
+}
+
+static void print_option(const bp_option *option) {
+    char text[512];
+    const char *holder = cli_option_text(option, text, sizeof text);
     if (option->positional)
         print_wrapped("", option->placeholder, NULL, text);
     else
@@ -84,7 +120,7 @@ void cli_help_command(const struct cli_command *command) {
     }
     printf("\nProgram:\n");
     for (int i = 0; i < cli_n_options; i++)
-        if ((cli_options[i].bit & (command->own | CLI_ALWAYS)) != 0)
+        if (cli_takes_own(command, &cli_options[i]))
             print_wrapped("--", cli_options[i].name, cli_options[i].placeholder,
                           cli_options[i].help);
     if (command->options != 0)

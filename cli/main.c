@@ -6,30 +6,43 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char *const bench_words[] = {"step", NULL};
+static const char *const shells[] = {"bash", "zsh", NULL};
+
 const struct cli_command cli_commands[] = {
     {"train", "train DATA [options]", "train a network on a data set",
      "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
-     "  bitprop train DATA --model resnet18 --width 0.5 --preset balanced --run runs/mine\n"
-     "  bitprop train DATA --precision qat --lr 0.002 --limit-train 10000\n",
-     BP_COMMAND_TRAIN, CLI_CONFIG | CLI_PRINT_CONFIG | CLI_PROGRESS, 1, 1, cli_train},
+     "  bitprop train DATA --model resnet18 --preset balanced --run runs/mine\n"
+     "  bitprop train DATA --precision qat --lr 0.002 --limit-train 10000\n"
+     "  bitprop train --config runs/mine/config.json   # the same run again\n",
+     BP_COMMAND_TRAIN, CLI_CONFIG | CLI_PRINT_CONFIG | CLI_PROGRESS | CLI_JSON, 0, 1, NULL,
+     cli_train},
     {"resume", "resume RUN [options]", "go on with a run that was stopped",
      "  bitprop resume runs/fashion-mnist-vgg16-1\n"
-     "  bitprop resume runs/fashion-mnist-vgg16-1 --threads 4 --checkpoint-every 100\n",
-     BP_COMMAND_RESUME, CLI_PROGRESS, 1, 1, cli_resume},
+     "  bitprop resume runs/fashion-mnist-vgg16-1 --threads 4\n",
+     BP_COMMAND_RESUME, CLI_PROGRESS | CLI_JSON, 1, 1, NULL, cli_resume},
     {"eval", "eval MODEL DATA [options]", "measure a model's accuracy",
      "  bitprop eval runs/fashion-mnist-vgg16-1 /usr/share/datasets/fashion-mnist\n"
      "  bitprop eval best.ckpt DATA --json\n",
-     BP_COMMAND_EVAL, 0, 2, 2, cli_eval},
+     BP_COMMAND_EVAL, CLI_JSON, 2, 2, NULL, cli_eval},
     {"info", "info FILE", "describe a model or a run",
      "  bitprop info runs/fashion-mnist-vgg16-1\n"
      "  bitprop info best.ckpt --json\n",
-     0, 0, 1, 1, cli_info},
+     0, CLI_JSON, 1, 1, NULL, cli_info},
     {"bench", "bench step [options]", "time a whole training step",
-     "  bitprop bench step --model vgg16 --size 32 --batch 128 --precision fqt --vs fp32\n"
+     "  bitprop bench step --model vgg16 --batch 128 --precision fqt --vs fp32\n"
      "  bitprop bench step --model resnet18 --preset balanced --json\n",
-     BP_COMMAND_BENCH, CLI_CONFIG | CLI_VERSUS, 1, 1, cli_bench},
-    {"doctor", "doctor", "show this machine, its kernels and libraries",
-     "  bitprop doctor\n  bitprop doctor --json\n", 0, 0, 0, 0, cli_doctor},
+     BP_COMMAND_BENCH, CLI_CONFIG | CLI_VERSUS | CLI_JSON, 1, 1, bench_words, cli_bench},
+    {"doctor", "doctor", "show this machine and its limits, and test its kernels",
+     "  bitprop doctor\n  bitprop doctor --json\n", 0, CLI_JSON, 0, 0, NULL, cli_doctor},
+    {"completion", "completion bash|zsh", "print the completion of a shell",
+     "  eval \"$(bitprop completion bash)\"\n"
+     "  bitprop completion zsh > ~/.zsh/_bitprop   # a folder of $fpath\n",
+     0, 0, 1, 1, shells, cli_completion},
+    {"manual", "manual", "print the manual page",
+     "  bitprop manual | man -l -\n"
+     "  bitprop manual | mandoc -T html > bitprop.html\n",
+     0, 0, 0, 0, NULL, cli_manual},
 };
 const int cli_n_commands = (int)(sizeof cli_commands / sizeof cli_commands[0]);
 

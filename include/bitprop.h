@@ -252,9 +252,15 @@ typedef struct bp_system_info {
     const char *version, *commit, *compiler; /* commit "" if unknown */
     const char *cpu;                         /* the processor's name */
     const char *best_tier;                   /* of this machine */
-    const char *fp32;                        /* backend of float convolutions */
-    int processors;                          /* that this process may use */
+    const char *fp32;                        /* backend of float convolutions, with version */
+    const char *zlib, *jansson;              /* versions of the libraries */
+    int processors;                          /* that this process may use (affinity) */
+    int processors_online;                   /* of the machine */
+    double processor_limit; /* of time, by the control groups of a container; 0: none */
+    uint64_t memory_bytes;  /* of the machine; 0: unknown */
+    uint64_t memory_limit;  /* bytes, by the control groups; 0: none */
 } bp_system_info;
+/* Texts belong to the library; `cpu` is valid on this thread until the next call. */
 BP_API void bp_system(bp_system_info *out);
 
 /* Names of tiers, and whether this machine has them: bp_tier_at(i, &name, &present) for i = 0, 1,

@@ -1,7 +1,7 @@
 /* The public functions that need more than one line stand where they belong: bp_config_... in
  * train/config.c, bp_options in train/options.c, bp_eval in train/model_eval.c, bp_info in
  * train/model_info.c, bp_bench_step in train/bench_step.c, bp_interrupt in train/evaluate.c,
- * bp_system in train/system_info.c. */
+ * bp_system in train/system_info.c, bp_self_test in train/self_test.c. */
 #include "bitprop.h"
 
 #include "base/memory.h"

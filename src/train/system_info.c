@@ -1,4 +1,10 @@
 /* What this build and this machine are, for reports. */
+#define _DEFAULT_SOURCE /* sysconf's numbers of pages and processors */
+#include <jansson.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/cgroup.h"
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "build_info.h"
@@ -7,6 +13,10 @@
 
 const char *bp_version(void) {
     return BP_BUILD_VERSION;
+}
+
+static uint64_t positive(long value) {
+    return value > 0 ? (uint64_t)value : 0;
 }
 
 void bp_system(bp_system_info *out) {
@@ -22,7 +32,15 @@ void bp_system(bp_system_info *out) {
     out->cpu = bp_cpu_model();
     out->best_tier = bp_tier_name(bp_cpu_best());
     out->fp32 = bp_fp32_backend_name(bp_fp32_default());
+    out->zlib = zlibVersion();
+    out->jansson = JANSSON_VERSION;
     out->processors = bp_threads_available();
+    out->processors_online = (int)positive(sysconf(_SC_NPROCESSORS_ONLN));
+    out->memory_bytes = positive(sysconf(_SC_PHYS_PAGES)) * positive(sysconf(_SC_PAGESIZE));
+    struct bp_cgroup limits;
+    bp_cgroup_read("", &limits);
+    out->processor_limit = limits.processors;
+    out->memory_limit = limits.memory_bytes;
 }
 
 int bp_tier_at(size_t index, const char **name, int *present) {
