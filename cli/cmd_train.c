@@ -68,14 +68,14 @@ static int show_config(const struct cli_args *args) {
         bp_text_free(json);
         return (int)fits;
     }
+    static bp_config_value value;
     size_t count;
     const bp_option *options = bp_options(&count);
-    for (size_t i = 0; i < count; i++) {
-        const char *value = bp_config_get(args->config, options[i].name);
-        if ((options[i].commands & BP_COMMAND_TRAIN) != 0)
-            printf("%-18s %-24s %s\n", options[i].name, value != NULL ? value : "-",
-                   bp_config_origin(args->config, options[i].name));
-    }
+    for (size_t i = 0; i < count; i++)
+        if ((options[i].commands & BP_COMMAND_TRAIN) != 0 &&
+            bp_config_explain(args->config, options[i].name, &value) == BP_OK)
+            printf("%-18s %-20s %s\n", options[i].name, value.value[0] != 0 ? value.value : "-",
+                   value.origin);
     return (int)fits;
 }
 

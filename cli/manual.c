@@ -205,7 +205,7 @@ static void print_examples(void) {
     puts(".Sh EXAMPLES");
     for (int i = 0; i < cli_n_commands; i++) {
         print_text(cli_commands[i].summary);
-        puts(":\n.Bd -literal -offset indent -compact");
+        puts(":\n.Bd -literal -offset 2n -compact");
         for (const char *at = cli_commands[i].examples; *at != 0; at += *at == '\n') {
             at += strspn(at, " ");
             size_t length = strcspn(at, "\n");

@@ -1,9 +1,15 @@
-# What `cmake --install` puts where: program, libraries, header, and the files by which pkg-config
-# and find_package find them. Paths inside these are relative, so the whole prefix may be moved.
+# What `cmake --install` puts where: program, manual page, completions, libraries, header, and the
+# files by which pkg-config and find_package find them. Paths inside these are relative, so the whole
+# prefix may be moved.
 include(CMakePackageConfigHelpers)
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/bitprop)
 install(TARGETS bitprop_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(bp_printed)
+  install(FILES ${bp_printed}/bitprop.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${bp_printed}/bitprop DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${bp_printed}/_bitprop DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+endif()
 install(FILES include/bitprop.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 # Two export sets: users of the shared library need none of the development packages that the static

@@ -111,6 +111,19 @@ BP_API const char *bp_config_get(const bp_config *config, const char *name);
 /* Where the value came from: the origin given to bp_config_set, or "default". */
 BP_API const char *bp_config_origin(const bp_config *config, const char *name);
 
+/* What an option comes to in a training run, as far as that is known before the data is read. */
+typedef struct bp_config_value {
+    char value[BP_PATH_BYTES];  /* as text; "": none, not used, or not known yet */
+    char origin[BP_PATH_BYTES]; /* as bp_config_origin; or what the value follows from, such as
+                                   "preset one-bit", "optimizer adam", "this machine"; or why there
+                                   is none, such as "not used with optimizer adam" */
+} bp_config_value;
+
+/* Unlike bp_config_get, it tells what presets and other options give, and what is not used. Where
+ * the options do not fit together (bp_config_check), it tells what was set. BP_USAGE: no such
+ * option. */
+BP_API bp_status bp_config_explain(const bp_config *config, const char *name, bp_config_value *out);
+
 /* 1 if bp_config_set gave the option a value. */
 BP_API int bp_config_is_set(const bp_config *config, const char *name);
 

@@ -283,29 +283,37 @@ static void write_value(struct bp_json *json, const bp_option *option, const cha
     }
 }
 
-/* 0 for values that mean nothing beside the others: they would only puzzle, or be refused when the
- * file is read again. */
-static int applies(const bp_config *config, enum bp_option_id id) {
+enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_id id) {
     const char *precision = bp_config_get(config, "precision");
     int fqt = strcmp(precision, "fqt") == 0, psq = strcmp(precision, "psq") == 0;
     if (bp_option_is_quantizer(id))
-        return fqt && (config->value[id].text != NULL || id == BP_OPT_PRESET);
+        return fqt ? BP_OPT_COUNT : BP_OPT_PRECISION;
     switch (id) {
     case BP_OPT_QAT_WARMUP:
-        return fqt || psq;
+        return fqt || psq ? BP_OPT_COUNT : BP_OPT_PRECISION;
     case BP_OPT_CLAMP_LATENT:
-        return strcmp(precision, "fp32") != 0;
+        return strcmp(precision, "fp32") != 0 ? BP_OPT_COUNT : BP_OPT_PRECISION;
     case BP_OPT_MOMENTUM:
     case BP_OPT_NESTEROV:
-        return strcmp(bp_config_get(config, "optimizer"), "sgd") == 0;
+        return strcmp(bp_config_get(config, "optimizer"), "sgd") == 0 ? BP_OPT_COUNT
+                                                                      : BP_OPT_OPTIMIZER;
     case BP_OPT_LR_EVERY:
     case BP_OPT_LR_FACTOR:
-        return strcmp(bp_config_get(config, "schedule"), "step") == 0;
-    case BP_OPT_RUN: /* a folder is never used twice */
-        return 0;
+        return strcmp(bp_config_get(config, "schedule"), "step") == 0 ? BP_OPT_COUNT
+                                                                      : BP_OPT_SCHEDULE;
     default:
-        return 1;
+        return BP_OPT_COUNT;
     }
+}
+
+/* 0 for values that mean nothing beside the others: they would only puzzle, or be refused when the
+ * file is read again. */
+static int applies(const bp_config *config, enum bp_option_id id) {
+    if (id == BP_OPT_RUN) /* a folder is never used twice */
+        return 0;
+    if (bp_option_is_quantizer(id) && id != BP_OPT_PRESET && config->value[id].text == NULL)
+        return 0;
+    return bp_config_unused_with(config, id) == BP_OPT_COUNT;
 }
 
 void bp_config_write(const bp_config *config, struct bp_json *json, int without_local) {

@@ -48,6 +48,10 @@ bp_status bp_config_copy(bp_config **out, const bp_config *config);
 /* Forgets an option's value. */
 void bp_config_unset(bp_config *config, enum bp_option_id id);
 
+/* The option beside whose value this one means nothing ("momentum": optimizer, unless that is sgd),
+ * or BP_OPT_COUNT. */
+enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_id id);
+
 /* The members of a JSON object: every option of training that has a value and a meaning beside the
  * others, but the run folder. without_local leaves out what is not part of a checkpoint. */
 void bp_config_write(const bp_config *config, struct bp_json *json, int without_local);
@@ -62,6 +66,9 @@ bp_status bp_config_parse_json(bp_config *config, const char *text, size_t lengt
 
 /* "4 bits, zero grid, systematic, rms weights, keep 0.25, ..." into text. */
 void bp_settings_quantizer_text(const struct bp_settings *settings, char *text, size_t size);
+/* The value of a quantizer's option (BP_OPT_GRAD_BITS .. BP_OPT_GRAD_GROUPS) as text. */
+void bp_settings_quant_value(const struct bp_quant *quant, enum bp_option_id id, char *text,
+                             size_t size);
 const char *bp_precision_name(enum bp_precision precision);
 
 #ifdef __cplusplus

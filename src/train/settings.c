@@ -287,6 +287,24 @@ bp_status bp_config_check(const bp_config *config, unsigned command) {
     return bp_config_resolve(config, command, &settings);
 }
 
+void bp_settings_quant_value(const struct bp_quant *quant, enum bp_option_id id, char *text,
+                             size_t size) {
+    if (id == BP_OPT_GRAD_BITS)
+        snprintf(text, size, "%d", quant->bits);
+    else if (id == BP_OPT_GRAD_KEEP)
+        snprintf(text, size, "%g", (double)quant->keep);
+    else if (id == BP_OPT_GRAD_SELECT)
+        snprintf(text, size, "%s", selections[quant->select]);
+    else if (id == BP_OPT_GRAD_WEIGHTS)
+        snprintf(text, size, "%s", weights[quant->weights]);
+    else if (id == BP_OPT_GRAD_GRID)
+        snprintf(text, size, "%s", grids[quant->grid]);
+    else if (id == BP_OPT_GRAD_CLIP)
+        snprintf(text, size, "%g", (double)quant->clip);
+    else
+        snprintf(text, size, "%s", groups[quant->groups]);
+}
+
 static void quant_line(const struct bp_quant *quant, char *text, size_t size) {
     int used = snprintf(text, size, "%d-bit %s grid per %s", quant->bits, grids[quant->grid],
                         quant->groups == BP_GROUPS_SAMPLE ? "sample" : "channel");

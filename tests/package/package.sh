@@ -53,4 +53,12 @@ expect_version "$scratch/outside/outside_static" "find_package, static"
 if [ -x "$prefix/bin/bitprop" ]; then
     "$prefix/bin/bitprop" --version | grep -qF "$version" || fail "the installed program fails"
     echo "ok: the installed program"
+    "$prefix/bin/bitprop" manual | cmp - "$prefix/share/man/man1/bitprop.1" ||
+        fail "the installed manual page is not the program's"
+    "$prefix/bin/bitprop" completion bash |
+        cmp - "$prefix/share/bash-completion/completions/bitprop" ||
+        fail "the installed completion for bash is not the program's"
+    "$prefix/bin/bitprop" completion zsh | cmp - "$prefix/share/zsh/site-functions/_bitprop" ||
+        fail "the installed completion for zsh is not the program's"
+    echo "ok: the installed manual page and completions"
 fi
