@@ -8,13 +8,14 @@
 enum kind { ANYTHING, ONE_OF, A_PATH, A_FOLDER };
 
 static enum kind kind_of(const char *placeholder, const char *const *choices) {
+    static const char *const paths[] = {"FILE", "PATH", "DATA"};
     if (choices != NULL)
         return ONE_OF;
     if (placeholder != NULL && strcmp(placeholder, "DIR") == 0)
         return A_FOLDER;
-    if (placeholder != NULL &&
-        (strcmp(placeholder, "FILE") == 0 || strcmp(placeholder, "DATA") == 0))
-        return A_PATH;
+    for (size_t i = 0; placeholder != NULL && i < sizeof paths / sizeof paths[0]; i++)
+        if (strcmp(placeholder, paths[i]) == 0)
+            return A_PATH;
     return ANYTHING;
 }
 

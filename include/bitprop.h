@@ -75,8 +75,9 @@ typedef struct bp_option {
                           BITPROP_GRAD_BITS in the environment */
     const char *group; /* heading in the help: options of a group stand together */
     bp_option_type type;
-    const char *placeholder;    /* for the help: "N", "RATE", "DIR"; NULL for choices and bools */
-    const char *fallback;       /* the default value as text; NULL: none, or as `help` tells */
+    const char *placeholder; /* for the help: "N", "RATE"; "DIR" is completed as a folder, "FILE",
+                                "PATH" and "DATA" as paths; NULL for choices and bools */
+    const char *fallback;    /* the default value as text; NULL: none, or as `help` tells */
     const char *const *choices; /* NULL-ended, of a choice; else NULL */
     double minimum, maximum;    /* of numbers, inclusive */
     unsigned commands;          /* BP_COMMAND_... */

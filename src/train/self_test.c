@@ -192,8 +192,8 @@ static bp_status verdict(const bp_self_test_result *out) {
     for (size_t t = 0; t < out->n_tiers; t++)
         if (out->tiers[t].status != BP_OK)
             return bp_fail(BP_CHECK,
-                           "the %s kernels do not compute what the C ones do: %s; use another "
-                           "--cpu, and report this with the output of 'bitprop doctor'",
+                           "the %s kernels do not give what the C ones give with one thread: %s; "
+                           "use another --cpu, and report this with the output of 'bitprop doctor'",
                            out->tiers[t].tier, out->tiers[t].difference);
     return BP_OK;
 }
