@@ -286,10 +286,7 @@ static void illegal_instruction(const float *g, const float *y, size_t n, size_t
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
-static const struct planted {
-    const char *kernel, *mistake;
-    struct bp_kernels kernels; /* the one broken entry; the rest is empty */
-} planted[] = {
+static const struct kc_planted planted[] = {
     {"sign_pack_f32", "-0.0 counts as negative", {.sign_pack_f32 = sign_of_minus_zero}},
     {"sign_pack_f32", "|x| = 1 passes the mask", {.sign_pack_f32 = mask_with_one}},
     {"sign_pack_f32", "pad bits set", {.sign_pack_f32 = dirty_pads}},
@@ -334,7 +331,7 @@ static size_t kernel_index(const char *name) {
     return i;
 }
 
-static int is_found(struct kcheck *t, const struct planted *p) {
+static int is_found(struct kcheck *t, const struct kc_planted *p) {
     size_t kernel = kernel_index(p->kernel);
     t->n_versions = 1;
     t->versions[0] = (struct kc_version){p->kernels, "planted", BP_TIER_C, 0};
@@ -343,17 +340,22 @@ static int is_found(struct kcheck *t, const struct planted *p) {
     return kc_versions_left(t) == 0;
 }
 
+static void test_planted(struct kcheck *t, const struct kc_planted *p, unsigned *passed,
+                         unsigned *failed) {
+    if (is_found(t, p)) {
+        printf("found      %-18s %-34s case %3u: %s\n", p->kernel, p->mistake, t->case_index,
+               t->failure);
+        ++*passed;
+    } else {
+        printf("NOT FOUND  %-18s %s\n", p->kernel, p->mistake);
+        ++*failed;
+    }
+}
+
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed) {
     t->quiet = 1;
-    for (size_t i = 0; i < sizeof planted / sizeof planted[0]; i++) {
-        const struct planted *p = &planted[i];
-        if (is_found(t, p)) {
-            printf("found      %-18s %-34s case %3u: %s\n", p->kernel, p->mistake, t->case_index,
-                   t->failure);
-            ++*passed;
-        } else {
-            printf("NOT FOUND  %-18s %s\n", p->kernel, p->mistake);
-            ++*failed;
-        }
-    }
+    for (size_t i = 0; i < sizeof planted / sizeof planted[0]; i++)
+        test_planted(t, &planted[i], passed, failed);
+    for (size_t i = 0; i < kc_planted_lookup_count; i++)
+        test_planted(t, &kc_planted_lookup[i], passed, failed);
 }
