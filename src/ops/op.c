@@ -6,6 +6,7 @@ bp_status bp_exec_create(struct bp_exec **out, enum bp_tier tier, int threads) {
     struct bp_exec *exec;
     *out = NULL;
     BP_TRY(bp_alloc(&exec, sizeof *exec, "the execution context"));
+    exec->tier = tier;
     bp_kernels_init(&exec->kernels, tier);
     bp_status status = bp_threads_create(&exec->threads, threads);
     if (status != BP_OK) {

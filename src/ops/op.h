@@ -25,7 +25,8 @@ extern "C" {
 
 /* What every op runs on: the kernel table, the workers, one scratch block per worker. */
 struct bp_exec {
-    struct bp_kernels kernels;
+    enum bp_tier tier;
+    struct bp_kernels kernels; /* of that tier */
     struct bp_threads *threads;
     size_t scratch_bytes; /* per worker; ops raise it while planning (bp_exec_need_scratch) */
     char *scratch;        /* [threads][scratch_bytes], taken once by bp_exec_allocate */
