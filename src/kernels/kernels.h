@@ -71,6 +71,13 @@ struct bp_run {
 
 #define BP_TABLE_BYTES 16 /* of one quad */
 
+/* The scalars of one step of Adam, already rounded to float; train/optim.c makes them. */
+struct bp_adam {
+    float lr, decay, shrink, clip;
+    float beta1, one_minus_beta1, beta2, one_minus_beta2;
+    float root_correction2, eps;
+};
+
 struct bp_kernels {
     /* --- bits --------------------------------------------------------------------------------- */
 
@@ -267,6 +274,20 @@ struct bp_kernels {
     void (*act_grad_f32)(const float *g, const float *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, const float *ka, const float *kb,
                          const float *kc, float *out);
+
+    /* --- optimizer ---------------------------------------------------------------------------- */
+
+    /* *sum += the sum of g * g, in double (g is converted first): 8 partial sums s[i % 8] from 0 in
+     * order, folded s[i] += s[i + 4], then + 2, + 1. */
+    void (*sum_squares_f32)(const float *g, size_t n, double *sum);
+
+    /* Adam on n parameters p with gradients g and moments m, v; every operation rounded:
+     *     d = clip * g + decay * p
+     *     m = beta1 * m + one_minus_beta1 * d
+     *     v = beta2 * v + (one_minus_beta2 * d) * d
+     *     p = p * shrink - (lr * m) / (sqrt(v) / root_correction2 + eps) */
+    void (*adam_f32)(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
+                     float *v);
 
     /* Which tier serves each kernel, in the order of kernels.def. */
     enum bp_tier tier[48];

@@ -120,11 +120,14 @@ static void assign_slots(struct bp_bconv *op, size_t n) {
     if (op->quant_dw.groups != BP_GROUPS_CHANNEL)
         return;
     slot = 0;
-    for (size_t i = 0; i < op->shape.k; i++)
-        if (op->groups_dw[i].kept) {
-            op->kept_grid[slot] = op->groups_dw[i].grid;
-            op->kept_channel[slot++] = (int32_t)i;
-        }
+    for (size_t i = 0; i < op->shape.k; i++) {
+        op->slot_of_channel[i] = -1;
+        if (!op->groups_dw[i].kept)
+            continue;
+        op->slot_of_channel[i] = (int32_t)slot;
+        op->kept_grid[slot] = op->groups_dw[i].grid;
+        op->kept_channel[slot++] = (int32_t)i;
+    }
 }
 
 static void decide_groups(struct backward_job *job, size_t n, uint64_t seed, unsigned layer,
@@ -230,7 +233,7 @@ static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_
 
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
-                       unsigned layer, uint32_t step, float *dx, float *dw) {
+                       unsigned layer, uint32_t step, const float *w, float *dx, float *dw) {
     struct backward_job job = {.op = op, .exec = exec, .source = source, .want_da = dx != NULL};
     job.rounding_da =
         make_rounding(&op->quant_da, bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step));
@@ -244,7 +247,7 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
     bp_parallel_for(exec->threads, n, code_part, &job);
     if (dx != NULL)
         bp_bconv_dgrad_run(op, exec, n, mask, dx);
-    bp_bconv_wgrad_run(op, exec, n, x, dw);
+    bp_bconv_wgrad_run(op, exec, n, x, w, dw);
 }
 
 const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op) {

@@ -72,6 +72,7 @@ struct bp_bconv {
     int32_t *slot_of_sample;    /* [n] slot in codes_da, or -1 */
     int32_t *sample_of_slot;    /* [slots_da] */
     int32_t *kept_channel;      /* [slots_dw] */
+    int32_t *slot_of_channel;   /* [k] slot in codes_dw, or -1 */
     struct bp_grid *kept_grid;  /* [slots_dw] */
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
     uint8_t *codes_da;          /* [slots_da][oh + 2][ow + 2][pixel_da] */
@@ -116,14 +117,16 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
 /* Where the codes of dW of `position` (n oh + y) ow + x begin, `kept` channels of each position. */
 uint8_t *bp_bconv_wgrad_codes(const struct bp_bconv *op, size_t position, size_t kept);
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        float *dw);
+                        const float *w, float *dw);
+/* dw[i] = 0 where not |w[i]| < 1; w NULL: nothing. */
+void bp_bconv_mask_row(const float *w, size_t n, float *dw);
 
 /* bconv_wgrad_words.c */
 struct bp_wgrad_words;
 bp_status bp_wgrad_words_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                 const char *name, int time);
 void bp_wgrad_words_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        float *dw);
+                        const float *w, float *dw);
 
 /* bconv_wgrad_lookup.c: channel groups only. */
 struct bp_wgrad_lookup;
@@ -131,6 +134,6 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time);
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         float *dw);
+                         const float *w, float *dw);
 
 #endif

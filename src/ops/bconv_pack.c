@@ -41,7 +41,7 @@ bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struc
 struct pack_job {
     struct bp_bconv *op;
     struct bp_exec *exec;
-    const float *w;
+    const float *w; /* NULL: the signs are packed */
 };
 
 /* Blocks of 32 output channels: signs, then the forward layout. */
@@ -53,8 +53,9 @@ static void pack_forward(void *context, size_t begin, size_t end, int thread) {
     size_t first = begin * BP_LANES, count = bp_min_size(end * BP_LANES, op->shape.k) - first;
     size_t row = op->taps * op->cw; /* words of one output channel */
     uint64_t *bits = op->bits + first * row;
-    kernels->sign_pack_f32(job->w + first * op->taps * op->shape.c, count * op->taps, op->shape.c,
-                           bits, NULL);
+    if (job->w != NULL)
+        kernels->sign_pack_f32(job->w + first * op->taps * op->shape.c, count * op->taps,
+                               op->shape.c, bits, NULL);
     if (op->method_forward == BP_PRODUCT_LOOKUP)
         kernels->index_weights(bits, count, op->taps, op->cw, op->cq,
                                op->index + first * op->taps * op->cq);
@@ -119,6 +120,10 @@ static void fill_border(struct bp_bconv *op) {
                 if (bp_bconv_tap_is_cut(b, t, op->shape.r))
                     op->border[b * k + i] = (int16_t)(op->border[b * k + i] - sum);
         }
+}
+
+uint64_t *bp_bconv_signs(struct bp_bconv *op) {
+    return op->bits;
 }
 
 void bp_bconv_pack(struct bp_bconv *op, struct bp_exec *exec, const float *w) {

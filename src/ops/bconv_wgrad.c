@@ -5,6 +5,7 @@
  */
 #include "ops/bconv_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         {"group order", larger * sizeof(uint32_t), &op->order},
         {"channel ranges", s->n * 3 * s->k * sizeof(float), &op->column_ranges},
         {"kept channels", kept * sizeof(int32_t), &op->kept_channel},
+        {"slots dW", s->k * sizeof(int32_t), &op->slot_of_channel},
         {"kept grids", kept * sizeof(struct bp_grid), &op->kept_grid},
         {"codes dW", positions * position_bytes(op, op->slots_dw), &op->codes_dw},
         {"sums dW", (digits + 1) * kept * op->taps * s->c * sizeof(int32_t), &op->sum_dw},
@@ -58,13 +60,17 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
                   : bp_wgrad_words_create(op, exec, plan, name, time);
 }
 
+void bp_bconv_mask_row(const float *w, size_t n, float *dw) {
+    for (size_t i = 0; w != NULL && i < n; i++)
+        dw[i] = fabsf(w[i]) < 1.0f ? dw[i] : 0.0f;
+}
+
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        float *dw) {
-    memset(dw, 0, op->shape.k * op->taps * op->shape.c * sizeof(float));
+                        const float *w, float *dw) {
     if (op->kept_dw == 0)
-        return;
-    if (op->method_dw == BP_PRODUCT_LOOKUP)
-        bp_wgrad_lookup_run(op, exec, n, x, dw);
+        memset(dw, 0, op->shape.k * op->taps * op->shape.c * sizeof(float));
+    else if (op->method_dw == BP_PRODUCT_LOOKUP)
+        bp_wgrad_lookup_run(op, exec, n, x, w, dw);
     else
-        bp_wgrad_words_run(op, exec, n, x, dw);
+        bp_wgrad_words_run(op, exec, n, x, w, dw);
 }

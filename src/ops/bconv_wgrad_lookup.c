@@ -151,6 +151,7 @@ struct wgrad_job {
     const struct bp_wgrad_lookup *self;
     const struct bp_kernels *kernels;
     const uint64_t *x;
+    const float *w;
     float *dw;
     size_t n, kept;
     struct bp_digit digits[2];
@@ -307,21 +308,27 @@ static void finish_row(const struct wgrad_job *job, const struct bp_group *group
             out[j] = group->scale * (float)(entries[j] + known);
 }
 
-/* Items are kept channels. */
+/* Items are all output channels; those that are not kept have no gradient. */
 static void finish_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct wgrad_job *job = context;
     const struct bp_bconv *op = job->op;
-    size_t c = op->shape.c;
-    for (size_t i = begin; i < end; i++)
-        for (size_t tap = 0; tap < op->taps; tap++) {
-            size_t channel = (size_t)op->kept_channel[i], row = (i * op->taps + tap) * c;
-            const int32_t *high =
-                job->n_digits > 1 ? op->sum_dw + job->kept * op->taps * c + row : NULL;
-            finish_row(job, &op->groups_dw[channel], (int32_t)(op->valid_count[tap] * job->n),
-                       op->sum_dw + row, high, op->count_a + tap * c,
-                       job->dw + (channel * op->taps + tap) * c);
+    size_t c = op->shape.c, row = op->taps * c;
+    for (size_t k = begin; k < end; k++) {
+        int32_t slot = op->slot_of_channel[k];
+        float *out = job->dw + k * row;
+        if (slot < 0) {
+            memset(out, 0, row * sizeof *out);
+            continue;
         }
+        const int32_t *entries = op->sum_dw + (size_t)slot * row;
+        for (size_t tap = 0; tap < op->taps; tap++)
+            finish_row(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n),
+                       entries + tap * c,
+                       job->n_digits > 1 ? entries + job->kept * row + tap * c : NULL,
+                       op->count_a + tap * c, out + tap * c);
+        bp_bconv_mask_row(job->w == NULL ? NULL : job->w + k * row, row, out);
+    }
 }
 
 static void fill_count_tables(const struct bp_bconv *op) {
@@ -331,13 +338,14 @@ static void fill_count_tables(const struct bp_bconv *op) {
 }
 
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         float *dw) {
+                         const float *w, float *dw) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     struct wgrad_job job = {.op = op,
                             .exec = exec,
                             .self = self,
                             .kernels = &exec->kernels,
                             .x = x,
+                            .w = w,
                             .dw = dw,
                             .n = n,
                             .kept = op->kept_dw};
@@ -350,5 +358,5 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
     }
     bp_parallel_for(exec->threads, (job.kept + self->columns - 1) / self->columns, product_part,
                     &job);
-    bp_parallel_for(exec->threads, job.kept, finish_part, &job);
+    bp_parallel_for(exec->threads, op->shape.k, finish_part, &job);
 }

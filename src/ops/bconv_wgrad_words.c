@@ -71,6 +71,7 @@ struct wgrad_job {
     struct bp_bconv *op;
     struct bp_exec *exec;
     const uint64_t *x;
+    const float *w;
     float *dw;
     size_t n;
     size_t kept;             /* channels in this product */
@@ -242,13 +243,22 @@ static void run_samples(struct wgrad_job *job) {
     }
 }
 
+/* Items are rows of dw: channels. */
+static void mask_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct wgrad_job *job = context;
+    size_t row = job->op->taps * job->op->shape.c;
+    bp_bconv_mask_row(job->w + begin * row, (end - begin) * row, job->dw + begin * row);
+}
+
 void bp_wgrad_words_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        float *dw) {
+                        const float *w, float *dw) {
     const struct bp_conv_shape *s = &op->shape;
-    struct wgrad_job job = {.op = op, .exec = exec, .x = x, .dw = dw, .n = n};
+    struct wgrad_job job = {.op = op, .exec = exec, .x = x, .w = w, .dw = dw, .n = n};
     int code_min, code_max;
     bp_quant_codes(&op->quant_dw, &code_min, &code_max, &job.is_signed);
     job.with_count = op->quant_dw.grid != BP_GRID_ZERO;
+    memset(dw, 0, s->k * op->taps * s->c * sizeof(float));
     if (op->quant_dw.groups == BP_GROUPS_SAMPLE) {
         job.kept = s->k;
         run_samples(&job);
@@ -257,4 +267,6 @@ void bp_wgrad_words_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
         run_positions(&job, 0, n * s->oh * s->ow);
         bp_parallel_for(exec->threads, op->kept_dw, finish_part, &job);
     }
+    if (w != NULL)
+        bp_parallel_for(exec->threads, s->k, mask_part, &job);
 }

@@ -97,8 +97,8 @@ static bp_status step(const struct bench *bench, struct side *side, double *tota
     BP_TRY(bp_graph_loss(graph, bench->labels, 1, &loss, &correct));
     BP_TRY(bp_graph_backward(graph));
     uint64_t optimizer_ns = bp_clock_ns();
-    bp_optim_step(side->optim, side->exec->threads, &side->settings.optim, 1, side->step, &update);
-    bp_graph_weights_changed(graph);
+    bp_optim_step(side->optim, side->exec, &side->settings.optim, 1, side->step, &update);
+    bp_graph_weights_updated(graph);
     uint64_t end_ns = bp_clock_ns();
     *total_ms = (double)(end_ns - begin_ns) * 1e-6;
     memset(ms, 0, STAGE_COUNT * sizeof *ms);

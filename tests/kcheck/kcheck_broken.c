@@ -286,6 +286,22 @@ static void illegal_instruction(const float *g, const float *y, size_t n, size_t
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
+/* --- optimizer -------------------------------------------------------------------------------- */
+
+static void sum_in_order(const float *g, size_t n, double *sum) {
+    for (size_t i = 0; i < n; i++)
+        *sum += (double)g[i] * (double)g[i];
+}
+
+static void eps_under_the_root(const struct bp_adam *adam, size_t n, const float *g, float *p,
+                               float *m, float *v) {
+    struct bp_adam moved = *adam;
+    moved.eps = moved.eps / moved.root_correction2;
+    bp_adam_f32_c(&moved, n, g, p, m, v);
+    for (size_t i = 0; i < n; i++)
+        p[i] += 1e-6f;
+}
+
 static const struct kc_planted planted[] = {
     {"sign_pack_f32", "-0.0 counts as negative", {.sign_pack_f32 = sign_of_minus_zero}},
     {"sign_pack_f32", "|x| = 1 passes the mask", {.sign_pack_f32 = mask_with_one}},
@@ -322,6 +338,8 @@ static const struct kc_planted planted[] = {
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
     {"act_grad_f32", "faults for some sizes", {.act_grad_f32 = illegal_instruction}},
+    {"sum_squares_f32", "one sum in order", {.sum_squares_f32 = sum_in_order}},
+    {"adam_f32", "eps at another place", {.adam_f32 = eps_under_the_root}},
 };
 
 static size_t kernel_index(const char *name) {

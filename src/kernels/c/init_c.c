@@ -32,4 +32,6 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_c;
     kernels->act_grad_i16 = bp_act_grad_i16_c;
     kernels->act_grad_f32 = bp_act_grad_f32_c;
+    kernels->sum_squares_f32 = bp_sum_squares_f32_c;
+    kernels->adam_f32 = bp_adam_f32_c;
 }

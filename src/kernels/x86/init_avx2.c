@@ -24,4 +24,6 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_avx2;
     kernels->act_grad_i16 = bp_act_grad_i16_avx2;
     kernels->act_grad_f32 = bp_act_grad_f32_avx2;
+    kernels->sum_squares_f32 = bp_sum_squares_f32_avx2;
+    kernels->adam_f32 = bp_adam_f32_avx2;
 }

@@ -49,5 +49,8 @@ void bp_act_grad_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, 
 void bp_act_grad_f32_avx2(const float *g, const float *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, float *out);
+void bp_sum_squares_f32_avx2(const float *g, size_t n, double *sum);
+void bp_adam_f32_avx2(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
+                      float *v);
 
 #endif
