@@ -11,6 +11,8 @@
 #include <float.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 struct backward_job {
     struct bp_bconv *op;
     struct bp_exec *exec;
@@ -240,14 +242,19 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
     job.rounding_dw =
         make_rounding(&op->quant_dw, bp_stream_make(seed, BP_RANDOM_ROUND_DW, layer, step));
     op->samples = n;
+    uint64_t since = bp_clock_ns();
     bp_parallel_for(exec->threads, n, range_part, &job);
     if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
         bp_parallel_for(exec->threads, op->shape.k, merge_channels, &job);
     decide_groups(&job, n, seed, layer, step);
+    bp_exec_spent(exec, BP_SPENT_RANGES, &since);
     bp_parallel_for(exec->threads, n, code_part, &job);
+    bp_exec_spent(exec, BP_SPENT_CODES, &since);
     if (dx != NULL)
         bp_bconv_dgrad_run(op, exec, n, mask, dx);
+    bp_exec_spent(exec, BP_SPENT_DGRAD, &since);
     bp_bconv_wgrad_run(op, exec, n, x, w, dw);
+    bp_exec_spent(exec, BP_SPENT_WGRAD, &since);
 }
 
 const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op) {
