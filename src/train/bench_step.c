@@ -84,7 +84,8 @@ static void count_layer(const struct bp_graph *graph, const struct bp_layer *lay
         ms[STEM] += forward + backward;
     } else if (layer->out == graph->logits) {
         ms[HEAD] += forward + backward;
-    } else if (strcmp(layer->type->name, "norm_act") == 0) {
+    } else if (strcmp(layer->type->name, "norm_act") == 0 ||
+               strcmp(layer->type->name, "act_norm") == 0) {
         ms[NORM_FORWARD] += forward;
         ms[NORM_BACKWARD] += backward;
     } else {
