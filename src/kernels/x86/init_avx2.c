@@ -10,6 +10,7 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->product_positions = bp_product_positions_avx2;
     kernels->count_positions = bp_count_positions_avx2;
     kernels->product_tables = bp_product_tables_avx2;
+    kernels->product_signs = bp_product_signs_avx2;
     kernels->product_samples = bp_product_samples_avx2;
     kernels->range_group = bp_range_group_avx2;
     kernels->range_columns = bp_range_columns_avx2;

@@ -21,6 +21,9 @@ void bp_product_tables_avx2(const uint8_t *tables, const int32_t *pixel, size_t 
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                             size_t quads, int entry_max, const uint8_t *index, size_t c,
                             const int32_t *base, int shift, int32_t *y);
+void bp_product_signs_avx2(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
+                           size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
+                           int16_t *y);
 void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_bytes,
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                              size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
