@@ -21,8 +21,9 @@ static void print_side(const bp_bench_side *side) {
            side->preset[0] ? " " : "", side->preset, side->step_ms, side->step_ms_min,
            side->images_per_s, side->planned_mb);
     for (size_t i = 0; i < side->n_stages; i++)
-        printf("  %-16s %9.2f ms  %5.1f %%\n", side->stages[i].name, side->stages[i].ms,
-               side->step_ms > 0.0 ? 100.0 * side->stages[i].ms / side->step_ms : 0.0);
+        if (side->stages[i].ms > 0.0) /* not what this network or precision lacks */
+            printf("  %-16s %9.2f ms  %5.1f %%\n", side->stages[i].name, side->stages[i].ms,
+                   side->step_ms > 0.0 ? 100.0 * side->stages[i].ms / side->step_ms : 0.0);
 }
 
 int cli_bench(struct cli_args *args) {

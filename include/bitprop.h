@@ -314,8 +314,10 @@ BP_API bp_status bp_self_test(bp_self_test_result *out);
 #define BP_STAGES_MAX 16
 
 typedef struct bp_stage {
-    const char *name; /* "stem", "bconv_forward", "bconv_backward", "conv", "norm_act", "pool",
-                         "head", "optimizer" (packing of signs included), "other" */
+    const char *name; /* "input", "stem", "forward_product", "norm_forward", "norm_backward",
+                         "gradient_ranges", "gradient_codes", "da_product", "dw_product", "conv"
+                         (float convolutions besides the stem), "pool", "head", "optimizer", "pack"
+                         (weights, for the next step), "other" */
     double ms;        /* median per step */
 } bp_stage;
 

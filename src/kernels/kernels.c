@@ -26,7 +26,8 @@ enum {
                    "kernels.def: another order than struct bp_kernels");
 #include "kernels/kernels.def"
 #undef BP_KERNEL
-_Static_assert(KERNEL_COUNT <= 32, "struct bp_kernels.tier is too short");
+_Static_assert(KERNEL_COUNT <= sizeof((struct bp_kernels *)0)->tier / sizeof(enum bp_tier),
+               "struct bp_kernels.tier is too short");
 
 size_t bp_kernels_count(void) {
     return KERNEL_COUNT;

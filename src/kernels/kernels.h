@@ -55,6 +55,29 @@ struct bp_rounding {
     int wide;
 };
 
+/* How codes become tables, for the products by lookup. u = code - code_min, a byte, is cut to the
+ * digit (u >> shift) & 15; top is the largest digit, 1 .. 15. Codes of up to 4 bits: shift 0, top =
+ * code_max - code_min. Codes of 8 bits have two digits, each with tables of its own: shift 0 and 4,
+ * top 15. */
+struct bp_digit {
+    int code_min, shift, top;
+};
+
+/* `count` tables in a row, from byte `table` on, and the index rows that belong to them, from byte
+ * `index` on. */
+struct bp_run {
+    int32_t table, index, count;
+};
+
+#define BP_TABLE_BYTES 16 /* of one quad */
+
+/* The scalars of one step of Adam, already rounded to float; train/optim.c makes them. */
+struct bp_adam {
+    float lr, decay, shrink, clip;
+    float beta1, one_minus_beta1, beta2, one_minus_beta2;
+    float root_correction2, eps;
+};
+
 struct bp_kernels {
     /* --- bits --------------------------------------------------------------------------------- */
 
@@ -107,6 +130,73 @@ struct bp_kernels {
 
     /* count[j] += sum over s of popcount(a[s * c + j]). */
     void (*count_positions)(const uint64_t *a, size_t words, size_t c, int32_t *count);
+
+    /* --- products by lookup ------------------------------------------------------------------- */
+
+    /* Four contracted elements, a quad, are multiplied at once. A quad of digits d_0 .. d_3 (struct
+     * bp_digit) has a table of 16 bytes, one for every pattern m of four signs:
+     *     entry(m) = sum over e of (bit e of m ? top - d_e : d_e)                    (0 .. 4 * top)
+     * A quad of signs is an index byte, 0 .. 15: bit e set = element e is negative. Hence
+     *     sum of d * sign = sum of entries - top * (number of negative signs)
+     * Elements beyond the end have digit 0 and sign +, so they add nothing. quads = ceil(n / 4).
+     * Lanes (outputs) are blocked by 32, as in packed weights. */
+
+    /* Sign bits [lanes][taps][words] -> index bytes [ceil(lanes / 32)][taps][quads][32]; zero for
+     * the lanes beyond the end. quads <= 16 * words. */
+    void (*index_weights)(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
+                          size_t quads, uint8_t *index);
+
+    /* codes [n][k] -> tables [n][ceil(k / 4)][16]. */
+    void (*tables_of_codes)(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
+                            uint8_t *tables);
+
+    /* Sign bits [n][words] -> 16 * index byte of each quad, [n][quads]. quads <= 16 * words. */
+    void (*quads_of_signs)(const uint64_t *bits, size_t n, size_t words, size_t quads,
+                           uint8_t *out);
+
+    /* The activation gradient's product. For pixel p and lane j:
+     *     s = sum over t, i of tables[16 * (pixel[p] + tap[t] + i) + index(j, tap_w[t], i)]
+     *     y[p * c + j] = base[j] + (s << shift), or with base NULL y[p * c + j] += s << shift
+     * t = 0 .. taps - 1; i = 0 .. quads - 1; index: [ceil(c / 32)][w_taps][quads][32]. No entry is
+     * larger than entry_max (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte
+     * aligned, index: 32-byte aligned. */
+    void (*product_tables)(const uint8_t *tables, const int32_t *pixel, size_t n,
+                           const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                           size_t quads, int entry_max, const uint8_t *index, size_t c,
+                           const int32_t *base, int shift, int32_t *y);
+
+    /* The forward product: y[p * k + j] = bias - 2 * sum over t, i of
+     *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, t, i))
+     * x: bytes from quads_of_signs; index: [ceil(k / 32)][taps][quads][32], 32-byte aligned.
+     * taps * quads * 4 <= 32767. */
+    void (*product_signs)(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
+                          size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
+                          int16_t *y);
+
+    /* For the weight gradient a quad is four samples at one position. Signs: for pixel p = 0 .. n -
+     * 1, index bytes at out + p * out_step, 32 * ceil(c / 32) of them: byte j has bit e = bit j of
+     * bits[offset[e] + p * words .. + words - 1], e = 0 .. samples - 1 (1 .. 4); the others, and
+     * the lanes beyond c, are zero. */
+    void (*index_of_samples)(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
+                             size_t words, size_t c, uint8_t *out, size_t out_step);
+
+    /* Tables: for column i = 0 .. k - 1 and position p = 0 .. n - 1, the table at
+     *     out + i * column_bytes + p * position_bytes
+     * of the digits of codes[offset[e] + p * code_step + i], e = 0 .. samples - 1. */
+    void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
+                              size_t code_step, size_t k, const struct bp_digit *digit,
+                              uint8_t *out, size_t column_bytes, size_t position_bytes);
+
+    /* The weight gradient's product:
+     *     y[i * y_stride + j] += (sum over runs r, s = 0 .. r.count - 1 of
+     *         tables[i * column_bytes + r.table + 16 * s + index[r.index + s * index_step + j]])
+     *         << shift
+     * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) bytes and are 32-byte
+     * aligned, as index_step is. entry_max as above. */
+    void (*product_samples)(const uint8_t *tables, size_t k, size_t column_bytes,
+                            const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                            size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
+                            size_t y_stride);
 
     /* --- gradient quantizer ------------------------------------------------------------------- */
 
@@ -185,8 +275,22 @@ struct bp_kernels {
                          const float *shift, const float *slope, const float *ka, const float *kb,
                          const float *kc, float *out);
 
+    /* --- optimizer ---------------------------------------------------------------------------- */
+
+    /* *sum += the sum of g * g, in double (g is converted first): 8 partial sums s[i % 8] from 0 in
+     * order, folded s[i] += s[i + 4], then + 2, + 1. */
+    void (*sum_squares_f32)(const float *g, size_t n, double *sum);
+
+    /* Adam on n parameters p with gradients g and moments m, v; every operation rounded:
+     *     d = clip * g + decay * p
+     *     m = beta1 * m + one_minus_beta1 * d
+     *     v = beta2 * v + (one_minus_beta2 * d) * d
+     *     p = p * shrink - (lr * m) / (sqrt(v) / root_correction2 + eps) */
+    void (*adam_f32)(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
+                     float *v);
+
     /* Which tier serves each kernel, in the order of kernels.def. */
-    enum bp_tier tier[32];
+    enum bp_tier tier[48];
 };
 
 /* The table of a tier: C first, then every tier up to `tier` that this build has. */

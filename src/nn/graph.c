@@ -332,10 +332,18 @@ bp_status bp_graph_backward(struct bp_graph *graph) {
     return BP_OK;
 }
 
-void bp_graph_weights_changed(struct bp_graph *graph) {
+static void tell_layers(struct bp_graph *graph, int signs_packed) {
     for (size_t i = 0; i < graph->n_layers; i++)
         if (graph->layers[i]->type->weights_changed != NULL)
-            graph->layers[i]->type->weights_changed(graph, graph->layers[i]);
+            graph->layers[i]->type->weights_changed(graph, graph->layers[i], signs_packed);
+}
+
+void bp_graph_weights_changed(struct bp_graph *graph) {
+    tell_layers(graph, 0);
+}
+
+void bp_graph_weights_updated(struct bp_graph *graph) {
+    tell_layers(graph, 1);
 }
 
 void bp_graph_set_precision(struct bp_graph *graph, enum bp_precision precision) {

@@ -2,7 +2,7 @@
  * (model_vgg16.c, model_resnet18.c), then everything is planned and allocated once, then steps run
  * without allocating. The life of one training step, top to bottom: bp_graph_forward walks the list
  * forwards, bp_graph_backward backwards; the optimizer (train/optim.h) updates the parameters and
- * bp_graph_weights_changed repacks them.
+ * bp_graph_weights_updated repacks them.
  *
  * Times for memory plans (base/plan.h) with L layers: layer i runs forward at time i and backward
  * at time 2 L - 1 - i. */
@@ -37,6 +37,8 @@ struct bp_param {
     float init_mean, init_deviation; /* first values: normal; set by the layer that adds it */
     float *value, *grad;
     float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
+    size_t sign_row;          /* latent: elements of a row of signs; else 0 */
+    uint64_t *signs;          /* latent: [count / sign_row][words of sign_row], the optimizer's */
 };
 
 /* A saved tensor that is not trained: running statistics. */
@@ -93,8 +95,9 @@ struct bp_layer_type {
     bp_status (*plan)(struct bp_graph *graph, struct bp_layer *layer);
     bp_status (*forward)(struct bp_graph *graph, struct bp_layer *layer);
     bp_status (*backward)(struct bp_graph *graph, struct bp_layer *layer);
-    /* After the parameters changed (optimizer, loading); NULL: nothing to do. */
-    void (*weights_changed)(struct bp_graph *graph, struct bp_layer *layer);
+    /* After the parameters changed (optimizer, loading); NULL: nothing to do. signs_packed: the
+     * latent parameters' signs are up to date already. */
+    void (*weights_changed)(struct bp_graph *graph, struct bp_layer *layer, int signs_packed);
     void (*destroy)(struct bp_layer *layer);
 };
 
@@ -170,8 +173,10 @@ bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_
 /* Runs all layers backwards; param->grad of every parameter is overwritten. */
 bp_status bp_graph_backward(struct bp_graph *graph);
 
-/* Tells every layer that the parameters changed. */
+/* Tells every layer that the parameters changed: in any way, or by bp_optim_step, which packs the
+ * signs of the latent ones itself. */
 void bp_graph_weights_changed(struct bp_graph *graph);
+void bp_graph_weights_updated(struct bp_graph *graph);
 
 /* Changes the precision between steps, for a QAT warm-up: from qat to psq or fqt, in a graph
  * created for psq or fqt with config.also_qat. Starts as config.precision. */

@@ -78,6 +78,7 @@ static bp_status backward_qat(struct bp_graph *graph, struct bp_layer *layer) {
     bp_sign_float_unpack(exec, layer->in->bits, n, s->h, s->w, s->c, self->a);
     BP_TRY(bp_fp32_conv_backward_weights(self->conv, exec, n, self->a, self->g, self->weight->grad,
                                          NULL));
+    bp_sign_float_mask_latent(exec, self->weight->value, self->weight->count, self->weight->grad);
     if (!layer->in->needs_grad)
         return BP_OK;
     bp_sign_float_of(exec, self->weight->value, self->weight->count, self->w);
@@ -94,19 +95,17 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         dx = layer->in->grad;
     }
     if (graph->precision == BP_PRECISION_QAT)
-        BP_TRY(backward_qat(graph, layer));
-    else
-        bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
-                          &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
-                          graph->step, dx, self->weight->grad);
-    bp_sign_float_mask_latent(graph->exec, self->weight->value, self->weight->count,
-                              self->weight->grad);
+        return backward_qat(graph, layer);
+    bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
+                      &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
+                      graph->step, self->weight->value, dx, self->weight->grad);
     return BP_OK;
 }
 
-static void weights_changed(struct bp_graph *graph, struct bp_layer *layer) {
+static void weights_changed(struct bp_graph *graph, struct bp_layer *layer, int signs_packed) {
     struct layer_bconv *self = layer->self;
-    bp_bconv_pack(self->op, graph->exec, self->weight->value);
+    self->weight->signs = bp_bconv_signs(self->op);
+    bp_bconv_pack(self->op, graph->exec, signs_packed ? NULL : self->weight->value);
 }
 
 static void destroy(struct bp_layer *layer) {
@@ -140,5 +139,6 @@ bp_status bp_layer_bconv_add(struct bp_graph *graph, const char *name, struct bp
     const size_t dims[4] = {k, r, r, in->c};
     BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, BP_PARAM_LATENT));
     self->weight->init_deviation = LATENT_DEVIATION;
+    self->weight->sign_row = in->c;
     return BP_OK;
 }

@@ -40,6 +40,11 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
                                 struct bp_tensor *residual, const struct bp_norm_act_config *config,
                                 struct bp_tensor **out);
 
+/* Scale -> PReLU -> batch norm -> sgn from a binary convolution's i16 to bits; the same parameters
+ * as two norm_act layers "<act_name>" and "<norm_name>" after one another, and the same numbers. */
+bp_status bp_layer_act_norm_add(struct bp_graph *graph, const char *act_name, const char *norm_name,
+                                struct bp_tensor *in, struct bp_tensor **out);
+
 bp_status bp_layer_pool_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             enum bp_pool_kind kind, struct bp_tensor **out);
 

@@ -52,6 +52,19 @@ static bp_status add_norm_act(const struct block *block, const char *part, struc
     return bp_layer_norm_act_add(block->graph, name, in, residual, &config, out);
 }
 
+/* act1 and norm2: one layer where the next convolution is binary. */
+static bp_status add_act_norm(const struct block *block, struct bp_tensor *in,
+                              struct bp_tensor **out) {
+    char act[48], norm[48];
+    if (block->graph->config.precision == BP_PRECISION_FP32) {
+        BP_TRY(add_norm_act(block, "act1", in, NULL, BP_AFFINE_SCALE, BP_ACT_PRELU, 0, out));
+        return add_norm_act(block, "norm2", *out, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 0, out);
+    }
+    block_name(act, block, "act1");
+    block_name(norm, block, "norm2");
+    return bp_layer_act_norm_add(block->graph, act, norm, in, out);
+}
+
 static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
                               struct bp_tensor **out) {
     struct bp_tensor *y = x;
@@ -72,8 +85,7 @@ static bp_status add_block(const struct block *block, struct bp_tensor **x) {
     BP_TRY(add_shortcut(block, *x, &shortcut));
     BP_TRY(add_norm_act(block, "norm1", *x, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 1, &y));
     BP_TRY(add_binary_conv(block, "conv1", y, block->stride, &y));
-    BP_TRY(add_norm_act(block, "act1", y, NULL, BP_AFFINE_SCALE, BP_ACT_PRELU, 0, &y));
-    BP_TRY(add_norm_act(block, "norm2", y, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 1, &y));
+    BP_TRY(add_act_norm(block, y, &y));
     BP_TRY(add_binary_conv(block, "conv2", y, 1, &y));
     return add_norm_act(block, "act2", y, shortcut, BP_AFFINE_SCALE, BP_ACT_PRELU, 0, x);
 }

@@ -26,7 +26,9 @@ bp_status bp_bconv_create(struct bp_bconv **out, struct bp_exec *exec, struct bp
 void bp_bconv_destroy(struct bp_bconv *op);
 
 /* Packs the signs of the latent weights w [k][r][r][c] into the kernels' layouts. After every
- * change of the weights, before forward. */
+ * change of the weights, before forward. w NULL: the caller has packed them itself into
+ * bp_bconv_signs, [k][r][r][cw]. */
+uint64_t *bp_bconv_signs(struct bp_bconv *op);
 void bp_bconv_pack(struct bp_bconv *op, struct bp_exec *exec, const float *w);
 
 /* y [n][oh][ow][k] = conv(sgn x, sgn w), zero padding; x: bits with halo (ops/op.h). Exact. */
@@ -38,11 +40,12 @@ void bp_bconv_forward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const
 size_t bp_bconv_backward_scratch_bytes(const struct bp_conv_shape *shape, size_t source_bytes);
 
 /* Quantized backward. x: the bits of the forward pass (halo), mask [n][h][w][cw]: straight-through
- * mask of x; source: dL/dY. Writes dx [n][h][w][c] (masked; NULL: not wanted) and dw [k][r][r][c]
- * (not masked). seed, layer, step pick the random streams. */
+ * mask of x; source: dL/dY; w: the latent weights, for their straight-through mask (NULL: none).
+ * Writes dx [n][h][w][c] (NULL: not wanted) and dw [k][r][r][c], both masked. seed, layer, step
+ * pick the random streams. */
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
-                       unsigned layer, uint32_t step, float *dx, float *dw);
+                       unsigned layer, uint32_t step, const float *w, float *dx, float *dw);
 
 /* The groups as decided by the last backward call: n samples for dA; samples or channels for dW. */
 const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op);

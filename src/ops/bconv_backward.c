@@ -11,6 +11,8 @@
 #include <float.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 struct backward_job {
     struct bp_bconv *op;
     struct bp_exec *exec;
@@ -120,11 +122,14 @@ static void assign_slots(struct bp_bconv *op, size_t n) {
     if (op->quant_dw.groups != BP_GROUPS_CHANNEL)
         return;
     slot = 0;
-    for (size_t i = 0; i < op->shape.k; i++)
-        if (op->groups_dw[i].kept) {
-            op->kept_grid[slot] = op->groups_dw[i].grid;
-            op->kept_channel[slot++] = (int32_t)i;
-        }
+    for (size_t i = 0; i < op->shape.k; i++) {
+        op->slot_of_channel[i] = -1;
+        if (!op->groups_dw[i].kept)
+            continue;
+        op->slot_of_channel[i] = (int32_t)slot;
+        op->kept_grid[slot] = op->groups_dw[i].grid;
+        op->kept_channel[slot++] = (int32_t)i;
+    }
 }
 
 static void decide_groups(struct backward_job *job, size_t n, uint64_t seed, unsigned layer,
@@ -145,13 +150,18 @@ static void decide_groups(struct backward_job *job, size_t n, uint64_t seed, uns
 
 /* --- pass B: codes ---------------------------------------------------------------------------- */
 
-static void clear_halo(const struct bp_bconv *op, uint64_t *codes) {
-    size_t pixel = (size_t)op->quant_da.bits * op->kw, row = (op->shape.ow + 2) * pixel;
-    memset(codes, 0, row * sizeof *codes);
-    memset(codes + (op->shape.oh + 1) * row, 0, row * sizeof *codes);
+static uint8_t *codes_of_slot(const struct bp_bconv *op, size_t sample) {
+    size_t bytes = (op->shape.oh + 2) * (op->shape.ow + 2) * op->pixel_da;
+    return op->codes_da + (size_t)op->slot_of_sample[sample] * bytes;
+}
+
+static void clear_halo(const struct bp_bconv *op, uint8_t *codes) {
+    size_t pixel = op->pixel_da, row = (op->shape.ow + 2) * pixel;
+    memset(codes, 0, row);
+    memset(codes + (op->shape.oh + 1) * row, 0, row);
     for (size_t y = 1; y <= op->shape.oh; y++) {
-        memset(codes + y * row, 0, pixel * sizeof *codes);
-        memset(codes + (y + 1) * row - pixel, 0, pixel * sizeof *codes);
+        memset(codes + y * row, 0, pixel);
+        memset(codes + (y + 1) * row - pixel, 0, pixel);
     }
 }
 
@@ -159,33 +169,39 @@ static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, 
                           const struct worker_scratch *scratch) {
     struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
-    size_t k = op->shape.k, ow = op->shape.ow, pixel = (size_t)op->quant_da.bits * op->kw;
+    size_t k = op->shape.k, ow = op->shape.ow;
     uint64_t first = ((uint64_t)n * op->shape.oh + row) * ow * k;
-    uint64_t *codes = op->codes_da + (size_t)op->slot_of_sample[n] * op->code_words;
+    uint8_t *codes = codes_of_slot(op, n);
     kernels->round_group(scratch->rows, rows * ow * k, first, &job->rounding_da,
                          op->groups_da[n].grid, scratch->codes);
-    for (size_t y = 0; y < rows; y++)
-        kernels->pack_planes(scratch->codes + y * ow * k, ow, k, op->quant_da.bits,
-                             codes + ((row + y + 1) * (ow + 2) + 1) * pixel);
+    for (size_t y = 0; y < rows; y++) {
+        uint8_t *to = codes + ((row + y + 1) * (ow + 2) + 1) * op->pixel_da;
+        if (op->method_da == BP_PRODUCT_LOOKUP)
+            memcpy(to, scratch->codes + y * ow * k, ow * k);
+        else
+            kernels->pack_planes(scratch->codes + y * ow * k, ow, k, op->quant_da.bits,
+                                 (uint64_t *)(void *)to);
+    }
 }
 
 static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, size_t rows,
                           const struct worker_scratch *scratch) {
     struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
-    size_t k = op->shape.k, ow = op->shape.ow, pixels = rows * ow, kept = k;
+    size_t k = op->shape.k, ow = op->shape.ow, pixels = rows * ow;
     size_t position = (n * op->shape.oh + row) * ow;
-    if (op->quant_dw.groups == BP_GROUPS_SAMPLE) {
+    int by_sample = op->quant_dw.groups == BP_GROUPS_SAMPLE;
+    size_t kept = by_sample ? k : op->kept_dw;
+    uint8_t *to = bp_bconv_wgrad_codes(op, position, kept);
+    uint8_t *codes = op->method_dw == BP_PRODUCT_LOOKUP ? to : scratch->codes;
+    if (by_sample)
         kernels->round_group(scratch->rows, pixels * k, (uint64_t)position * k, &job->rounding_dw,
-                             op->groups_dw[n].grid, scratch->codes);
-    } else {
-        kept = op->kept_dw;
+                             op->groups_dw[n].grid, codes);
+    else
         kernels->round_columns(scratch->rows, pixels, k, op->kept_channel, kept,
-                               (uint64_t)position * kept, &job->rounding_dw, op->kept_grid,
-                               scratch->codes);
-    }
-    kernels->pack_planes(scratch->codes, pixels, kept, op->quant_dw.bits,
-                         op->codes_dw + position * (size_t)op->quant_dw.bits * bp_words(kept));
+                               (uint64_t)position * kept, &job->rounding_dw, op->kept_grid, codes);
+    if (codes != to)
+        kernels->pack_planes(codes, pixels, kept, op->quant_dw.bits, (uint64_t *)(void *)to);
 }
 
 static void code_part(void *context, size_t begin, size_t end, int thread) {
@@ -196,7 +212,7 @@ static void code_part(void *context, size_t begin, size_t end, int thread) {
         int da = job->want_da && op->groups_da[n].kept;
         int dw = op->quant_dw.groups == BP_GROUPS_SAMPLE ? op->groups_dw[n].kept : op->kept_dw > 0;
         if (da)
-            clear_halo(op, op->codes_da + (size_t)op->slot_of_sample[n] * op->code_words);
+            clear_halo(op, codes_of_slot(op, n));
         for (size_t row = 0; (da || dw) && row < op->shape.oh; row += op->chunk_rows) {
             size_t rows = rows_of_chunk(op, row);
             job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
@@ -219,21 +235,26 @@ static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_
 
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
-                       unsigned layer, uint32_t step, float *dx, float *dw) {
+                       unsigned layer, uint32_t step, const float *w, float *dx, float *dw) {
     struct backward_job job = {.op = op, .exec = exec, .source = source, .want_da = dx != NULL};
     job.rounding_da =
         make_rounding(&op->quant_da, bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step));
     job.rounding_dw =
         make_rounding(&op->quant_dw, bp_stream_make(seed, BP_RANDOM_ROUND_DW, layer, step));
     op->samples = n;
+    uint64_t since = bp_clock_ns();
     bp_parallel_for(exec->threads, n, range_part, &job);
     if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
         bp_parallel_for(exec->threads, op->shape.k, merge_channels, &job);
     decide_groups(&job, n, seed, layer, step);
+    bp_exec_spent(exec, BP_SPENT_RANGES, &since);
     bp_parallel_for(exec->threads, n, code_part, &job);
+    bp_exec_spent(exec, BP_SPENT_CODES, &since);
     if (dx != NULL)
         bp_bconv_dgrad_run(op, exec, n, mask, dx);
-    bp_bconv_wgrad_run(op, exec, n, x, dw);
+    bp_exec_spent(exec, BP_SPENT_DGRAD, &since);
+    bp_bconv_wgrad_run(op, exec, n, x, w, dw);
+    bp_exec_spent(exec, BP_SPENT_WGRAD, &since);
 }
 
 const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op) {

@@ -1,12 +1,15 @@
-/* The activation gradient dA = conv_transpose(codes, signs of w), over the bit planes of kept
- * samples.
+/* The activation gradient dA = conv_transpose(codes, signs of w), over the codes of kept samples.
  *
- *   dA = scale * sum(code * w^) + offset * sum(w^)      (sums over the taps whose output pixel
- * exists)
+ *   dA = scale * sum(code * w^) + offset * sum(w^)     sums over the taps whose output pixel exists
  *
- * The codes stand with a halo of zero words, so a tap outside adds nothing to the first sum; the
- * second one depends only on which taps exist, hence on the pixel's class. With stride 2, input
- * pixels of the four parities see different taps and are walked one parity after another. */
+ * The codes stand with a halo of zeros, so a tap outside adds nothing to the first sum; the second
+ * one depends only on which taps exist, hence on the pixel's class. With stride 2, input pixels of
+ * the four parities see different taps and are walked one parity after another.
+ *
+ * By lookup, a tile's window of codes becomes tables first. Entries are not sums of code * w^ but
+ *     sum of entries = sum of (code - code_min) * w^ + top * (number of negative w^)
+ * and base_da takes that back: it is the same for every pixel, halo included, as all taps are
+ * looked up always. */
 #include "ops/bconv_internal.h"
 
 #include <stdio.h>
@@ -14,53 +17,33 @@
 
 #include "base/memory.h"
 
+#define TILE_COLUMNS 32                  /* by lookup: wider maps are cut */
+#define TILE_BYTES   ((size_t)224 << 10) /* of a tile's window and sums: they live in L2 */
+
 /* --- geometry --------------------------------------------------------------------------------- */
 
-/* Along one axis: does tap t of input position i reach an output position, and where (halo
- * included, relative to i / stride)? */
+/* Along one axis: does tap t of input position i reach an output position? */
 static int tap_reaches(const struct bp_conv_shape *s, size_t i, size_t t) {
     return i + s->pad >= t && (i + s->pad - t) % s->stride == 0;
 }
 
-static int parity_tap_row(const struct bp_conv_shape *s, size_t parity, size_t t, size_t *row) {
+static int parity_tap_row(const struct bp_conv_shape *s, size_t parity, size_t t, int32_t *row) {
     size_t shifted = parity + s->pad + 2 * s->stride; /* keeps the difference positive */
     if ((shifted - t) % s->stride != 0)
         return 0;
-    *row = (shifted - t) / s->stride - 1; /* - 2 for the shift, + 1 for the halo */
+    *row = (int32_t)((shifted - t) / s->stride) - 1; /* - 2 for the shift, + 1 for the halo */
     return 1;
 }
 
-static void fill_parity_taps(struct bp_bconv *op, struct bp_parity *parity, size_t py, size_t px) {
-    const struct bp_conv_shape *s = &op->shape;
-    size_t pixel_words = (size_t)op->quant_da.bits * op->kw;
-    for (size_t t = 0; t < op->taps; t++) {
-        size_t row, column;
-        if (!parity_tap_row(s, py, t / s->r, &row) || !parity_tap_row(s, px, t % s->r, &column))
+static void fill_parity_taps(const struct bp_conv_shape *s, struct bp_parity *parity, size_t py,
+                             size_t px) {
+    for (size_t t = 0; t < s->r * s->r; t++) {
+        size_t i = parity->taps;
+        if (!parity_tap_row(s, py, t / s->r, &parity->row[i]) ||
+            !parity_tap_row(s, px, t % s->r, &parity->column[i]))
             continue;
-        parity->tap[parity->taps] = (int32_t)((row * (s->ow + 2) + column) * pixel_words);
         parity->tap_w[parity->taps++] = (int32_t)t;
     }
-}
-
-static bp_status fill_parity_pixels(struct bp_bconv *op, struct bp_parity *parity, size_t py,
-                                    size_t px) {
-    const struct bp_conv_shape *s = &op->shape;
-    size_t pixel_words = (size_t)op->quant_da.bits * op->kw;
-    size_t rows = (s->h - py + s->stride - 1) / s->stride;
-    size_t columns = (s->w - px + s->stride - 1) / s->stride;
-    parity->pixels = rows * columns;
-    BP_TRY(bp_alloc_array(&parity->pixel_base, op->tile_samples * parity->pixels + 1,
-                          sizeof(int32_t), "pixel offsets"));
-    BP_TRY(
-        bp_alloc_array(&parity->pixel_index, parity->pixels + 1, sizeof(int32_t), "pixel indices"));
-    for (size_t p = 0; p < parity->pixels; p++) {
-        size_t y = p / columns, x = p % columns;
-        parity->pixel_index[p] = (int32_t)((y * s->stride + py) * s->w + x * s->stride + px);
-        for (size_t i = 0; i < op->tile_samples; i++)
-            parity->pixel_base[i * parity->pixels + p] =
-                (int32_t)(i * op->code_words + (y * (s->ow + 2) + x) * pixel_words);
-    }
-    return BP_OK;
 }
 
 /* The taps of input pixel (y, x) whose output pixel exists. */
@@ -91,17 +74,58 @@ static bp_status fill_classes(struct bp_bconv *op) {
     return BP_OK;
 }
 
+/* A tile is a block of output positions (y, x); its product pixels are the input pixels (stride * y
+ * + parity, stride * x + parity), its window the codes at (y .. y + 2, x .. x + 2), halo included.
+ */
+static size_t window_tables(const struct bp_bconv *op, const struct bp_tiling *t) {
+    return t->samples * (t->rows + 2) * (t->columns + 2) * op->kq;
+}
+
+static size_t tile_pixels(const struct bp_tiling *t) {
+    return t->samples * t->rows * t->columns;
+}
+
+static size_t digits_of(const struct bp_bconv *op) {
+    struct bp_digit digits[2];
+    return bp_bconv_digits(&op->quant_da, digits);
+}
+
+static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
+    size_t bytes = bp_round_up(tile_pixels(t) * op->shape.c * sizeof(int32_t), 64) +
+                   bp_round_up(tile_pixels(t) * sizeof(int32_t), 64);
+    if (op->method_da == BP_PRODUCT_LOOKUP)
+        bytes += digits_of(op) * window_tables(op, t) * BP_TABLE_BYTES;
+    return bytes;
+}
+
+/* The largest tile that fits: whole samples, or the most rows of one, but at least one row. */
+static struct bp_tiling choose_tiling(const struct bp_bconv *op) {
+    const struct bp_conv_shape *s = &op->shape;
+    struct bp_tiling best = {1, 1, s->ow}, larger;
+    if (op->method_da == BP_PRODUCT_LOOKUP)
+        best.columns = bp_min_size(s->ow, TILE_COLUMNS);
+    for (larger = best; larger.rows <= s->oh && tile_bytes(op, &larger) <= TILE_BYTES;
+         larger.rows++)
+        best = larger;
+    if (best.rows < s->oh || best.columns < s->ow)
+        return best;
+    for (larger = best; larger.samples <= s->n && tile_bytes(op, &larger) <= TILE_BYTES;
+         larger.samples++)
+        best = larger;
+    return best;
+}
+
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
     const struct bp_conv_shape *s = &op->shape;
-    op->code_words = (s->oh + 2) * (s->ow + 2) * (size_t)op->quant_da.bits * op->kw;
-    if (op->code_words > INT32_MAX / (op->tile_samples + 1))
-        return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
-    for (size_t i = 0; i < s->stride * s->stride; i++) {
-        fill_parity_taps(op, &op->parity[i], i / s->stride, i % s->stride);
-        BP_TRY(fill_parity_pixels(op, &op->parity[i], i / s->stride, i % s->stride));
-    }
+    int lookup = op->method_da == BP_PRODUCT_LOOKUP;
+    op->pixel_da = lookup ? s->k : (size_t)op->quant_da.bits * op->kw * sizeof(uint64_t);
+    for (size_t i = 0; i < s->stride * s->stride; i++)
+        fill_parity_taps(s, &op->parity[i], i / s->stride, i % s->stride);
     BP_TRY(fill_classes(op));
-    bp_exec_need_scratch(exec, BP_TILE_PIXELS * s->c * sizeof(int32_t));
+    op->tiling_da = choose_tiling(op);
+    if ((s->oh + 2) * (s->ow + 2) * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
+        return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
+    bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da));
     return BP_OK;
 }
 
@@ -112,23 +136,35 @@ static size_t slots(const struct bp_quant *quant, size_t n) {
     return bp_min_size(n, (size_t)((double)quant->keep * (double)n + 0.5) + 2);
 }
 
-bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
-                                 const char *name, int time) {
-    char text[96];
-    size_t n = op->shape.n, threads = (size_t)bp_threads_count(exec->threads);
-    op->slots_da = slots(&op->quant_da, n);
-    snprintf(text, sizeof text, "%s codes dA", name);
-    BP_TRY(bp_plan_add(plan, text, op->slots_da * op->code_words * 8, time, time, &op->codes_da));
-    snprintf(text, sizeof text, "%s offsets dA", name);
-    BP_TRY(bp_plan_add(plan, text, (threads * op->classes + 1) * op->shape.c * sizeof(float), time,
-                       time, &op->offset_table));
-    snprintf(text, sizeof text, "%s slots dA", name);
-    BP_TRY(bp_plan_add(plan, text, n * sizeof(int32_t), time, time, &op->slot_of_sample));
-    snprintf(text, sizeof text, "%s samples dA", name);
-    return bp_plan_add(plan, text, op->slots_da * sizeof(int32_t), time, time, &op->sample_of_slot);
+static size_t sample_bytes(const struct bp_bconv *op) {
+    return (op->shape.oh + 2) * (op->shape.ow + 2) * op->pixel_da;
 }
 
-/* --- product and epilogue --------------------------------------------------------------------- */
+bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                 const char *name, int time) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t n = s->n, threads = (size_t)bp_threads_count(exec->threads);
+    op->slots_da = slots(&op->quant_da, n);
+    const struct {
+        const char *what;
+        size_t bytes;
+        void *where;
+    } buffers[] = {
+        {"codes dA", op->slots_da * sample_bytes(op), &op->codes_da},
+        {"offsets dA", (threads * op->classes + 1) * s->c * sizeof(float), &op->offset_table},
+        {"base dA", s->stride * s->stride * s->c * sizeof(int32_t), &op->base_da},
+        {"slots dA", n * sizeof(int32_t), &op->slot_of_sample},
+        {"samples dA", op->slots_da * sizeof(int32_t), &op->sample_of_slot},
+    };
+    char text[96];
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
+        snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
+        BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time, buffers[i].where));
+    }
+    return BP_OK;
+}
+
+/* --- epilogue --------------------------------------------------------------------------------- */
 
 struct dgrad_job {
     struct bp_bconv *op;
@@ -136,6 +172,12 @@ struct dgrad_job {
     const uint64_t *mask;
     float *dx;
     int is_signed;
+    struct bp_digit digits[2];
+    size_t n_digits;
+};
+
+struct tile {
+    size_t slot, samples, row, rows, column, columns;
 };
 
 /* Which rows of offsets a sample needs, filled for its scale: [classes][c], or one row of zeros. */
@@ -171,51 +213,149 @@ static void fill_offsets(const struct dgrad_job *job, int thread, int32_t sample
     offsets->classes = op->in_class;
 }
 
-/* Scales, adds the offset, masks and stores `count` pixels of a tile, which begins at pixel `first`
- * of the tile's samples. Runs of pixels that are neighbours in the image go in one call. */
-static void finish_tile(const struct dgrad_job *job, const struct bp_parity *parity, size_t slot,
-                        size_t first, size_t count, const int32_t *sums,
-                        struct sample_offsets *offsets, int thread) {
+/* How many positions of a tile's rows or columns are input pixels of this parity. */
+static size_t count_along(size_t first, size_t count, size_t stride, size_t parity, size_t length) {
+    size_t all = length > parity ? (length - parity + stride - 1) / stride : 0;
+    return first < all ? bp_min_size(count, all - first) : 0;
+}
+
+/* Scales, adds the offset, masks and stores the sums of a tile's pixels of one parity. Pixels that
+ * are neighbours in the image go in one call. */
+static void finish_tile(const struct dgrad_job *job, const struct tile *tile, size_t py, size_t px,
+                        const int32_t *sums, struct sample_offsets *offsets, int thread) {
     struct bp_bconv *op = job->op;
-    size_t c = op->shape.c, image = op->shape.h * op->shape.w;
-    for (size_t p = 0; p < count;) {
-        size_t pixel = (first + p) % parity->pixels;
-        int32_t sample = op->sample_of_slot[slot + (first + p) / parity->pixels];
-        size_t run = 1, at = (size_t)parity->pixel_index[pixel];
-        if (op->shape.stride == 1)
-            run = bp_min_size(count - p, parity->pixels - pixel);
+    const struct bp_conv_shape *s = &op->shape;
+    size_t rows = count_along(tile->row, tile->rows, s->stride, py, s->h);
+    size_t columns = count_along(tile->column, tile->columns, s->stride, px, s->w);
+    size_t run = s->stride == 1 ? columns : 1;
+    for (size_t i = 0; i < tile->samples; i++) {
+        int32_t sample = op->sample_of_slot[tile->slot + i];
         fill_offsets(job, thread, sample, offsets);
-        size_t flat = (size_t)sample * image + at;
-        job->exec->kernels.scale_mask(sums + p * c, job->mask + flat * op->cw, run, c,
-                                      op->groups_da[sample].scale, offsets->table,
-                                      offsets->classes + at, job->dx + flat * c);
-        p += run;
+        for (size_t y = 0; y < rows; y++)
+            for (size_t x = 0; x < columns; x += run, sums += run * s->c) {
+                size_t at =
+                    ((tile->row + y) * s->stride + py) * s->w + (tile->column + x) * s->stride + px;
+                size_t flat = (size_t)sample * s->h * s->w + at;
+                job->exec->kernels.scale_mask(sums, job->mask + flat * op->cw, run, s->c,
+                                              op->groups_da[sample].scale, offsets->table,
+                                              offsets->classes + at, job->dx + flat * s->c);
+            }
     }
 }
 
-/* Items are groups of tile_samples slots. */
+/* --- product ---------------------------------------------------------------------------------- */
+
+/* Codes or tables that a tile's product reads: pixels of `unit` elements, rows of row_pixels. */
+struct window {
+    size_t unit, row_pixels, sample_pixels;
+};
+
+static size_t list_pixels(const struct bp_conv_shape *s, const struct tile *tile, size_t py,
+                          size_t px, const struct window *window, int32_t *pixel) {
+    size_t rows = count_along(tile->row, tile->rows, s->stride, py, s->h);
+    size_t columns = count_along(tile->column, tile->columns, s->stride, px, s->w);
+    size_t count = 0;
+    for (size_t i = 0; i < tile->samples; i++)
+        for (size_t y = 0; y < rows; y++)
+            for (size_t x = 0; x < columns; x++)
+                pixel[count++] =
+                    (int32_t)((i * window->sample_pixels + y * window->row_pixels + x) *
+                              window->unit);
+    return count;
+}
+
+static void list_taps(const struct bp_parity *parity, const struct window *window,
+                      int32_t tap[BP_TAPS_MAX]) {
+    for (size_t t = 0; t < parity->taps; t++)
+        tap[t] = (parity->row[t] * (int32_t)window->row_pixels + parity->column[t]) *
+                 (int32_t)window->unit;
+}
+
+/* The codes that a tile's first pixel sees with row 0, column 0. */
+static const uint8_t *tile_codes(const struct bp_bconv *op, const struct tile *tile) {
+    return op->codes_da + tile->slot * sample_bytes(op) +
+           (tile->row * (op->shape.ow + 2) + tile->column) * op->pixel_da;
+}
+
+static void fill_tables(const struct dgrad_job *job, const struct tile *tile,
+                        const struct bp_digit *digit, uint8_t *tables) {
+    const struct bp_bconv *op = job->op;
+    const uint8_t *codes = tile_codes(op, tile);
+    size_t columns = tile->columns + 2;
+    for (size_t i = 0; i < tile->samples; i++)
+        for (size_t y = 0; y < tile->rows + 2; y++) {
+            const uint8_t *row =
+                codes + i * sample_bytes(op) + y * (op->shape.ow + 2) * op->pixel_da;
+            job->exec->kernels.tables_of_codes(row, columns, op->shape.k, digit, tables);
+            tables += columns * op->kq * BP_TABLE_BYTES;
+        }
+}
+
+/* Sums of codes and signs for the tile's pixels of one parity. */
+static void parity_product(const struct dgrad_job *job, const struct tile *tile, size_t parity,
+                           const struct window *window, const uint8_t *tables, int32_t *pixel,
+                           int32_t *sums) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    const struct bp_parity *p = &op->parity[parity];
+    int32_t tap[BP_TAPS_MAX];
+    size_t count = list_pixels(s, tile, parity / s->stride, parity % s->stride, window, pixel);
+    list_taps(p, window, tap);
+    if (p->taps == 0) { /* a 1x1 kernel of stride 2 never sees these pixels */
+        memset(sums, 0, count * s->c * sizeof *sums);
+        return;
+    }
+    if (op->method_da == BP_PRODUCT_BITS) {
+        kernels->product_planes((const uint64_t *)(const void *)tile_codes(op, tile), pixel, count,
+                                tap, p->tap_w, p->taps, op->taps, op->kw, op->quant_da.bits,
+                                job->is_signed, op->w_t, s->c, sums);
+        return;
+    }
+    for (size_t d = 0; d < job->n_digits; d++)
+        kernels->product_tables(
+            tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES, pixel, count, tap,
+            p->tap_w, p->taps, op->taps, op->kq, BP_QUAD * job->digits[d].top, op->index_t, s->c,
+            d == 0 ? op->base_da + parity * s->c : NULL, job->digits[d].shift, sums);
+}
+
+static void tile_product(const struct dgrad_job *job, const struct tile *tile,
+                         struct sample_offsets *offsets, int thread) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    int32_t *sums = bp_carve(&carver, tile_pixels(&op->tiling_da) * s->c * sizeof(int32_t));
+    int32_t *pixel = bp_carve(&carver, tile_pixels(&op->tiling_da) * sizeof(int32_t));
+    uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows + 2][columns + 2][kq][16] */
+    struct window window = {(size_t)op->quant_da.bits * op->kw, s->ow + 2,
+                            (s->oh + 2) * (s->ow + 2)};
+    if (op->method_da == BP_PRODUCT_LOOKUP) {
+        size_t columns = tile->columns + 2;
+        window = (struct window){op->kq, columns, (tile->rows + 2) * columns};
+        for (size_t d = 0; d < job->n_digits; d++)
+            fill_tables(job, tile, &job->digits[d],
+                        tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES);
+    }
+    for (size_t i = 0; i < s->stride * s->stride; i++) {
+        parity_product(job, tile, i, &window, tables, pixel, sums);
+        finish_tile(job, tile, i / s->stride, i % s->stride, sums, offsets, thread);
+    }
+}
+
+/* Items are groups of slots that are walked together. */
 static void dgrad_part(void *context, size_t begin, size_t end, int thread) {
     struct dgrad_job *job = context;
     struct bp_bconv *op = job->op;
-    int32_t *sums = bp_exec_scratch(job->exec, thread); /* [tile pixels][c] */
+    const struct bp_tiling *tiling = &op->tiling_da;
     struct sample_offsets offsets = {NULL, NULL, -1};
     for (size_t item = begin; item < end; item++) {
-        size_t slot = item * op->tile_samples;
-        size_t samples = bp_min_size(op->tile_samples, op->kept_da - slot);
-        const uint64_t *codes = op->codes_da + slot * op->code_words;
-        for (size_t i = 0; i < op->shape.stride * op->shape.stride; i++) {
-            const struct bp_parity *parity = &op->parity[i];
-            size_t total = samples * parity->pixels;
-            for (size_t first = 0; first < total; first += BP_TILE_PIXELS) {
-                size_t count = bp_min_size(BP_TILE_PIXELS, total - first);
-                if (parity->taps == 0) /* a 1x1 kernel of stride 2 never sees these pixels */
-                    memset(sums, 0, count * op->shape.c * sizeof *sums);
-                else
-                    job->exec->kernels.product_planes(codes, parity->pixel_base + first, count,
-                                                      parity->tap, parity->tap_w, parity->taps,
-                                                      op->taps, op->kw, op->quant_da.bits,
-                                                      job->is_signed, op->w_t, op->shape.c, sums);
-                finish_tile(job, parity, slot, first, count, sums, &offsets, thread);
+        struct tile tile = {.slot = item * tiling->samples};
+        tile.samples = bp_min_size(tiling->samples, op->kept_da - tile.slot);
+        for (; tile.row < op->shape.oh; tile.row += tiling->rows) {
+            tile.rows = bp_min_size(tiling->rows, op->shape.oh - tile.row);
+            for (tile.column = 0; tile.column < op->shape.ow; tile.column += tiling->columns) {
+                tile.columns = bp_min_size(tiling->columns, op->shape.ow - tile.column);
+                tile_product(job, &tile, &offsets, thread);
             }
         }
     }
@@ -230,14 +370,36 @@ static void clear_dropped(void *context, size_t begin, size_t end, int thread) {
             memset(job->dx + sample * elements, 0, elements * sizeof(float));
 }
 
+/* With K output channels, of which neg have w^ = -1 at a tap, and all the parity's taps:
+ *     base = sum over taps of code_min * (K - 2 neg) - top * neg */
+static void fill_base(const struct dgrad_job *job) {
+    struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    int32_t top = 0;
+    for (size_t d = 0; d < job->n_digits; d++)
+        top += job->digits[d].top * (1 << job->digits[d].shift);
+    for (size_t i = 0; i < s->stride * s->stride; i++)
+        for (size_t j = 0; j < s->c; j++) {
+            int32_t base = 0;
+            for (size_t t = 0; t < op->parity[i].taps; t++) {
+                int32_t sum = op->tap_sum_t[(size_t)op->parity[i].tap_w[t] * s->c + j];
+                base += job->digits[0].code_min * sum - top * ((int32_t)s->k - sum) / 2;
+            }
+            op->base_da[i * s->c + j] = base;
+        }
+}
+
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
                         float *dx) {
     struct dgrad_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx};
     int code_min, code_max;
     bp_quant_codes(&op->quant_da, &code_min, &code_max, &job.is_signed);
+    job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
+    if (op->method_da == BP_PRODUCT_LOOKUP)
+        fill_base(&job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
     bp_parallel_for(exec->threads, n, clear_dropped, &job);
-    bp_parallel_for(exec->threads, (op->kept_da + op->tile_samples - 1) / op->tile_samples,
-                    dgrad_part, &job);
+    size_t samples = op->tiling_da.samples;
+    bp_parallel_for(exec->threads, (op->kept_da + samples - 1) / samples, dgrad_part, &job);
 }

@@ -1,43 +1,57 @@
-/* What the files of the binary convolution share: bconv.c (set-up, packing, forward),
- * bconv_backward.c (from gradient rows to codes), bconv_dgrad.c (dA), bconv_wgrad.c (dW). */
+/* What the files of the binary convolution share: bconv.c (set-up), bconv_pack.c (weights),
+ * bconv_forward.c, bconv_backward.c (from gradient rows to codes), bconv_dgrad.c (dA),
+ * bconv_wgrad.c (dW, epilogue and products on words), bconv_wgrad_lookup.c (dW's products by
+ * lookup). */
 #ifndef BP_OPS_BCONV_INTERNAL_H
 #define BP_OPS_BCONV_INTERNAL_H
 
 #include "ops/bconv.h"
+#include "ops/product_method.h"
 
-#define BP_TAPS_MAX    9
-#define BP_TILE_PIXELS 64 /* pixels of one call of a product kernel */
-#define BP_KEPT_BLOCK  4  /* output channels of one work item of the weight gradient */
+#define BP_TAPS_MAX   9
+#define BP_KEPT_BLOCK 4 /* output channels of one work item of dW on words */
+#define BP_QUAD       4
+
+/* A border class of output pixels: bit 0 top, 1 bottom, 2 left, 3 right edge cut off. */
+enum { BP_CLASS_TOP = 1, BP_CLASS_BOTTOM = 2, BP_CLASS_LEFT = 4, BP_CLASS_RIGHT = 8 };
+#define BP_BORDER_CLASSES 16
 
 /* The pixels of dA whose taps have the same form: rows = parity_y, columns = parity_x modulo the
- * stride. Offsets in words of one sample's code planes. */
+ * stride. Pixel (stride * y + parity_y, stride * x + parity_x) sees the codes at (y + row, x +
+ * column), halo included. */
 struct bp_parity {
     size_t taps;
-    int32_t tap[BP_TAPS_MAX];   /* from the pixel's base to the tap's code words */
+    int32_t row[BP_TAPS_MAX], column[BP_TAPS_MAX];
     int32_t tap_w[BP_TAPS_MAX]; /* which weight tap */
-    size_t pixels;              /* of one sample */
-    int32_t *pixel_base;        /* [tile samples][pixels] offset of the code words */
-    int32_t *pixel_index;       /* [pixels] flat input pixel */
+};
+
+/* The part of a product that one call of a kernel computes: whole samples where maps are small,
+ * else some rows, and perhaps columns, of one. */
+struct bp_tiling {
+    size_t samples, rows, columns; /* the largest tile, in output pixels of the product */
 };
 
 struct bp_bconv {
     struct bp_conv_shape shape;
-    size_t cw, kw, taps;
-    size_t in_words; /* bits of one sample, halo included */
-    int backward;    /* quantized backward planned */
+    size_t cw, kw, cq, kq, taps; /* words and quads of the channels */
+    size_t in_words;             /* bits of one sample, halo included */
+    int backward;                /* quantized backward planned */
     struct bp_quant quant_da, quant_dw;
+    enum bp_product_method method_forward, method_da, method_dw;
 
-    /* weights, repacked after every change */
+    /* weights, repacked after every change; each product has one of its two layouts */
     uint64_t *bits;     /* [k][taps][cw] */
     uint64_t *bits_t;   /* [c][taps][kw] */
     uint64_t *w;        /* packed [ceil(k/32)][taps][cw][32] */
     uint64_t *w_t;      /* packed [ceil(c/32)][taps][kw][32] */
+    uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
+    uint8_t *index_t;   /* [ceil(c/32)][taps][kq][32] */
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
     int16_t *border;    /* [16][k] what to add at a pixel of a border class */
 
-    /* geometry tables, filled at creation */
-    size_t tile_samples;  /* samples walked together where maps are small */
-    int32_t *pixel_base;  /* [tile_samples][oh ow] words from the sample's bits to the first tap */
+    /* geometry, fixed at creation */
+    struct bp_tiling tiling_forward, tiling_da;
+    int32_t *pixel_base;  /* [oh ow] words from the sample's bits to the first tap */
     uint8_t *pixel_class; /* [oh ow] border class */
     int32_t tap_offset[BP_TAPS_MAX];
     uint64_t *valid;                 /* [oh ow] bit t: tap t lies inside the image */
@@ -47,37 +61,48 @@ struct bp_bconv {
     uint8_t *zero_class;             /* [h w] zeros */
     unsigned class_masks[64];        /* class -> taps whose output pixel exists */
     size_t classes;
-    size_t code_words; /* code planes of one sample of dA, halo included */
 
     /* workspace of the backward pass */
-    size_t slots_da;               /* samples that can be kept */
-    size_t slots_dw;               /* channels that can be kept */
-    struct bp_group *groups_da;    /* [n] */
-    struct bp_group *groups_dw;    /* [max(n, k)] */
-    uint32_t *order;               /* [max(n, k)] */
-    float *column_ranges;          /* [n][3][k] lo, hi, sum of squares of each sample */
-    int32_t *slot_of_sample;       /* [n] slot in codes_da, or -1 */
-    int32_t *sample_of_slot;       /* [slots_da] */
-    int32_t *kept_channel;         /* [slots_dw] */
-    struct bp_grid *kept_grid;     /* [slots_dw] */
-    uint64_t *codes_da;            /* [slots_da][oh + 2][ow + 2][bits][kw] */
-    uint64_t *codes_dw;            /* [n][oh ow][bits][kept words] */
-    float *offset_table;           /* [threads][classes][c] and one row of zeros */
-    uint64_t *tile_a;              /* [taps][tile_words][c] */
-    uint64_t *tile_g;              /* [kept blocks][tile_words][bits][BP_KEPT_BLOCK] */
-    uint64_t *tile_valid;          /* [tile_words][taps] */
-    int32_t *sum_dw;               /* [slots_dw rounded][taps][c] */
-    int32_t *sum_codes;            /* [slots_dw rounded][taps] */
-    int32_t *count_a;              /* [taps][c] */
-    int64_t *wide_dw, *wide_codes; /* the same in 64 bits where 32 could overflow; else NULL */
-    size_t tile_words;
-    size_t samples; /* of the last backward call */
+    size_t slots_da;            /* samples that can be kept */
+    size_t slots_dw;            /* channels that can be kept */
+    struct bp_group *groups_da; /* [n] */
+    struct bp_group *groups_dw; /* [max(n, k)] */
+    uint32_t *order;            /* [max(n, k)] */
+    float *column_ranges;       /* [n][3][k] lo, hi, sum of squares of each sample */
+    int32_t *slot_of_sample;    /* [n] slot in codes_da, or -1 */
+    int32_t *sample_of_slot;    /* [slots_da] */
+    int32_t *kept_channel;      /* [slots_dw] */
+    int32_t *slot_of_channel;   /* [k] slot in codes_dw, or -1 */
+    struct bp_grid *kept_grid;  /* [slots_dw] */
+    size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
+    uint8_t *codes_da;          /* [slots_da][oh + 2][ow + 2][pixel_da] */
+    float *offset_table;        /* [threads][classes][c] and one row of zeros */
+    int32_t *base_da;           /* by lookup: [stride * stride][c] what the entries are off by */
+    uint8_t *codes_dw;          /* [n][oh ow]: planes [bits][kept words], or codes [kept] */
+    int32_t *sum_dw;            /* [digits][slots_dw rounded][taps][c] */
+    int32_t *count_a;           /* [taps][c] negative activations at valid positions */
+    size_t samples;             /* of the last backward call */
     size_t kept_da, kept_dw;
-    size_t chunk_rows; /* output rows of one piece of the gradient */
+    size_t chunk_rows;               /* output rows of one piece of the gradient */
+    struct bp_wgrad_words *dw_words; /* one of these two, as method_dw says */
+    struct bp_wgrad_lookup *dw_lookup;
 };
 
 /* Rows of the gradient are walked in pieces of op->chunk_rows (even, or the whole height). */
 size_t bp_bconv_chunk_rows(const struct bp_conv_shape *shape);
+
+/* 1 if tap `tap` of an r x r kernel lies outside the image at pixels of this class. */
+int bp_bconv_tap_is_cut(unsigned border_class, size_t tap, size_t r);
+
+/* The codes of a quantizer as digits for tables: how many, and their grid. */
+size_t bp_bconv_digits(const struct bp_quant *quant, struct bp_digit digits[2]);
+
+/* bconv_pack.c */
+bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                const char *name, int last);
+
+/* bconv_forward.c */
+void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec);
 
 /* bconv_dgrad.c */
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
@@ -86,10 +111,29 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
                         float *dx);
 
-/* bconv_wgrad.c */
+/* bconv_wgrad.c: what both methods of dW share; it calls one of the two below. */
 bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
+/* Where the codes of dW of `position` (n oh + y) ow + x begin, `kept` channels of each position. */
+uint8_t *bp_bconv_wgrad_codes(const struct bp_bconv *op, size_t position, size_t kept);
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        float *dw);
+                        const float *w, float *dw);
+/* dw[i] = 0 where not |w[i]| < 1; w NULL: nothing. */
+void bp_bconv_mask_row(const float *w, size_t n, float *dw);
+
+/* bconv_wgrad_words.c */
+struct bp_wgrad_words;
+bp_status bp_wgrad_words_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                const char *name, int time);
+void bp_wgrad_words_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                        const float *w, float *dw);
+
+/* bconv_wgrad_lookup.c: channel groups only. */
+struct bp_wgrad_lookup;
+bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                 const char *name, int time);
+void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
+void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                         const float *w, float *dw);
 
 #endif

@@ -1,6 +1,5 @@
 #include "ops/norm_act.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,24 +35,17 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
     op->ow = shape->max_pool ? shape->w / 2 : shape->w;
     op->cw = bp_words(shape->c);
     op->chunk_rows = chunk_rows_of(shape);
-    size_t row = shape->c * sizeof(float), pooled = shape->n * op->oh * op->ow * 2 * op->cw * 8;
+    size_t pooled = shape->n * op->oh * op->ow * 2 * op->cw * 8;
     const struct {
         const char *what;
         size_t bytes;
         void *where;
     } buffers[] = {
-        {"scale", row, &op->scale},
-        {"shift", row, &op->shift},
-        {"slope", shape->activation == BP_ACT_NONE ? 0 : row, &op->slope},
-        {"ka", row, &op->ka},
-        {"kb", row, &op->kb},
-        {"kc", row, &op->kc},
-        {"mean", 2 * row, &op->mean},
-        {"deviation", 2 * row, &op->inverse_deviation},
+        {"slope", shape->activation == BP_ACT_NONE ? 0 : shape->c * sizeof(float), &op->slope},
         {"sums", shape->n * 3 * shape->c * 8, &op->partial},
         {"winners", shape->max_pool ? pooled : 0, &op->which},
     };
-    bp_status status = BP_OK;
+    bp_status status = bp_batch_norm_plan(&op->norm, plan, shape->c, name, forward_time, last_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
@@ -132,45 +124,34 @@ static double total(const struct job *job, size_t which, size_t j, int integer) 
     return integer ? (double)exact : sum;
 }
 
-static void batch_moments(const struct job *job, size_t j, double *mean, double *variance) {
-    const struct bp_norm_act_shape *s = &job->op->shape;
-    const struct bp_norm_act_params *params = job->params;
-    double count = (double)(job->n * s->h * s->w);
-    *mean = total(job, 0, j, s->input_i16) / count;
-    *variance = total(job, 1, j, s->input_i16) / count - *mean * *mean;
-    if (*variance < 0.0)
-        *variance = 0.0;
-    double unbiased = count > 1.0 ? *variance * count / (count - 1.0) : *variance;
-    params->running_mean[j] = (float)((1.0 - BP_NORM_MOMENTUM) * (double)params->running_mean[j] +
-                                      BP_NORM_MOMENTUM * *mean);
-    params->running_var[j] = (float)((1.0 - BP_NORM_MOMENTUM) * (double)params->running_var[j] +
-                                     BP_NORM_MOMENTUM * unbiased);
+static struct bp_batch_norm_params norm_params(const struct bp_norm_act_params *params) {
+    return (struct bp_batch_norm_params){params->weight, params->bias, params->running_mean,
+                                         params->running_var};
+}
+
+static double elements_of_channel(const struct job *job) {
+    return (double)(job->n * job->op->shape.h * job->op->shape.w);
 }
 
 static void set_coefficients(const struct job *job, int batch_statistics) {
     struct bp_norm_act *op = job->op;
-    const struct bp_norm_act_params *params = job->params;
-    for (size_t j = 0; j < op->shape.c; j++) {
-        if (op->shape.activation == BP_ACT_RELU)
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm_params params = norm_params(job->params);
+    for (size_t j = 0; j < s->c; j++) {
+        if (s->activation == BP_ACT_RELU)
             op->slope[j] = 0.0f;
-        else if (op->shape.activation == BP_ACT_PRELU)
-            op->slope[j] = params->slope[j];
-        op->scale[j] = params->weight[j];
-        op->shift[j] = 0.0f;
-        if (op->shape.affine == BP_AFFINE_SCALE)
-            continue;
-        double mean, variance;
-        if (batch_statistics) {
-            batch_moments(job, j, &mean, &variance);
+        else if (s->activation == BP_ACT_PRELU)
+            op->slope[j] = job->params->slope[j];
+        if (s->affine == BP_AFFINE_SCALE) {
+            op->norm.scale[j] = params.weight[j];
+            op->norm.shift[j] = 0.0f;
+        } else if (batch_statistics) {
+            bp_batch_norm_of_batch(&op->norm, j, elements_of_channel(job),
+                                   total(job, 0, j, s->input_i16), total(job, 1, j, s->input_i16),
+                                   &params);
         } else {
-            mean = (double)params->running_mean[j];
-            variance = (double)params->running_var[j];
+            bp_batch_norm_of_running(&op->norm, j, &params);
         }
-        op->mean[j] = mean;
-        op->inverse_deviation[j] = 1.0 / sqrt(variance + BP_NORM_EPSILON);
-        double scale = (double)params->weight[j] * op->inverse_deviation[j];
-        op->scale[j] = (float)scale;
-        op->shift[j] = (float)((double)params->bias[j] - mean * scale);
     }
 }
 
@@ -180,11 +161,11 @@ static void affine_act(const struct job *job, size_t element, size_t pixels, flo
     struct bp_norm_act *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     if (op->shape.input_i16)
-        kernels->affine_act_i16(y_i16(job->y, element), pixels, op->shape.c, op->scale, op->shift,
-                                op->slope, z);
+        kernels->affine_act_i16(y_i16(job->y, element), pixels, op->shape.c, op->norm.scale,
+                                op->norm.shift, op->slope, z);
     else
-        kernels->affine_act_f32(y_f32(job->y, element), pixels, op->shape.c, op->scale, op->shift,
-                                op->slope, z);
+        kernels->affine_act_f32(y_f32(job->y, element), pixels, op->shape.c, op->norm.scale,
+                                op->norm.shift, op->slope, z);
 }
 
 static void store_rows(const struct job *job, size_t n, size_t row, size_t rows, float *z) {
@@ -309,42 +290,33 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
                 memset(sums, 0, 3 * s->c * sizeof *sums);
                 if (s->input_i16)
                     kernels->act_sums_i16(g + p * s->c, y_i16(job->y, element), count, s->c,
-                                          op->scale, op->shift, op->slope, sums, sums + s->c,
-                                          sums + 2 * s->c);
+                                          op->norm.scale, op->norm.shift, op->slope, sums,
+                                          sums + s->c, sums + 2 * s->c);
                 else
                     kernels->act_sums_f32(g + p * s->c, y_f32(job->y, element), count, s->c,
-                                          op->scale, op->shift, op->slope, sums, sums + s->c,
-                                          sums + 2 * s->c);
+                                          op->norm.scale, op->norm.shift, op->slope, sums,
+                                          sums + s->c, sums + 2 * s->c);
                 flush(partial, sums, 3 * s->c);
             }
         }
     }
 }
 
-/* With v = scale y + shift, xhat = (y - mean) / deviation, m = number of elements of a channel:
- *   dbias = sum ga, dweight = sum ga xhat = (sum ga y - mean sum ga) / deviation
- *   dy = scale (ga - dbias / m - xhat dweight / m)                     (batch norm)
- *   dalpha = sum ga y, dy = alpha ga                                   (scale) */
+/* A plain scale: dalpha = sum ga y, dy = alpha ga. */
 static void finish_channel(const struct job *job, size_t j) {
     struct bp_norm_act *op = job->op;
     double sum_g = total(job, 0, j, 0), sum_gy = total(job, 1, j, 0);
     if (op->shape.activation == BP_ACT_PRELU)
         job->grads->slope[j] = (float)total(job, 2, j, 0);
-    op->ka[j] = op->scale[j];
-    op->kb[j] = op->kc[j] = 0.0f;
     if (op->shape.affine == BP_AFFINE_SCALE) {
+        op->norm.ka[j] = op->norm.scale[j];
+        op->norm.kb[j] = op->norm.kc[j] = 0.0f;
         job->grads->weight[j] = (float)sum_gy;
         return;
     }
-    double m = (double)(job->n * op->shape.h * op->shape.w);
-    double mean = op->mean[j], inverse = op->inverse_deviation[j];
-    double weight = (sum_gy - mean * sum_g) * inverse;
-    double scale = (double)job->params->weight[j] * inverse;
-    job->grads->weight[j] = (float)weight;
-    job->grads->bias[j] = (float)sum_g;
-    double kb = -scale * inverse * weight / m;
-    op->kb[j] = (float)kb;
-    op->kc[j] = (float)(-scale * sum_g / m - kb * mean);
+    const struct bp_batch_norm_params params = norm_params(job->params);
+    bp_batch_norm_backward(&op->norm, j, elements_of_channel(job), sum_g, sum_gy, &params,
+                           job->grads->weight, job->grads->bias);
 }
 
 static void finish_part(void *context, size_t begin, size_t end, int thread) {
@@ -381,11 +353,13 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
         size_t element = (n * s->h + row + done) * row_elements;
         float *to = out + done * row_elements;
         if (s->input_i16)
-            op->kernels->act_grad_i16(g, y_i16(op->y, element), count * s->w, s->c, op->scale,
-                                      op->shift, op->slope, op->ka, op->kb, op->kc, to);
+            op->kernels->act_grad_i16(g, y_i16(op->y, element), count * s->w, s->c, op->norm.scale,
+                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
+                                      op->norm.kc, to);
         else
-            op->kernels->act_grad_f32(g, y_f32(op->y, element), count * s->w, s->c, op->scale,
-                                      op->shift, op->slope, op->ka, op->kb, op->kc, to);
+            op->kernels->act_grad_f32(g, y_f32(op->y, element), count * s->w, s->c, op->norm.scale,
+                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
+                                      op->norm.kc, to);
     }
 }
 

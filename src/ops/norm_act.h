@@ -6,15 +6,12 @@
 #ifndef BP_OPS_NORM_ACT_H
 #define BP_OPS_NORM_ACT_H
 
-#include "base/plan.h"
+#include "ops/batch_norm.h"
 #include "ops/op.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define BP_NORM_EPSILON  1e-5
-#define BP_NORM_MOMENTUM 0.1
 
 enum bp_affine { BP_AFFINE_BATCH_NORM, BP_AFFINE_SCALE };
 enum bp_activation { BP_ACT_NONE, BP_ACT_RELU, BP_ACT_PRELU };
@@ -43,14 +40,12 @@ struct bp_norm_act_grads {
 
 struct bp_norm_act {
     struct bp_norm_act_shape shape;
-    size_t oh, ow, cw;                /* output size, words of c */
-    size_t chunk_rows;                /* input rows walked at once; even if pooling */
-    float *scale, *shift;             /* [c] of the current batch */
-    float *slope;                     /* [c], zeros for ReLU; NULL without activation */
-    float *ka, *kb, *kc;              /* [c] gradient = ka ga + kb y + kc */
-    double *mean, *inverse_deviation; /* [c] */
-    void *partial;                    /* [n][3][c] of 8 bytes: sums per sample */
-    uint64_t *which;                  /* [n][oh][ow][2][cw] winners of the pooling */
+    size_t oh, ow, cw;         /* output size, words of c */
+    size_t chunk_rows;         /* input rows walked at once; even if pooling */
+    struct bp_batch_norm norm; /* coefficients, of a plain scale too */
+    float *slope;              /* [c], zeros for ReLU; NULL without activation */
+    void *partial;             /* [n][3][c] of 8 bytes: sums per sample */
+    uint64_t *which;           /* [n][oh][ow][2][cw] winners of the pooling */
     /* what the gradient rows are made of, set by backward_sums */
     const void *y;
     const float *g;

@@ -1,11 +1,13 @@
 #include "ops/op.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 bp_status bp_exec_create(struct bp_exec **out, enum bp_tier tier, int threads) {
     struct bp_exec *exec;
     *out = NULL;
     BP_TRY(bp_alloc(&exec, sizeof *exec, "the execution context"));
+    exec->tier = tier;
     bp_kernels_init(&exec->kernels, tier);
     bp_status status = bp_threads_create(&exec->threads, threads);
     if (status != BP_OK) {
@@ -22,6 +24,12 @@ void bp_exec_destroy(struct bp_exec *exec) {
     bp_threads_destroy(exec->threads);
     bp_free(exec->scratch);
     bp_free(exec);
+}
+
+void bp_exec_spent(struct bp_exec *exec, enum bp_spent part, uint64_t *since_ns) {
+    uint64_t now = bp_clock_ns();
+    exec->spent_ns[part] += now - *since_ns;
+    *since_ns = now;
 }
 
 void bp_exec_need_scratch(struct bp_exec *exec, size_t bytes) {

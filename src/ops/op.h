@@ -23,13 +23,27 @@
 extern "C" {
 #endif
 
+/* Parts of an op's work whose times are told apart (bp_exec.spent_ns). */
+enum bp_spent {
+    BP_SPENT_RANGES, /* gradient rows, their ranges, choice of the groups */
+    BP_SPENT_CODES,  /* gradient rows again, rounded to codes */
+    BP_SPENT_DGRAD,  /* product for the activation gradient */
+    BP_SPENT_WGRAD,  /* product for the weight gradient */
+    BP_SPENT_COUNT
+};
+
 /* What every op runs on: the kernel table, the workers, one scratch block per worker. */
 struct bp_exec {
-    struct bp_kernels kernels;
+    enum bp_tier tier;
+    struct bp_kernels kernels; /* of that tier */
     struct bp_threads *threads;
     size_t scratch_bytes; /* per worker; ops raise it while planning (bp_exec_need_scratch) */
     char *scratch;        /* [threads][scratch_bytes], taken once by bp_exec_allocate */
+    uint64_t spent_ns[BP_SPENT_COUNT]; /* since whoever asks has cleared it */
 };
+
+/* Adds the time since *since_ns (bp_clock_ns) to one part, and sets *since_ns to now. */
+void bp_exec_spent(struct bp_exec *exec, enum bp_spent part, uint64_t *since_ns);
 
 bp_status bp_exec_create(struct bp_exec **out, enum bp_tier tier, int threads);
 void bp_exec_destroy(struct bp_exec *exec);

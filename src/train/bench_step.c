@@ -15,20 +15,30 @@
 enum { WARM_UP_STEPS = 2, DEFAULT_SIDE = 32 };
 
 enum stage {
+    INPUT,
     STEM,
-    BCONV_FORWARD,
-    BCONV_BACKWARD,
+    FORWARD_PRODUCT,
+    NORM_FORWARD,
+    NORM_BACKWARD,
+    GRADIENT_RANGES,
+    GRADIENT_CODES,
+    DA_PRODUCT,
+    DW_PRODUCT,
     CONV,
-    NORM_ACT,
     POOL,
     HEAD,
     OPTIMIZER,
+    PACK,
     OTHER,
     STAGE_COUNT
 };
-static const char *const stage_names[STAGE_COUNT] = {"stem", "bconv_forward", "bconv_backward",
-                                                     "conv", "norm_act",      "pool",
-                                                     "head", "optimizer",     "other"};
+static const char *const stage_names[STAGE_COUNT] = {
+    "input",          "stem",          "forward_product",
+    "norm_forward",   "norm_backward", "gradient_ranges",
+    "gradient_codes", "da_product",    "dw_product",
+    "conv",           "pool",          "head",
+    "optimizer",      "pack",          "other"};
+_Static_assert((int)STAGE_COUNT <= (int)BP_STAGES_MAX, "the public struct holds all stages");
 
 struct side {
     bp_config *config;
@@ -62,25 +72,37 @@ static double resident_mb(void) {
     return (double)pages * (double)sysconf(_SC_PAGESIZE) / 1e6;
 }
 
-/* Where a layer's time counts. */
+/* Where a layer's time counts. Quantized backward passes of binary convolutions tell their parts
+ * themselves (bp_exec.spent_ns); that of qat is float products. */
 static void count_layer(const struct bp_graph *graph, const struct bp_layer *layer,
                         double ms[STAGE_COUNT]) {
     double forward = (double)layer->forward_ns * 1e-6, backward = (double)layer->backward_ns * 1e-6;
-    enum stage stage = CONV;
     if (layer->binary_index >= 0) {
-        ms[BCONV_FORWARD] += forward;
-        ms[BCONV_BACKWARD] += backward;
-        return;
+        ms[FORWARD_PRODUCT] += forward;
+        ms[CONV] += graph->precision == BP_PRECISION_QAT ? backward : 0.0;
+    } else if (layer->in == graph->input) {
+        ms[STEM] += forward + backward;
+    } else if (layer->out == graph->logits) {
+        ms[HEAD] += forward + backward;
+    } else if (strcmp(layer->type->name, "norm_act") == 0 ||
+               strcmp(layer->type->name, "act_norm") == 0) {
+        ms[NORM_FORWARD] += forward;
+        ms[NORM_BACKWARD] += backward;
+    } else {
+        ms[strcmp(layer->type->name, "pool") == 0 ? POOL : CONV] += forward + backward;
     }
-    if (layer->in == graph->input)
-        stage = STEM;
-    else if (layer->out == graph->logits)
-        stage = HEAD;
-    else if (strcmp(layer->type->name, "norm_act") == 0)
-        stage = NORM_ACT;
-    else if (strcmp(layer->type->name, "pool") == 0)
-        stage = POOL;
-    ms[stage] += forward + backward;
+}
+
+static void count_spent(const struct bp_exec *exec, double ms[STAGE_COUNT]) {
+    static const struct {
+        enum bp_spent part;
+        enum stage stage;
+    } parts[] = {{BP_SPENT_RANGES, GRADIENT_RANGES},
+                 {BP_SPENT_CODES, GRADIENT_CODES},
+                 {BP_SPENT_DGRAD, DA_PRODUCT},
+                 {BP_SPENT_WGRAD, DW_PRODUCT}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        ms[parts[i].stage] += (double)exec->spent_ns[parts[i].part] * 1e-6;
 }
 
 /* One training step as the trainer does it, with times in ms unless NULL. */
@@ -90,21 +112,27 @@ static bp_status step(const struct bench *bench, struct side *side, double *tota
     struct bp_optim_result update;
     double loss;
     size_t correct;
+    memset(side->exec->spent_ns, 0, sizeof side->exec->spent_ns);
     uint64_t begin_ns = bp_clock_ns();
     graph->step = (uint32_t)side->step++;
     bp_graph_set_input(graph, side->settings.batch, bench->images);
+    uint64_t input_ns = bp_clock_ns();
     BP_TRY(bp_graph_forward(graph, 1));
     BP_TRY(bp_graph_loss(graph, bench->labels, 1, &loss, &correct));
     BP_TRY(bp_graph_backward(graph));
     uint64_t optimizer_ns = bp_clock_ns();
-    bp_optim_step(side->optim, side->exec->threads, &side->settings.optim, 1, side->step, &update);
-    bp_graph_weights_changed(graph);
+    bp_optim_step(side->optim, side->exec, &side->settings.optim, 1, side->step, &update);
+    uint64_t pack_ns = bp_clock_ns();
+    bp_graph_weights_updated(graph);
     uint64_t end_ns = bp_clock_ns();
     *total_ms = (double)(end_ns - begin_ns) * 1e-6;
     memset(ms, 0, STAGE_COUNT * sizeof *ms);
     for (size_t i = 0; i < graph->n_layers; i++)
         count_layer(graph, graph->layers[i], ms);
-    ms[OPTIMIZER] = (double)(end_ns - optimizer_ns) * 1e-6;
+    count_spent(side->exec, ms);
+    ms[INPUT] = (double)(input_ns - begin_ns) * 1e-6;
+    ms[OPTIMIZER] = (double)(pack_ns - optimizer_ns) * 1e-6;
+    ms[PACK] = (double)(end_ns - pack_ns) * 1e-6;
     ms[OTHER] = *total_ms;
     for (int i = 0; i < OTHER; i++)
         ms[OTHER] -= ms[i];

@@ -5,7 +5,8 @@
 
 #include "base/memory.h"
 
-/* Blocks are the unit of work and of summation: 4096 elements of one parameter, or its tail. */
+/* Blocks are the unit of work and of summation: about 4096 elements of one parameter, whole rows
+ * where signs are packed, or its tail. */
 #define BLOCK ((size_t)4096)
 
 struct block {
@@ -21,18 +22,13 @@ struct bp_optim {
 
 /* The numbers of one group for one step, already in float as PyTorch rounds its scalars. */
 struct rates {
-    float lr;       /* sgd: lr; adam, adamw: lr / (1 - beta1^t) */
-    float decay;    /* added to the gradient: decay * value */
-    float shrink;   /* adamw: value *= 1 - lr * weight_decay; else 1 */
-    float clip;     /* gradients are multiplied by it */
-    float momentum; /* sgd */
-    float beta1, one_minus_beta1, beta2, one_minus_beta2;
-    float root_correction2; /* sqrt(1 - beta2^t) */
-    float eps;
+    struct bp_adam adam; /* adam, adamw; sgd: lr, decay and clip only */
+    float momentum;      /* sgd */
 };
 
 struct step {
     struct bp_optim *optim;
+    const struct bp_kernels *kernels;
     const struct bp_optim_config *config;
     struct rates rates[2][2]; /* [head][no decay] */
 };
@@ -90,6 +86,12 @@ bp_status bp_optim_parse(const char *name, enum bp_optim_kind *out) {
     return bp_fail(BP_USAGE, "unknown optimizer '%s': use sgd, adam or adamw", name);
 }
 
+static size_t block_size(const struct bp_param *param) {
+    if (param->sign_row == 0)
+        return BLOCK;
+    return param->sign_row >= BLOCK ? param->sign_row : BLOCK / param->sign_row * param->sign_row;
+}
+
 bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params, size_t n_params) {
     *out = NULL;
     size_t n_blocks = 0;
@@ -97,7 +99,7 @@ bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params,
         const struct bp_param *p = params[i];
         if (!p->value || !p->grad || !p->moment1 || !p->moment2)
             return bp_fail(BP_INTERNAL, "parameter %s has no gradient or moments", p->name);
-        n_blocks += (p->count + BLOCK - 1) / BLOCK;
+        n_blocks += (p->count + block_size(p) - 1) / block_size(p);
     }
     struct bp_optim *optim;
     BP_TRY(bp_alloc(&optim, sizeof *optim, "the optimizer"));
@@ -108,11 +110,12 @@ bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params,
         return status;
     }
     for (size_t i = 0; i < n_params; i++) {
-        for (size_t first = 0; first < params[i]->count; first += BLOCK) {
+        size_t size = block_size(params[i]);
+        for (size_t first = 0; first < params[i]->count; first += size) {
             struct block *block = &optim->blocks[optim->n_blocks++];
             block->param = params[i];
             block->first = first;
-            block->count = bp_min_size(params[i]->count - first, BLOCK);
+            block->count = bp_min_size(params[i]->count - first, size);
         }
     }
     *out = optim;
@@ -135,13 +138,10 @@ static void sum_body(void *context, size_t begin, size_t end, int thread) {
     const struct step *step = context;
     for (size_t i = begin; i < end; i++) {
         struct block *block = &step->optim->blocks[i];
-        double sum = 0;
-        if (is_trained(step, block->param)) {
-            const float *g = block->param->grad + block->first;
-            for (size_t j = 0; j < block->count; j++)
-                sum += (double)g[j] * (double)g[j];
-        }
-        block->sum_squares = sum;
+        block->sum_squares = 0;
+        if (is_trained(step, block->param))
+            step->kernels->sum_squares_f32(block->param->grad + block->first, block->count,
+                                           &block->sum_squares);
     }
 }
 
@@ -151,26 +151,22 @@ static void sum_body(void *context, size_t begin, size_t end, int thread) {
 static void update_sgd(size_t n, const struct rates *r, int nesterov, const float *restrict grad,
                        float *restrict p, float *restrict buf) {
     for (size_t i = 0; i < n; i++) {
-        float g = r->clip * grad[i] + r->decay * p[i];
+        float g = r->adam.clip * grad[i] + r->adam.decay * p[i];
         buf[i] = r->momentum * buf[i] + g;
-        p[i] -= r->lr * (nesterov ? g + r->momentum * buf[i] : buf[i]);
+        p[i] -= r->adam.lr * (nesterov ? g + r->momentum * buf[i] : buf[i]);
     }
 }
 
-/* torch.optim.Adam and AdamW (amsgrad off), t = 1, 2, ...:
- *     adam:  g = c * grad + d * p         adamw: g = c * grad,  p = p * (1 - lr * d) first
- *     m = beta1 * m + (1 - beta1) * g;    v = beta2 * v + (1 - beta2) * g * g
- *     p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
- * (2.x writes m as m + (1 - beta1) * (g - m): the same up to rounding.) */
-static void update_adam(size_t n, const struct rates *r, const float *restrict grad,
-                        float *restrict p, float *restrict m, float *restrict v) {
-    for (size_t i = 0; i < n; i++) {
-        float g = r->clip * grad[i] + r->decay * p[i];
-        float shrunk = p[i] * r->shrink;
-        m[i] = r->beta1 * m[i] + r->one_minus_beta1 * g;
-        v[i] = r->beta2 * v[i] + r->one_minus_beta2 * g * g;
-        p[i] = shrunk - r->lr * m[i] / (sqrtf(v[i]) / r->root_correction2 + r->eps);
-    }
+/* While the values are in the cache: clamps them, packs their signs. */
+static void finish_latent(const struct step *step, const struct block *block) {
+    const struct bp_param *param = block->param;
+    float *value = param->value + block->first;
+    for (size_t j = 0; step->config->clamp_latent && j < block->count; j++)
+        value[j] = value[j] > 1 ? 1 : value[j] < -1 ? -1 : value[j];
+    if (param->signs != NULL)
+        step->kernels->sign_pack_f32(
+            value, block->count / param->sign_row, param->sign_row,
+            param->signs + block->first / param->sign_row * bp_words(param->sign_row), NULL);
 }
 
 static void update_body(void *context, size_t begin, size_t end, int thread) {
@@ -190,43 +186,45 @@ static void update_body(void *context, size_t begin, size_t end, int thread) {
         if (config->kind == BP_OPTIM_SGD)
             update_sgd(block->count, rates, config->nesterov, grad, value, moment1);
         else
-            update_adam(block->count, rates, grad, value, moment1, param->moment2 + block->first);
-        if (config->clamp_latent && (param->flags & BP_PARAM_LATENT)) {
-            for (size_t j = 0; j < block->count; j++)
-                value[j] = value[j] > 1 ? 1 : value[j] < -1 ? -1 : value[j];
-        }
+            step->kernels->adam_f32(&rates->adam, block->count, grad, value, moment1,
+                                    param->moment2 + block->first);
+        if (param->flags & BP_PARAM_LATENT)
+            finish_latent(step, block);
     }
 }
 
-/* Scalars are computed in double and rounded once, as in PyTorch. */
+/* torch.optim.Adam and AdamW (amsgrad off), t = 1, 2, ...:
+ *     adam:  g = c * grad + d * p         adamw: g = c * grad,  p = p * (1 - lr * d) first
+ *     m = beta1 * m + (1 - beta1) * g;    v = beta2 * v + (1 - beta2) * g * g
+ *     p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+ * (2.x writes m as m + (1 - beta1) * (g - m): the same up to rounding.)
+ * Scalars are computed in double and rounded once, as in PyTorch. */
 static struct rates make_rates(const struct bp_optim_config *config, double lr, double decay,
                                double clip, double t) {
-    struct rates rates = {.lr = (float)lr,
-                          .decay = (float)decay,
-                          .shrink = 1,
-                          .clip = (float)clip,
-                          .momentum = (float)config->momentum};
+    struct rates rates = {.momentum = (float)config->momentum};
+    rates.adam =
+        (struct bp_adam){.lr = (float)lr, .decay = (float)decay, .shrink = 1, .clip = (float)clip};
     if (config->kind == BP_OPTIM_SGD)
         return rates;
-    rates.lr = (float)(lr / (1 - pow(config->beta1, t)));
-    rates.beta1 = (float)config->beta1;
-    rates.one_minus_beta1 = (float)(1 - config->beta1);
-    rates.beta2 = (float)config->beta2;
-    rates.one_minus_beta2 = (float)(1 - config->beta2);
-    rates.root_correction2 = (float)sqrt(1 - pow(config->beta2, t));
-    rates.eps = (float)config->eps;
+    rates.adam.lr = (float)(lr / (1 - pow(config->beta1, t)));
+    rates.adam.beta1 = (float)config->beta1;
+    rates.adam.one_minus_beta1 = (float)(1 - config->beta1);
+    rates.adam.beta2 = (float)config->beta2;
+    rates.adam.one_minus_beta2 = (float)(1 - config->beta2);
+    rates.adam.root_correction2 = (float)sqrt(1 - pow(config->beta2, t));
+    rates.adam.eps = (float)config->eps;
     if (config->kind == BP_OPTIM_ADAMW) {
-        rates.decay = 0;
-        rates.shrink = (float)(1 - lr * decay);
+        rates.adam.decay = 0;
+        rates.adam.shrink = (float)(1 - lr * decay);
     }
     return rates;
 }
 
-void bp_optim_step(struct bp_optim *optim, struct bp_threads *threads,
+void bp_optim_step(struct bp_optim *optim, struct bp_exec *exec,
                    const struct bp_optim_config *config, double factor, uint64_t t,
                    struct bp_optim_result *result) {
-    struct step step = {.optim = optim, .config = config};
-    bp_parallel_for(threads, optim->n_blocks, sum_body, &step);
+    struct step step = {.optim = optim, .kernels = &exec->kernels, .config = config};
+    bp_parallel_for(exec->threads, optim->n_blocks, sum_body, &step);
     double sum_squares = 0;
     for (size_t i = 0; i < optim->n_blocks; i++)
         sum_squares += optim->blocks[i].sum_squares;
@@ -243,5 +241,5 @@ void bp_optim_step(struct bp_optim *optim, struct bp_threads *threads,
         step.rates[head][0] = make_rates(config, lr, config->weight_decay, clip, (double)t);
         step.rates[head][1] = make_rates(config, lr, 0, clip, (double)t);
     }
-    bp_parallel_for(threads, optim->n_blocks, update_body, &step);
+    bp_parallel_for(exec->threads, optim->n_blocks, update_body, &step);
 }

@@ -5,7 +5,6 @@
 #ifndef BP_TRAIN_OPTIM_H
 #define BP_TRAIN_OPTIM_H
 
-#include "base/threads.h"
 #include "nn/graph.h"
 
 #ifdef __cplusplus
@@ -51,9 +50,9 @@ struct bp_optim_result {
 };
 
 /* One step from the gradients as they are (gradients are not changed). `factor` multiplies both
- * learning rates (train/schedule.h); `t` is the number of this step, 1 for the first. Allocates
- * nothing. */
-void bp_optim_step(struct bp_optim *optim, struct bp_threads *threads,
+ * learning rates (train/schedule.h); `t` is the number of this step, 1 for the first. Packs the
+ * signs of latent parameters that have room for them. Allocates nothing. */
+void bp_optim_step(struct bp_optim *optim, struct bp_exec *exec,
                    const struct bp_optim_config *config, double factor, uint64_t t,
                    struct bp_optim_result *result);
 

@@ -117,10 +117,10 @@ static bp_status train_step(struct bp_trainer *t, double *loss, size_t *correct)
     BP_TRY(bp_graph_backward(graph));
 
     double factor = bp_schedule_factor(&s->schedule, step, s->total_steps);
-    bp_optim_step(s->optim, s->exec->threads, &s->settings.optim, factor, step + 1, &update);
+    bp_optim_step(s->optim, s->exec, &s->settings.optim, factor, step + 1, &update);
     if (!update.finite)
         return diverged(t, "the gradient");
-    bp_graph_weights_changed(graph);
+    bp_graph_weights_updated(graph);
     return BP_OK;
 }
 

@@ -24,6 +24,7 @@ struct options {
     const char *kernel, *tier, *shapes;
     uint64_t seed;
     long single_case;
+    int entry_max;
     int quick, no_guards, self_test, list, bench;
 };
 
@@ -231,6 +232,7 @@ static const char usage[] =
     "              [--no-guards]\n"
     "       kcheck --self-test | --list\n"
     "       kcheck --bench [--shapes FILE] [--kernel NAME] [--tier NAME]\n"
+    "              [--entry-max 1..60]   largest entry of the tables of product_tables, _samples\n"
     "exit: 0 passed, 1 failed, 2 usage, 77 the tier is not here\n";
 
 static int read_number(const char *text, uint64_t *out) {
@@ -267,6 +269,9 @@ static int read_options(int argc, char **argv, struct options *o) {
         else if (strcmp(name, "--case") == 0 && read_number(value, &number) &&
                  number < kc_cases_count())
             o->single_case = (long)number;
+        else if (strcmp(name, "--entry-max") == 0 && read_number(value, &number) && number >= 1 &&
+                 number <= 60)
+            o->entry_max = (int)number;
         else
             return 0;
     }
@@ -304,7 +309,7 @@ static int check_tier(const char *name) {
 int main(int argc, char **argv) {
     static struct kcheck t;
     static struct bp_kernels reference;
-    struct options o = {.seed = 1, .single_case = -1};
+    struct options o = {.seed = 1, .single_case = -1, .entry_max = 60};
     if (!read_options(argc, argv, &o)) {
         fputs(usage, stderr);
         return 2;
@@ -323,6 +328,7 @@ int main(int argc, char **argv) {
     bp_kernels_init(&reference, BP_TIER_C);
     t.reference = &reference;
     t.seed = o.seed;
+    t.entry_max = o.entry_max;
     t.no_guards = o.no_guards;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (o.bench) {

@@ -95,7 +95,7 @@ struct kcheck {
     char failure[256];
     sigjmp_buf jump;
 
-    int is_bench;
+    int is_bench, entry_max; /* of the products by lookup on layers */
     struct kc_bench bench;
 };
 
@@ -130,6 +130,11 @@ size_t kc_edge_size(struct kcheck *t);
 void kc_sizes(struct kcheck *t, size_t *n, size_t *c);
 /* Output positions of the layer, cut to what a test or a tile of a real step works on. */
 size_t kc_positions(const struct kcheck *t);
+/* Windows of `unit` elements at pixel[p] + tap[i]: random, or those of the layer's convolution with
+ * pixels of `unit` elements. Returns how many elements of data they need; the last window ends with
+ * the data. */
+size_t kc_make_windows(struct kcheck *t, int32_t *pixel, size_t n, int32_t *tap, size_t taps,
+                       size_t unit);
 
 enum kc_floats { KC_FINITE, KC_ANY_FLOAT };
 
@@ -138,6 +143,8 @@ enum kc_floats { KC_FINITE, KC_ANY_FLOAT };
 void kc_fill_bits(struct kcheck *t, uint64_t *words, size_t rows, size_t bits);
 void kc_fill_bytes(struct kcheck *t, uint8_t *bytes, size_t count);
 void kc_fill_i16(struct kcheck *t, int16_t *values, size_t count);
+/* -1e6 .. 1e6 */
+void kc_fill_i32(struct kcheck *t, int32_t *values, size_t count);
 void kc_fill_floats(struct kcheck *t, float *values, size_t count, enum kc_floats which);
 /* Parameters such as scales: moderate numbers. */
 void kc_fill_moderate(struct kcheck *t, float *values, size_t count);
@@ -173,6 +180,13 @@ unsigned kc_cases_count(void);
 int kc_bench_next(struct kcheck *t);
 /* Times the versions of one kernel on each layer and prints a line per version. */
 void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers, size_t count);
+/* A kernel with a mistake. */
+struct kc_planted {
+    const char *kernel, *mistake;
+    struct bp_kernels kernels; /* the one broken entry; the rest is empty */
+};
+extern const struct kc_planted kc_planted_lookup[];
+extern const size_t kc_planted_lookup_count;
 /* Runs planted broken kernels: each one that is found passed. */
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed);
 

@@ -286,10 +286,23 @@ static void illegal_instruction(const float *g, const float *y, size_t n, size_t
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
-static const struct planted {
-    const char *kernel, *mistake;
-    struct bp_kernels kernels; /* the one broken entry; the rest is empty */
-} planted[] = {
+/* --- optimizer -------------------------------------------------------------------------------- */
+
+static void sum_in_order(const float *g, size_t n, double *sum) {
+    for (size_t i = 0; i < n; i++)
+        *sum += (double)g[i] * (double)g[i];
+}
+
+static void eps_under_the_root(const struct bp_adam *adam, size_t n, const float *g, float *p,
+                               float *m, float *v) {
+    struct bp_adam moved = *adam;
+    moved.eps = moved.eps / moved.root_correction2;
+    bp_adam_f32_c(&moved, n, g, p, m, v);
+    for (size_t i = 0; i < n; i++)
+        p[i] += 1e-6f;
+}
+
+static const struct kc_planted planted[] = {
     {"sign_pack_f32", "-0.0 counts as negative", {.sign_pack_f32 = sign_of_minus_zero}},
     {"sign_pack_f32", "|x| = 1 passes the mask", {.sign_pack_f32 = mask_with_one}},
     {"sign_pack_f32", "pad bits set", {.sign_pack_f32 = dirty_pads}},
@@ -325,6 +338,8 @@ static const struct planted {
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
     {"act_grad_f32", "faults for some sizes", {.act_grad_f32 = illegal_instruction}},
+    {"sum_squares_f32", "one sum in order", {.sum_squares_f32 = sum_in_order}},
+    {"adam_f32", "eps at another place", {.adam_f32 = eps_under_the_root}},
 };
 
 static size_t kernel_index(const char *name) {
@@ -334,7 +349,7 @@ static size_t kernel_index(const char *name) {
     return i;
 }
 
-static int is_found(struct kcheck *t, const struct planted *p) {
+static int is_found(struct kcheck *t, const struct kc_planted *p) {
     size_t kernel = kernel_index(p->kernel);
     t->n_versions = 1;
     t->versions[0] = (struct kc_version){p->kernels, "planted", BP_TIER_C, 0};
@@ -343,17 +358,22 @@ static int is_found(struct kcheck *t, const struct planted *p) {
     return kc_versions_left(t) == 0;
 }
 
+static void test_planted(struct kcheck *t, const struct kc_planted *p, unsigned *passed,
+                         unsigned *failed) {
+    if (is_found(t, p)) {
+        printf("found      %-18s %-34s case %3u: %s\n", p->kernel, p->mistake, t->case_index,
+               t->failure);
+        ++*passed;
+    } else {
+        printf("NOT FOUND  %-18s %s\n", p->kernel, p->mistake);
+        ++*failed;
+    }
+}
+
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed) {
     t->quiet = 1;
-    for (size_t i = 0; i < sizeof planted / sizeof planted[0]; i++) {
-        const struct planted *p = &planted[i];
-        if (is_found(t, p)) {
-            printf("found      %-18s %-34s case %3u: %s\n", p->kernel, p->mistake, t->case_index,
-                   t->failure);
-            ++*passed;
-        } else {
-            printf("NOT FOUND  %-18s %s\n", p->kernel, p->mistake);
-            ++*failed;
-        }
-    }
+    for (size_t i = 0; i < sizeof planted / sizeof planted[0]; i++)
+        test_planted(t, &planted[i], passed, failed);
+    for (size_t i = 0; i < kc_planted_lookup_count; i++)
+        test_planted(t, &kc_planted_lookup[i], passed, failed);
 }

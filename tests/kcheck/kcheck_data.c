@@ -53,6 +53,28 @@ void kc_sizes(struct kcheck *t, size_t *n, size_t *c) {
     }
 }
 
+size_t kc_make_windows(struct kcheck *t, int32_t *pixel, size_t n, int32_t *tap, size_t taps,
+                       size_t unit_size) {
+    const struct kc_layer *l = t->layer;
+    int32_t width = l != NULL ? (int32_t)(l->w + 2) : 1 + (int32_t)kc_below(t, 12);
+    int32_t unit = (int32_t)unit_size, side = taps == 9 ? 3 : 1;
+    for (int32_t i = 0; i < (int32_t)taps; i++)
+        tap[i] = l != NULL ? (i / side * width + i % side) * unit
+                           : (int32_t)kc_below(t, 41 * unit_size) - 20 * unit;
+    for (int32_t p = 0; p < (int32_t)n; p++)
+        pixel[p] = l != NULL ? p * (int32_t)l->stride * unit : (int32_t)kc_below(t, 60 * unit_size);
+    int32_t lowest = INT32_MAX, highest = INT32_MIN;
+    for (size_t p = 0; p < n; p++)
+        for (size_t i = 0; i < taps; i++) {
+            int32_t at = pixel[p] + tap[i];
+            lowest = at < lowest ? at : lowest;
+            highest = at > highest ? at : highest;
+        }
+    for (size_t p = 0; p < n; p++)
+        pixel[p] -= lowest;
+    return (size_t)(highest - lowest) + unit_size;
+}
+
 void kc_params(struct kcheck *t, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -137,6 +159,11 @@ void kc_fill_i16(struct kcheck *t, int16_t *values, size_t count) {
             break;
         }
     }
+}
+
+void kc_fill_i32(struct kcheck *t, int32_t *values, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        values[i] = (int32_t)kc_below(t, 2000001) - 1000000;
 }
 
 float kc_moderate(struct kcheck *t) {

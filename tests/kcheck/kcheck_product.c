@@ -3,30 +3,6 @@
 
 #include "base/bits.h"
 
-/* Windows of `words` words at pixel[p] + tap[t]: random, or those of the layer's convolution.
- * Returns how many words of data they need; the last window ends with the data. */
-static size_t make_windows(struct kcheck *t, int32_t *pixel, size_t n, int32_t *tap, size_t taps,
-                           size_t words) {
-    const struct kc_layer *l = t->layer;
-    int32_t width = l != NULL ? (int32_t)(l->w + 2) : 1 + (int32_t)kc_below(t, 12);
-    int32_t unit = (int32_t)words, side = taps == 9 ? 3 : 1;
-    for (int32_t i = 0; i < (int32_t)taps; i++)
-        tap[i] = l != NULL ? (i / side * width + i % side) * unit
-                           : (int32_t)kc_below(t, 41 * words) - 20 * unit;
-    for (int32_t p = 0; p < (int32_t)n; p++)
-        pixel[p] = l != NULL ? p * (int32_t)l->stride * unit : (int32_t)kc_below(t, 60 * words);
-    int32_t lowest = INT32_MAX, highest = INT32_MIN;
-    for (size_t p = 0; p < n; p++)
-        for (size_t i = 0; i < taps; i++) {
-            int32_t at = pixel[p] + tap[i];
-            lowest = at < lowest ? at : lowest;
-            highest = at > highest ? at : highest;
-        }
-    for (size_t p = 0; p < n; p++)
-        pixel[p] -= lowest;
-    return (size_t)(highest - lowest) + words;
-}
-
 /* Clears the pad bits of windows that overlap: every word keeps the bits that all owners may use.
  */
 static void clear_pads(uint64_t *x, size_t words, const int32_t *pixel, size_t n,
@@ -105,7 +81,7 @@ void kcheck_product_xor(struct kcheck *t) {
     kc_work(t, (double)(n * taps * c) * (double)k, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
-    size_t words = make_windows(t, pixel, n, tap, taps, cw);
+    size_t words = kc_make_windows(t, pixel, n, tap, taps, cw);
     uint64_t *x = kc_input(t, "x", KC_U64, words);
     kc_fill_bits(t, x, 1, words * 64);
     clear_pads(x, words, pixel, n, tap, taps, 1, cw, c);
@@ -165,7 +141,7 @@ void kcheck_product_planes(struct kcheck *t) {
     int32_t *tap_w = kc_input(t, "tap_w", KC_I32, taps);
     for (size_t i = 0; i < taps; i++)
         tap_w[i] = (int32_t)(t->layer != NULL ? taps - 1 - i : kc_below(t, w_taps));
-    size_t words = make_windows(t, pixel, n, tap, taps, row);
+    size_t words = kc_make_windows(t, pixel, n, tap, taps, row);
     uint64_t *x = kc_input(t, "x", KC_U64, words);
     kc_fill_bits(t, x, 1, words * 64);
     clear_pads(x, words, pixel, n, tap, taps, (size_t)planes, kw, k);
@@ -191,11 +167,6 @@ void kcheck_product_planes(struct kcheck *t) {
                                    kc_at(t, y));
 }
 
-static void fill_i32(struct kcheck *t, int32_t *values, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        values[i] = (int32_t)kc_below(t, 2000001) - 1000000;
-}
-
 void kcheck_product_positions(struct kcheck *t) {
     size_t words, c, k = 1 + kc_below(t, 9);
     int is_signed, planes = draw_planes(t, &is_signed);
@@ -219,7 +190,7 @@ void kcheck_product_positions(struct kcheck *t) {
     kc_fill_bits(t, a, 1, words * c * 64);
     kc_fill_bits(t, g, 1, words * (size_t)planes * k * 64);
     int32_t *y = kc_output(t, "y", KC_I32, (k - 1) * stride + c);
-    fill_i32(t, y, (k - 1) * stride + c);
+    kc_fill_i32(t, y, (k - 1) * stride + c);
     kc_keep_initial(t, y);
     if (t->layer != NULL)
         t->reference->product_positions(a, g, words, k, c, planes, is_signed, y, stride);
@@ -245,7 +216,7 @@ void kcheck_count_positions(struct kcheck *t) {
     uint64_t *a = kc_input(t, "a", KC_U64, words * c);
     kc_fill_bits(t, a, 1, words * c * 64);
     int32_t *count = kc_output(t, "count", KC_I32, c);
-    fill_i32(t, count, c);
+    kc_fill_i32(t, count, c);
     kc_keep_initial(t, count);
     for (size_t s = 0; s < words; s++)
         for (size_t j = 0; j < c; j++)

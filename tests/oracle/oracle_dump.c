@@ -106,9 +106,9 @@ static void run_recipe(const struct oracle_case *c, struct dump *dump, struct bp
         put_params(dump, prefix, graph, VALUES);
         snprintf(prefix, sizeof prefix, "%s.%u.grad.", recipe.name, s);
         put_params(dump, prefix, graph, GRADIENTS);
-        bp_optim_step(optim, graph->exec->threads, &recipe.optim,
+        bp_optim_step(optim, graph->exec, &recipe.optim,
                       bp_schedule_factor(&recipe.schedule, s, ORACLE_STEPS), s + 1, &result);
-        bp_graph_weights_changed(graph);
+        bp_graph_weights_updated(graph);
         losses[s] = (float)loss;
         norms[s] = (float)result.grad_norm;
     }

@@ -173,10 +173,10 @@ static void compare_recipe(struct golden *g, int index) {
         struct bp_optim_result result;
         must(oracle_case_run(&g->c, g->graph, g->images, g->labels, 1, NULL, &loss, &correct));
         compare(g, prefix, "loss", s, loss, losses[s], *limits);
-        bp_optim_step(optim, g->exec->threads, &recipe.optim,
+        bp_optim_step(optim, g->exec, &recipe.optim,
                       bp_schedule_factor(&recipe.schedule, s, ORACLE_STEPS), s + 1, &result);
         assert_true(result.finite);
-        bp_graph_weights_changed(g->graph);
+        bp_graph_weights_updated(g->graph);
     }
     compare_params(g, prefix, "param");
     bp_optim_destroy(optim);

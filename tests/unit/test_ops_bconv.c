@@ -210,7 +210,7 @@ static void check_close(double got, double want, double magnitude, const char *w
 }
 
 static void check_backward(const struct fixture *f, const struct operand *da,
-                           const struct operand *dw) {
+                           const struct operand *dw, const float *masked) {
     const struct bp_conv_shape *s = &f->shape;
     size_t pixels_in = s->n * s->h * s->w, weights = s->k * f->taps * s->c;
     struct operand *want_x = take(pixels_in * s->c * sizeof *want_x);
@@ -236,7 +236,10 @@ static void check_backward(const struct fixture *f, const struct operand *da,
         else
             assert_true(f->dx[i] == 0.0f);
     for (size_t i = 0; i < weights; i++)
-        check_close((double)f->dw[i], want_w[i].value, want_w[i].magnitude, "dw", i);
+        if (masked != NULL && !(fabsf(masked[i]) < 1.0f))
+            assert_true(f->dw[i] == 0.0f);
+        else
+            check_close((double)f->dw[i], want_w[i].value, want_w[i].magnitude, "dw", i);
     bp_free(want_x);
     bp_free(want_w);
 }
@@ -258,6 +261,7 @@ static const size_t shapes[][7] = {
     {3, 5, 6, 5, 7, 3, 1},   {2, 8, 8, 64, 64, 3, 1}, {5, 2, 2, 130, 33, 3, 1},
     {3, 1, 1, 70, 40, 3, 1}, {2, 7, 9, 20, 65, 3, 2}, {3, 8, 6, 65, 12, 3, 2},
     {2, 5, 4, 64, 32, 1, 1}, {2, 7, 6, 33, 40, 1, 2}, {1, 20, 19, 3, 4, 3, 1},
+    {5, 33, 35, 3, 4, 3, 2}, {1, 4, 40, 6, 5, 3, 1},
 };
 
 static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_tier tier,
@@ -274,10 +278,12 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_t
     check_forward(&f);
     struct bp_grad_source source = {rows_of_g, &f, 1};
     for (uint32_t step = 0; step < 2; step++) {
-        bp_bconv_backward(f.op, f.exec, shape.n, f.x, f.mask, &source, 99, 3, step, f.dx, f.dw);
+        const float *masked = step == 1 ? f.w : NULL;
+        bp_bconv_backward(f.op, f.exec, shape.n, f.x, f.mask, &source, 99, 3, step, masked, f.dx,
+                          f.dw);
         struct operand *want_da = operands_da(&f, &da, 99, 3, step);
         struct operand *want_dw = operands_dw(&f, quant, 99, 3, step);
-        check_backward(&f, want_da, want_dw);
+        check_backward(&f, want_da, want_dw, masked);
         bp_free(want_da);
         bp_free(want_dw);
     }
@@ -304,7 +310,7 @@ static void test_threads_and_partial_batch(void **state) {
     for (int i = 0; i < 3; i++) {
         set_up(&f[i], &shape, &quants[1], &quants[1], bp_cpu_best(), i + 1);
         struct bp_grad_source source = {rows_of_g, &f[i], 1};
-        bp_bconv_backward(f[i].op, f[i].exec, 7, f[i].x, f[i].mask, &source, 5, 0, 8, f[i].dx,
+        bp_bconv_backward(f[i].op, f[i].exec, 7, f[i].x, f[i].mask, &source, 5, 0, 8, NULL, f[i].dx,
                           f[i].dw);
     }
     for (int i = 1; i < 3; i++) {
@@ -327,14 +333,14 @@ static void test_degenerate_gradients(void **state) {
         set_up(&f, &shape, &da, &quants[j], bp_cpu_best(), 2);
         struct bp_grad_source source = {rows_of_g, &f, 1};
         memset(f.g, 0, 4 * 16 * 8 * sizeof(float));
-        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, f.dx, f.dw);
+        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw);
         for (size_t i = 0; i < 4 * 16 * 16; i++)
             assert_true(f.dx[i] == 0.0f);
         for (size_t i = 0; i < 8 * 9 * 16; i++)
             assert_true(f.dw[i] == 0.0f);
         for (size_t i = 0; i < 16 * 8; i++)
             f.g[2 * 16 * 8 + i] = 0.5f; /* sample 2 is constant */
-        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 9, f.dx, f.dw);
+        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 9, NULL, f.dx, f.dw);
         struct operand *da_operands = operands_da(&f, &da, 5, 0, 9);
         for (size_t i = 0; quants[j].clip == 0.0f && i < 16 * 8; i++)
             assert_true(fabs(da_operands[2 * 16 * 8 + i].value - 0.5) < 1e-6);

@@ -8,19 +8,20 @@
 
 #include <cmocka.h>
 
+#include "base/bits.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 
 enum { N_PARAMS = 4, STEPS = 12 };
-static const size_t counts[N_PARAMS] = {9001, 17, 4096, 5};
+static const size_t counts[N_PARAMS] = {9002, 17, 4096, 5};
 static const unsigned flags[N_PARAMS] = {BP_PARAM_LATENT, BP_PARAM_NO_DECAY, BP_PARAM_HEAD,
                                          BP_PARAM_HEAD | BP_PARAM_NO_DECAY};
 
 struct fixture {
     struct bp_param params[N_PARAMS], *list[N_PARAMS];
-    struct bp_threads *threads;
+    struct bp_exec *exec;
     struct bp_optim *optim;
 };
 
@@ -41,13 +42,13 @@ static void fixture_init(struct fixture *f, int threads) {
         for (size_t i = 0; i < counts[p]; i++)
             param->value[i] = normal(p, 0, i);
     }
-    assert_int_equal(bp_threads_create(&f->threads, threads), BP_OK);
+    assert_int_equal(bp_exec_create(&f->exec, bp_cpu_best(), threads), BP_OK);
     assert_int_equal(bp_optim_create(&f->optim, f->list, N_PARAMS), BP_OK);
 }
 
 static void fixture_free(struct fixture *f) {
     bp_optim_destroy(f->optim);
-    bp_threads_destroy(f->threads);
+    bp_exec_destroy(f->exec);
     for (size_t p = 0; p < N_PARAMS; p++) {
         bp_free(f->params[p].value);
         bp_free(f->params[p].grad);
@@ -64,7 +65,7 @@ static void set_gradients(struct fixture *f, uint64_t t) {
 }
 
 /* The state of the reference. */
-static double ref_value[N_PARAMS][9001], ref_m[N_PARAMS][9001], ref_v[N_PARAMS][9001];
+static double ref_value[N_PARAMS][9002], ref_m[N_PARAMS][9002], ref_v[N_PARAMS][9002];
 
 static double reference_norm(const struct fixture *f, int freeze_body) {
     double sum = 0;
@@ -132,7 +133,7 @@ static void compare_with_reference(const struct bp_optim_config *c) {
         double factor = 1 - 0.05 * (double)t;
         struct bp_optim_result result;
         set_gradients(&f, t);
-        bp_optim_step(f.optim, f.threads, c, factor, t, &result);
+        bp_optim_step(f.optim, f.exec, c, factor, t, &result);
         reference_step(&f, c, factor, t);
         assert_true(result.finite);
         double norm = reference_norm(&f, c->freeze_body);
@@ -206,14 +207,14 @@ static void test_threads(void **state) {
     struct bp_optim_result a, b;
     for (uint64_t t = 1; t <= 3; t++) {
         set_gradients(&one, t);
-        bp_optim_step(one.optim, one.threads, &c, 1, t, &a);
+        bp_optim_step(one.optim, one.exec, &c, 1, t, &a);
     }
     for (int threads = 2; threads <= 5; threads++) {
         struct fixture many;
         fixture_init(&many, threads);
         for (uint64_t t = 1; t <= 3; t++) {
             set_gradients(&many, t);
-            bp_optim_step(many.optim, many.threads, &c, 1, t, &b);
+            bp_optim_step(many.optim, many.exec, &c, 1, t, &b);
         }
         assert_memory_equal(&a.grad_norm, &b.grad_norm, sizeof a.grad_norm);
         for (size_t p = 0; p < N_PARAMS; p++)
@@ -222,6 +223,34 @@ static void test_threads(void **state) {
         fixture_free(&many);
     }
     fixture_free(&one);
+}
+
+/* Latent parameters leave with their signs packed: rows that are shorter and longer than a block,
+ * clamped values included. */
+static void test_signs(void **state) {
+    (void)state;
+    static const size_t rows[] = {1, 7, 643, 4501};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        struct fixture f;
+        struct bp_optim_config c;
+        struct bp_optim_result result;
+        fixture_init(&f, 3);
+        struct bp_param *p = &f.params[0];
+        size_t row = rows[r], words = bp_words(row);
+        assert_int_equal(bp_alloc_array(&p->signs, counts[0] / row * words, 8, "test"), BP_OK);
+        p->sign_row = row;
+        bp_optim_destroy(f.optim);
+        assert_int_equal(bp_optim_create(&f.optim, f.list, N_PARAMS), BP_OK);
+        bp_optim_config_default(&c, BP_OPTIM_ADAM);
+        c.lr = 0.5;
+        c.clamp_latent = 1;
+        set_gradients(&f, 1);
+        bp_optim_step(f.optim, f.exec, &c, 1, 1, &result);
+        for (size_t i = 0; i < counts[0]; i++)
+            assert_int_equal(bp_bit(p->signs + i / row * words, i % row), p->value[i] < 0);
+        bp_free(p->signs);
+        fixture_free(&f);
+    }
 }
 
 static void test_not_finite(void **state) {
@@ -235,7 +264,7 @@ static void test_not_finite(void **state) {
         set_gradients(&f, 1);
         f.params[0].grad[9000] = bad[i];
         struct bp_optim_result result;
-        bp_optim_step(f.optim, f.threads, &c, 1, 1, &result);
+        bp_optim_step(f.optim, f.exec, &c, 1, 1, &result);
         assert_false(result.finite);
         for (size_t p = 0; p < N_PARAMS; p++) {
             for (size_t j = 0; j < counts[p]; j++) {
@@ -244,7 +273,7 @@ static void test_not_finite(void **state) {
             }
         }
         c.freeze_body = 1; /* the bad parameter is not trained */
-        bp_optim_step(f.optim, f.threads, &c, 1, 1, &result);
+        bp_optim_step(f.optim, f.exec, &c, 1, 1, &result);
         assert_true(result.finite);
         c.freeze_body = 0;
         fixture_free(&f);
@@ -353,10 +382,11 @@ static void test_step_schedule(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formulas),     cmocka_unit_test(test_options),
-        cmocka_unit_test(test_threads),      cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_config_check), cmocka_unit_test(test_create_failures),
-        cmocka_unit_test(test_schedules),    cmocka_unit_test(test_step_schedule),
+        cmocka_unit_test(test_formulas),        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_threads),         cmocka_unit_test(test_signs),
+        cmocka_unit_test(test_not_finite),      cmocka_unit_test(test_config_check),
+        cmocka_unit_test(test_create_failures), cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_step_schedule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,14 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->product_planes = bp_product_planes_c;
     kernels->product_positions = bp_product_positions_c;
     kernels->count_positions = bp_count_positions_c;
+    kernels->index_weights = bp_index_weights_c;
+    kernels->tables_of_codes = bp_tables_of_codes_c;
+    kernels->quads_of_signs = bp_quads_of_signs_c;
+    kernels->product_tables = bp_product_tables_c;
+    kernels->product_signs = bp_product_signs_c;
+    kernels->index_of_samples = bp_index_of_samples_c;
+    kernels->tables_of_samples = bp_tables_of_samples_c;
+    kernels->product_samples = bp_product_samples_c;
     kernels->range_group = bp_range_group_c;
     kernels->range_columns = bp_range_columns_c;
     kernels->round_group = bp_round_group_c;
@@ -24,4 +32,6 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_c;
     kernels->act_grad_i16 = bp_act_grad_i16_c;
     kernels->act_grad_f32 = bp_act_grad_f32_c;
+    kernels->sum_squares_f32 = bp_sum_squares_f32_c;
+    kernels->adam_f32 = bp_adam_f32_c;
 }

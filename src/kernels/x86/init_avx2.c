@@ -9,6 +9,9 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->product_planes = bp_product_planes_avx2;
     kernels->product_positions = bp_product_positions_avx2;
     kernels->count_positions = bp_count_positions_avx2;
+    kernels->product_tables = bp_product_tables_avx2;
+    kernels->product_signs = bp_product_signs_avx2;
+    kernels->product_samples = bp_product_samples_avx2;
     kernels->range_group = bp_range_group_avx2;
     kernels->range_columns = bp_range_columns_avx2;
     kernels->round_group = bp_round_group_avx2;
@@ -24,4 +27,6 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_avx2;
     kernels->act_grad_i16 = bp_act_grad_i16_avx2;
     kernels->act_grad_f32 = bp_act_grad_f32_avx2;
+    kernels->sum_squares_f32 = bp_sum_squares_f32_avx2;
+    kernels->adam_f32 = bp_adam_f32_avx2;
 }

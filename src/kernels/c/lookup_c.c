@@ -1,0 +1,130 @@
+/* Products by lookup. The C tier multiplies by planes instead where it can choose: these are here
+ * for the tests, and as the plainest form of the contracts. */
+#include "kernels/c/tier_c.h"
+
+#include "base/bits.h"
+
+/* --- tables and indices ----------------------------------------------------------------------- */
+
+static void fill_table(const uint8_t digits[4], int top, uint8_t table[BP_TABLE_BYTES]) {
+    for (unsigned m = 0; m < BP_TABLE_BYTES; m++) {
+        int sum = 0;
+        for (unsigned e = 0; e < 4; e++)
+            sum += m >> e & 1 ? top - digits[e] : digits[e];
+        table[m] = (uint8_t)sum;
+    }
+}
+
+static uint8_t digit_of(uint8_t code, const struct bp_digit *digit) {
+    return (uint8_t)((uint8_t)(code - digit->code_min) >> digit->shift & 15);
+}
+
+/* A missing element is never subtracted from top, as its sign bit is clear. */
+void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
+                          uint8_t *tables) {
+    for (size_t p = 0; p < n; p++, codes += k)
+        for (size_t i = 0; i < k; i += 4, tables += BP_TABLE_BYTES) {
+            uint8_t digits[4] = {0};
+            for (size_t e = 0; e < 4 && i + e < k; e++)
+                digits[e] = digit_of(codes[i + e], digit);
+            fill_table(digits, digit->top, tables);
+        }
+}
+
+void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
+                            size_t code_step, size_t k, const struct bp_digit *digit, uint8_t *out,
+                            size_t column_bytes, size_t position_bytes) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t i = 0; i < k; i++) {
+            uint8_t digits[4] = {0};
+            for (size_t e = 0; e < samples; e++)
+                digits[e] = digit_of(codes[(size_t)offset[e] + p * code_step + i], digit);
+            fill_table(digits, digit->top, out + i * column_bytes + p * position_bytes);
+        }
+}
+
+static uint8_t quad_of(const uint64_t *words, size_t quad) {
+    return (uint8_t)(words[quad / 16] >> 4 * (quad % 16) & 15);
+}
+
+void bp_index_weights_c(const uint64_t *bits, size_t lanes, size_t taps, size_t words, size_t quads,
+                        uint8_t *index) {
+    for (size_t block = 0; block < lanes; block += BP_LANES)
+        for (size_t t = 0; t < taps; t++)
+            for (size_t i = 0; i < quads; i++)
+                for (size_t j = block; j < block + BP_LANES; j++)
+                    *index++ = j < lanes ? quad_of(bits + (j * taps + t) * words, i) : 0;
+}
+
+void bp_quads_of_signs_c(const uint64_t *bits, size_t n, size_t words, size_t quads, uint8_t *out) {
+    for (size_t p = 0; p < n; p++, bits += words)
+        for (size_t i = 0; i < quads; i++)
+            *out++ = (uint8_t)(quad_of(bits, i) << 4);
+}
+
+void bp_index_of_samples_c(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
+                           size_t words, size_t c, uint8_t *out, size_t out_step) {
+    for (size_t p = 0; p < n; p++, out += out_step)
+        for (size_t j = 0; j < bp_round_up(c, BP_LANES); j++) {
+            unsigned quad = 0;
+            for (size_t e = 0; e < samples && j < c; e++)
+                quad |= (unsigned)bp_bit(bits + offset[e] + p * words, j) << e;
+            out[j] = (uint8_t)quad;
+        }
+}
+
+/* --- products --------------------------------------------------------------------------------- */
+
+void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, const int32_t *tap,
+                         const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
+                         int entry_max, const uint8_t *index, size_t c, const int32_t *base,
+                         int shift, int32_t *y) {
+    (void)entry_max;
+    for (size_t p = 0; p < n; p++)
+        for (size_t b = 0; b < c; b += BP_LANES) {
+            int32_t sums[BP_LANES] = {0};
+            for (size_t t = 0; t < taps; t++) {
+                const uint8_t *table = tables + ((ptrdiff_t)pixel[p] + tap[t]) * BP_TABLE_BYTES;
+                const uint8_t *at = index + (b * w_taps + (size_t)tap_w[t] * BP_LANES) * quads;
+                for (size_t i = 0; i < quads; i++, table += BP_TABLE_BYTES, at += BP_LANES)
+                    for (size_t j = 0; j < BP_LANES; j++)
+                        sums[j] += table[at[j]];
+            }
+            for (size_t j = 0; j < BP_LANES && b + j < c; j++) {
+                int32_t *to = y + p * c + b + j;
+                *to = (base != NULL ? base[b + j] : *to) + sums[j] * (1 << shift);
+            }
+        }
+}
+
+void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
+                        size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
+                        int16_t *y) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t b = 0; b < k; b += BP_LANES) {
+            const uint8_t *at = index + b * taps * quads;
+            int32_t mismatches[BP_LANES] = {0};
+            for (size_t t = 0; t < taps; t++)
+                for (size_t i = 0; i < quads; i++, at += BP_LANES) {
+                    unsigned quad = x[(ptrdiff_t)pixel[p] + tap[t] + (ptrdiff_t)i] >> 4;
+                    for (size_t j = 0; j < BP_LANES; j++)
+                        mismatches[j] += __builtin_popcount(quad ^ at[j]);
+                }
+            for (size_t j = 0; j < BP_LANES && b + j < k; j++)
+                y[p * k + b + j] = (int16_t)(bias - 2 * mismatches[j]);
+        }
+}
+
+void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
+                          const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                          size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
+                          size_t y_stride) {
+    (void)entry_max;
+    for (size_t i = 0; i < k; i++, tables += column_bytes, y += y_stride)
+        for (size_t r = 0; r < n_runs; r++) {
+            const uint8_t *table = tables + runs[r].table, *at = index + runs[r].index;
+            for (int32_t s = 0; s < runs[r].count; s++, table += BP_TABLE_BYTES, at += index_step)
+                for (size_t j = 0; j < c; j++)
+                    y[j] += table[at[j]] * (1 << shift);
+        }
+}

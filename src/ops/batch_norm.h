@@ -1,0 +1,48 @@
+/* The arithmetic of batch normalisation per channel, in double: from sums over a batch to the
+ * coefficients of the passes over its elements, forward and backward. */
+#ifndef BP_OPS_BATCH_NORM_H
+#define BP_OPS_BATCH_NORM_H
+
+#include "base/plan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BP_NORM_EPSILON  1e-5
+#define BP_NORM_MOMENTUM 0.1
+
+struct bp_batch_norm {
+    float *scale, *shift;             /* [c] forward: v = y * scale + shift */
+    float *ka, *kb, *kc;              /* [c] backward: dy = ka * dv + kb * y + kc */
+    double *mean, *inverse_deviation; /* [c] */
+};
+
+struct bp_batch_norm_params {
+    const float *weight, *bias;        /* [c] */
+    float *running_mean, *running_var; /* [c] */
+};
+
+/* Adds the coefficients of c channels to `plan`. */
+bp_status bp_batch_norm_plan(struct bp_batch_norm *norm, struct bp_plan *plan, size_t c,
+                             const char *name, int first, int last);
+
+/* Channel j from the sums of y and y^2 over `count` elements: coefficients, and the running
+ * statistics move on (momentum 0.1, unbiased variance). */
+void bp_batch_norm_of_batch(struct bp_batch_norm *norm, size_t j, double count, double sum,
+                            double sum_squares, const struct bp_batch_norm_params *params);
+
+/* Channel j from the running statistics. */
+void bp_batch_norm_of_running(struct bp_batch_norm *norm, size_t j,
+                              const struct bp_batch_norm_params *params);
+
+/* Channel j backward from sum_g = sum of dv and sum_gy = sum of dv * y over `count` elements: the
+ * coefficients, and the parameters' gradients. */
+void bp_batch_norm_backward(struct bp_batch_norm *norm, size_t j, double count, double sum_g,
+                            double sum_gy, const struct bp_batch_norm_params *params,
+                            float *weight_grad, float *bias_grad);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

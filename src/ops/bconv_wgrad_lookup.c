@@ -1,0 +1,362 @@
+/* dW by lookup: a quad is four samples at one position. Its table, of one output channel, holds the
+ * signed sums of the four codes; its index bytes, one per input channel, the four signs:
+ *
+ *   index  [group][block of 64 channels][h][w][quad][64]       made once, read by all
+ *   tables [channel][row][ow][quad][16]                        of a chunk, made by each worker
+ *
+ * so that with the quads innermost the positions that a tap sees in a row of the image lie in a row
+ * of the index too (struct bp_run), and those that it does not see are left out: no halo, nothing
+ * to take back. A chunk is some rows of a group's samples; its tables stay in L2 while all taps and
+ * input channels are multiplied with them. Each worker has its own output channels: no sums are
+ * shared. Samples that are missing in the last quads have digits 0 and signs +: they add nothing.
+ *
+ *   sum of entries = sum of (code - code_min) * a^ + top * (number of negative a^) */
+#include "ops/bconv_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+#define BLOCK_LANES  64  /* input channels of one call of the kernel */
+#define CHUNK_QUADS  256 /* of one output channel, about */
+#define KEPT_COLUMNS 16  /* output channels whose tables stand together, at most */
+
+struct bp_wgrad_lookup {
+    size_t quads, groups;  /* of a group; groups of the largest batch */
+    size_t rows, chunks;   /* output rows of a chunk; chunks of an image */
+    size_t lanes, blocks;  /* bytes of an index row; blocks of channels */
+    size_t index_step;     /* from one entry of a run to the next */
+    size_t columns;        /* output channels of a work item */
+    uint8_t *index;        /* [groups][blocks][h][w][quads][lanes] */
+    uint8_t *count_tables; /* [rows][ow][quads][16], each counts the bits of its index */
+    struct bp_run *runs;   /* of chunk i and tap t: run_begin[i * taps + t] and up */
+    size_t *run_begin;     /* [chunks * taps + 1] */
+};
+
+/* --- planning --------------------------------------------------------------------------------- */
+
+static size_t chunk_quads(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    return self->rows * op->shape.ow * self->quads;
+}
+
+static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    return op->shape.h * op->shape.w * self->quads * self->lanes;
+}
+
+static void choose_sizes(const struct bp_bconv *op, int threads, struct bp_wgrad_lookup *self) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t pixels = s->oh * s->ow, all_quads = (s->n + BP_QUAD - 1) / BP_QUAD;
+    self->rows = s->oh;
+    self->quads = 1;
+    if (pixels > CHUNK_QUADS)
+        self->rows = s->ow >= CHUNK_QUADS ? 1 : CHUNK_QUADS / s->ow;
+    else
+        self->quads = bp_min_size(all_quads, CHUNK_QUADS / pixels);
+    self->groups = (all_quads + self->quads - 1) / self->quads;
+    self->chunks = (s->oh + self->rows - 1) / self->rows;
+    self->lanes = s->c > BP_LANES ? BLOCK_LANES : BP_LANES;
+    self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
+    self->index_step = self->lanes * (self->quads == 1 ? s->stride : 1);
+    size_t share = (op->slots_dw + (size_t)threads - 1) / (size_t)threads;
+    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, 2));
+}
+
+/* The output positions along one axis, of `begin` .. `end` - 1, at which a tap lies inside. */
+static void cut_to_valid(const struct bp_conv_shape *s, size_t tap, size_t length, size_t *begin,
+                         size_t *end) {
+    while (*begin < *end && *begin * s->stride + tap < s->pad)
+        (*begin)++;
+    while (*end > *begin && (*end - 1) * s->stride + tap - s->pad >= length)
+        (*end)--;
+}
+
+/* Appends a run, or lengthens the last one of this tap. */
+static void add_run(const struct bp_wgrad_lookup *self, size_t first, size_t *n, size_t table,
+                    size_t index, size_t count) {
+    struct bp_run run = {(int32_t)(table * BP_TABLE_BYTES), (int32_t)(index * self->lanes),
+                         (int32_t)count};
+    struct bp_run *last = *n > first ? &self->runs[*n - 1] : NULL;
+    if (last != NULL && last->table + last->count * BP_TABLE_BYTES == run.table &&
+        last->index + last->count * (int32_t)self->index_step == run.index)
+        last->count += run.count;
+    else
+        self->runs[(*n)++] = run;
+}
+
+static void list_tap(const struct bp_bconv *op, const struct bp_wgrad_lookup *self, size_t chunk,
+                     size_t tap, size_t *n) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t ty = tap / s->r, tx = tap % s->r, first = *n, top = chunk * self->rows;
+    size_t y0 = top, y1 = bp_min_size(top + self->rows, s->oh), x0 = 0, x1 = s->ow;
+    cut_to_valid(s, ty, s->h, &y0, &y1);
+    cut_to_valid(s, tx, s->w, &x0, &x1);
+    size_t whole_rows = s->stride == 1 || self->quads == 1;
+    for (size_t y = y0; y < y1; y++)
+        for (size_t x = x0; x < x1; x += whole_rows ? x1 - x0 : 1) {
+            size_t iy = y * s->stride + ty - s->pad, ix = x * s->stride + tx - s->pad;
+            add_run(self, first, n, ((y - top) * s->ow + x) * self->quads,
+                    (iy * s->w + ix) * self->quads, (whole_rows ? x1 - x0 : 1) * self->quads);
+        }
+}
+
+static bp_status list_runs(const struct bp_bconv *op, struct bp_wgrad_lookup *self) {
+    size_t lists = self->chunks * op->taps, n = 0;
+    size_t most = op->taps * op->shape.oh * (self->quads == 1 ? 1 : op->shape.ow);
+    BP_TRY(bp_alloc_array(&self->runs, most, sizeof *self->runs, "a binary convolution"));
+    BP_TRY(bp_alloc_array(&self->run_begin, lists + 1, sizeof(size_t), "a binary convolution"));
+    for (size_t i = 0; i < lists; i++) {
+        self->run_begin[i] = n;
+        list_tap(op, self, i / op->taps, i % op->taps, &n);
+    }
+    self->run_begin[lists] = n;
+    return BP_OK;
+}
+
+bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                 const char *name, int time) {
+    const struct bp_conv_shape *s = &op->shape;
+    struct bp_wgrad_lookup *self;
+    char text[96];
+    /* The largest digit is 15: sums of entries fit into 32 bits. */
+    if (s->n * s->oh * s->ow > INT32_MAX / 16)
+        return bp_fail(BP_USAGE, "%s: the batch is too large to add up; use a smaller --batch",
+                       name);
+    BP_TRY(bp_alloc(&self, sizeof *self, "a binary convolution"));
+    op->dw_lookup = self;
+    choose_sizes(op, bp_threads_count(exec->threads), self);
+    BP_TRY(list_runs(op, self));
+    size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
+    bp_exec_need_scratch(exec, self->columns * tables);
+    snprintf(text, sizeof text, "%s activation index", name);
+    BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time, time,
+                       &self->index));
+    snprintf(text, sizeof text, "%s counting tables", name);
+    return bp_plan_add(plan, text, tables, time, time, &self->count_tables);
+}
+
+void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self) {
+    if (self == NULL)
+        return;
+    bp_free(self->runs);
+    bp_free(self->run_begin);
+    bp_free(self);
+}
+
+/* --- index ------------------------------------------------------------------------------------ */
+
+struct wgrad_job {
+    struct bp_bconv *op;
+    struct bp_exec *exec;
+    const struct bp_wgrad_lookup *self;
+    const struct bp_kernels *kernels;
+    const uint64_t *x;
+    const float *w;
+    float *dw;
+    size_t n, kept;
+    struct bp_digit digits[2];
+    size_t n_digits;
+    int with_count; /* count_a is needed */
+};
+
+/* Samples of quad `quad` of group `group`: their number, 0 .. 4, and what lies between them. */
+static size_t quad_samples(const struct wgrad_job *job, size_t group, size_t quad, size_t pitch,
+                           int32_t offset[BP_QUAD]) {
+    size_t first = (group * job->self->quads + quad) * BP_QUAD, samples = 0;
+    while (samples < BP_QUAD && first + samples < job->n) {
+        offset[samples] = (int32_t)((first + samples) * pitch);
+        samples++;
+    }
+    return samples;
+}
+
+/* Items are (group, row of the input). */
+static void index_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct wgrad_job *job = context;
+    const struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    const struct bp_conv_shape *s = &op->shape;
+    for (size_t item = begin; item < end; item++) {
+        size_t group = item / s->h, y = item % s->h, step = self->quads * self->lanes;
+        const uint64_t *x = job->x + ((y + 1) * (s->w + 2) + 1) * op->cw;
+        for (size_t block = 0; block < self->blocks; block++) {
+            uint8_t *row = self->index + (group * self->blocks + block) * block_bytes(op, self) +
+                           y * s->w * step;
+            size_t lanes = bp_min_size(BLOCK_LANES, s->c - block * BLOCK_LANES);
+            for (size_t quad = 0; quad < self->quads; quad++) {
+                int32_t offset[BP_QUAD];
+                size_t samples = quad_samples(job, group, quad, op->in_words, offset);
+                if (samples > 0)
+                    job->kernels->index_of_samples(x + block, offset, samples, s->w, op->cw, lanes,
+                                                   row + quad * self->lanes, step);
+                for (size_t p = 0; samples == 0 && p < s->w; p++)
+                    memset(row + p * step + quad * self->lanes, 0, self->lanes);
+            }
+        }
+    }
+}
+
+/* --- product ---------------------------------------------------------------------------------- */
+
+static size_t groups_now(const struct wgrad_job *job) {
+    size_t samples = job->self->quads * BP_QUAD;
+    return (job->n + samples - 1) / samples;
+}
+
+static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk, size_t first,
+                        size_t columns, const struct bp_digit *digit, uint8_t *tables) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    const struct bp_conv_shape *s = &op->shape;
+    size_t row = chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
+    size_t column_bytes = chunk_quads(op, self) * BP_TABLE_BYTES;
+    size_t step = self->quads * BP_TABLE_BYTES;
+    const uint8_t *codes = bp_bconv_wgrad_codes(op, row * s->ow, job->kept) + first;
+    for (size_t quad = 0; quad < self->quads; quad++) {
+        int32_t offset[BP_QUAD];
+        size_t samples = quad_samples(job, group, quad, s->oh * s->ow * job->kept, offset);
+        uint8_t *to = tables + quad * BP_TABLE_BYTES;
+        if (samples > 0)
+            job->kernels->tables_of_samples(codes, offset, samples, rows * s->ow, job->kept,
+                                            columns, digit, to, column_bytes, step);
+        for (size_t i = 0; samples == 0 && i < columns; i++)
+            for (size_t p = 0; p < rows * s->ow; p++)
+                memset(to + i * column_bytes + p * step, 0, BP_TABLE_BYTES);
+    }
+}
+
+/* Multiplies `columns` output channels' tables with the index of one tap and block. */
+static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, size_t tap,
+                     size_t block, const uint8_t *tables, size_t columns, int entry_max, int32_t *y,
+                     size_t y_stride) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    const size_t *begin = self->run_begin + chunk * op->taps + tap;
+    size_t lanes = bp_min_size(BLOCK_LANES, op->shape.c - block * BLOCK_LANES);
+    const uint8_t *index = self->index + (group * self->blocks + block) * block_bytes(op, self);
+    job->kernels->product_samples(tables, columns, chunk_quads(op, self) * BP_TABLE_BYTES,
+                                  self->runs + begin[0], begin[1] - begin[0], index,
+                                  self->index_step, lanes, entry_max, 0, y, y_stride);
+}
+
+/* Items are groups of kept output channels. */
+static void product_part(void *context, size_t begin, size_t end, int thread) {
+    struct wgrad_job *job = context;
+    struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    size_t c = op->shape.c, row = op->taps * c;
+    uint8_t *tables = bp_exec_scratch(job->exec, thread);
+    for (size_t item = begin; item < end; item++) {
+        size_t first = item * self->columns,
+               columns = bp_min_size(self->columns, job->kept - first);
+        for (size_t d = 0; d < job->n_digits; d++)
+            memset(op->sum_dw + (d * job->kept + first) * row, 0, columns * row * sizeof(int32_t));
+        for (size_t i = 0; i < groups_now(job) * self->chunks * job->n_digits; i++) {
+            size_t d = i % job->n_digits, chunk = i / job->n_digits % self->chunks;
+            size_t group = i / job->n_digits / self->chunks;
+            int32_t *y = op->sum_dw + (d * job->kept + first) * row;
+            fill_tables(job, group, chunk, first, columns, &job->digits[d], tables);
+            for (size_t tap = 0; tap < op->taps; tap++)
+                for (size_t block = 0; block < self->blocks; block++)
+                    multiply(job, group, chunk, tap, block, tables, columns,
+                             BP_QUAD * job->digits[d].top, y + tap * c + block * BLOCK_LANES, row);
+        }
+    }
+}
+
+/* Items are (tap, block): the negative activations at valid positions, by tables that count. */
+static void count_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct wgrad_job *job = context;
+    struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    size_t c = op->shape.c;
+    for (size_t item = begin; item < end; item++) {
+        size_t tap = item / self->blocks, block = item % self->blocks;
+        int32_t *y = op->count_a + tap * c + block * BLOCK_LANES;
+        memset(y, 0, bp_min_size(BLOCK_LANES, c - block * BLOCK_LANES) * sizeof *y);
+        for (size_t i = 0; i < groups_now(job) * self->chunks; i++)
+            multiply(job, i / self->chunks, i % self->chunks, tap, block, self->count_tables, 1,
+                     BP_QUAD, y, c);
+    }
+}
+
+/* --- epilogue --------------------------------------------------------------------------------- */
+
+/* With `valid` positions, of which neg have a^ = -1, and the largest code's digits `top`:
+ *     sum of code * a^ = sum of entries + code_min * valid - (top + 2 * code_min) * neg
+ *     sum of a^        = valid - 2 * neg */
+static void finish_row(const struct wgrad_job *job, const struct bp_group *group, int32_t valid,
+                       const int32_t *entries, const int32_t *high, const int32_t *neg,
+                       float *out) {
+    int32_t code_min = job->digits[0].code_min, known = code_min * valid;
+    int32_t top = job->digits[0].top + (high != NULL ? 16 * job->digits[1].top : 0);
+    int32_t off = top + 2 * code_min;
+    size_t c = job->op->shape.c;
+    if (high != NULL)
+        for (size_t j = 0; j < c; j++) {
+            int64_t sum = entries[j] + 16 * (int64_t)high[j] + known - (int64_t)off * neg[j];
+            out[j] = group->scale * (float)sum + group->offset * (float)(valid - 2 * neg[j]);
+        }
+    else if (job->with_count)
+        for (size_t j = 0; j < c; j++)
+            out[j] = group->scale * (float)(entries[j] + known - off * neg[j]) +
+                     group->offset * (float)(valid - 2 * neg[j]);
+    else
+        for (size_t j = 0; j < c; j++)
+            out[j] = group->scale * (float)(entries[j] + known);
+}
+
+/* Items are all output channels; those that are not kept have no gradient. */
+static void finish_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct wgrad_job *job = context;
+    const struct bp_bconv *op = job->op;
+    size_t c = op->shape.c, row = op->taps * c;
+    for (size_t k = begin; k < end; k++) {
+        int32_t slot = op->slot_of_channel[k];
+        float *out = job->dw + k * row;
+        if (slot < 0) {
+            memset(out, 0, row * sizeof *out);
+            continue;
+        }
+        const int32_t *entries = op->sum_dw + (size_t)slot * row;
+        for (size_t tap = 0; tap < op->taps; tap++)
+            finish_row(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n),
+                       entries + tap * c,
+                       job->n_digits > 1 ? entries + job->kept * row + tap * c : NULL,
+                       op->count_a + tap * c, out + tap * c);
+        bp_bconv_mask_row(job->w == NULL ? NULL : job->w + k * row, row, out);
+    }
+}
+
+static void fill_count_tables(const struct bp_bconv *op) {
+    const struct bp_wgrad_lookup *self = op->dw_lookup;
+    for (size_t i = 0; i < chunk_quads(op, self) * BP_TABLE_BYTES; i++)
+        self->count_tables[i] = (uint8_t)__builtin_popcount((unsigned)(i % BP_TABLE_BYTES));
+}
+
+void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                         const float *w, float *dw) {
+    const struct bp_wgrad_lookup *self = op->dw_lookup;
+    struct wgrad_job job = {.op = op,
+                            .exec = exec,
+                            .self = self,
+                            .kernels = &exec->kernels,
+                            .x = x,
+                            .w = w,
+                            .dw = dw,
+                            .n = n,
+                            .kept = op->kept_dw};
+    job.n_digits = bp_bconv_digits(&op->quant_dw, job.digits);
+    job.with_count = op->quant_dw.grid != BP_GRID_ZERO || job.n_digits > 1;
+    bp_parallel_for(exec->threads, groups_now(&job) * op->shape.h, index_part, &job);
+    if (job.with_count) {
+        fill_count_tables(op);
+        bp_parallel_for(exec->threads, op->taps * self->blocks, count_part, &job);
+    }
+    bp_parallel_for(exec->threads, (job.kept + self->columns - 1) / self->columns, product_part,
+                    &job);
+    bp_parallel_for(exec->threads, op->shape.k, finish_part, &job);
+}

@@ -1,0 +1,121 @@
+/* --self-test: planted broken products by lookup, see kcheck_broken.c. */
+#include "kcheck/kcheck.h"
+
+#include <string.h>
+
+#include "kernels/c/tier_c.h"
+
+static volatile uint64_t sink; /* keeps reads that nothing needs */
+
+static void keeps_old_index(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
+                            size_t quads, uint8_t *index) {
+    size_t last = (lanes + 31) / 32 * taps * quads * 32 - 1;
+    uint8_t old = index[last];
+    bp_index_weights_c(bits, lanes, taps, words, quads, index);
+    if (lanes % 32 != 0)
+        index[last] = old;
+}
+
+static void missing_is_top(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
+                           uint8_t *tables) {
+    bp_tables_of_codes_c(codes, n, k, digit, tables);
+    if (k % 4 != 0)
+        tables[n * ((k + 3) / 4) * 16 - 16] += (uint8_t)digit->top;
+}
+
+static void reads_whole_quads(const uint8_t *codes, size_t n, size_t k,
+                              const struct bp_digit *digit, uint8_t *tables) {
+    bp_tables_of_codes_c(codes, n, k, digit, tables);
+    sink = ((const volatile uint8_t *)codes)[n * k - k + (k + 3) / 4 * 4 - 1];
+}
+
+static void writes_whole_words(const uint64_t *bits, size_t n, size_t words, size_t quads,
+                               uint8_t *out) {
+    bp_quads_of_signs_c(bits, n, words, quads, out);
+    for (size_t i = n * quads; i < n * quads + (16 - quads % 16) % 16; i++)
+        ((volatile uint8_t *)out)[i] = 0;
+}
+
+static void ignores_old_sums(const uint8_t *tables, const int32_t *pixel, size_t n,
+                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                             size_t quads, int entry_max, const uint8_t *index, size_t c,
+                             const int32_t *base, int shift, int32_t *y) {
+    if (base == NULL)
+        memset(y, 0, n * c * sizeof *y);
+    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max, index, c,
+                        base, shift, y);
+}
+
+static void sums_in_16_bits(const uint8_t *tables, const int32_t *pixel, size_t n,
+                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                            size_t quads, int entry_max, const uint8_t *index, size_t c,
+                            const int32_t *base, int shift, int32_t *y) {
+    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max, index, c,
+                        base, shift, y);
+    for (size_t i = 0; base != NULL && i < n * c; i++)
+        y[i] = base[i % c] + (((y[i] - base[i % c]) >> shift & 0xffff) << shift);
+}
+
+/* Wrong only where a byte of the sums would overflow: all of 64 quads differ in all signs. */
+static void byte_overflows(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
+                           size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
+                           int16_t *y) {
+    bp_product_signs_c(x, pixel, n, tap, taps, quads, index, k, bias, y);
+    for (size_t i = 0; taps * quads >= 64 && i < n * k; i++)
+        if (y[i] == bias - 8 * (int)(taps * quads))
+            y[i] = (int16_t)(y[i] + 512);
+}
+
+static void reads_four_samples(const uint64_t *bits, const int32_t *offset, size_t samples,
+                               size_t n, size_t words, size_t c, uint8_t *out, size_t out_step) {
+    bp_index_of_samples_c(bits, offset, samples, n, words, c, out, out_step);
+    sink = (uint64_t)((const volatile int32_t *)offset)[3];
+}
+
+static void clears_between_rows(const uint64_t *bits, const int32_t *offset, size_t samples,
+                                size_t n, size_t words, size_t c, uint8_t *out, size_t out_step) {
+    memset(out, 0, (n - 1) * out_step);
+    bp_index_of_samples_c(bits, offset, samples, n, words, c, out, out_step);
+}
+
+static void ignores_code_step(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
+                              size_t code_step, size_t k, const struct bp_digit *digit,
+                              uint8_t *out, size_t column_bytes, size_t position_bytes) {
+    (void)code_step;
+    bp_tables_of_samples_c(codes, offset, samples, n, k, k, digit, out, column_bytes,
+                           position_bytes);
+}
+
+static void shifts_by_four_at_most(const uint8_t *tables, size_t k, size_t column_bytes,
+                                   const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                                   size_t index_step, size_t c, int entry_max, int shift,
+                                   int32_t *y, size_t y_stride) {
+    bp_product_samples_c(tables, k, column_bytes, runs, n_runs, index, index_step, c, entry_max,
+                         shift > 4 ? 4 : shift, y, y_stride);
+}
+
+static void drops_short_runs(const uint8_t *tables, size_t k, size_t column_bytes,
+                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                             size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
+                             size_t y_stride) {
+    for (size_t r = 0; r < n_runs; r++)
+        if (runs[r].count != 1)
+            bp_product_samples_c(tables, k, column_bytes, runs + r, 1, index, index_step, c,
+                                 entry_max, shift, y, y_stride);
+}
+
+const struct kc_planted kc_planted_lookup[] = {
+    {"index_weights", "leaves empty lanes as they were", {.index_weights = keeps_old_index}},
+    {"tables_of_codes", "a missing digit is the largest", {.tables_of_codes = missing_is_top}},
+    {"tables_of_codes", "reads whole quads of codes", {.tables_of_codes = reads_whole_quads}},
+    {"quads_of_signs", "writes the quads of whole words", {.quads_of_signs = writes_whole_words}},
+    {"product_tables", "overwrites, does not add", {.product_tables = ignores_old_sums}},
+    {"product_tables", "sums in 16 bits", {.product_tables = sums_in_16_bits}},
+    {"product_signs", "a byte of the sums overflows", {.product_signs = byte_overflows}},
+    {"index_of_samples", "reads 4 offsets always", {.index_of_samples = reads_four_samples}},
+    {"index_of_samples", "clears between the rows", {.index_of_samples = clears_between_rows}},
+    {"tables_of_samples", "ignores the step of codes", {.tables_of_samples = ignores_code_step}},
+    {"product_samples", "shifts by 4 at most", {.product_samples = shifts_by_four_at_most}},
+    {"product_samples", "drops runs of one table", {.product_samples = drops_short_runs}},
+};
+const size_t kc_planted_lookup_count = sizeof kc_planted_lookup / sizeof kc_planted_lookup[0];

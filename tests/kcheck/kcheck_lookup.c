@@ -1,0 +1,225 @@
+/* Tests of the products by lookup. The references look up and add one entry at a time. */
+#include "kcheck/kcheck.h"
+
+#include "base/bits.h"
+
+/* The largest entry of a case: that of one of the tops, or any. Layers: 60, or what --entry-max
+ * says. */
+static int draw_entry_max(struct kcheck *t) {
+    static const int tops[] = {1, 2, 6, 14, 15};
+    if (t->layer != NULL)
+        return t->entry_max;
+    return kc_below(t, 4) ? 4 * tops[kc_below(t, 5)] : 1 + (int)kc_below(t, 60);
+}
+
+/* Entries 0 .. entry_max; bytes of all ones become the largest. */
+static uint8_t *make_tables(struct kcheck *t, size_t bytes, int entry_max) {
+    uint8_t *tables = kc_input(t, "tables", KC_U8, bytes);
+    kc_fill_bytes(t, tables, bytes);
+    for (size_t i = 0; i < bytes; i++)
+        tables[i] = (uint8_t)(tables[i] == 255 ? entry_max : tables[i] % (entry_max + 1));
+    return tables;
+}
+
+static uint8_t *make_index(struct kcheck *t, size_t bytes) {
+    uint8_t *index = kc_input(t, "index", KC_U8, bytes);
+    kc_fill_bytes(t, index, bytes);
+    for (size_t i = 0; i < bytes; i++)
+        index[i] &= 15;
+    return index;
+}
+
+static int draw_shift(struct kcheck *t) {
+    return t->layer == NULL && kc_below(t, 2) ? (int)kc_below(t, 9) : 0;
+}
+
+struct lookup_sizes {
+    size_t n, taps, quads, lanes;
+};
+
+/* Sweeps the quads, then the lanes; then pixels or long sums. At most 8191 quads in all. */
+static struct lookup_sizes draw_sizes(struct kcheck *t) {
+    unsigned i = t->case_index;
+    struct lookup_sizes s = {1 + kc_below(t, 7), 1 + kc_below(t, 9), 1 + kc_below(t, 20),
+                             kc_below(t, 3) ? 1 + kc_below(t, 70) : kc_edge_size(t)};
+    if (t->layer != NULL) {
+        s.n = kc_positions(t);
+        s.taps = t->layer->r * t->layer->r;
+    } else if (i < KC_SWEEP) {
+        s.quads = i + 1;
+    } else if (i < 2 * KC_SWEEP) {
+        s.lanes = i - KC_SWEEP + 1;
+    } else if (i % 5 == 0) {
+        s.quads = 1 + kc_below(t, 8191 / s.taps);
+        s.lanes = 1 + kc_below(t, 35);
+    } else {
+        s.n = 1 + kc_below(t, 70);
+    }
+    return s;
+}
+
+/* Where the indices of a block of lanes begin. */
+static const uint8_t *index_at(const uint8_t *index, size_t lane, size_t taps, size_t tap,
+                               size_t quads, size_t quad) {
+    return index + ((lane / 32 * taps + tap) * quads + quad) * 32 + lane % 32;
+}
+
+void kcheck_product_tables(struct kcheck *t) {
+    struct lookup_sizes s = draw_sizes(t);
+    if (t->layer != NULL) {
+        s.quads = (t->layer->k + 3) / 4;
+        s.lanes = t->layer->c;
+    }
+    size_t n = s.n, taps = s.taps, quads = s.quads, c = s.lanes;
+    size_t w_taps = t->layer != NULL ? taps : taps + kc_below(t, 3), blocks = (c + 31) / 32;
+    int entry_max = draw_entry_max(t), shift = draw_shift(t), with_base = kc_below(t, 2) != 0;
+    kc_params(t, "n=%zu taps=%zu w_taps=%zu quads=%zu entry_max=%d c=%zu base %s shift=%d", n, taps,
+              w_taps, quads, entry_max, c, with_base ? "given" : "NULL", shift);
+    kc_work(t, (double)(n * taps * quads) * 4 * (double)c, "MAC");
+    int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
+    int32_t *tap = kc_input(t, "tap", KC_I32, taps);
+    int32_t *tap_w = kc_input(t, "tap_w", KC_I32, taps);
+    int32_t *base = with_base ? kc_input(t, "base", KC_I32, c) : NULL;
+    for (size_t i = 0; i < taps; i++)
+        tap_w[i] = (int32_t)(t->layer != NULL ? taps - 1 - i : kc_below(t, w_taps));
+    size_t n_tables = kc_make_windows(t, pixel, n, tap, taps, quads);
+    uint8_t *tables = make_tables(t, n_tables * 16, entry_max);
+    uint8_t *index = make_index(t, blocks * w_taps * quads * 32);
+    int32_t *y = kc_output(t, "y", KC_I32, n * c);
+    kc_fill_i32(t, y, n * c);
+    kc_keep_initial(t, y);
+    if (with_base)
+        kc_fill_i32(t, base, c);
+    if (t->layer != NULL)
+        t->reference->product_tables(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max,
+                                     index, c, base, shift, y);
+    else
+        for (size_t p = 0; p < n; p++)
+            for (size_t j = 0; j < c; j++) {
+                int32_t sum = 0;
+                for (size_t i = 0; i < taps; i++)
+                    for (size_t q = 0; q < quads; q++)
+                        sum += tables[16 * ((size_t)(pixel[p] + tap[i]) + q) +
+                                      *index_at(index, j, w_taps, (size_t)tap_w[i], quads, q)];
+                y[p * c + j] = (with_base ? base[j] : y[p * c + j]) + sum * (1 << shift);
+            }
+    while (kc_next(t))
+        t->kernels->product_tables(kc_at(t, tables), kc_at(t, pixel), n, kc_at(t, tap),
+                                   kc_at(t, tap_w), taps, w_taps, quads, entry_max, kc_at(t, index),
+                                   c, kc_at(t, base), shift, kc_at(t, y));
+}
+
+void kcheck_product_signs(struct kcheck *t) {
+    struct lookup_sizes s = draw_sizes(t);
+    if (t->layer != NULL) {
+        s.quads = (t->layer->c + 3) / 4;
+        s.lanes = t->layer->k;
+    }
+    size_t n = s.n, taps = s.taps, quads = s.quads, k = s.lanes, blocks = (k + 31) / 32;
+    int most = (int)(4 * taps * quads), bias = most - (int)kc_below(t, 4);
+    kc_params(t, "n=%zu taps=%zu quads=%zu k=%zu bias=%d", n, taps, quads, k, bias);
+    kc_work(t, (double)(n * taps * quads) * 4 * (double)k, "MAC");
+    int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
+    int32_t *tap = kc_input(t, "tap", KC_I32, taps);
+    size_t bytes = kc_make_windows(t, pixel, n, tap, taps, quads);
+    uint8_t *x = kc_input(t, "x", KC_U8, bytes);
+    kc_fill_bytes(t, x, bytes);
+    for (size_t i = 0; i < bytes; i++)
+        x[i] &= 0xf0;
+    uint8_t *index = make_index(t, blocks * taps * quads * 32);
+    int16_t *y = kc_output(t, "y", KC_I16, n * k);
+    if (t->layer != NULL)
+        t->reference->product_signs(x, pixel, n, tap, taps, quads, index, k, bias, y);
+    else
+        for (size_t p = 0; p < n; p++)
+            for (size_t j = 0; j < k; j++) {
+                int differ = 0;
+                for (size_t i = 0; i < taps; i++)
+                    for (size_t q = 0; q < quads; q++) {
+                        int bits = x[(size_t)(pixel[p] + tap[i]) + q] / 16 ^
+                                   *index_at(index, j, taps, i, quads, q);
+                        differ += (bits & 1) + (bits / 2 & 1) + (bits / 4 & 1) + bits / 8;
+                    }
+                y[p * k + j] = (int16_t)(bias - 2 * differ);
+            }
+    while (kc_next(t))
+        t->kernels->product_signs(kc_at(t, x), kc_at(t, pixel), n, kc_at(t, tap), taps, quads,
+                                  kc_at(t, index), k, bias, kc_at(t, y));
+}
+
+/* Runs of a case: any, or the rows of a layer's image at a tap beside the centre; positions lie one
+ * behind the other with `groups` quads of samples each. Returns the number of steps. */
+static size_t fill_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, size_t groups,
+                        size_t index_step) {
+    size_t steps = 0, at = 0;
+    for (size_t r = 0; r < n_runs; r++) {
+        size_t w = t->layer != NULL ? t->layer->w / t->layer->stride : 0, h = n_runs;
+        size_t longest = n_runs < 4 ? 700 : 12;
+        size_t count = w != 0 ? bp_min_size(w > 2 ? w - 1 : w, 200) * groups : kc_below(t, longest);
+        size_t skip = w != 0 ? (w > 2) * groups : kc_below(t, 5);
+        runs[r] = (struct bp_run){(int32_t)(16 * (at + (h > 1 ? skip : 0))),
+                                  (int32_t)(index_step * at), (int32_t)count};
+        at += count + skip;
+        steps += count;
+    }
+    return steps;
+}
+
+/* One past the last table or index row that the runs use. */
+static size_t runs_end(const struct bp_run *runs, size_t n_runs, int of_index, size_t step) {
+    size_t end = 0;
+    for (size_t r = 0; r < n_runs; r++) {
+        size_t begin = (size_t)(of_index ? runs[r].index : runs[r].table);
+        size_t last = begin + (size_t)runs[r].count * step;
+        end = runs[r].count > 0 && last > end ? last : end;
+    }
+    return end;
+}
+
+void kcheck_product_samples(struct kcheck *t) {
+    const struct kc_layer *l = t->layer;
+    size_t unused, c, k = 1 + kc_below(t, 6), n_runs = 1 + kc_below(t, 30), groups = 1;
+    kc_sizes(t, &unused, &c);
+    if (l != NULL) {
+        k = t->is_bench ? bp_min_size(l->k, 64) : 5;
+        n_runs = bp_min_size(l->h / l->stride, t->is_bench ? 32 : 4);
+        groups = (31 + l->w) / l->w;
+    } else if (t->case_index >= KC_SWEEP) {
+        c = (c - 1) % 70 + 1;
+        k = t->case_index < 2 * KC_SWEEP ? t->case_index - KC_SWEEP + 1 : k;
+    }
+    size_t row = (c + 31) / 32 * 32, index_step = row + (l != NULL ? 0 : 32 * kc_below(t, 3));
+    size_t y_stride = l != NULL ? l->r * l->r * c : c + kc_below(t, 2) * kc_below(t, 20);
+    int entry_max = draw_entry_max(t), shift = draw_shift(t);
+    struct bp_run *runs = kc_input(t, "runs", KC_I32, 3 * n_runs);
+    size_t steps = fill_runs(t, runs, n_runs, groups, index_step);
+    size_t table_bytes = runs_end(runs, n_runs, 0, 16);
+    size_t column_bytes = table_bytes + 16 * (l != NULL ? 0 : kc_below(t, 3));
+    size_t index_bytes = runs_end(runs, n_runs, 1, index_step);
+    kc_params(t,
+              "k=%zu column_bytes=%zu n_runs=%zu steps=%zu index_step=%zu c=%zu entry_max=%d "
+              "shift=%d y_stride=%zu",
+              k, column_bytes, n_runs, steps, index_step, c, entry_max, shift, y_stride);
+    kc_work(t, (double)(steps * k) * 4 * (double)c, "MAC");
+    uint8_t *tables = make_tables(t, (k - 1) * column_bytes + table_bytes, entry_max);
+    uint8_t *index = make_index(t, index_bytes == 0 ? 0 : index_bytes - index_step + row);
+    int32_t *y = kc_output(t, "y", KC_I32, (k - 1) * y_stride + c);
+    kc_fill_i32(t, y, (k - 1) * y_stride + c);
+    kc_keep_initial(t, y);
+    if (l != NULL)
+        t->reference->product_samples(tables, k, column_bytes, runs, n_runs, index, index_step, c,
+                                      entry_max, shift, y, y_stride);
+    else
+        for (size_t i = 0; i < k; i++)
+            for (size_t r = 0; r < n_runs; r++)
+                for (size_t q = 0; q < (size_t)runs[r].count; q++) {
+                    const uint8_t *table = tables + i * column_bytes + runs[r].table + 16 * q;
+                    const uint8_t *at = index + (size_t)runs[r].index + q * index_step;
+                    for (size_t j = 0; j < c; j++)
+                        y[i * y_stride + j] += table[at[j]] * (1 << shift);
+                }
+    while (kc_next(t))
+        t->kernels->product_samples(kc_at(t, tables), k, column_bytes, kc_at(t, runs), n_runs,
+                                    kc_at(t, index), index_step, c, entry_max, shift, kc_at(t, y),
+                                    y_stride);
+}

@@ -1,0 +1,169 @@
+/* Scale, PReLU, batch norm and sign in one operation against two operations after one another: the
+ * same bytes, forward and backward, on every tier. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "ops/act_norm.h"
+#include "ops/norm_act.h"
+
+enum { PARAMS = 6, ALPHA = 0, SLOPE, WEIGHT, BIAS, MEAN, VARIANCE };
+
+struct fixture {
+    size_t n, h, w, c, elements, bit_words, mask_words;
+    struct bp_exec *exec;
+    struct bp_plan *plan;
+    struct bp_act_norm *fused;
+    struct bp_norm_act *act, *norm;
+    int16_t *y;
+    float *params[2][PARAMS], *grads[2][PARAMS]; /* 0: two operations, 1: one */
+    float *z, *g, *gz, *dy[2];
+    uint64_t *bits[2], *mask[2];
+};
+
+static void *take(size_t bytes) {
+    void *block;
+    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
+    return block;
+}
+
+static void fill(struct fixture *f) {
+    struct bp_stream random = bp_stream_make(3, BP_RANDOM_TEST, 1, (uint32_t)f->c);
+    for (size_t i = 0; i < f->elements; i++) {
+        f->y[i] = (int16_t)(20.0f * bp_stream_normal(&random, i));
+        f->g[i] = bp_stream_normal(&random, f->elements + i);
+    }
+    for (size_t j = 0; j < f->c; j++)
+        for (int p = 0; p < PARAMS; p++) {
+            float v = bp_stream_normal(&random, 2 * f->elements + j * PARAMS + (size_t)p);
+            v = p == VARIANCE ? 1.0f + v * v : p == ALPHA ? 0.1f * v : v;
+            f->params[0][p][j] = f->params[1][p][j] = v;
+        }
+}
+
+static void set_up(struct fixture *f, const size_t *dims, enum bp_tier tier, int threads) {
+    memset(f, 0, sizeof *f);
+    f->n = dims[0];
+    f->h = dims[1];
+    f->w = dims[2];
+    f->c = dims[3];
+    f->elements = f->n * f->h * f->w * f->c;
+    f->bit_words = f->n * (f->h + 2) * (f->w + 2) * bp_words(f->c);
+    f->mask_words = f->n * f->h * f->w * bp_words(f->c);
+    struct bp_norm_act_shape shape = {.n = f->n, .h = f->h, .w = f->w, .c = f->c, .input_i16 = 1};
+    shape.affine = BP_AFFINE_SCALE;
+    shape.activation = BP_ACT_PRELU;
+    assert_int_equal(bp_exec_create(&f->exec, tier, threads), BP_OK);
+    assert_int_equal(bp_plan_create(&f->plan), BP_OK);
+    assert_int_equal(bp_norm_act_create(&f->act, f->exec, f->plan, &shape, "act", 0, 3), BP_OK);
+    shape.input_i16 = 0;
+    shape.affine = BP_AFFINE_BATCH_NORM;
+    shape.activation = BP_ACT_NONE;
+    shape.sign_out = 1;
+    assert_int_equal(bp_norm_act_create(&f->norm, f->exec, f->plan, &shape, "norm", 1, 2), BP_OK);
+    assert_int_equal(
+        bp_act_norm_create(&f->fused, f->exec, f->plan, f->n, f->h, f->w, f->c, "both", 0, 3),
+        BP_OK);
+    assert_int_equal(bp_plan_allocate(f->plan, "a test"), BP_OK);
+    assert_int_equal(bp_exec_allocate(f->exec), BP_OK);
+    f->y = take(f->elements * sizeof(int16_t));
+    float **floats[] = {&f->z, &f->g, &f->gz, &f->dy[0], &f->dy[1]};
+    for (size_t i = 0; i < 5; i++)
+        *floats[i] = take(f->elements * sizeof(float));
+    for (int i = 0; i < 2; i++) {
+        f->bits[i] = take(f->bit_words * 8);
+        f->mask[i] = take(f->mask_words * 8);
+        memset(f->bits[i], 0xa5, f->bit_words * 8);
+        for (int p = 0; p < PARAMS; p++) {
+            f->params[i][p] = take(f->c * sizeof(float));
+            f->grads[i][p] = take(f->c * sizeof(float));
+        }
+    }
+    fill(f);
+}
+
+static void tear_down(struct fixture *f) {
+    bp_act_norm_destroy(f->fused);
+    bp_norm_act_destroy(f->act);
+    bp_norm_act_destroy(f->norm);
+    bp_plan_destroy(f->plan);
+    bp_exec_destroy(f->exec);
+    void *blocks[] = {f->y,     f->z,       f->g,       f->gz,      f->dy[0],
+                      f->dy[1], f->bits[0], f->bits[1], f->mask[0], f->mask[1]};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
+        bp_free(blocks[i]);
+    for (int i = 0; i < 2; i++)
+        for (int p = 0; p < PARAMS; p++) {
+            bp_free(f->params[i][p]);
+            bp_free(f->grads[i][p]);
+        }
+}
+
+static void run_two(struct fixture *f, int batch) {
+    float **v = f->params[0], **d = f->grads[0];
+    struct bp_norm_act_params act = {.weight = v[ALPHA], .slope = v[SLOPE]};
+    struct bp_norm_act_params norm = {v[WEIGHT], v[BIAS], NULL, v[MEAN], v[VARIANCE]};
+    struct bp_norm_act_grads act_grads = {d[ALPHA], NULL, d[SLOPE]};
+    struct bp_norm_act_grads norm_grads = {d[WEIGHT], d[BIAS], NULL};
+    struct bp_norm_act_out z = {.out = f->z}, bits = {.bits = f->bits[0], .mask = f->mask[0]};
+    bp_norm_act_forward(f->act, f->exec, f->n, f->y, NULL, &act, batch, &z);
+    bp_norm_act_forward(f->norm, f->exec, f->n, f->z, NULL, &norm, batch, &bits);
+    if (!batch)
+        return;
+    bp_norm_act_backward_sums(f->norm, f->exec, f->n, f->z, f->g, &norm, &norm_grads);
+    bp_norm_act_backward_all(f->norm, f->exec, f->n, f->gz, 0);
+    bp_norm_act_backward_sums(f->act, f->exec, f->n, f->y, f->gz, &act, &act_grads);
+    bp_norm_act_backward_all(f->act, f->exec, f->n, f->dy[0], 0);
+}
+
+static void run_one(struct fixture *f, int batch) {
+    float **v = f->params[1], **d = f->grads[1];
+    struct bp_act_norm_params params = {
+        v[ALPHA], v[SLOPE], {v[WEIGHT], v[BIAS], v[MEAN], v[VARIANCE]}};
+    struct bp_act_norm_grads grads = {d[ALPHA], d[SLOPE], d[WEIGHT], d[BIAS]};
+    bp_act_norm_forward(f->fused, f->exec, f->n, f->y, &params, batch, f->bits[1], f->mask[1]);
+    if (!batch)
+        return;
+    bp_act_norm_backward_sums(f->fused, f->exec, f->n, f->y, f->g, &params, &grads);
+    void *scratch = take(bp_act_norm_grad_scratch_bytes(f->w, f->c));
+    size_t row = f->w * f->c, step = f->h > 4 ? 4 : f->h; /* pieces of some rows */
+    for (size_t n = 0; n < f->n; n++)
+        for (size_t y = 0; y < f->h; y += step)
+            bp_act_norm_grad_rows(f->fused, n, y, bp_min_size(step, f->h - y),
+                                  f->dy[1] + (n * f->h + y) * row, scratch);
+    bp_free(scratch);
+}
+
+static void test_same_bytes(void **state) {
+    (void)state;
+    static const size_t shapes[][4] = {{3, 5, 6, 7},   {2, 32, 32, 16}, {2, 9, 40, 33},
+                                       {5, 1, 1, 130}, {1, 3, 70, 64},  {2, 2, 2, 512}};
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++)
+        for (size_t i = 0; bp_cpu_has((enum bp_tier)tier) && i < 6; i++)
+            for (int batch = 0; batch < 2; batch++) {
+                struct fixture f;
+                set_up(&f, shapes[i], (enum bp_tier)tier, 1 + (int)(i % 3));
+                run_two(&f, batch);
+                run_one(&f, batch);
+                assert_memory_equal(f.bits[0], f.bits[1], f.bit_words * 8);
+                assert_memory_equal(f.mask[0], f.mask[1], f.mask_words * 8);
+                assert_memory_equal(f.dy[0], f.dy[1], f.elements * sizeof(float));
+                for (int p = 0; p < PARAMS; p++) {
+                    assert_memory_equal(f.params[0][p], f.params[1][p], f.c * sizeof(float));
+                    assert_memory_equal(f.grads[0][p], f.grads[1][p], f.c * sizeof(float));
+                }
+                tear_down(&f);
+            }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+/* Which method multiplies what: the table of docs/KERNELS.md. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "ops/product_method.h"
+
+static void test_forward(void **state) {
+    (void)state;
+    assert_int_equal(bp_product_method_forward(BP_TIER_C), BP_PRODUCT_BITS);
+    assert_int_equal(bp_product_method_forward(BP_TIER_AVX2), BP_PRODUCT_LOOKUP);
+    assert_int_equal(bp_product_method_forward(BP_TIER_AVX512), BP_PRODUCT_BITS);
+}
+
+static void test_gradient(void **state) {
+    (void)state;
+    static const int bits[] = {1, 2, 3, 4, 8};
+    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+        assert_int_equal(bp_product_method_gradient(BP_TIER_C, bits[i]), BP_PRODUCT_BITS);
+        assert_int_equal(bp_product_method_gradient(BP_TIER_AVX2, bits[i]), BP_PRODUCT_LOOKUP);
+        assert_int_equal(bp_product_method_gradient(BP_TIER_AVX512, bits[i]),
+                         bits[i] == 1 ? BP_PRODUCT_BITS : BP_PRODUCT_LOOKUP);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_gradient),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
