@@ -12,7 +12,7 @@
 /* Small enough for seconds, and yet with layers of one word of channels and of two, full vectors
  * and tails. */
 #define WIDTH "0.128"
-enum { SIDE_PX = 32, BATCH = 2, CHANNELS = 3, CLASSES = 10, STEPS = 2, MOST_THREADS = 2 };
+enum { SIDE_PX = 32, BATCH = 5, CHANNELS = 3, CLASSES = 10, STEPS = 2, MOST_THREADS = 2 };
 
 /* One network, and what the C tier made of it with one thread. */
 struct net {
@@ -103,8 +103,8 @@ static bp_status train(const struct self_test *test, const struct net *net, stru
         BP_TRY(bp_graph_forward(graph, 1));
         BP_TRY(bp_graph_loss(graph, test->labels, 1, &loss, &correct));
         BP_TRY(bp_graph_backward(graph));
-        bp_optim_step(optim, graph->exec->threads, &net->settings.optim, 1, step + 1, &update);
-        bp_graph_weights_changed(graph);
+        bp_optim_step(optim, graph->exec, &net->settings.optim, 1, step + 1, &update);
+        bp_graph_weights_updated(graph);
     }
     return BP_OK;
 }

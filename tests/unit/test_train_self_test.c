@@ -14,11 +14,29 @@
 
 /* --- planted mistakes ------------------------------------------------------------------------- */
 
+/* Products are planted for both of their methods: a tier uses one of them. */
+
 static void product_off_by_two(const uint64_t *x, const int32_t *pixel, size_t n,
                                const int32_t *tap, size_t taps, size_t cw, const uint64_t *w,
                                size_t k, int bias, int16_t *y) {
     bp_product_xor_c(x, pixel, n, tap, taps, cw, w, k, bias, y);
     y[n * k - 1] = (int16_t)(y[n * k - 1] + 2);
+}
+
+static void signs_off_by_two(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
+                             size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
+                             int16_t *y) {
+    bp_product_signs_c(x, pixel, n, tap, taps, quads, index, k, bias, y);
+    y[n * k - 1] = (int16_t)(y[n * k - 1] + 2);
+}
+
+static void tables_off_by_one(const uint8_t *tables, const int32_t *pixel, size_t n,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                              size_t quads, int entry_max, const uint8_t *index, size_t c,
+                              const int32_t *base, int shift, int32_t *y) {
+    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max, index, c,
+                        base, shift, y);
+    y[0]++;
 }
 
 static void planes_off_by_one(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
@@ -48,19 +66,26 @@ static void last_rounding_off(const float *g, const float *y, size_t n, size_t c
     out[n * c - 1] *= 1.0000002f;
 }
 
-enum mistake { XOR, PLANES, CODES, RANGE, ACT_GRAD };
+enum mistake { FORWARD, GRADIENT, CODES, RANGE, ACT_GRAD };
+
+static void break_forward(struct bp_kernels *kernels) {
+    kernels->product_xor = product_off_by_two;
+    kernels->product_signs = signs_off_by_two;
+}
 
 static void plant(enum mistake mistake, struct bp_kernels *kernels) {
-    if (mistake == XOR)
-        kernels->product_xor = product_off_by_two;
-    else if (mistake == PLANES)
+    if (mistake == FORWARD) {
+        break_forward(kernels);
+    } else if (mistake == GRADIENT) {
         kernels->product_planes = planes_off_by_one;
-    else if (mistake == CODES)
+        kernels->product_tables = tables_off_by_one;
+    } else if (mistake == CODES) {
         kernels->round_columns = last_code_up;
-    else if (mistake == RANGE)
+    } else if (mistake == RANGE) {
         kernels->range_group = sum_one_rounding_off;
-    else
+    } else {
         kernels->act_grad_f32 = last_rounding_off;
+    }
 }
 
 /* --- tests ------------------------------------------------------------------------------------ */
@@ -102,7 +127,7 @@ static void break_all_but_reference(void *user, enum bp_tier tier, int threads,
 static void test_mistakes_are_seen(void **state) {
     (void)state;
     static bp_self_test_result result;
-    for (enum mistake mistake = XOR; mistake <= ACT_GRAD; mistake++) {
+    for (enum mistake mistake = FORWARD; mistake <= ACT_GRAD; mistake++) {
         assert_int_equal(bp_self_test_run(break_all_but_reference, &mistake, &result), BP_CHECK);
         for (size_t i = 0; i < result.n_tiers; i++)
             assert_int_equal(result.tiers[i].status, result.tiers[i].present ? BP_CHECK : BP_OK);
@@ -114,7 +139,7 @@ static void break_best_with_two(void *user, enum bp_tier tier, int threads,
                                 struct bp_kernels *kernels) {
     (void)user;
     if (tier == bp_cpu_best() && threads == 2)
-        kernels->product_xor = product_off_by_two;
+        break_forward(kernels);
 }
 
 static void test_difference_is_named(void **state) {
