@@ -9,8 +9,13 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->product_planes = bp_product_planes_avx2;
     kernels->product_positions = bp_product_positions_avx2;
     kernels->count_positions = bp_count_positions_avx2;
+    kernels->index_weights = bp_index_weights_avx2;
+    kernels->tables_of_codes = bp_tables_of_codes_avx2;
+    kernels->quads_of_signs = bp_quads_of_signs_avx2;
     kernels->product_tables = bp_product_tables_avx2;
     kernels->product_signs = bp_product_signs_avx2;
+    kernels->index_of_samples = bp_index_of_samples_avx2;
+    kernels->tables_of_samples = bp_tables_of_samples_avx2;
     kernels->product_samples = bp_product_samples_avx2;
     kernels->range_group = bp_range_group_avx2;
     kernels->range_columns = bp_range_columns_avx2;
