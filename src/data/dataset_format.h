@@ -22,6 +22,11 @@ struct bp_format {
 extern const struct bp_format bp_format_idx, bp_format_cifar10, bp_format_cifar100, bp_format_list,
     bp_format_folder;
 
+/* Keeps `limit` samples (0: all), chosen by the seed: of images and labels, or, where `chosen` is
+ * given, of labels and chosen. `which` tells parts apart. */
+void bp_part_choose(struct bp_part *part, size_t limit, uint64_t seed, unsigned which,
+                    size_t *chosen);
+
 /* Parses a CIFAR file's bytes: records of `label_bytes` labels (the last one counts) and 3072 bytes
  * in planes. Appends nothing: images [n][32][32][3] and labels [n] have room for n = count / (3072
  * + label_bytes) records. */

@@ -34,8 +34,7 @@ void bp_picture_list_free(struct bp_picture_list *list);
 /* Splits the OPEN items without a reason, class by class: of n files round(share * n), but at least
  * one and not all if n > 1, become VAL: those with the smallest random numbers drawn from (seed,
  * content hash). Files of equal content stay together. share >= 1: all. */
-bp_status bp_picture_list_split(struct bp_picture_list *list, size_t classes, double share,
-                                uint64_t seed);
+bp_status bp_picture_list_split(struct bp_picture_list *list, double share, uint64_t seed);
 
 /* The files of a part, besides what bp_part has. */
 struct bp_pictures {

@@ -165,18 +165,27 @@ bp_status bp_config_set(bp_config *config, const char *name, const char *value,
     return store(config, id, value, origin);
 }
 
+/* The value that --aug gives an option that was not set itself. */
+static const char *from_aug(const bp_config *config, enum bp_option_id id) {
+    const char *aug = config->value[BP_OPT_AUG].text;
+    return aug != NULL ? bp_option_of_aug(aug, id) : NULL;
+}
+
 const char *bp_config_get(const bp_config *config, const char *name) {
     enum bp_option_id id = bp_option_id_of(name);
     if (id == BP_OPT_COUNT)
         return NULL;
     const char *text = config->value[id].text;
+    if (text == NULL)
+        text = from_aug(config, id);
     return text != NULL ? text : bp_option_table[id].fallback;
 }
 
 const char *bp_config_origin(const bp_config *config, const char *name) {
     enum bp_option_id id = bp_option_id_of(name);
-    return id < BP_OPT_COUNT && config->value[id].text != NULL ? config->value[id].origin
-                                                               : "default";
+    if (id < BP_OPT_COUNT && config->value[id].text != NULL)
+        return config->value[id].origin;
+    return id < BP_OPT_COUNT && from_aug(config, id) != NULL ? "aug" : "default";
 }
 
 int bp_config_is_set(const bp_config *config, const char *name) {
@@ -291,6 +300,11 @@ static int applies(const bp_config *config, enum bp_option_id id) {
     if (bp_option_is_quantizer(id))
         return fqt && (config->value[id].text != NULL || id == BP_OPT_PRESET);
     switch (id) {
+    case BP_OPT_AUG_CROP:
+    case BP_OPT_AUG_FLIP:
+    case BP_OPT_AUG_RRC:
+    case BP_OPT_AUG_JITTER: /* else left to --aug, which may be changed */
+        return config->value[id].text != NULL;
     case BP_OPT_QAT_WARMUP:
         return fqt || psq;
     case BP_OPT_CLAMP_LATENT:

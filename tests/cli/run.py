@@ -39,6 +39,7 @@ MASKS = [
     (r"(?m)^(DATE )?this build has no oneDNN.*\n", ""),
     (r"  +(?=\d+\.\d+ ms\b)", " "),
     (r"\b\d+(\.\d+)? (ms|MB|s|images/s|img/s)\b", r"# \2"),
+    (r"  waiting for data \d+ %", ""),
     (r"\bleft (\d+:)?\d+:\d\d", "left #"),
     (r"\b(loss|acc) \d+\.\d+", r"\1 #"),
     (r"  *\d+\.\d\d %", " # %"),        # accuracies; shares have one digit behind the point
