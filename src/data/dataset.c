@@ -37,19 +37,17 @@ static bp_status find_format(const char *data, const struct bp_format **format, 
                                      i == 0 ? "" : "; ", formats[i]->name, formats[i]->files);
     }
     if (!bp_path_exists(data))
-        return bp_fail(BP_DATA,
-                       "no data set %.300s: no such file or folder; check the path (supported: %s)",
-                       data, supported);
+        return bp_fail(BP_DATA, "no data set %.300s: no such file or folder; check the path", data);
     if (!bp_path_is_dir(data))
         return bp_fail(BP_DATA,
-                       "no data set %.300s: it is a file; name the folder that holds the data set "
-                       "(supported: %s)",
-                       data, supported);
+                       "no data set %.300s: the file is no list of pictures (%s); correct it, or "
+                       "name the folder that holds the data set",
+                       data, bp_format_list.files);
     return bp_fail(
         BP_DATA,
         "no data set recognised in the folder %.300s; supported: %s; force a format with "
         "%s:PATH",
-        data, supported, formats[0]->name);
+        data, supported, bp_format_folder.name);
 }
 
 /* One size for all images; labels in range. */

@@ -60,7 +60,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_LIMIT_VAL] = INT("limit-val", DATA, "0", 0, 1e9, TRAIN | EVAL,
     "validate on N samples only, chosen by the seed (default: 0, all)"),
 [BP_OPT_VAL] = FLOAT("val", DATA, "F", "0.2", 0, 1, TRAIN | EVAL,
-    "share of each class of pictures that is kept for validation, chosen by content and seed, where the data have no such part"),
+    "share of each class of pictures that is kept for validation, chosen by content and seed, where the data have no such part (default: 0.2; eval: as in training)"),
 [BP_OPT_SKIP_BAD] = BOOL("skip-bad", DATA, TRAIN | EVAL,
     "go on without pictures that cannot be read; the run folder's bad_files.txt lists them"),
 [BP_OPT_AUG] = CHOICE("aug", DATA, augs, "none", TRAIN,
