@@ -28,7 +28,10 @@ static bp_status find_format(const char *data, const struct bp_format **format, 
         }
     }
     for (size_t i = 0; formats[i] != NULL; i++) {
-        if (formats[i]->recognise(data)) {
+        int recognised = formats[i]->recognise(data);
+        if (recognised < 0)
+            return BP_RESOURCE;
+        if (recognised) {
             *format = formats[i];
             return BP_OK;
         }

@@ -46,14 +46,15 @@ static int is_picture(const char *path) {
     return 0;
 }
 
-/* Looks at the first files only. */
+/* Looks at the first files only. -1: no memory. */
 static int holds_pictures(const char *parent, const char *name) {
     enum { LOOKS = 20 };
     char folder[PATH_BYTES], path[PATH_BYTES];
     struct bp_dir_list list = {0};
     int found = 0;
-    if (bp_path_join(folder, sizeof folder, parent, name) == BP_OK)
-        (void)bp_dir_list(&list, folder, BP_DATA);
+    if (bp_path_join(folder, sizeof folder, parent, name) == BP_OK &&
+        bp_dir_list(&list, folder, BP_DATA) == BP_RESOURCE)
+        found = -1;
     for (size_t i = 0; i < list.count && i < LOOKS && !found; i++)
         found = !list.entries[i].is_dir &&
                 bp_path_join(path, sizeof path, folder, list.entries[i].name) == BP_OK &&
@@ -65,9 +66,10 @@ static int holds_pictures(const char *parent, const char *name) {
 static int recognise(const char *path) {
     struct bp_dir_list list = {0};
     int found = 0;
-    if (bp_path_is_dir(path))
-        (void)bp_dir_list(&list, path, BP_DATA);
-    found = find_dir(&list, "train") != NULL;
+    if (bp_path_is_dir(path) && bp_dir_list(&list, path, BP_DATA) == BP_RESOURCE)
+        found = -1;
+    else
+        found = find_dir(&list, "train") != NULL || find_val(&list) != NULL;
     for (size_t i = 0; i < list.count && !found; i++)
         found = list.entries[i].is_dir && holds_pictures(path, list.entries[i].name);
     bp_dir_list_free(&list);

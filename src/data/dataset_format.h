@@ -12,7 +12,7 @@ extern "C" {
 struct bp_format {
     const char *name;  /* the prefix that forces it: "idx" in idx:PATH */
     const char *files; /* for messages: what a data set of this format consists of */
-    int (*recognise)(const char *path); /* 1: looks like this format; reads names only */
+    int (*recognise)(const char *path); /* 1: looks like this format; -1: no memory to look */
     /* Fills train and val (all samples) and, where the format has them, classes and class_names. On
      * failure whatever was allocated stays in dataset. */
     bp_status (*read)(struct bp_dataset *dataset, const char *path,
