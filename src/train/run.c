@@ -126,7 +126,7 @@ static bp_status report_bad(const struct bp_trainer *t, bp_status status) {
     if (status == BP_OK)
         return BP_OK;
     if (t->bad.count > 1 && bp_bad_files_write(&t->bad, file) == BP_OK)
-        return bp_fail(status, "%.960s; all are listed in %s", message, file);
+        return bp_fail(status, "%.940s; %s lists the files that cannot be used", message, file);
     return bp_fail(status, "%s", message);
 }
 
