@@ -69,7 +69,7 @@ struct picture_bytes picture_make_png(const struct picture_png *p) {
     if (setjmp(png_jmpbuf(png)) != 0)
         abort();
     png_set_write_fn(png, &out, append, flush);
-    png_set_IHDR(png, info, (png_uint_32)p->w, (png_uint_32)p->h, p->depth, p->kind,
+    png_set_IHDR(png, info, (png_uint_32)p->w, (png_uint_32)p->h, p->depth, (int)p->kind,
                  p->interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
     for (int i = 0; i < p->n_palette; i++)
