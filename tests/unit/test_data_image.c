@@ -319,6 +319,18 @@ static void test_truncated(void **state) {
     }
 }
 
+/* Pixels that the decoder would have to make up: the file ends in the middle, but in order. */
+static void test_pixels_missing(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        struct picture_bytes file = sample(kind);
+        size_t middle = file.count * 3 / 4;
+        memcpy(file.bytes + middle, "\xff\xd9", 2);
+        expect_broken(file.bytes, middle + 2, (const char *const[]){"some.jpg: offset ", NULL});
+        free(file.bytes);
+    }
+}
+
 /* Any byte may be changed: then a picture comes out, or a message. */
 static void test_changed_bytes(void **state) {
     (void)state;
@@ -405,12 +417,13 @@ static void test_without_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_jpeg_kinds),    cmocka_unit_test(test_jpeg_inks),
-        cmocka_unit_test(test_orientations),  cmocka_unit_test(test_exif_mistakes),
-        cmocka_unit_test(test_png_kinds),     cmocka_unit_test(test_png_palettes),
-        cmocka_unit_test(test_jpeg_scaling),  cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_strangers),
-        cmocka_unit_test(test_bombs),         cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_jpeg_kinds),     cmocka_unit_test(test_jpeg_inks),
+        cmocka_unit_test(test_orientations),   cmocka_unit_test(test_exif_mistakes),
+        cmocka_unit_test(test_png_kinds),      cmocka_unit_test(test_png_palettes),
+        cmocka_unit_test(test_jpeg_scaling),   cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_changed_bytes),  cmocka_unit_test(test_pixels_missing),
+        cmocka_unit_test(test_strangers),      cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
