@@ -40,12 +40,14 @@ static void start_lines(const bp_run_summary *s) {
 }
 
 static void epoch_line(const bp_event *e) {
-    char left[24];
+    char left[24], waits[40] = "";
     time_text(left, e->seconds_left);
+    if (e->data_wait > 0.05)
+        snprintf(waits, sizeof waits, "  waiting for data %.0f %%", 100.0 * e->data_wait);
     fprintf(stderr,
-            "epoch %3zu/%zu  loss %.4f  train %5.2f %%  val %5.2f %%%s  %.0f images/s  left %s\n",
+            "epoch %3zu/%zu  loss %.4f  train %5.2f %%  val %5.2f %%%s  %.0f images/s%s  left %s\n",
             e->epoch, e->epochs, e->loss, 100.0 * e->accuracy, 100.0 * e->val_accuracy,
-            e->is_best ? " *" : "  ", e->images_per_s, left);
+            e->is_best ? " *" : "  ", e->images_per_s, waits, left);
 }
 
 static void other_lines(const bp_event *e) {

@@ -154,9 +154,10 @@ typedef enum bp_event_kind {
 typedef struct bp_run_summary {
     const char *run;       /* the run folder */
     const char *data;      /* as given */
-    const char *data_kind; /* "idx" */
+    const char *data_kind; /* "idx", "cifar10", "cifar100", "list", "folder" */
     size_t train_count, val_count, classes;
-    size_t image_height, image_width, image_channels; /* in the files */
+    size_t image_height, image_width,
+        image_channels; /* in the files; of pictures: after resizing */
     size_t input_height, input_width, input_channels; /* of the network */
     const char *model;                                /* "vgg16" */
     double width;                                     /* factor on channel counts */
@@ -186,6 +187,7 @@ typedef struct bp_event {
     int is_best;                   /* EPOCH: this one is the best so far */
     double lr;                     /* of the last step, body */
     double images_per_s;           /* training, over the last seconds (STEP) or the epoch (EPOCH) */
+    double data_wait;              /* EPOCH: share of the training time spent waiting for data */
     double seconds;                /* since this process began the run */
     double seconds_left;           /* estimate; negative: unknown */
 } bp_event;

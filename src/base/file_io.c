@@ -132,6 +132,19 @@ bp_status bp_file_read(const char *path, size_t limit, bp_status failure, uint8_
     return status;
 }
 
+size_t bp_file_peek(const char *path, uint8_t *bytes, size_t count) {
+    struct stat info;
+    size_t got = 0;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0)
+        return 0;
+    if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode) ||
+        read_all(file, bytes, count, &got) != 0)
+        got = 0;
+    close(file);
+    return got;
+}
+
 /* Creates a file of its own next to `path`: path.tmp-<process>-<number>. */
 static int create_temporary(const char *path, char temporary[PATH_MAX], int *error) {
     for (int number = 0; number < 1000; number++) {

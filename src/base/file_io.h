@@ -18,6 +18,9 @@ extern "C" {
 bp_status bp_file_read(const char *path, size_t limit, bp_status failure, uint8_t **bytes,
                        size_t *count);
 
+/* The first bytes of a regular file: returns how many were read, 0 where there is none. */
+size_t bp_file_peek(const char *path, uint8_t *bytes, size_t count);
+
 /* Writes a file so that a reader, or a crash at any moment, sees either the old or the new content.
  * The chunks are written one after another. On failure (full disk, no permission) the old file
  * stays and the temporary one is removed. */

@@ -8,8 +8,11 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "data/dataset_format.h"
+#include "data/pictures.h"
 
-static const struct bp_format *const formats[] = {&bp_format_idx, NULL};
+static const struct bp_format *const formats[] = {&bp_format_idx,      &bp_format_cifar10,
+                                                  &bp_format_cifar100, &bp_format_list,
+                                                  &bp_format_folder,   NULL};
 
 /* The format that DATA forces ("idx:PATH") or shows; *path is DATA without the prefix. */
 static bp_status find_format(const char *data, const struct bp_format **format, const char **path) {
@@ -25,7 +28,10 @@ static bp_status find_format(const char *data, const struct bp_format **format, 
         }
     }
     for (size_t i = 0; formats[i] != NULL; i++) {
-        if (formats[i]->recognise(data)) {
+        int recognised = formats[i]->recognise(data);
+        if (recognised < 0)
+            return BP_RESOURCE;
+        if (recognised) {
             *format = formats[i];
             return BP_OK;
         }
@@ -34,19 +40,17 @@ static bp_status find_format(const char *data, const struct bp_format **format, 
                                      i == 0 ? "" : "; ", formats[i]->name, formats[i]->files);
     }
     if (!bp_path_exists(data))
-        return bp_fail(BP_DATA,
-                       "no data set %.300s: no such file or folder; check the path (supported: %s)",
-                       data, supported);
+        return bp_fail(BP_DATA, "no data set %.300s: no such file or folder; check the path", data);
     if (!bp_path_is_dir(data))
         return bp_fail(BP_DATA,
-                       "no data set %.300s: it is a file; name the folder that holds the data set "
-                       "(supported: %s)",
-                       data, supported);
+                       "no data set %.300s: the file is no list of pictures (%s); correct it, or "
+                       "name the folder that holds the data set",
+                       data, bp_format_list.files);
     return bp_fail(
         BP_DATA,
         "no data set recognised in the folder %.300s; supported: %s; force a format with "
         "%s:PATH",
-        data, supported, formats[0]->name);
+        data, supported, bp_format_folder.name);
 }
 
 /* One size for all images; labels in range. */
@@ -91,19 +95,30 @@ static bp_status find_classes(struct bp_dataset *set) {
 /* Selection sampling (Knuth, TAOCP vol. 2, 3.4.2, algorithm S): sample i is taken with probability
  * (still needed) / (still to come), which gives every subset the same chance and keeps the order.
  */
-static bp_status limit_part(struct bp_part *part, size_t limit, uint64_t seed, unsigned which) {
+void bp_part_choose(struct bp_part *part, size_t limit, uint64_t seed, unsigned which,
+                    size_t *chosen) {
     if (limit == 0 || limit >= part->count)
-        return BP_OK;
+        return;
     struct bp_stream stream = bp_stream_make(seed, BP_RANDOM_SHUFFLE, which, 0);
     size_t bytes = part->h * part->w * part->c, taken = 0;
     for (size_t i = 0; taken < limit; i++) {
         if (bp_stream_below(&stream, i, (uint32_t)(part->count - i)) >= limit - taken)
             continue;
-        memmove(part->images + taken * bytes, part->images + i * bytes, bytes);
+        if (chosen != NULL)
+            chosen[taken] = chosen[i];
+        else
+            memmove(part->images + taken * bytes, part->images + i * bytes, bytes);
         part->labels[taken++] = part->labels[i];
     }
     part->count = limit;
-    BP_TRY(bp_grow(&part->images, limit * bytes, limit * bytes, "the chosen images"));
+}
+
+static bp_status limit_part(struct bp_part *part, size_t limit, uint64_t seed, unsigned which) {
+    if (part->pictures != NULL || limit == 0 || limit >= part->count)
+        return BP_OK; /* pictures were chosen before they were decoded */
+    bp_part_choose(part, limit, seed, which, NULL);
+    size_t bytes = limit * part->h * part->w * part->c;
+    BP_TRY(bp_grow(&part->images, bytes, bytes, "the chosen images"));
     return bp_grow(&part->labels, limit * sizeof *part->labels, limit * sizeof *part->labels,
                    "the chosen labels");
 }
@@ -114,7 +129,7 @@ static bp_status open_as(struct bp_dataset *set, const struct bp_format *format,
     if (strlen(path) >= sizeof set->path)
         return bp_fail(BP_USAGE, "path too long: %.80s...; choose a shorter one", path);
     snprintf(set->path, sizeof set->path, "%s", path);
-    BP_TRY(format->read(set, path));
+    BP_TRY(format->read(set, path, options));
     BP_TRY(find_classes(set));
     BP_TRY(check_parts(set));
     BP_TRY(limit_part(&set->train, options->limit_train, options->seed, 1));
@@ -138,13 +153,17 @@ bp_status bp_dataset_open(struct bp_dataset **out, const char *data,
     return BP_OK;
 }
 
+static void part_free(struct bp_part *part) {
+    bp_free(part->images);
+    bp_free(part->labels);
+    bp_pictures_free(part->pictures, part->count);
+}
+
 void bp_dataset_destroy(struct bp_dataset *dataset) {
     if (dataset == NULL)
         return;
-    bp_free(dataset->train.images);
-    bp_free(dataset->train.labels);
-    bp_free(dataset->val.images);
-    bp_free(dataset->val.labels);
+    part_free(&dataset->train);
+    part_free(&dataset->val);
     for (size_t i = 0; dataset->class_names != NULL && i < dataset->classes; i++)
         bp_free(dataset->class_names[i]);
     bp_free(dataset->class_names);
@@ -156,7 +175,9 @@ void bp_dataset_destroy(struct bp_dataset *dataset) {
 void bp_part_moments(const struct bp_part *part, float mean[3], float deviation[3]) {
     uint64_t histogram[3][256] = {{0}};
     size_t pixels = part->count * part->h * part->w;
-    for (size_t i = 0; i < pixels; i++)
+    if (part->pictures != NULL)
+        memcpy(histogram, part->pictures->histogram, sizeof histogram);
+    for (size_t i = 0; part->pictures == NULL && i < pixels; i++)
         for (size_t c = 0; c < part->c; c++)
             histogram[c][part->images[i * part->c + c]]++;
     for (size_t c = 0; c < 3; c++) {

@@ -1,39 +1,55 @@
-/* A data set, decoded and in memory: images as bytes, labels, class names. Readers are recognised
- * by content; `idx:PATH` forces one. */
+/* A data set: images as bytes, labels, class names. Its format is recognised by content; a prefix
+ * such as `idx:PATH` forces one. */
 #ifndef BP_DATA_DATASET_H
 #define BP_DATA_DATASET_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "data/bad_files.h"
+#include "data/preprocess.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* One part (training, or validation/test) of a data set. All images have one size. */
+struct bp_pictures; /* data/pictures.h */
+
+/* One part (training, or validation/test) of a data set. All images have one size; pictures have
+ * that to which they were resized. */
 struct bp_part {
     size_t count;
-    size_t h, w, c;  /* c: 1 grey, 3 RGB */
-    uint8_t *images; /* [count][h][w][c] */
-    int32_t *labels; /* [count], 0 .. classes - 1 */
+    size_t h, w, c;               /* c: 1 grey, 3 RGB */
+    uint8_t *images;              /* [count][h][w][c]; pictures: of those kept decoded */
+    int32_t *labels;              /* [count], 0 .. classes - 1 */
+    struct bp_pictures *pictures; /* NULL: all images are in `images` */
 };
 
 struct bp_dataset {
     struct bp_part train, val;
     size_t classes;
-    char **class_names; /* [classes]; "0", "1", ... where the format has no names */
-    char kind[16];      /* "idx" */
+    char **class_names;              /* [classes]; "0", "1", ... where the format has no names */
+    struct bp_preprocess preprocess; /* what was done to the images; side 0: see the loader */
+    char kind[16];                   /* "idx" */
     char path[1024];
 };
 
-/* Limits are 0 (all) or the number of samples to take: a seeded choice without replacement that
- * keeps the order of the file, spread over the whole part, so a limited set is not the file's
- * beginning. */
 struct bp_dataset_options {
+    /* 0 (all) or the number of samples to take: a seeded choice without replacement that keeps the
+     * order of the file, spread over the whole part, so a limited set is not the file's beginning.
+     */
     size_t limit_train, limit_val;
     uint64_t seed;
+    /* The rest is for pictures. */
+    struct bp_preprocess preprocess; /* resize > 0; channels 0: 3, or 1 if all are grey */
+    double val_share;                /* of each class, where no part is for validation */
+    int val_only;                    /* the training part is not read, unless to be split */
+    int skip_bad;                    /* go on without files that cannot be used */
+    char *const *class_names;        /* a model's classes take the place of the training part's */
+    size_t classes;                  /* of class_names; 0: from the training part */
+    size_t cache_bytes;              /* for decoded pictures; 0: half of what may be used */
+    int threads;                     /* for decoding; 0: one per processor */
+    struct bp_bad_files *bad;        /* receives files that cannot be used; may be NULL */
 };
 
 /* Reads DATA. BP_DATA names the file, the offset where it makes sense, the reason and what to do.
@@ -42,8 +58,14 @@ bp_status bp_dataset_open(struct bp_dataset **out, const char *data,
                           const struct bp_dataset_options *options);
 void bp_dataset_destroy(struct bp_dataset *dataset);
 
-/* Mean and standard deviation per channel of a part, of pixel / 255, exact integer sums. A channel
- * without variance gets deviation 1. */
+/* Points *image to a sample's bytes, [h][w][c]: in the part, or decoded into scratch [h][w][c]. */
+bp_status bp_part_image(const struct bp_part *part, size_t sample, uint8_t *scratch,
+                        const uint8_t **image);
+/* 1 if no sample has to be decoded. */
+int bp_part_in_memory(const struct bp_part *part);
+
+/* Mean and standard deviation per channel of the training part (of any part without pictures), of
+ * pixel / 255, exact integer sums. A channel without variance gets deviation 1. */
 void bp_part_moments(const struct bp_part *part, float mean[3], float deviation[3]);
 
 /* Parses an IDX file's bytes (already unpacked): unsigned bytes, `dimensions` dimensions (1 labels,

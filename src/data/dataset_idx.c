@@ -296,7 +296,9 @@ static bp_status read_part(struct bp_part *part, const char *folder, const char 
     return read_labels(part, folder, labels);
 }
 
-static bp_status read_folder(struct bp_dataset *dataset, const char *path) {
+static bp_status read_folder(struct bp_dataset *dataset, const char *path,
+                             const struct bp_dataset_options *options) {
+    (void)options; /* limits are applied to all formats alike */
     if (!bp_path_is_dir(path))
         return bp_fail(BP_DATA, "no data set %.300s: no such folder; name the folder that holds %s",
                        path, bp_format_idx.files);

@@ -3,11 +3,14 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/threads.h"
+#include "data/sample.h"
 
 #define LARGEST_SIDE 65536
 
@@ -16,6 +19,15 @@ struct slot {
     int32_t *labels;
     size_t n, index;
     uint32_t epoch;
+    bp_status status;
+    char message[BP_MESSAGE_BYTES]; /* of a failure */
+};
+
+/* What one of the workers needs for itself. */
+struct helper {
+    void *scratch; /* of bp_sample_prepare */
+    bp_status status;
+    char message[BP_MESSAGE_BYTES];
 };
 
 /* A ring of ahead + 1 slots: the caller holds one, the worker fills the others. `filled` and
@@ -30,7 +42,10 @@ struct bp_loader {
     uint32_t *order; /* the worker's: sample numbers of its epoch */
     struct slot *slots;
     size_t n_slots;
-    uint64_t taken, waited_ns; /* the caller's */
+    struct bp_threads *threads; /* the worker and its helpers */
+    struct helper *helpers;     /* [threads] */
+    struct slot *filling;       /* the worker's */
+    uint64_t taken, waited_ns;  /* the caller's */
     int started;
     pthread_t worker;
     pthread_mutex_t mutex;
@@ -51,68 +66,39 @@ void bp_loader_permutation(uint64_t seed, uint32_t epoch, size_t count, uint32_t
     }
 }
 
-/* n pixels of a row; grey ones are repeated to RGB, a mirrored row is written backwards. */
-static void put_row(uint8_t *out, const uint8_t *in, size_t n, size_t in_c, size_t out_c,
-                    int mirrored) {
-    if (!mirrored && in_c == out_c) {
-        memcpy(out, in, n * in_c);
-        return;
+static void fill_part(void *context, size_t first, size_t end, int thread) {
+    struct bp_loader *loader = context;
+    struct slot *slot = loader->filling;
+    struct helper *helper = &loader->helpers[thread];
+    const struct bp_sample_options options = {.height = loader->options.height,
+                                              .width = loader->options.width,
+                                              .channels = loader->options.channels,
+                                              .augment = loader->options.augment,
+                                              .seed = loader->options.seed,
+                                              .epoch = slot->epoch};
+    for (size_t i = first; i < end && helper->status == BP_OK; i++) {
+        uint32_t sample = loader->order[slot->index * loader->options.batch + i];
+        slot->labels[i] = loader->part.labels[sample];
+        helper->status = bp_sample_prepare(&loader->part, sample, &options,
+                                           slot->images + i * loader->image_bytes, helper->scratch);
+        if (helper->status != BP_OK)
+            snprintf(helper->message, sizeof helper->message, "%s", bp_status_message());
     }
-    for (size_t x = 0; x < n; x++) {
-        uint8_t *pixel = out + (mirrored ? n - 1 - x : x) * out_c;
-        for (size_t c = 0; c < out_c; c++)
-            pixel[c] = in[x * in_c + (in_c == 1 ? 0 : c)];
-    }
-}
-
-/* The part of 0 .. length - 1 of the source that is visible when it begins at `at` (may be
- * negative) of 0 .. room - 1. */
-static void visible(long at, size_t length, size_t room, size_t *begin, size_t *end) {
-    long last = (long)room - at;
-    *begin = at < 0 ? (size_t)-at : 0;
-    *end = last < 0 ? 0 : (size_t)last < length ? (size_t)last : length;
-    if (*begin > *end)
-        *begin = *end;
-}
-
-static void put_sample(const struct bp_loader *loader, uint8_t *out, uint32_t sample,
-                       uint32_t epoch) {
-    const struct bp_part *part = &loader->part;
-    const struct bp_loader_options *o = &loader->options;
-    const uint8_t *image = part->images + sample * (part->h * part->w * part->c);
-    long top = (long)(o->height - part->h) / 2, left = (long)(o->width - part->w) / 2;
-    int mirrored = 0;
-    if (o->augment.crop_padding > 0 || o->augment.flip) {
-        struct bp_stream stream = bp_stream_make(o->seed, BP_RANDOM_AUGMENT, 0, epoch);
-        uint64_t word = 4 * (uint64_t)sample;
-        uint32_t positions = 2 * (uint32_t)o->augment.crop_padding + 1;
-        top += o->augment.crop_padding - (long)bp_stream_below(&stream, word, positions);
-        left += o->augment.crop_padding - (long)bp_stream_below(&stream, word + 1, positions);
-        mirrored = o->augment.flip && bp_stream_below(&stream, word + 2, 2);
-    }
-    size_t y0, y1, x0, x1;
-    visible(top, part->h, o->height, &y0, &y1);
-    visible(left, part->w, o->width, &x0, &x1);
-    size_t column = (size_t)(left + (long)x0); /* of the first visible pixel in the output */
-    if (mirrored)
-        column = o->width - column - (x1 - x0);
-    if (y1 - y0 != o->height || x1 - x0 != o->width)
-        memset(out, 0, loader->image_bytes);
-    for (size_t y = y0; y < y1 && x0 < x1; y++)
-        put_row(out + (((size_t)(top + (long)y)) * o->width + column) * o->channels,
-                image + (y * part->w + x0) * part->c, x1 - x0, part->c, o->channels, mirrored);
 }
 
 static void fill(struct bp_loader *loader, struct slot *slot, uint32_t epoch, size_t index) {
-    size_t begin = index * loader->options.batch;
-    size_t left = loader->part.count - begin;
+    size_t left = loader->part.count - index * loader->options.batch;
     slot->n = left < loader->options.batch ? left : loader->options.batch;
     slot->epoch = epoch;
     slot->index = index;
-    for (size_t i = 0; i < slot->n; i++) {
-        uint32_t sample = loader->order[begin + i];
-        put_sample(loader, slot->images + i * loader->image_bytes, sample, epoch);
-        slot->labels[i] = loader->part.labels[sample];
+    loader->filling = slot;
+    bp_parallel_for(loader->threads, slot->n, fill_part, loader);
+    for (int i = bp_threads_count(loader->threads); i-- > 0;) {
+        struct helper *helper = &loader->helpers[i];
+        if (helper->status == BP_OK)
+            continue;
+        slot->status = helper->status; /* helpers keep it: the loader is spent */
+        memcpy(slot->message, helper->message, sizeof slot->message);
     }
 }
 
@@ -159,7 +145,7 @@ static bp_status check_options(const struct bp_part *part, const struct bp_loade
     if (o->height > LARGEST_SIDE || o->width > LARGEST_SIDE)
         return bp_fail(BP_USAGE, "image size %zux%zu is too large; choose at most %d", o->height,
                        o->width, LARGEST_SIDE);
-    if (part->h > o->height || part->w > o->width)
+    if (part->pictures == NULL && (part->h > o->height || part->w > o->width))
         return bp_fail(
             BP_DATA, "images of %zux%zu do not fit the network's input of %zux%zu; use --size %zu",
             part->h, part->w, o->height, o->width, part->h > part->w ? part->h : part->w);
@@ -180,6 +166,10 @@ static bp_status check_options(const struct bp_part *part, const struct bp_loade
     return BP_OK;
 }
 
+int bp_loader_workers(const struct bp_part *part, const struct bp_augment *augment, int threads) {
+    return !bp_part_in_memory(part) || augment->rrc_area > 0 || augment->jitter > 0 ? threads : 1;
+}
+
 static bp_status take_memory(struct bp_loader *loader) {
     const struct bp_loader_options *o = &loader->options;
     size_t batch = o->batch < loader->part.count ? o->batch : loader->part.count;
@@ -192,21 +182,35 @@ static bp_status take_memory(struct bp_loader *loader) {
         BP_TRY(bp_alloc_array(&loader->slots[i].images, batch, loader->image_bytes, "a batch"));
         BP_TRY(bp_alloc_array(&loader->slots[i].labels, batch, sizeof(int32_t), "a batch"));
     }
+    size_t workers = (size_t)bp_threads_count(loader->threads);
+    size_t bytes = bp_sample_scratch_bytes(&loader->part, o->height, o->width);
+    BP_TRY(bp_alloc_array(&loader->helpers, workers, sizeof *loader->helpers, "the loader"));
+    for (size_t i = 0; i < workers; i++)
+        BP_TRY(bp_alloc(&loader->helpers[i].scratch, bytes, "the loader"));
     return BP_OK;
 }
 
-/* Signals go to the program's own threads: a handler must not run in the middle of our worker. */
 static bp_status start_worker(struct bp_loader *loader) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&loader->worker, NULL, worker_main, loader);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
+    if (pthread_create(&loader->worker, NULL, worker_main, loader) != 0)
         return bp_fail(BP_RESOURCE,
                        "cannot start the loader's thread; free some memory, or raise ulimit -u");
     loader->started = 1;
     return BP_OK;
+}
+
+/* Signals go to the program's own threads: a handler must not run in the middle of ours. */
+static bp_status start(struct bp_loader *loader) {
+    sigset_t all, before;
+    int workers = loader->options.workers > 0 ? loader->options.workers : 1;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bp_status status = bp_threads_create(&loader->threads, workers);
+    if (status == BP_OK)
+        status = take_memory(loader);
+    if (status == BP_OK)
+        status = start_worker(loader);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
 }
 
 bp_status bp_loader_create(struct bp_loader **out, const struct bp_part *part,
@@ -228,9 +232,7 @@ bp_status bp_loader_create(struct bp_loader **out, const struct bp_part *part,
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->slot_filled, NULL);
     pthread_cond_init(&loader->slot_freed, NULL);
-    bp_status status = take_memory(loader);
-    if (status == BP_OK)
-        status = start_worker(loader);
+    bp_status status = start(loader);
     if (status != BP_OK) {
         bp_loader_destroy(loader);
         return status;
@@ -256,6 +258,10 @@ void bp_loader_destroy(struct bp_loader *loader) {
         bp_free(loader->slots[i].images);
         bp_free(loader->slots[i].labels);
     }
+    for (int i = 0; loader->helpers != NULL && i < bp_threads_count(loader->threads); i++)
+        bp_free(loader->helpers[i].scratch);
+    bp_free(loader->helpers);
+    bp_threads_destroy(loader->threads);
     bp_free(loader->slots);
     bp_free(loader->order);
     bp_free(loader);
@@ -277,6 +283,8 @@ bp_status bp_loader_next(struct bp_loader *loader, struct bp_batch *out) {
     }
     pthread_mutex_unlock(&loader->mutex);
     const struct slot *slot = &loader->slots[loader->taken++ % loader->n_slots];
+    if (slot->status != BP_OK)
+        return bp_fail(slot->status, "%s", slot->message);
     *out = (struct bp_batch){.n = slot->n,
                              .images = slot->images,
                              .labels = slot->labels,

@@ -10,7 +10,8 @@
 #define MOMENT1 "optimizer.moment1."
 #define MOMENT2 "optimizer.moment2."
 
-static void write_network(struct bp_json *json, const struct bp_graph *graph) {
+static void write_network(struct bp_json *json, const struct bp_graph *graph,
+                          const struct bp_preprocess *preprocess) {
     static const char *const precisions[] = {"fp32", "qat", "psq", "fqt"};
     const struct bp_graph_config *config = &graph->config;
     size_t all, binary;
@@ -33,6 +34,7 @@ static void write_network(struct bp_json *json, const struct bp_graph *graph) {
     for (int c = 0; c < 3; c++)
         bp_json_float(json, NULL, config->deviation[c]);
     bp_json_end_array(json);
+    bp_json_int(json, "resize", (int64_t)preprocess->resize);
     bp_json_end_object(json);
 }
 
@@ -91,14 +93,15 @@ static size_t list_tensors(const struct bp_graph *graph, int with_moments,
     return count;
 }
 
-bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph, const char *config,
+bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
+                             const struct bp_preprocess *preprocess, const char *config,
                              char *const *class_names, const struct bp_progress *progress,
                              int with_moments) {
     struct bp_json json;
     char *network, *classes = NULL, *state = NULL;
     struct bp_saved_tensor *tensors = NULL;
     bp_json_begin(&json, 0);
-    write_network(&json, graph);
+    write_network(&json, graph, preprocess);
     bp_status status = bp_json_finish(&json, &network);
     if (status == BP_OK) {
         bp_json_begin(&json, 0);

@@ -5,6 +5,7 @@
 #ifndef BP_TRAIN_CHECKPOINT_H
 #define BP_TRAIN_CHECKPOINT_H
 
+#include "data/preprocess.h"
 #include "io/safetensors.h"
 #include "nn/graph.h"
 
@@ -31,13 +32,16 @@ struct bp_checkpoint_head {
     size_t height, width_px, channels, classes;
     size_t parameters, binary_weights; /* trained numbers; of these, used by sign only */
     float mean[3], deviation[3];
-    char **class_names; /* [classes] */
-    char *config;       /* JSON of the options, without paths */
+    struct bp_preprocess preprocess; /* what came before; resize 0: not from pictures */
+    char **class_names;              /* [classes] */
+    char *config;                    /* JSON of the options, without paths */
     struct bp_progress progress;
 };
 
-/* Writes a checkpoint atomically. with_moments: the optimizer's state too. */
-bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph, const char *config,
+/* Writes a checkpoint atomically. `preprocess` is what came before the network's input;
+ * with_moments: the optimizer's state too. */
+bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
+                             const struct bp_preprocess *preprocess, const char *config,
                              char *const *class_names, const struct bp_progress *progress,
                              int with_moments);
 

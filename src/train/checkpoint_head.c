@@ -8,7 +8,7 @@
 #include "train/checkpoint_tensors.h"
 
 /* What is plausible: a hostile description must not make us ask for absurd memory or overflow. */
-enum { SIDE_MAX = 1024, CLASSES_MAX = 100000 };
+enum { SIDE_MAX = 1024, RESIZE_MAX = 2048, CLASSES_MAX = 100000 };
 
 struct bp_checkpoint {
     char path[BP_PATH_BYTES];
@@ -111,6 +111,9 @@ static bp_status read_network(struct bp_checkpoint *checkpoint) {
     head->binary_weights = read_count(&reader, "binary_weights", 0, head->parameters);
     read_channels(&reader, "mean", -1e6, head->mean);
     read_channels(&reader, "std", 1e-6, head->deviation);
+    head->preprocess = (struct bp_preprocess){.side = head->height, .channels = head->channels};
+    if (json_object_get(reader.root, "resize") != NULL) /* not in the oldest checkpoints */
+        head->preprocess.resize = read_count(&reader, "resize", 0, RESIZE_MAX);
     return reader_close(&reader);
 }
 

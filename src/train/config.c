@@ -165,18 +165,27 @@ bp_status bp_config_set(bp_config *config, const char *name, const char *value,
     return store(config, id, value, origin);
 }
 
+/* The value that --aug gives an option that was not set itself. */
+static const char *from_aug(const bp_config *config, enum bp_option_id id) {
+    const char *aug = config->value[BP_OPT_AUG].text;
+    return aug != NULL ? bp_option_of_aug(aug, id) : NULL;
+}
+
 const char *bp_config_get(const bp_config *config, const char *name) {
     enum bp_option_id id = bp_option_id_of(name);
     if (id == BP_OPT_COUNT)
         return NULL;
     const char *text = config->value[id].text;
+    if (text == NULL)
+        text = from_aug(config, id);
     return text != NULL ? text : bp_option_table[id].fallback;
 }
 
 const char *bp_config_origin(const bp_config *config, const char *name) {
     enum bp_option_id id = bp_option_id_of(name);
-    return id < BP_OPT_COUNT && config->value[id].text != NULL ? config->value[id].origin
-                                                               : "default";
+    if (id < BP_OPT_COUNT && config->value[id].text != NULL)
+        return config->value[id].origin;
+    return id < BP_OPT_COUNT && from_aug(config, id) != NULL ? "aug" : "default";
 }
 
 int bp_config_is_set(const bp_config *config, const char *name) {
@@ -306,12 +315,18 @@ enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_
     }
 }
 
+/* 1 for options whose values --preset and --aug give where they are not set themselves. */
+static int is_of_preset(enum bp_option_id id) {
+    return (bp_option_is_quantizer(id) && id != BP_OPT_PRESET) || id == BP_OPT_AUG_CROP ||
+           id == BP_OPT_AUG_FLIP || id == BP_OPT_AUG_RRC || id == BP_OPT_AUG_JITTER;
+}
+
 /* 0 for values that mean nothing beside the others: they would only puzzle, or be refused when the
- * file is read again. */
+ * file is read again; and for those that are left to a preset, which may be changed. */
 static int applies(const bp_config *config, enum bp_option_id id) {
     if (id == BP_OPT_RUN) /* a folder is never used twice */
         return 0;
-    if (bp_option_is_quantizer(id) && id != BP_OPT_PRESET && config->value[id].text == NULL)
+    if (is_of_preset(id) && config->value[id].text == NULL)
         return 0;
     return bp_config_unused_with(config, id) == BP_OPT_COUNT;
 }

@@ -31,7 +31,10 @@ struct bp_settings {
     struct bp_quant quant_da, quant_dw;
     double qat_warmup; /* share of the steps */
     size_t limit_train, limit_val;
+    double val_share;
+    int skip_bad;
     struct bp_augment augment;
+    size_t cache_bytes; /* for decoded pictures; 0: choose */
     int has_mean, has_deviation;
     float mean[3], deviation[3];
     size_t checkpoint_every, log_every; /* steps; 0: off */

@@ -43,6 +43,17 @@ static void explain_unset(const bp_config *config, const struct bp_settings *set
     case BP_OPT_SIZE:
         say(out, "", "from the data set", "");
         break;
+    case BP_OPT_AUG_CROP:
+    case BP_OPT_AUG_FLIP:
+    case BP_OPT_AUG_RRC:
+    case BP_OPT_AUG_JITTER:
+        if (bp_option_of_aug(bp_config_get(config, "aug"), id) != NULL)
+            say(out, bp_config_get(config, bp_option_table[id].name), "aug ",
+                bp_config_get(config, "aug"));
+        break;
+    case BP_OPT_MAX_MEM:
+        say(out, "", "half of the memory", "");
+        break;
     case BP_OPT_RUN:
         say(out, "", "named after data and model", "");
         break;

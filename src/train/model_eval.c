@@ -64,23 +64,21 @@ static void evaluator_close(struct evaluator *e) {
     bp_checkpoint_close(e->checkpoint);
 }
 
-/* --limit-val takes the same samples as the training run did, unless a seed is given. */
+/* --limit-val and --val take the same samples as the training run did, unless told otherwise. */
 static bp_status read_options(struct evaluator *e, const bp_config *options) {
-    bp_config *config;
+    static const char *const kept[] = {"seed", "val"};
+    bp_config *config, *trained;
     const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->checkpoint);
-    BP_TRY(bp_config_create(&config));
-    bp_status status = bp_config_parse_json(config, head->config, strlen(head->config),
-                                            "the checkpoint's config", BP_MODEL);
-    char seed[32];
-    snprintf(seed, sizeof seed, "%s", status == BP_OK ? bp_config_get(config, "seed") : "1");
-    bp_config_destroy(config);
-    BP_TRY(status);
-    if (options != NULL)
-        BP_TRY(bp_config_copy(&config, options));
-    else
-        BP_TRY(bp_config_create(&config));
-    if (!bp_config_is_set(config, "seed"))
-        status = bp_config_set(config, "seed", seed, "the checkpoint");
+    BP_TRY(options != NULL ? bp_config_copy(&config, options) : bp_config_create(&config));
+    bp_status status = bp_config_create(&trained);
+    if (status == BP_OK)
+        status = bp_config_parse_json(trained, head->config, strlen(head->config),
+                                      "the checkpoint's config", BP_MODEL);
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0] && status == BP_OK; i++)
+        if (!bp_config_is_set(config, kept[i]))
+            status =
+                bp_config_set(config, kept[i], bp_config_get(trained, kept[i]), "the checkpoint");
+    bp_config_destroy(trained);
     if (status == BP_OK)
         status = bp_config_resolve(config, BP_COMMAND_EVAL, &e->settings);
     e->settings.data = e->settings.run = NULL; /* belong to the config */
@@ -107,15 +105,34 @@ static bp_status open_network(struct evaluator *e, const char *data) {
             BP_DATA,
             "%s: has %zu classes, the model was trained for %zu; use data of the same classes",
             data, e->data->classes, head->classes);
-    const struct bp_loader_options options = {.batch = config.batch,
-                                              .height = config.height,
-                                              .width = config.width_px,
-                                              .channels = config.channels,
-                                              .ahead = 2};
+    struct bp_loader_options options = {.batch = config.batch,
+                                        .height = config.height,
+                                        .width = config.width_px,
+                                        .channels = config.channels,
+                                        .ahead = 2};
     BP_TRY(bp_exec_create(&e->exec, e->settings.tier, e->settings.threads));
+    options.workers =
+        bp_loader_workers(&e->data->val, &options.augment, bp_threads_count(e->exec->threads));
     BP_TRY(bp_graph_create(&e->graph, e->exec, &config));
     BP_TRY(bp_checkpoint_load(e->checkpoint, e->graph, 0));
     return bp_loader_create(&e->loader, &e->data->val, &options);
+}
+
+static bp_status open_data(struct evaluator *e, const char *data) {
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->checkpoint);
+    struct bp_dataset_options options = {.limit_val = e->settings.limit_val,
+                                         .seed = e->settings.seed,
+                                         .preprocess = head->preprocess,
+                                         .val_share = e->settings.val_share,
+                                         .val_only = 1,
+                                         .skip_bad = e->settings.skip_bad,
+                                         .class_names = head->class_names,
+                                         .classes = head->classes,
+                                         .cache_bytes = e->settings.cache_bytes,
+                                         .threads = e->settings.threads};
+    if (options.preprocess.resize == 0) /* trained on images of one size */
+        options.preprocess.resize = head->height;
+    return bp_dataset_open(&e->data, data, &options);
 }
 
 static bp_status open_all(struct evaluator *e, const char *model, const char *data,
@@ -124,8 +141,7 @@ static bp_status open_all(struct evaluator *e, const char *model, const char *da
     BP_TRY(bp_model_path(model, "best.ckpt", path));
     BP_TRY(bp_checkpoint_open(&e->checkpoint, path));
     BP_TRY(read_options(e, options));
-    const struct bp_dataset_options limits = {0, e->settings.limit_val, e->settings.seed};
-    BP_TRY(bp_dataset_open(&e->data, data, &limits));
+    BP_TRY(open_data(e, data));
     if (e->data->val.count == 0)
         return bp_fail(BP_DATA, "%s: the validation part is empty", data);
     return open_network(e, data);

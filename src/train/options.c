@@ -17,6 +17,7 @@ static const char *const selections[] = {"none", "bernoulli", "systematic", "top
 static const char *const weights[] = {"range", "rms", "uniform", NULL};
 static const char *const grids[] = {"minmax", "zero", "symmetric", NULL};
 static const char *const groups[] = {"scq", "sample", NULL};
+static const char *const augs[] = {"none", "light", "strong", NULL};
 static const char *const tiers[] = {"auto", "c", "avx2", "avx512", "neon", NULL};
 
 enum {
@@ -53,17 +54,27 @@ enum {
 
 const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_DATA] = TEXT("data", DATA, "DATA", TRAIN, 1,
-    "path of the data set; its kind is seen from the content (idx:PATH forces one)"),
+    "path of the data set: a folder with a folder of JPEG or PNG pictures for each class, a CSV file of paths and labels, CIFAR or IDX files; the kind is seen from the content (idx: cifar10: cifar100: list: folder: before the path force one)"),
 [BP_OPT_LIMIT_TRAIN] = INT("limit-train", DATA, "0", 0, 1e9, TRAIN,
     "train on N samples only, chosen by the seed (default: 0, all)"),
 [BP_OPT_LIMIT_VAL] = INT("limit-val", DATA, "0", 0, 1e9, TRAIN | EVAL,
     "validate on N samples only, chosen by the seed (default: 0, all)"),
+[BP_OPT_VAL] = FLOAT("val", DATA, "F", "0.2", 0, 1, TRAIN | EVAL,
+    "share of each class of pictures that is kept for validation, chosen by content and seed, where the data have no such part (default: 0.2; eval: as in training)"),
+[BP_OPT_SKIP_BAD] = BOOL("skip-bad", DATA, TRAIN | EVAL,
+    "go on without pictures that cannot be read; the run folder's bad_files.txt lists them"),
+[BP_OPT_AUG] = CHOICE("aug", DATA, augs, "none", TRAIN,
+    "augment: light: --aug-crop 4 --aug-flip; strong: --aug-rrc 0.35 --aug-flip --aug-jitter 0.3; none: only what the following say"),
 [BP_OPT_AUG_CROP] = INT("aug-crop", DATA, "0", 0, 64, TRAIN,
-    "augment: pad by N pixels on each side, then crop at random (default: 0, off)"),
+    "augment: move by up to N pixels at random: pictures are resized that much larger, IDX and CIFAR images padded (default: 0, off)"),
 [BP_OPT_AUG_FLIP] = BOOL("aug-flip", DATA, TRAIN,
     "augment: mirror half of the images left to right (not for digits or letters)"),
+[BP_OPT_AUG_RRC] = FLOAT("aug-rrc", DATA, "MIN", "0", 0, 1, TRAIN,
+    "augment: a random rectangle with MIN to 1 of the area, resized (default: 0, off)"),
+[BP_OPT_AUG_JITTER] = FLOAT("aug-jitter", DATA, "F", "0", 0, 1, TRAIN,
+    "augment: change brightness, contrast and saturation by up to F (default: 0, off)"),
 [BP_OPT_MEAN] = TEXT("mean", DATA, "M[,M,M]", TRAIN, 0,
-    "mean of pixel / 255, one for all channels or one each (default: the training part's)"),
+    "mean of pixel / 255, one for all channels or one each, or imagenet for that data set's mean and deviation (default: the training part's)"),
 [BP_OPT_STD] = TEXT("std", DATA, "S[,S,S]", TRAIN, 0,
     "standard deviation of pixel / 255, likewise (default: the training part's)"),
 
@@ -72,7 +83,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_WIDTH] = FLOAT("width", NETWORK, "F", "1", 0.001, 16, TRAIN | BENCH,
     "factor on all channel counts of the network"),
 [BP_OPT_SIZE] = INT("size", NETWORK, NULL, 8, 1024, TRAIN | BENCH,
-    "height and width of the network's input in pixels (default: 32, or the data's if larger)"),
+    "height and width of the network's input in pixels (default: pictures: 64; else 32, or the data's if larger)"),
 
 [BP_OPT_EPOCHS] = INT("epochs", TRAINING, "60", 1, 1e6, TRAIN,
     "passes over the training part"),
@@ -159,6 +170,9 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_CPU] = CHOICE("cpu", MACHINE, tiers, "auto", TRAIN | RESUME | EVAL | BENCH,
     "best instruction set to use; one that this machine lacks is an error"),
 
+[BP_OPT_MAX_MEM] = INT("max-mem", MACHINE, "0", 0, 1e9, TRAIN | RESUME | EVAL,
+    "megabytes in which to keep decoded pictures; those beyond are decoded each time (default: 0, half of what the process may use)"),
+
 [BP_OPT_ROUNDS] = INT("rounds", TIMING, "10", 1, 1e6, BENCH,
     "timed steps of each side, after two that are not timed"),
 [BP_OPT_CLASSES] = INT("classes", TIMING, "10", 1, 100000, BENCH,
@@ -187,6 +201,22 @@ const bp_option *bp_option_find(const char *name) {
 
 int bp_option_is_local(enum bp_option_id id) {
     return id == BP_OPT_DATA || (id >= BP_OPT_RUN && id <= BP_OPT_CHANNELS);
+}
+
+const char *bp_option_of_aug(const char *aug, enum bp_option_id id) {
+    static const struct {
+        const char *aug;
+        enum bp_option_id id;
+        const char *value;
+    } sayings[] = {{"light", BP_OPT_AUG_CROP, "4"},
+                   {"light", BP_OPT_AUG_FLIP, "true"},
+                   {"strong", BP_OPT_AUG_RRC, "0.35"},
+                   {"strong", BP_OPT_AUG_FLIP, "true"},
+                   {"strong", BP_OPT_AUG_JITTER, "0.3"}};
+    for (size_t i = 0; i < sizeof sayings / sizeof sayings[0]; i++)
+        if (sayings[i].id == id && strcmp(sayings[i].aug, aug) == 0)
+            return sayings[i].value;
+    return NULL;
 }
 
 int bp_option_is_quantizer(enum bp_option_id id) {

@@ -13,8 +13,13 @@ enum bp_option_id {
     BP_OPT_DATA,
     BP_OPT_LIMIT_TRAIN,
     BP_OPT_LIMIT_VAL,
+    BP_OPT_VAL,
+    BP_OPT_SKIP_BAD,
+    BP_OPT_AUG,
     BP_OPT_AUG_CROP,
     BP_OPT_AUG_FLIP,
+    BP_OPT_AUG_RRC,
+    BP_OPT_AUG_JITTER,
     BP_OPT_MEAN,
     BP_OPT_STD,
     BP_OPT_MODEL,
@@ -66,6 +71,7 @@ enum bp_option_id {
     BP_OPT_LOG_EVERY,
     BP_OPT_THREADS,
     BP_OPT_CPU,
+    BP_OPT_MAX_MEM,
     BP_OPT_ROUNDS,
     BP_OPT_CLASSES,
     BP_OPT_CHANNELS,
@@ -80,6 +86,9 @@ enum bp_option_id bp_option_id_of(const char *name);
 /* 1 for options that say where and on what a run happens, not what it computes: they are not part
  * of a checkpoint. */
 int bp_option_is_local(enum bp_option_id id);
+
+/* What --aug NAME says about an option; NULL if nothing. */
+const char *bp_option_of_aug(const char *aug, enum bp_option_id id);
 
 /* 1 for options that shape the gradient quantizer of fqt (grad-..., preset). */
 int bp_option_is_quantizer(enum bp_option_id id);

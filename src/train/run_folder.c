@@ -112,7 +112,8 @@ bp_status bp_run_folder_create(struct bp_run_folder *folder, const char *path, c
 }
 
 void bp_run_folder_discard(struct bp_run_folder *folder) {
-    static const char *const described[] = {"env.json", "classes.txt", "config.json"};
+    static const char *const described[] = {"env.json", "classes.txt", "bad_files.txt",
+                                            "config.json"};
     char path[BP_PATH_BYTES];
     for (size_t i = 0; i < sizeof described / sizeof described[0]; i++)
         if (bp_path_join(path, sizeof path, folder->path, described[i]) == BP_OK)
@@ -215,6 +216,15 @@ bp_status bp_run_folder_read_config(const struct bp_run_folder *folder, bp_confi
     return bp_config_load_json(config, path);
 }
 
+bp_status bp_run_folder_bad_files(const struct bp_run_folder *folder,
+                                  const struct bp_bad_files *bad) {
+    char path[BP_PATH_BYTES];
+    if (bad->count == 0)
+        return BP_OK;
+    BP_TRY(bp_path_join(path, sizeof path, folder->path, "bad_files.txt"));
+    return bp_bad_files_write(bad, path);
+}
+
 bp_status bp_run_folder_log(const struct bp_run_folder *folder, const char *text) {
     char line[BP_MESSAGE_BYTES + 64], when[32] = "";
     time_t now = time(NULL);
@@ -243,6 +253,8 @@ static bp_status append_metrics(const struct bp_run_folder *folder,
     bp_json_double(&json, "lr", metrics->lr);
     bp_json_double(&json, "images_per_s", metrics->images_per_s);
     bp_json_double(&json, "seconds", metrics->seconds);
+    if (is_epoch)
+        bp_json_double(&json, "data_wait", metrics->data_wait);
     bp_json_end_object(&json);
     char *text, *line;
     BP_TRY(bp_json_finish(&json, &text));

@@ -4,6 +4,7 @@
 #ifndef BP_TRAIN_RUN_FOLDER_H
 #define BP_TRAIN_RUN_FOLDER_H
 
+#include "data/bad_files.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
 
@@ -35,6 +36,10 @@ bp_status bp_run_folder_describe(const struct bp_run_folder *folder, const bp_co
                                  size_t classes);
 bp_status bp_run_folder_read_config(const struct bp_run_folder *folder, bp_config *config);
 
+/* bad_files.txt: the files that the run goes without. */
+bp_status bp_run_folder_bad_files(const struct bp_run_folder *folder,
+                                  const struct bp_bad_files *bad);
+
 /* A line into log.txt: "2024-05-01 12:00:00 <text>". */
 bp_status bp_run_folder_log(const struct bp_run_folder *folder, const char *text);
 
@@ -45,6 +50,7 @@ struct bp_metrics {
     double loss, accuracy; /* of the step's batch, or means over the epoch */
     double val_loss, val_accuracy, best_accuracy;
     double lr, images_per_s, seconds;
+    double data_wait; /* epochs: share of the training time in which no batch was ready */
 };
 bp_status bp_run_folder_step(const struct bp_run_folder *folder, const struct bp_metrics *metrics);
 bp_status bp_run_folder_epoch(const struct bp_run_folder *folder, const struct bp_metrics *metrics);

@@ -9,7 +9,10 @@
 enum { SMALLEST_INPUT = 32 };
 
 /* The network's input: the data's size, unless given; small images are padded to 32 pixels. */
-static size_t input_side(const struct bp_settings *settings, size_t side) {
+static size_t input_side(const struct bp_settings *settings, const struct bp_dataset *data) {
+    size_t h = data->train.h, w = data->train.w, side = h > w ? h : w;
+    if (data->preprocess.side > 0)
+        return data->preprocess.side;
     if (settings->size > 0)
         return settings->size;
     return side > SMALLEST_INPUT ? side : SMALLEST_INPUT;
@@ -43,10 +46,18 @@ size_t bp_graph_planned_bytes(const struct bp_graph *graph) {
            exec->scratch_bytes * (size_t)bp_threads_count(exec->threads);
 }
 
-static bp_status open_data(struct bp_session *session) {
+static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad) {
     struct bp_settings *settings = &session->settings;
-    const struct bp_dataset_options options = {settings->limit_train, settings->limit_val,
-                                               settings->seed};
+    const struct bp_dataset_options options = {
+        .limit_train = settings->limit_train,
+        .limit_val = settings->limit_val,
+        .seed = settings->seed,
+        .preprocess = bp_preprocess_choose(settings->size, &settings->augment),
+        .val_share = settings->val_share,
+        .skip_bad = settings->skip_bad,
+        .cache_bytes = settings->cache_bytes,
+        .threads = settings->threads,
+        .bad = bad};
     BP_TRY(bp_dataset_open(&session->data, settings->data, &options));
     const struct bp_part *train = &session->data->train;
     if (train->count < settings->batch)
@@ -93,19 +104,20 @@ static bp_status count_steps(struct bp_session *session) {
 
 static bp_status open_network(struct bp_session *session) {
     const struct bp_settings *settings = &session->settings;
-    const struct bp_part *part = &session->data->train;
     struct bp_graph_config config;
-    size_t side = input_side(settings, part->h > part->w ? part->h : part->w);
-    bp_session_graph_config(settings, side, side, part->c, session->data->classes, &config);
+    size_t side = input_side(settings, session->data);
+    bp_session_graph_config(settings, side, side, session->data->train.c, session->data->classes,
+                            &config);
     BP_TRY(bp_exec_create(&session->exec, settings->tier, settings->threads));
     BP_TRY(bp_graph_create(&session->graph, session->exec, &config));
     return bp_optim_create(&session->optim, session->graph->params, session->graph->n_params);
 }
 
-bp_status bp_session_open(struct bp_session *session, const bp_config *config) {
+bp_status bp_session_open(struct bp_session *session, const bp_config *config,
+                          struct bp_bad_files *bad) {
     memset(session, 0, sizeof *session);
     BP_TRY(bp_config_resolve(config, BP_COMMAND_TRAIN, &session->settings));
-    bp_status status = open_data(session);
+    bp_status status = open_data(session, bad);
     if (status == BP_OK)
         status = count_steps(session);
     if (status == BP_OK)
@@ -134,8 +146,11 @@ bp_status bp_session_start(struct bp_session *session, uint64_t step) {
                                         .channels = config->channels,
                                         .seed = settings->seed,
                                         .ahead = 2};
+    int threads = bp_threads_count(session->exec->threads);
+    options.workers = bp_loader_workers(&session->data->val, &options.augment, threads);
     BP_TRY(bp_loader_create(&session->val, &session->data->val, &options));
     options.augment = settings->augment;
+    options.workers = bp_loader_workers(&session->data->train, &options.augment, threads);
     options.shuffle = options.drop_last = 1;
     options.first_epoch = (uint32_t)(step / session->batches);
     options.first_batch = (size_t)(step % session->batches);

@@ -28,9 +28,10 @@ struct bp_session {
     uint64_t qat_steps;   /* of these, the first ones run as qat */
 };
 
-/* Reads the data and builds the network for training. The config must outlive the session. On
- * failure nothing stays open. */
-bp_status bp_session_open(struct bp_session *session, const bp_config *config);
+/* Reads the data and builds the network for training. The config must outlive the session. `bad`
+ * receives files that cannot be used, also on failure. On failure nothing stays open. */
+bp_status bp_session_open(struct bp_session *session, const bp_config *config,
+                          struct bp_bad_files *bad);
 void bp_session_close(struct bp_session *session);
 
 /* Opens the loaders; training batches begin where a run of `step` finished steps goes on. */

@@ -76,6 +76,11 @@ static bp_status refuse_with(const bp_config *config, enum bp_option_id id, enum
                    bp_option_table[id].name, name, belongs_to, text_of(config, other), name);
 }
 
+static int is_imagenet(const bp_config *config) {
+    const char *mean = text_of(config, BP_OPT_MEAN);
+    return mean != NULL && strcmp(mean, "imagenet") == 0;
+}
+
 static bp_status check_combinations(const bp_config *config, unsigned command) {
     static const struct {
         unsigned command;
@@ -113,6 +118,15 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
         BP_TRY(refuse_with(config, BP_OPT_LR_EVERY, BP_OPT_SCHEDULE, "step"));
         BP_TRY(refuse_with(config, BP_OPT_LR_FACTOR, BP_OPT_SCHEDULE, "step"));
     }
+    if (number_of(config, BP_OPT_AUG_CROP) > 0 && number_of(config, BP_OPT_AUG_RRC) > 0)
+        return bp_fail(BP_USAGE,
+                       "--aug-crop %s and --aug-rrc %s are two ways to crop; set one of "
+                       "them to 0",
+                       text_of(config, BP_OPT_AUG_CROP), text_of(config, BP_OPT_AUG_RRC));
+    if (is_imagenet(config) && is_set(config, BP_OPT_STD))
+        return bp_fail(BP_USAGE, "--mean imagenet sets the deviation too; leave --std out");
+    if (is_imagenet(config))
+        return BP_OK;
     if (is_set(config, BP_OPT_MEAN) != is_set(config, BP_OPT_STD))
         return bp_fail(BP_USAGE, "--mean and --std go together; --%s is missing",
                        is_set(config, BP_OPT_MEAN) ? "std" : "mean");
@@ -235,10 +249,28 @@ static bp_status resolve_channels(const bp_config *config, enum bp_option_id id,
         valid = numbers[i] <= 10 && (positive ? numbers[i] >= 1e-4 : numbers[i] >= -10);
     if (!valid)
         return bp_fail(BP_USAGE,
-                       "--%s %.80s: must be one number, or three with commas, from %s to 10",
-                       bp_option_table[id].name, text, positive ? "0.0001" : "-10");
+                       "--%s %.80s: must be one number, or three with commas, from %s to 10%s",
+                       bp_option_table[id].name, text, positive ? "0.0001" : "-10",
+                       positive ? "" : ", or imagenet");
     for (size_t i = 0; i < 3; i++)
         out[i] = (float)numbers[n == 1 ? 0 : i];
+    return BP_OK;
+}
+
+/* The moments of ImageNet that everybody uses. */
+static bp_status resolve_moments(const bp_config *config, struct bp_settings *s) {
+    static const float mean[] = {0.485f, 0.456f, 0.406f}, deviation[] = {0.229f, 0.224f, 0.225f};
+    int imagenet = is_imagenet(config);
+    s->has_mean = is_set(config, BP_OPT_MEAN);
+    s->has_deviation = imagenet || is_set(config, BP_OPT_STD);
+    for (size_t c = 0; c < 3 && imagenet; c++) {
+        s->mean[c] = mean[c];
+        s->deviation[c] = deviation[c];
+    }
+    if (s->has_mean && !imagenet)
+        BP_TRY(resolve_channels(config, BP_OPT_MEAN, s->mean));
+    if (s->has_deviation && !imagenet)
+        BP_TRY(resolve_channels(config, BP_OPT_STD, s->deviation));
     return BP_OK;
 }
 
@@ -259,18 +291,18 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.limit_val = count_of(config, BP_OPT_LIMIT_VAL);
     s.augment.crop_padding = (int)count_of(config, BP_OPT_AUG_CROP);
     s.augment.flip = bool_of(config, BP_OPT_AUG_FLIP);
+    s.augment.rrc_area = number_of(config, BP_OPT_AUG_RRC);
+    s.augment.jitter = number_of(config, BP_OPT_AUG_JITTER);
+    s.val_share = number_of(config, BP_OPT_VAL);
+    s.skip_bad = bool_of(config, BP_OPT_SKIP_BAD);
+    s.cache_bytes = count_of(config, BP_OPT_MAX_MEM) * 1000000;
     s.checkpoint_every = count_of(config, BP_OPT_CHECKPOINT_EVERY);
     s.log_every = count_of(config, BP_OPT_LOG_EVERY);
     s.threads = (int)count_of(config, BP_OPT_THREADS);
     s.rounds = count_of(config, BP_OPT_ROUNDS);
     s.classes = count_of(config, BP_OPT_CLASSES);
     s.channels = count_of(config, BP_OPT_CHANNELS);
-    s.has_mean = is_set(config, BP_OPT_MEAN);
-    s.has_deviation = is_set(config, BP_OPT_STD);
-    if (s.has_mean)
-        BP_TRY(resolve_channels(config, BP_OPT_MEAN, s.mean));
-    if (s.has_deviation)
-        BP_TRY(resolve_channels(config, BP_OPT_STD, s.deviation));
+    BP_TRY(resolve_moments(config, &s));
     if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH)) {
         BP_TRY(resolve_optim(config, &s));
         BP_TRY(resolve_precision(config, &s));

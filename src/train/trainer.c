@@ -79,8 +79,8 @@ void bp_trainer_send_text(const struct bp_trainer *t, bp_event_kind kind, const 
 /* --- a step ----------------------------------------------------------------------------------- */
 
 bp_status bp_trainer_save(const struct bp_trainer *t) {
-    BP_TRY(bp_checkpoint_save(t->folder.last, t->session.graph, t->recipe,
-                              t->session.data->class_names, &t->progress, 1));
+    BP_TRY(bp_checkpoint_save(t->folder.last, t->session.graph, &t->session.data->preprocess,
+                              t->recipe, t->session.data->class_names, &t->progress, 1));
     bp_trainer_send_text(t, BP_EVENT_CHECKPOINT, t->folder.last);
     return BP_OK;
 }
@@ -171,6 +171,12 @@ static bp_status step_and_report(struct bp_trainer *t) {
     return BP_OK;
 }
 
+/* Share of the epoch's training time in which no batch was ready. */
+static double data_wait(const struct bp_trainer *t) {
+    uint64_t waited_ns = bp_loader_waited_ns(t->session.train) - t->epoch_waited_ns;
+    return t->epoch_seconds > 0 ? (double)waited_ns * 1e-9 / t->epoch_seconds : 0;
+}
+
 /* --- an epoch --------------------------------------------------------------------------------- */
 
 static bp_status report_epoch(struct bp_trainer *t, int is_best) {
@@ -180,6 +186,7 @@ static bp_status report_epoch(struct bp_trainer *t, int is_best) {
     bp_trainer_fill_event(t, BP_EVENT_EPOCH, &event);
     event.is_best = is_best;
     event.images_per_s = rate(t->epoch_images, t->epoch_seconds);
+    event.data_wait = data_wait(t);
     const struct bp_metrics metrics = {.epoch = p->epoch,
                                        .step = p->step,
                                        .loss = event.loss,
@@ -189,6 +196,7 @@ static bp_status report_epoch(struct bp_trainer *t, int is_best) {
                                        .best_accuracy = p->best_accuracy,
                                        .lr = last_lr(t),
                                        .images_per_s = event.images_per_s,
+                                       .data_wait = event.data_wait,
                                        .seconds = event.seconds};
     BP_TRY(bp_run_folder_epoch(&t->folder, &metrics));
     snprintf(
@@ -220,13 +228,14 @@ static bp_status finish_epoch(struct bp_trainer *t) {
     if (is_best) {
         p->best_accuracy = p->accuracy;
         p->best_epoch = p->epoch;
-        BP_TRY(bp_checkpoint_save(t->folder.best, t->session.graph, t->recipe,
-                                  t->session.data->class_names, p, 0));
+        BP_TRY(bp_checkpoint_save(t->folder.best, t->session.graph, &t->session.data->preprocess,
+                                  t->recipe, t->session.data->class_names, p, 0));
     }
     BP_TRY(report_epoch(t, is_best));
     p->loss_sum = 0;
     p->correct = p->seen = 0;
     t->epoch_seconds = 0;
+    t->epoch_waited_ns = bp_loader_waited_ns(t->session.train);
     t->epoch_images = 0;
     return bp_trainer_save(t);
 }

@@ -15,6 +15,7 @@ extern "C" {
 struct bp_trainer {
     bp_config *config;
     char *recipe; /* the config as checkpoints hold it */
+    struct bp_bad_files bad;
     struct bp_session session;
     struct bp_run_folder folder;
     struct bp_progress progress;
@@ -24,8 +25,9 @@ struct bp_trainer {
     uint64_t begin_ns;
     double train_seconds, epoch_seconds; /* spent in steps, validation not counted */
     size_t train_images, epoch_images;
-    double step_seconds; /* smoothed */
-    double eval_seconds; /* of the last validation */
+    uint64_t epoch_waited_ns; /* for data, at the begin of the epoch */
+    double step_seconds;      /* smoothed */
+    double eval_seconds;      /* of the last validation */
     size_t first_step;
 };
 

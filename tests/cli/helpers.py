@@ -2,6 +2,7 @@
 """Commands for the cases: run.py puts each command_NAME into their path as NAME.
 
 make_data DIR [TRAIN VAL SIDE CLASSES]  an IDX data set of noise (default: 40 12 8 3)
+make_cifar DIR                          a CIFAR-10 data set of noise: 2 files of 12, 6 for the test
 make_checkpoint KIND FILE               a file that looks like a checkpoint and is broken
 patch FILE OFFSET HEX                   overwrites bytes
 cut FILE BYTES                          shortens a file
@@ -40,6 +41,18 @@ def command_make_data(folder, train=40, val=12, side=8, classes=3):
         write_idx("%s/%s-images-idx3-ubyte" % (folder, part), [count, side, side], pixels)
         write_idx("%s/%s-labels-idx1-ubyte" % (folder, part), [count],
                   [i % int(classes) for i in range(count)])
+    return 0
+
+
+def command_make_cifar(folder):
+    draw = random.Random(1)
+    os.makedirs(folder)
+    for name, count in (("data_batch_1", 12), ("data_batch_2", 12), ("test_batch", 6)):
+        with open("%s/%s.bin" % (folder, name), "wb") as out:
+            for i in range(count):
+                out.write(bytes([i % 10]) + draw.randbytes(3072))
+    with open("%s/batches.meta.txt" % folder, "w", encoding="utf-8") as out:
+        out.write("".join("kind %d\n" % i for i in range(10)))
     return 0
 
 

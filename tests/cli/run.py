@@ -4,6 +4,7 @@
 usage: run.py PROGRAM CASE...            runs the cases; prints a diff of each that fails
        run.py --update PROGRAM CASE...   writes what was answered into the cases
        run.py --self-test PROGRAM        plants wrong expectations and expects each to fail
+       run.py --with=TOOL ...            another program that the cases find by its name
 
 A case is text:
 
@@ -31,6 +32,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SKIPPED = 77
+TOOLS = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("--with=")]
 TIMEOUT_SECONDS = 120
 
 MASKS = [
@@ -39,6 +41,7 @@ MASKS = [
     (r"(?m)^(DATE )?this build has no oneDNN.*\n", ""),
     (r"  +(?=\d+\.\d+ ms\b)", " "),
     (r"\b\d+(\.\d+)? (ms|MB|s|images/s|img/s)\b", r"# \2"),
+    (r"  waiting for data \d+ %", ""),
     (r"\bleft (\d+:)?\d+:\d\d", "left #"),
     (r"\b(loss|acc) \d+\.\d+", r"\1 #"),
     (r"  *\d+\.\d\d %", " # %"),        # accuracies; shares have one digit behind the point
@@ -66,6 +69,8 @@ def environment(program, folder):
     commands = os.path.join(folder, "bin")
     os.mkdir(commands)
     os.symlink(os.path.abspath(program), os.path.join(commands, "bitprop"))
+    for tool in TOOLS:
+        os.symlink(os.path.abspath(tool), os.path.join(commands, os.path.basename(tool)))
     helpers = os.path.join(HERE, "helpers.py")
     with open(helpers, encoding="utf-8") as text:
         names = re.findall(r"^def command_(\w+)", text.read(), flags=re.M)

@@ -31,6 +31,8 @@ SYSTEM = [
     (r"omp\.h$", r"src/fp32/fp32_onednn\.c"),
     (r"pthread\.h$", r"src/(base/threads|data/loader)\.c"), # the loader reads ahead on one
     (r"zlib\.h$", r"src/(data/.*|train/system_info)\.c"),
+    (r"(jpeglib|jerror|jmorecfg|jconfig)\.h$", r"src/data/image_jpeg\.c"),
+    (r"png\.h$", r"src/data/image_png\.c"),
     (r"jansson\.h$", r"src/(io|train)/.*\.c"),
     (r"(.*intrin|cpuid)\.h$", r"src/(kernels/x86/.*|base/cpu\.c)"),
     (r"arm_.*\.h$", r"src/kernels/arm/.*"),
@@ -139,6 +141,8 @@ PLANTED = [
     ("src/ops/b7.c", '#include "base/absent.h"\n', "no such file"),
     ("src/nn/b8.c", "#include <dnnl.h>\n", "only src/fp32/fp32_onednn.c may"),
     ("src/nn/b9.c", "#include <omp.h>\n", "may include it"),
+    ("src/data/image_jpeg.c", "#include <jpeglib.h>\n", None),
+    ("src/data/b15.c", "#include <png.h>\n", "only src/data/image_png.c may"),
     ("src/nn/b10.c", '#include "bitprop.h"\n', "public header is for"),
     ("src/ops/b11.c", "#include <immintrin.h>\n", "may include it"),
     ("cli/b12.c", '#include "base/a.h"\n', "bitprop.h and its own headers"),

@@ -11,7 +11,12 @@
 
 struct data_samples *data_make_part(size_t count, size_t c) {
     struct data_samples *made = calloc(1, sizeof *made);
-    made->part = (struct bp_part){count, DATA_H, DATA_W, c, made->images, made->labels};
+    made->part = (struct bp_part){.count = count,
+                                  .h = DATA_H,
+                                  .w = DATA_W,
+                                  .c = c,
+                                  .images = made->images,
+                                  .labels = made->labels};
     for (size_t i = 0; i < count * DATA_H * DATA_W * c; i++)
         made->images[i] = (uint8_t)(1 + (i * 31 + i / 255) % 255);
     for (size_t i = 0; i < count; i++)

@@ -67,7 +67,7 @@ static void test_augmentation(void **state) {
     struct bp_loader_options options = data_plain_options(DATA_MOST);
     options.channels = 3;
     options.height = DATA_H + 1;
-    options.augment = (struct bp_augment){P, 1};
+    options.augment = (struct bp_augment){.crop_padding = P, .flip = 1};
     struct bp_loader *loader = data_create_loader(&made->part, options);
     int chosen[CHOICES] = {0};
     size_t image = options.height * options.width * 3;
@@ -95,7 +95,7 @@ static void test_flip_alone_and_crop_alone(void **state) {
     (void)state;
     struct data_samples *made = data_make_part(100, 1);
     struct bp_loader_options options = data_plain_options(100);
-    options.augment = (struct bp_augment){0, 1};
+    options.augment = (struct bp_augment){.flip = 1};
     struct bp_loader *loader = data_create_loader(&made->part, options);
     struct bp_batch batch = data_next(loader);
     int mirrored = 0;
@@ -108,8 +108,8 @@ static void test_flip_alone_and_crop_alone(void **state) {
     }
     assert_in_range(mirrored, 20, 80);
     bp_loader_destroy(loader);
-    options.augment =
-        (struct bp_augment){DATA_H < DATA_W ? DATA_H : DATA_W, 0}; /* the picture may vanish */
+    options.augment = (struct bp_augment){
+        .crop_padding = DATA_H < DATA_W ? DATA_H : DATA_W}; /* the picture may vanish */
     loader = data_create_loader(&made->part, options);
     batch = data_next(loader);
     for (size_t i = 0; i < 100; i++) {

@@ -18,7 +18,8 @@
 static struct bp_dataset *open_set(const char *folder, size_t limit_train, size_t limit_val,
                                    uint64_t seed) {
     struct bp_dataset *set;
-    struct bp_dataset_options options = {limit_train, limit_val, seed};
+    struct bp_dataset_options options = {
+        .limit_train = limit_train, .limit_val = limit_val, .seed = seed};
     if (bp_dataset_open(&set, folder, &options) != BP_OK)
         fail_msg("%s", bp_status_message());
     return set;
@@ -170,7 +171,7 @@ static void fail_everywhere(const char *folder) {
     long allowed = 0;
     for (; status != BP_OK; allowed++) {
         struct bp_dataset *set;
-        struct bp_dataset_options options = {4, 2, 0};
+        struct bp_dataset_options options = {.limit_train = 4, .limit_val = 2};
         assert_true(allowed < 500);
         bp_memory_fail_after(allowed);
         status = bp_dataset_open(&set, folder, &options);

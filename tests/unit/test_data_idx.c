@@ -194,12 +194,12 @@ static const struct data_set small = {.train = 12, .val = 5, .h = 3, .w = 4, .cl
 
 static void test_not_a_data_set(void **state) {
     assert_int_equal(open_folder(data_path(*state, "missing")), BP_DATA);
-    EXPECT_MESSAGE("missing", "no such file or folder", "idx", "train-images-idx3-ubyte");
+    EXPECT_MESSAGE("missing", "no such file or folder", "check the path");
     assert_int_equal(open_folder(*state), BP_DATA);
-    EXPECT_MESSAGE(*state, "recognised", "supported", "t10k-labels-idx1-ubyte", "idx:PATH");
+    EXPECT_MESSAGE(*state, "recognised", "supported", "t10k-labels-idx1-ubyte", "folder:PATH");
     data_write_set(*state, &small);
     assert_int_equal(open_folder(data_path(*state, "train-images-idx3-ubyte")), BP_DATA);
-    EXPECT_MESSAGE("it is a file", "name the folder");
+    EXPECT_MESSAGE("the file is no list of pictures", "name the folder");
     assert_int_equal(open_folder("idx:/nowhere/at/all"), BP_DATA);
     EXPECT_MESSAGE("/nowhere/at/all", "no such folder");
     char forced[1200];

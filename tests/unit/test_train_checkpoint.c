@@ -92,14 +92,16 @@ static void expect_equal(const struct bp_graph *a, const struct bp_graph *b, int
                             a->running[i]->count * sizeof(float));
 }
 
+static const struct bp_preprocess preprocess = {.side = 32, .resize = 40, .channels = 1};
+
 static const char *saved(const char *folder, const char *name, int with_moments) {
     const char *path = data_path(folder, name);
     struct bp_graph_config config = small_config();
     struct network n = network_open(&config);
     fill(n.graph);
-    assert_int_equal(
-        bp_checkpoint_save(path, n.graph, "{\"epochs\": 3}", class_names, &progress, with_moments),
-        BP_OK);
+    assert_int_equal(bp_checkpoint_save(path, n.graph, &preprocess, "{\"epochs\": 3}", class_names,
+                                        &progress, with_moments),
+                     BP_OK);
     network_close(&n);
     return path;
 }
@@ -361,7 +363,8 @@ static void test_without_memory(void **state) {
         if (status == BP_OK)
             status = bp_checkpoint_load(checkpoint, n.graph, 1);
         if (status == BP_OK)
-            status = bp_checkpoint_save(copy, n.graph, "{}", class_names, &progress, 1);
+            status =
+                bp_checkpoint_save(copy, n.graph, &preprocess, "{}", class_names, &progress, 1);
         bp_memory_fail_after(-1);
         assert_true(status == BP_OK || status == BP_RESOURCE);
         assert_true(after < 1000);

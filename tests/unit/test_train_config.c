@@ -203,8 +203,9 @@ static void test_bad_combinations(void **state) {
                    "--lr-every belongs to --schedule step, not to cosine; leave it out or change "
                    "--schedule");
     expect_refused(WITH("mean", "0.5"), train, "--mean and --std go together; --std is missing");
-    expect_refused(WITH("mean", "0.5,0.5", "std", "0.2"), train,
-                   "--mean 0.5,0.5: must be one number, or three with commas, from -10 to 10");
+    expect_refused(
+        WITH("mean", "0.5,0.5", "std", "0.2"), train,
+        "--mean 0.5,0.5: must be one number, or three with commas, from -10 to 10, or imagenet");
     expect_refused(WITH("mean", "0.5", "std", "0"), train,
                    "--std 0: must be one number, or three with commas, from 0.0001 to 10");
     expect_refused(WITH("grad-bits", "1"), train,
