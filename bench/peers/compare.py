@@ -5,6 +5,7 @@ import argparse
 import pathlib
 import signal
 import subprocess
+import sys
 import time
 
 import sides
@@ -152,7 +153,7 @@ def run_memory(series, models):
     """Peak memory by batch. PyTorch in the way that needs least in eager mode."""
     for model in models:
         for batch in series.args.memory_batches:
-            point = {"model": model, "size": 32, "batch": batch}
+            point = {"model": model, "size": 32, "batch": batch, "width": 1.0}
             for side in series.args.sides:
                 if side == "torch-bf16":
                     continue
@@ -194,8 +195,10 @@ def main():
         status = 3
         print("stopped; the same command goes on")
     print("%.1f minutes" % ((time.monotonic() - begin) / 60.0))
-    report = pathlib.Path(__file__).with_name("report.py")
-    subprocess.run([args.python, str(report), args.out], check=False)
+    if results.data["runs"]:
+        python = args.python if pathlib.Path(args.python).exists() else sys.executable
+        report = pathlib.Path(__file__).with_name("report.py")
+        subprocess.run([python, str(report), args.out], check=True)
     return status
 
 

@@ -6,7 +6,6 @@ import pathlib
 import statistics
 import sys
 
-import plots
 from summary import (PRESETS, at, contestant, factor, failures, good, memory, missing, points)
 
 NAMES = {"vgg16": "VGG-16", "resnet18": "ResNet-18"}
@@ -131,6 +130,11 @@ def main():
     text = report(data)
     (folder / "table.md").write_text(text, encoding="utf-8")
     print(text)
+    try:
+        import plots
+    except ImportError:
+        print("report.py: no matplotlib for %s, no plots" % sys.executable, file=sys.stderr)
+        return
     plots.factor_by_resolution(data["runs"], folder / "factor.svg")
     plots.memory_by_batch(data["runs"], folder / "memory.svg")
 

@@ -27,7 +27,7 @@ def variants():
 
 
 def parse_point(text):
-    """"vgg16:32" or "vgg16:32:64" -> {"model", "size", "batch"}."""
+    """"vgg16:32" or "vgg16:32:64" -> options of the network."""
     batches = {32: 128, 64: 64, 128: 32, 224: 16}
     words = text.split(":")
     try:
@@ -37,7 +37,7 @@ def parse_point(text):
         raise SystemExit("point '%s': use MODEL:SIZE:BATCH, such as vgg16:32:128" % text) from None
     if words[0] not in ("vgg16", "resnet18") or len(words) > 3:
         raise SystemExit("point '%s': use vgg16:SIZE:BATCH or resnet18:SIZE:BATCH" % text)
-    return {"model": words[0], "size": size, "batch": batch}
+    return {"model": words[0], "size": size, "batch": batch, "width": 1.0}
 
 
 def network_options(point):
@@ -59,8 +59,10 @@ def torch_command(side, variant, point, isa, steps, seconds, python=PYTHON):
 
 
 def last_line(text):
+    """The last line, or the last that names an error: advice may follow it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    errors = [line for line in lines if "Error:" in line]
+    return (errors or lines or ["it said nothing"])[-1][:300]
 
 
 def run(command, limit_s):

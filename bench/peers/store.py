@@ -60,7 +60,7 @@ class Results:
 
     def add(self, identity, figures):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        run = {**figures, **identity, "date": now}
+        run = {**figures, **{name: identity.get(name) for name in IDENTITY}, "date": now}
         self.data["runs"].append(run)
         self.index[self.identity(run)] = run
         self.path.parent.mkdir(parents=True, exist_ok=True)
