@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The networks of torch_nets.py in the form "same" against those of tests/oracle, which tests compare
-with bitprop: equal parameters give equal logits and gradients in float64."""
+"""The networks of torch_nets.py in the form "same" against those of tests/oracle, which tests
+compare with bitprop: equal parameters give equal logits and gradients in float64."""
 import pathlib
 import sys
 

@@ -34,8 +34,8 @@ def parse():
     p.add_argument("--finalists", type=int, default=2,
                    help="fp32 ways of PyTorch that take part in the rounds (2)")
     p.add_argument("--slow-factor", type=float, default=3.0,
-                   help="bf16 that a probe finds this much slower than fp32 takes part in no round, "
-                   "and at no further point of the network; 0: always (3)")
+                   help="bf16 that a probe finds this much slower than fp32 takes part in no "
+                   "round, and at no further point of the network; 0: always (3)")
     p.add_argument("--memory-batches", nargs="*", type=int, default=[16, 32, 64, 128, 256],
                    help="batches of the memory series at 32 px; none: leave it out")
     p.add_argument("--limit", type=float, default=300.0, help="seconds that one run may take (300)")
@@ -132,8 +132,7 @@ def contestants(series, point, slow):
     fp32 = []
     if "torch-fp32" in args.sides:
         fp32 = probe_torch(series, point, "torch-fp32", ways(args))
-        fair = [probe for probe in fp32 if not probe["variant"].endswith("/system")]
-        out += [("torch-fp32", probe["variant"], args.steps) for probe in fair[:args.finalists]]
+        out += [("torch-fp32", probe["variant"], args.steps) for probe in fp32[:args.finalists]]
     if "torch-bf16" in args.sides:
         out += [("torch-bf16", probe["variant"], args.steps)
                 for probe in probe_bf16(series, point, fp32, slow)]
@@ -150,14 +149,14 @@ def run_rounds(series, point, taking_part):
 
 
 def run_memory(series, models):
-    """Peak memory by batch. PyTorch in the way that needs least in eager mode."""
+    """Peak memory by batch. PyTorch in eager mode, as it comes."""
     for model in models:
         for batch in series.args.memory_batches:
             point = {"model": model, "size": 32, "batch": batch, "width": 1.0}
             for side in series.args.sides:
                 if side == "torch-bf16":
                     continue
-                way = "plain/channels_last/eager/system" if side in sides.TORCH else None
+                way = sides.LEAST_MEMORY if side in sides.TORCH else None
                 series.once(point, side, way, "memory", 0, 1, 1.0)
 
 

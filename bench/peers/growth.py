@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""How time and memory of bitprop's training step grow with batch, resolution, width and threads: one
-of them varies, the others stay. Writes growth.json, growth.md and growth-MODEL.svg into --out. An
+"""How time and memory of bitprop's training step grow with batch, resolution, width and threads:
+one of them varies, the others stay. Writes growth.json, growth.md and growth-MODEL.svg into --out. An
 interrupted series goes on with the same command."""
 import argparse
+import json
 import math
 import pathlib
 import signal
 import statistics
+import subprocess
+import sys
 import time
 
 import sides
@@ -33,6 +36,7 @@ def parse():
     p.add_argument("--isa", choices=("auto", "avx2", "c"), default="auto")
     p.add_argument("--limit", type=float, default=300.0, help="seconds that one run may take (300)")
     p.add_argument("--minutes", type=float, default=1e9, help="begin no run after this time")
+    p.add_argument("--report", action="store_true", help="measure nothing, report what is there")
     p.add_argument("--fresh", action="store_true", help="forget the results in --out")
     p.add_argument("--out", default="build/peers", help="folder of the results (build/peers)")
     p.add_argument("--program", default=str(sides.PROGRAM))
@@ -124,7 +128,7 @@ def report(folder, runs, args):
     try:
         import plots
     except ImportError:
-        print("no matplotlib here, no plot; run this with %s" % args.python)
+        print("growth.py: no matplotlib for %s, no plots" % sys.executable, file=sys.stderr)
         return
     for model in args.models:
         series = [(name, LABELS[name], {side: rows_of(runs, model, name, side)[0]
@@ -132,24 +136,31 @@ def report(folder, runs, args):
         plots.growth(series, folder / ("growth-%s.svg" % model))
 
 
-def main():
-    args = parse()
+def series_of(args):
+    """Measures; -> whether all is there."""
     if not pathlib.Path(args.program).exists():
         raise SystemExit("no program %s; build bitprop first" % args.program)
-    folder = pathlib.Path(args.out)
-    results = Results(folder / "growth.json", {
-        "machine": machine(args.program), "settings": {"steps": args.steps, "isa": args.isa}},
-                      args.fresh)
+    header = {"machine": machine(args.program), "settings": {"steps": args.steps, "isa": args.isa}}
+    results = Results(pathlib.Path(args.out) / "growth.json", header, args.fresh)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    complete = False
     try:
-        complete = measure(args, results)
+        return measure(args, results)
     except KeyboardInterrupt:
-        pass
+        return False
+
+
+def main():
+    args = parse()
+    folder = pathlib.Path(args.out)
+    if args.report:
+        report(folder, json.loads((folder / "growth.json").read_text())["runs"], args)
+        return 0
+    complete = series_of(args)
     if not complete:
         print("stopped; the same command goes on")
-    if results.data["runs"]:
-        report(folder, results.data["runs"], args)
+    if (folder / "growth.json").exists():  # reported by the Python that can draw
+        python = args.python if pathlib.Path(args.python).exists() else sys.executable
+        subprocess.run([python, __file__, "--report", *sys.argv[1:]], check=True)
     return 0 if complete else 3
 
 

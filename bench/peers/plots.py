@@ -75,8 +75,8 @@ def memory_by_batch(runs, path):
                           color=STYLES[side][0], label=LABELS[side] + " without its libraries")
         label_xs(axis, {run["batch"] for run in runs})
         axis.set(title=NAMES[model] + ", 32 px", xlabel="batch", ylabel="peak memory, MB",
-                 ylim=(0, None))
-        axis.legend()
+                 ylim=(0, 1.45 * max(run["peak_rss_mb"] for run in runs)))
+        axis.legend(loc="upper left")
     save(figure, path)
 
 

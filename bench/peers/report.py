@@ -6,7 +6,8 @@ import pathlib
 import statistics
 import sys
 
-from summary import (PRESETS, at, contestant, factor, failures, good, memory, missing, points)
+from summary import (PRESETS, at, contestant, factor, failures, good, memory, missing, points,
+                     unsteady)
 
 NAMES = {"vgg16": "VGG-16", "resnet18": "ResNet-18"}
 PEERS = {"torch-fp32": "PyTorch fp32", "torch-bf16": "PyTorch bf16"}
@@ -34,7 +35,7 @@ def times(runs):
     rows = []
     for point in points(runs):
         fp32 = contestant(runs, point, "torch-fp32")
-        way = fp32["variant"].rsplit("/", 1)[0].replace("/", ", ") if fp32 else "-"
+        way = fp32["variant"].replace("/", ", ") if fp32 else "-"
         rows.append(place(point) + [
             milliseconds(fp32), way, milliseconds(contestant(runs, point, "torch-bf16")),
             *(milliseconds(contestant(runs, point, side)) for side in ours)])
@@ -105,19 +106,30 @@ def heading(data):
                 torch_versions(runs), rounds, dates[0], dates[-1]))
 
 
+def emulation(data, peer):
+    if peer != "torch-bf16" or (data["machine"]["bf16"] and data["settings"]["isa"] == "auto"):
+        return []
+    return ["Here PyTorch works without bf16 instructions and emulates them: nobody would use it "
+            "so, and the\nfactors say nothing about processors that have them.\n"]
+
+
 def report(data):
     runs = data["runs"]
     parts = ["# bitprop's training step against PyTorch's\n", heading(data),
-             "## Milliseconds a step\n\nMedian of the rounds. PyTorch fp32: the fastest way.\n",
-             times(runs)]
+             "## Milliseconds a step\n\nMedian of the rounds. PyTorch: the fastest way in each "
+             "round.\n", times(runs)]
     for peer, name in PEERS.items():
         if any(contestant(runs, point, peer) for point in points(runs)):
             parts += ["## Times as fast as %s\n\nMedian over the rounds (least to most).\n" % name,
-                      factors(runs, peer)]
+                      *emulation(data, peer), factors(runs, peer)]
     parts += ["## Peak memory, MB\n\nIn brackets: as a fraction of PyTorch's, and of PyTorch's "
               "without what its libraries\ntake before the network exists. PyTorch: the way that "
               "needs least.\n", memories(runs),
               "## Ways of PyTorch, ms a step\n\nFastest of the probe's steps.\n", probes(runs)]
+    shaky = unsteady(runs)
+    if shaky:
+        parts += ["## Not to be relied on: rounds that differ by more than half\n",
+                  "\n".join("- " + line for line in shaky) + "\n"]
     wrong = failures(runs) + missing(runs)
     if wrong:
         parts += ["## Failed or not run\n", "\n".join("- " + line for line in wrong) + "\n"]

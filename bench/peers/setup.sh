@@ -14,7 +14,8 @@ fail() {
     exit 1
 }
 
-command -v "$python" >/dev/null || fail "no $python; install Python 3.10 or later with its venv module"
+command -v "$python" >/dev/null ||
+    fail "no $python; install Python 3.11 or later with its venv module"
 mkdir -p build
 [ -x $venv/bin/pip ] || "$python" -m venv $venv ||
     fail "cannot make $venv; on Debian install python3-venv, then remove $venv and try again"
@@ -23,4 +24,5 @@ $venv/bin/pip install --disable-pip-version-check -r bench/peers/requirements.tx
 $venv/bin/python -c 'import matplotlib, torch; print("PyTorch", torch.__version__, "for",
     torch.backends.cpu.get_cpu_capability(), "in build/peers-venv")' ||
     fail "PyTorch is installed but does not load; remove $venv and try again"
-command -v c++ >/dev/null || echo "setup.sh: no C++ compiler: torch.compile will be reported as failed" >&2
+command -v c++ >/dev/null ||
+    echo "setup.sh: no C++ compiler: torch.compile will be reported as failed" >&2

@@ -19,11 +19,14 @@ TORCH = {"torch-fp32": "fp32", "torch-bf16": "bf16"}  # side: dtype
 SIDES = list(BITPROP) + list(TORCH)
 
 
+LEAST_MEMORY = "plain/channels_last/eager/default"  # as installed; for the series by batch
+
+
 def variants():
-    """Ways to run the same step in PyTorch, "net/format/mode/malloc"; the cheap ones first."""
-    names = ["%s/%s/%s/keep" % (net, layout, mode) for mode in ("eager", "compile")
+    """Ways to run the same step in PyTorch, "net/format/mode/env"; the cheap ones first."""
+    names = ["%s/%s/%s/tuned" % (net, layout, mode) for mode in ("eager", "compile")
              for net in ("plain", "same") for layout in ("channels_last", "nchw")]
-    return names + ["plain/channels_last/eager/system"]
+    return names + ["plain/channels_last/eager/active", LEAST_MEMORY]
 
 
 def parse_point(text):
@@ -45,15 +48,15 @@ def network_options(point):
 
 
 def bitprop_command(side, point, isa, steps, program=PROGRAM):
-    """point: options of the network and the machine; its names are the program's and torch_step's."""
+    """point: options of the network and the machine, by the names that both programs give them."""
     return [str(program), "bench", "step", "--json", *BITPROP[side], *network_options(point),
             "--cpu", isa, "--rounds", str(steps)]
 
 
 def torch_command(side, variant, point, isa, steps, seconds, python=PYTHON):
-    net, layout, mode, malloc = variant.split("/")
+    net, layout, mode, env = variant.split("/")
     return [str(python), str(ROOT / "bench/peers/torch_step.py"), "--dtype", TORCH[side],
-            "--net", net, "--format", layout, "--mode", mode, "--malloc", malloc,
+            "--net", net, "--format", layout, "--mode", mode, "--env", env,
             *network_options(point), "--isa", isa, "--warm-up", "1", "--steps", str(steps),
             "--seconds", str(seconds)]
 

@@ -17,6 +17,12 @@ def cpu_model():
     return platform.machine()
 
 
+def has_bf16():
+    """Whether the processor multiplies bf16 numbers."""
+    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(text.split()))
+
+
 def memory_total_mb():
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6)
 
@@ -27,7 +33,8 @@ def machine(program):
                             check=True)
     bitprop = json.loads(doctor.stdout)
     return {"cpu": cpu_model(), "processors": len(os.sched_getaffinity(0)),
-            "memory_mb": memory_total_mb(), "system": platform.system() + " " + platform.machine(),
+            "bf16": has_bf16(), "memory_mb": memory_total_mb(),
+            "system": platform.system() + " " + platform.machine(),
             **{"bitprop_" + name: bitprop[name]
                for name in ("version", "commit", "compiler", "best_tier", "fp32")}}
 

@@ -20,18 +20,18 @@ def good(runs):
 
 
 def contestant(runs, point, side):
-    """The side's runs, fastest way by median: {"ms", "rounds": {round: ms}, "variant", "probe"}, or
-    None. Without a timed run the fastest probe stands in and "probe" is true."""
-    best = None
+    """{"ms", "rounds": {round: ms}, "variant", "probe"}, or None without a figure. A round's time
+    is that of the fastest way in that round, ms is their median, variant the way with the lowest
+    median. Without a timed run the probes stand in and "probe" is true."""
     for kind in ("timed", "probe"):
-        found = good(at(runs, point, side, kind))
-        for variant in dict.fromkeys(run["variant"] for run in found):
-            rounds = {run["round"]: run["step_ms"] for run in found if run["variant"] == variant}
-            ms = statistics.median(rounds.values())
-            if best is None or ms < best["ms"]:
-                best = {"ms": ms, "rounds": rounds, "variant": variant, "probe": kind == "probe"}
-        if best is not None:
-            return best
+        rounds, ways = {}, {}
+        for run in good(at(runs, point, side, kind)):
+            rounds[run["round"]] = min(run["step_ms"], rounds.get(run["round"], run["step_ms"]))
+            ways.setdefault(run["variant"], []).append(run["step_ms"])
+        if rounds:
+            return {"ms": statistics.median(rounds.values()), "rounds": rounds,
+                    "variant": min(ways, key=lambda way: statistics.median(ways[way])),
+                    "probe": kind == "probe"}
     return None
 
 
@@ -70,3 +70,17 @@ def missing(runs):
     sides = list(dict.fromkeys(run["side"] for run in runs if run["kind"] != "memory"))
     return ["%s, %d px, batch %d: %s has no figure" % (*point, side)
             for point in points(runs) for side in sides if contestant(runs, point, side) is None]
+
+
+def unsteady(runs, limit=1.5):
+    """Sides whose rounds differ by more than this factor: the machine was not quiet."""
+    lines = []
+    for point in points(runs):
+        for side in dict.fromkeys(run["side"] for run in runs):
+            found = contestant(runs, point, side)
+            least, most = (min(found["rounds"].values()), max(found["rounds"].values())) if found \
+                else (1.0, 1.0)
+            if most > limit * least:
+                lines.append("%s, %d px, batch %d: %s took %.4g to %.4g ms" % (*point, side, least,
+                                                                              most))
+    return lines
