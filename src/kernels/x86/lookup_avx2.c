@@ -30,9 +30,7 @@ struct pass {
 /* --- sums ------------------------------------------------------------------------------------- */
 
 #define MAX_ROWS 4
-#ifndef MANY_ROWS
 #define MANY_ROWS 4
-#endif
 
 /* Some rows (pixels, columns) by 32 or 64 lanes. */
 struct sums {
