@@ -43,7 +43,7 @@ double kc_peak(const struct kcheck *t) {
                strcmp(t->kernel_name, "product_samples") == 0;
     if ((!signs && !sums) || !bp_cpu_has(BP_TIER_AVX2))
         return 0;
-    int fours = sums && 255 / t->entry_max < 8;
+    int fours = sums && 255 / t->entry_max < 12;
     double best_ns = 1e30;
     for (int round = 0; round < ROUNDS; round++) {
         double begin_ns = (double)bp_clock_ns();

@@ -143,9 +143,11 @@ static __attribute__((noinline)) void add_signs(const struct pass *pass, const s
         block_lanes(1, 1, 0, pass, b);
 }
 
-/* Entries of at most entry_max; returns the rows of a block. */
+/* Sets how many entries, of at most entry_max, a byte takes; returns the rows of a block. Two
+ * groups are not worth wide sums in memory. */
 static size_t choose_rows(struct pass *pass, int entry_max) {
-    pass->groups = (size_t)(BYTE_MAX / entry_max / 4);
+    size_t groups = (size_t)(BYTE_MAX / entry_max / 4);
+    pass->groups = groups <= 2 ? 1 : groups;
     return pass->groups == 1 ? 2 : MAX_ROWS;
 }
 

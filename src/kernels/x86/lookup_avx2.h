@@ -46,7 +46,7 @@ struct sums {
 struct shape {
     int rows, vectors;
     int signs;  /* rows are bytes 16 * quad instead of tables */
-    int single; /* a byte takes 4 entries only */
+    int single; /* a byte takes one group */
 };
 
 /* Keeps the compiler from summing in another order, which needs more registers than there are. */
