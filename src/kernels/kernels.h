@@ -63,8 +63,8 @@ struct bp_digit {
     int code_min, shift, top;
 };
 
-/* `count` tables in a row, from byte `table` on, and the index rows that belong to them, from byte
- * `index` on. */
+/* `count` (0 and more) tables in a row, from byte `table` on, and the index rows that belong to
+ * them, from byte `index` on. */
 struct bp_run {
     int32_t table, index, count;
 };

@@ -25,7 +25,7 @@ struct options {
     uint64_t seed;
     long single_case;
     int entry_max;
-    int quick, no_guards, self_test, list, bench;
+    int quick, no_guards, self_test, list, bench, peak;
 };
 
 unsigned kc_cases_count(void) {
@@ -233,6 +233,7 @@ static const char usage[] =
     "       kcheck --self-test | --list\n"
     "       kcheck --bench [--shapes FILE] [--kernel NAME] [--tier NAME]\n"
     "              [--entry-max 1..60]   largest entry of the tables of product_tables, _samples\n"
+    "              [--peak]              products by lookup: share of a loop on registers alone\n"
     "exit: 0 passed, 1 failed, 2 usage, 77 the tier is not here\n";
 
 static int read_number(const char *text, uint64_t *out) {
@@ -250,6 +251,7 @@ static int read_options(int argc, char **argv, struct options *o) {
                     : strcmp(name, "--no-guards") == 0 ? &o->no_guards
                     : strcmp(name, "--list") == 0      ? &o->list
                     : strcmp(name, "--bench") == 0     ? &o->bench
+                    : strcmp(name, "--peak") == 0      ? &o->peak
                                                        : NULL;
         if (flag != NULL) {
             *flag = 1;
@@ -331,6 +333,7 @@ int main(int argc, char **argv) {
     t.entry_max = o.entry_max;
     t.no_guards = o.no_guards;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    t.bench.with_peak = o.peak;
     if (o.bench) {
         status = run_bench(&t, &o);
     } else {

@@ -72,6 +72,8 @@ struct kc_bench {
     double begin_ns, total_ns, best_ns, work;
     const char *unit;
     double ns[KC_VERSIONS];
+    int with_peak;
+    double peak; /* of the kernel's loop on registers, 0: unknown */
 };
 
 struct kcheck {
@@ -180,6 +182,9 @@ unsigned kc_cases_count(void);
 int kc_bench_next(struct kcheck *t);
 /* Times the versions of one kernel on each layer and prints a line per version. */
 void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers, size_t count);
+/* What the loop of the kernel being timed reaches on registers alone, in GMAC/s; 0: no such loop.
+ */
+double kc_peak(const struct kcheck *t);
 /* A kernel with a mistake. */
 struct kc_planted {
     const char *kernel, *mistake;

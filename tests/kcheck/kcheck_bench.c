@@ -63,9 +63,12 @@ static void print_version(const struct kcheck *t, size_t index) {
         fastest = b->ns[i] < b->ns[fastest] ? i : fastest;
     int is_slower = index > 0 && ns > b->ns[fastest] * TOLERATED_LOSS;
     int is_mac = b->unit[0] == 'M';
-    printf("%-18s %-16s %-7s %12.0f %10.2f %9s %7.1fx%s%s\n", t->kernel_name, t->layer->name,
+    printf("%-18s %-16s %-7s %12.0f %10.2f %9s %7.1fx%s%s", t->kernel_name, t->layer->name,
            t->versions[index].label, ns, b->work / ns, is_mac ? "GMAC/s" : "elem/ns", b->ns[0] / ns,
            is_slower ? "  SLOWER than " : "", is_slower ? t->versions[fastest].label : "");
+    if (b->peak > 0 && t->versions[index].tier != BP_TIER_C)
+        printf("  %.0f %% of %.0f", 100 * b->work / ns / b->peak, b->peak);
+    printf("\n");
 }
 
 void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers, size_t count) {
@@ -74,6 +77,8 @@ void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers
         t->layer = &layers[i];
         t->bench.calls = t->bench.left = 0;
         kc_run_case(t, kernel, 0);
+        if (t->bench.with_peak)
+            t->bench.peak = kc_peak(t);
         for (size_t v = 0; v < t->n_versions; v++)
             print_version(t, v);
     }

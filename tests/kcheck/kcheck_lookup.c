@@ -154,7 +154,7 @@ static size_t fill_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, si
     size_t steps = 0, at = 0;
     for (size_t r = 0; r < n_runs; r++) {
         size_t w = t->layer != NULL ? t->layer->w / t->layer->stride : 0, h = n_runs;
-        size_t longest = n_runs < 4 ? 700 : 12;
+        size_t longest = t->case_index % 16 == 5 ? 1 : n_runs < 4 ? 700 : 12; /* 1: all empty */
         size_t count = w != 0 ? bp_min_size(w > 2 ? w - 1 : w, 200) * groups : kc_below(t, longest);
         size_t skip = w != 0 ? (w > 2) * groups : kc_below(t, 5);
         runs[r] = (struct bp_run){(int32_t)(16 * (at + (h > 1 ? skip : 0))),
@@ -181,9 +181,10 @@ void kcheck_product_samples(struct kcheck *t) {
     size_t unused, c, k = 1 + kc_below(t, 6), n_runs = 1 + kc_below(t, 30), groups = 1;
     kc_sizes(t, &unused, &c);
     if (l != NULL) {
-        k = t->is_bench ? bp_min_size(l->k, 64) : 5;
-        n_runs = bp_min_size(l->h / l->stride, t->is_bench ? 32 : 4);
-        groups = (31 + l->w) / l->w;
+        size_t h = l->h / l->stride, w = l->w / l->stride, steps = t->is_bench ? 512 : 64;
+        k = t->is_bench ? bp_min_size(l->k, 32) : 5;
+        n_runs = bp_min_size(h, (steps + w - 1) / w);
+        groups = bp_min_size((steps + n_runs * w - 1) / (n_runs * w), 32);
     } else if (t->case_index >= KC_SWEEP) {
         c = (c - 1) % 70 + 1;
         k = t->case_index < 2 * KC_SWEEP ? t->case_index - KC_SWEEP + 1 : k;

@@ -1,143 +1,8 @@
-/* Products by lookup, AVX2. vpshufb looks up 32 lanes (outputs) at once: the table of a quad stands
- * in both halves of a register, the index bytes of the lanes come from memory. Sums begin in bytes;
- * a byte takes 255 / entry_max entries. Then they are added to sums of 16 bits: `full` takes pairs
- * of bytes as 16-bit numbers, wrapping, `odd` takes the odd bytes alone, and in the end
- * even = full - 256 * odd. No shuffle is needed for that, and the shuffles are the bottleneck.
- *
- * The steps (one table, one row of indices) are cut into passes, so that the indices of 64 lanes
- * stay in the first-level cache while the rows (pixels or columns) go by. A pass is short enough
- * for 16 bits: PASS_STEPS * 60 < 65536. */
+/* Products by lookup, AVX2: the blocks and passes around the sums of lookup_avx2.h. */
+#include "kernels/x86/lookup_avx2.h"
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
-#include "kernels/x86/vec_avx2.h"
-
-#define PASS_STEPS 384
-#define BYTE_MAX   255
-
-/* `count` steps whose tables and index rows lie one behind the other. */
-struct segment {
-    ptrdiff_t table, index;
-    size_t count;
-};
-
-struct pass {
-    struct segment segments[PASS_STEPS];
-    size_t n_segments;
-    size_t groups; /* of 4 entries, that a byte takes */
-};
-
-/* --- sums ------------------------------------------------------------------------------------- */
-
-#define MAX_ROWS 4
-#define MANY_ROWS 4
-
-/* Some rows (pixels, columns) by 32 or 64 lanes. */
-struct sums {
-    __m256i bytes[MAX_ROWS][2], full[MAX_ROWS][2], odd[MAX_ROWS][2];
-};
-
-/* What the loops are compiled for; all constants. */
-struct shape {
-    int rows, vectors;
-    int signs;  /* rows are bytes 16 * quad instead of tables */
-    int single; /* a byte takes 4 entries only */
-};
-
-/* Keeps the compiler from summing in another order, which needs more registers than there are. */
-BP_INLINE __m256i in_order(__m256i v) {
-    __asm__ volatile("" : "+x"(v));
-    return v;
-}
-
-BP_INLINE void sums_clear(struct sums *s, struct shape shape) {
-    for (int p = 0; p < shape.rows; p++)
-        for (int v = 0; v < shape.vectors; v++)
-            s->bytes[p][v] = s->full[p][v] = s->odd[p][v] = _mm256_setzero_si256();
-}
-
-BP_INLINE void sums_widen(struct sums *s, struct shape shape, int clear) {
-    for (int p = 0; p < shape.rows; p++)
-        for (int v = 0; v < shape.vectors; v++) {
-            __m256i bytes = s->bytes[p][v];
-            s->full[p][v] = _mm256_add_epi16(s->full[p][v], bytes);
-            s->odd[p][v] = _mm256_add_epi16(s->odd[p][v], _mm256_srli_epi16(bytes, 8));
-            if (clear)
-                s->bytes[p][v] = _mm256_setzero_si256();
-        }
-}
-
-/* Mismatches of two quads: entry m of table a = popcount(a ^ m). */
-#define MISMATCH_TABLE(a)                                                                          \
-    {                                                                                              \
-        BITS(a), BITS(a ^ 1), BITS(a ^ 2), BITS(a ^ 3), BITS(a ^ 4), BITS(a ^ 5), BITS(a ^ 6),     \
-            BITS(a ^ 7), BITS(a ^ 8), BITS(a ^ 9), BITS(a ^ 10), BITS(a ^ 11), BITS(a ^ 12),       \
-            BITS(a ^ 13), BITS(a ^ 14), BITS(a ^ 15)                                               \
-    }
-#define BITS(m) ((m)&1) + ((m) >> 1 & 1) + ((m) >> 2 & 1) + ((m) >> 3)
-
-static const uint8_t mismatches[16][BP_TABLE_BYTES] __attribute__((aligned(64))) = {
-    MISMATCH_TABLE(0),  MISMATCH_TABLE(1),  MISMATCH_TABLE(2),  MISMATCH_TABLE(3),
-    MISMATCH_TABLE(4),  MISMATCH_TABLE(5),  MISMATCH_TABLE(6),  MISMATCH_TABLE(7),
-    MISMATCH_TABLE(8),  MISMATCH_TABLE(9),  MISMATCH_TABLE(10), MISMATCH_TABLE(11),
-    MISMATCH_TABLE(12), MISMATCH_TABLE(13), MISMATCH_TABLE(14), MISMATCH_TABLE(15)};
-
-/* One step; `begin`: the bytes begin with it. */
-BP_INLINE void sums_step(struct sums *s, struct shape shape, int begin,
-                         const uint8_t *const row[MAX_ROWS], size_t step, const uint8_t *index,
-                         size_t vector_bytes) {
-    __m256i at[2];
-    for (int v = 0; v < shape.vectors; v++)
-        at[v] = in_order(load_256(index + (size_t)v * vector_bytes));
-    for (int p = 0; p < shape.rows; p++) {
-        const uint8_t *from =
-            shape.signs ? mismatches[0] + row[p][step] : row[p] + step * BP_TABLE_BYTES;
-        __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)from));
-        for (int v = 0; v < shape.vectors; v++) {
-            __m256i entries = _mm256_shuffle_epi8(table, at[v]);
-            s->bytes[p][v] = in_order(begin ? entries : _mm256_add_epi8(s->bytes[p][v], entries));
-        }
-    }
-}
-
-/* Adds a pass in groups of 4 steps; the bytes are widened after `groups` of them (single: they
- * begin anew with each). The rest of a segment counts as a group. */
-BP_INLINE void sums_add(struct sums *s, struct shape shape, const struct pass *pass,
-                        const uint8_t *const rows[MAX_ROWS], const uint8_t *index,
-                        size_t index_step, size_t vector_bytes) {
-    const size_t step_bytes = shape.signs ? 1 : BP_TABLE_BYTES, groups = pass->groups;
-    size_t left = groups;
-    for (size_t i = 0; i < pass->n_segments; i++) {
-        const struct segment *segment = &pass->segments[i];
-        const uint8_t *row[MAX_ROWS], *at = index + segment->index;
-        for (int p = 0; p < shape.rows; p++)
-            row[p] = rows[p] + segment->table;
-        size_t count = segment->count;
-        for (; count >= 4; count -= 4) {
-            for (size_t g = 0; g < 4; g++)
-                sums_step(s, shape, shape.single && g == 0, row, g, at + g * index_step,
-                          vector_bytes);
-            at += 4 * index_step;
-            for (int p = 0; p < shape.rows; p++)
-                row[p] += 4 * step_bytes;
-            if (shape.single || --left == 0) {
-                sums_widen(s, shape, !shape.single);
-                left = groups;
-            }
-        }
-        if (count == 0)
-            continue;
-        sums_step(s, shape, shape.single, row, 0, at, vector_bytes);
-        for (size_t g = 1; g < count; g++)
-            sums_step(s, shape, 0, row, g, at + g * index_step, vector_bytes);
-        if (shape.single || --left == 0) {
-            sums_widen(s, shape, !shape.single);
-            left = groups;
-        }
-    }
-    if (!shape.single)
-        sums_widen(s, shape, 0);
-}
 
 /* --- results ---------------------------------------------------------------------------------- */
 
@@ -148,7 +13,7 @@ BP_INLINE void interleave(__m256i full, __m256i odd, __m256i *low, __m256i *high
     *high = _mm256_unpackhi_epi16(even, odd);
 }
 
-/* y[0 .. lanes - 1] = from + (sums << shift), of 32 lanes at most. */
+/* y[0 .. lanes - 1] = from + (sums << shift), 32 lanes at most. */
 BP_INLINE void store_i32(__m256i full, __m256i odd, int shift, const int32_t *from, size_t lanes,
                          int32_t *y) {
     __m256i low, high;
@@ -166,6 +31,12 @@ BP_INLINE void store_i32(__m256i full, __m256i odd, int shift, const int32_t *fr
             _mm256_maskstore_epi32(y + 8 * q, m, v);
         }
     }
+}
+
+static __attribute__((noinline)) void store_part_i32(__m256i full, __m256i odd, int shift,
+                                                     const int32_t *from, size_t lanes,
+                                                     int32_t *y) {
+    store_i32(full, odd, shift, from, lanes, y);
 }
 
 /* y[0 .. lanes - 1] -= 2 * sums, or = bias - 2 * sums. */
@@ -205,21 +76,40 @@ struct block {
     int bias, first;
 };
 
+BP_INLINE void block_store(struct shape shape, const struct sums *s, const struct block *b, int p,
+                           int v) {
+    size_t at = (size_t)p * b->y_stride + (size_t)(BP_LANES * v);
+    size_t lanes = b->lanes - (size_t)(BP_LANES * v);
+    __m256i full = s->full[p][v], odd = s->odd[p][v];
+    if (shape.signs) {
+        store_i16(full, odd, b->first, b->bias, bp_min_size(lanes, BP_LANES), b->y16 + at);
+    } else {
+        const int32_t *from = b->from != NULL ? b->from + BP_LANES * v : b->y + at;
+        if (lanes >= BP_LANES)
+            store_i32(full, odd, b->shift, from, BP_LANES, b->y + at);
+        else
+            store_part_i32(full, odd, b->shift, from, lanes, b->y + at);
+    }
+}
+
+/* Without loops around block_store, so that the sums stay in registers. */
+BP_INLINE void block_store_row(struct shape shape, const struct sums *s, const struct block *b,
+                               int p) {
+    if (p >= shape.rows)
+        return;
+    block_store(shape, s, b, p, 0);
+    if (shape.vectors == 2)
+        block_store(shape, s, b, p, 1);
+}
+
 BP_INLINE void block_add(struct shape shape, const struct pass *pass, const struct block *b) {
     struct sums s;
     sums_clear(&s, shape);
     sums_add(&s, shape, pass, b->row, b->index, b->index_step, b->vector_bytes);
-    for (int p = 0; p < shape.rows; p++)
-        for (int v = 0; v < shape.vectors; v++) {
-            size_t at = (size_t)p * b->y_stride + (size_t)(BP_LANES * v);
-            size_t lanes = bp_min_size(b->lanes - (size_t)(BP_LANES * v), BP_LANES);
-            if (shape.signs) {
-                store_i16(s.full[p][v], s.odd[p][v], b->first, b->bias, lanes, b->y16 + at);
-            } else {
-                const int32_t *from = b->from != NULL ? b->from + BP_LANES * v : b->y + at;
-                store_i32(s.full[p][v], s.odd[p][v], b->shift, from, lanes, b->y + at);
-            }
-        }
+    block_store_row(shape, &s, b, 0);
+    block_store_row(shape, &s, b, 1);
+    block_store_row(shape, &s, b, 2);
+    block_store_row(shape, &s, b, 3);
 }
 
 BP_INLINE void block_lanes(int rows, int signs, int single, const struct pass *pass,
@@ -240,8 +130,8 @@ static __attribute__((noinline)) void add_single(const struct pass *pass, const 
 }
 
 static __attribute__((noinline)) void add_many(const struct pass *pass, const struct block *b) {
-    if (b->rows == MANY_ROWS)
-        block_lanes(MANY_ROWS, 0, 0, pass, b);
+    if (b->rows == MAX_ROWS)
+        block_lanes(MAX_ROWS, 0, 0, pass, b);
     else
         block_lanes(1, 0, 0, pass, b);
 }
@@ -253,10 +143,12 @@ static __attribute__((noinline)) void add_signs(const struct pass *pass, const s
         block_lanes(1, 1, 0, pass, b);
 }
 
-/* Entries of at most entry_max; returns the rows of a block. */
+/* Sets how many entries, of at most entry_max, a byte takes; returns the rows of a block. Two
+ * groups are not worth wide sums in memory. */
 static size_t choose_rows(struct pass *pass, int entry_max) {
-    pass->groups = (size_t)(BYTE_MAX / entry_max / 4);
-    return pass->groups == 1 ? 2 : MANY_ROWS;
+    size_t groups = (size_t)(BYTE_MAX / entry_max / 4);
+    pass->groups = groups <= 2 ? 1 : groups;
+    return pass->groups == 1 ? 2 : MAX_ROWS;
 }
 
 static void add_block(const struct pass *pass, const struct block *b) {
@@ -266,17 +158,22 @@ static void add_block(const struct pass *pass, const struct block *b) {
         add_many(pass, b);
 }
 
-/* The steps of windows from `step` on, at most PASS_STEPS; returns the next one. unit: bytes of a
+/* Steps of a pass: the passes are about equally long, in whole fours. */
+static size_t pass_steps(size_t steps) {
+    size_t passes = (steps + PASS_STEPS - 1) / PASS_STEPS;
+    return passes <= 1 ? PASS_STEPS : bp_round_up((steps + passes - 1) / passes, 4);
+}
+
+/* The steps of windows from `step` on, for one pass; returns the next one. unit: bytes of a
  * row's step; tap_w NULL: the taps in order. */
 static size_t pass_of_windows(struct pass *pass, size_t step, const int32_t *tap,
                               const int32_t *tap_w, size_t taps, size_t quads, ptrdiff_t unit) {
-    size_t end = bp_min_size(taps * quads, step + PASS_STEPS);
+    const size_t steps = taps * quads, end = bp_min_size(steps, step + pass_steps(steps));
     for (pass->n_segments = 0; step < end;) {
         size_t t = step / quads, i = step % quads, count = bp_min_size(quads - i, end - step);
         size_t t_w = tap_w != NULL ? (size_t)tap_w[t] : t;
-        pass->segments[pass->n_segments++] =
-            (struct segment){((ptrdiff_t)tap[t] + (ptrdiff_t)i) * unit,
-                             (ptrdiff_t)((t_w * quads + i) * BP_LANES), count};
+        pass_append(pass, ((ptrdiff_t)tap[t] + (ptrdiff_t)i) * unit,
+                    (ptrdiff_t)((t_w * quads + i) * BP_LANES), count);
         step += count;
     }
     return step;
@@ -341,22 +238,55 @@ void bp_product_tables_avx2(const uint8_t *tables, const int32_t *pixel, size_t 
 
 /* --- weight gradient -------------------------------------------------------------------------- */
 
-/* Takes steps of the runs from (*run, *done) on until the pass is full or the runs end. */
-static void pass_of_runs(struct pass *pass, const struct bp_run *runs, size_t n_runs,
-                         size_t index_step, size_t *run, size_t *done) {
-    size_t room = PASS_STEPS;
-    for (pass->n_segments = 0; *run < n_runs && room > 0;) {
-        const struct bp_run *r = &runs[*run];
-        size_t count = bp_min_size((size_t)r->count - *done, room);
-        if (count > 0)
-            pass->segments[pass->n_segments++] =
-                (struct segment){r->table + (ptrdiff_t)(*done * BP_TABLE_BYTES),
-                                 r->index + (ptrdiff_t)(*done * index_step), count};
-        room -= count;
-        *done += count;
-        if (*done == (size_t)r->count) {
-            *done = 0;
-            ++*run;
+#define DENSE_STEP ((size_t)2 * BP_LANES)
+
+/* Where the steps of a pass are in the runs. */
+struct run_cursor {
+    const struct bp_run *runs;
+    size_t n_runs, steps; /* steps of a pass */
+    size_t run, done;
+};
+
+static struct run_cursor first_run(const struct bp_run *runs, size_t n_runs) {
+    struct run_cursor cursor = {runs, n_runs, 0, 0, 0};
+    for (size_t r = 0; r < n_runs; r++)
+        cursor.steps += (size_t)runs[r].count;
+    cursor.steps = pass_steps(cursor.steps);
+    return cursor;
+}
+
+/* The next steps of the runs; origin: where the index rows of each segment are. */
+static void pass_of_runs(struct pass *pass, struct run_cursor *at, size_t index_step,
+                         ptrdiff_t origin[PASS_STEPS]) {
+    size_t taken = 0;
+    for (pass->n_segments = 0; at->run < at->n_runs && taken < at->steps;) {
+        const struct bp_run *r = &at->runs[at->run];
+        size_t count = bp_min_size((size_t)r->count - at->done, at->steps - taken);
+        if (count > 0) {
+            origin[pass->n_segments] = r->index + (ptrdiff_t)(at->done * index_step);
+            pass_append(pass, r->table + (ptrdiff_t)(at->done * BP_TABLE_BYTES),
+                        (ptrdiff_t)(taken * DENSE_STEP), count);
+        }
+        taken += count;
+        at->done += count;
+        if (at->done == (size_t)r->count) {
+            at->done = 0;
+            at->run++;
+        }
+    }
+}
+
+/* Copies the index bytes of up to 64 lanes: they are read for every pair of columns, and in wide
+ * rows they would share a few sets of the cache. */
+static void gather_index(const struct pass *pass, const ptrdiff_t *origin, const uint8_t *index,
+                         size_t index_step, size_t lanes, uint8_t *dense) {
+    for (size_t i = 0; i < pass->n_segments; i++) {
+        const uint8_t *from = index + origin[i];
+        size_t count = (size_t)pass->segments[i].fours * 4 + pass->segments[i].rest;
+        for (; count > 0; count--, from += index_step, dense += DENSE_STEP) {
+            store_256(dense, load_256(from));
+            if (lanes > BP_LANES)
+                store_256(dense + BP_LANES, load_256(from + BP_LANES));
         }
     }
 }
@@ -365,15 +295,21 @@ void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_byte
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                              size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
                              size_t y_stride) {
+    uint8_t dense[PASS_STEPS * DENSE_STEP] __attribute__((aligned(64)));
+    ptrdiff_t origin[PASS_STEPS];
     struct pass pass;
-    struct block b = {
-        .index_step = index_step, .vector_bytes = BP_LANES, .shift = shift, .y_stride = y_stride};
+    struct block b = {.index = dense,
+                      .index_step = DENSE_STEP,
+                      .vector_bytes = BP_LANES,
+                      .shift = shift,
+                      .y_stride = y_stride};
+    struct run_cursor cursor = first_run(runs, n_runs);
     const size_t rows = choose_rows(&pass, entry_max);
-    for (size_t run = 0, done = 0; run < n_runs;) {
-        pass_of_runs(&pass, runs, n_runs, index_step, &run, &done);
+    while (cursor.run < n_runs) {
+        pass_of_runs(&pass, &cursor, index_step, origin);
         for (size_t j = 0; j < c; j += 2 * BP_LANES) {
-            b.index = index + j;
             b.lanes = bp_min_size(c - j, 2 * BP_LANES);
+            gather_index(&pass, origin, index + j, index_step, b.lanes, dense);
             for (size_t i = 0; i < k; i += b.rows) {
                 b.rows = k - i >= rows ? rows : 1;
                 for (size_t r = 0; r < b.rows; r++)

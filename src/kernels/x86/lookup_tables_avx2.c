@@ -85,26 +85,46 @@ void bp_tables_of_codes_avx2(const uint8_t *codes, size_t n, size_t k, const str
         }
 }
 
-BP_INLINE void store_halves(__m256i v, uint8_t *low, uint8_t *high) {
-    _mm_storeu_si128((__m128i *)low, _mm256_castsi256_si128(v));
-    _mm_storeu_si128((__m128i *)high, _mm256_extracti128_si256(v, 1));
-}
+#define COLUMNS   32
+#define POSITIONS 4 /* their tables are a line of the cache */
 
-/* Stores the tables of 32 columns of one position; `quads` as unpacked from bytes: quads[g] holds
- * columns 4 g .. 4 g + 3 and 16 more. */
-BP_INLINE void store_columns(const struct digits *d, const __m256i quads[4], size_t columns,
-                             uint8_t *out, size_t column_bytes) {
+/* Tables of some columns and positions. Columns may lie a multiple of 4 KiB apart, in the same few
+ * sets of the cache: their lines are written whole, out of here. */
+struct tile {
+    uint8_t table[COLUMNS][POSITIONS][BP_TABLE_BYTES];
+};
+
+/* The tables of 32 columns of one position; row[e]: the digits of sample e. */
+BP_INLINE void tile_fill(struct tile *tile, const struct digits *d, const __m256i row[4],
+                         size_t position) {
+    __m256i pair[4], quads[4], table[4];
+    for (size_t h = 0; h < 2; h++) { /* samples 0, 1 and 2, 3 */
+        pair[2 * h] = _mm256_unpacklo_epi8(row[2 * h], row[2 * h + 1]);
+        pair[2 * h + 1] = _mm256_unpackhi_epi8(row[2 * h], row[2 * h + 1]);
+    }
+    for (size_t h = 0; h < 2; h++) { /* quads[g]: columns 4 g .. 4 g + 3, and 16 more */
+        quads[2 * h] = _mm256_unpacklo_epi16(pair[h], pair[2 + h]);
+        quads[2 * h + 1] = _mm256_unpackhi_epi16(pair[h], pair[2 + h]);
+    }
     for (size_t g = 0; g < 4; g++) {
-        __m256i table[4];
         eight_tables(d, quads[g], table);
         for (size_t q = 0; q < 4; q++) {
-            size_t column = 4 * g + q;
-            uint8_t *low = out + column * column_bytes, *high = low + 16 * column_bytes;
-            if (column + 16 < columns)
-                store_halves(table[q], low, high);
-            else if (column < columns)
-                _mm_storeu_si128((__m128i *)low, _mm256_castsi256_si128(table[q]));
+            __m128i high = _mm256_extracti128_si256(table[q], 1);
+            _mm_store_si128((__m128i *)tile->table[4 * g + q][position],
+                            _mm256_castsi256_si128(table[q]));
+            _mm_store_si128((__m128i *)tile->table[16 + 4 * g + q][position], high);
         }
+    }
+}
+
+static void tile_store(const struct tile *tile, size_t columns, size_t positions, uint8_t *out,
+                       size_t column_bytes, size_t position_bytes) {
+    for (size_t i = 0; i < columns; i++, out += column_bytes) {
+        if (positions == POSITIONS && position_bytes == BP_TABLE_BYTES)
+            memcpy(out, tile->table[i], sizeof tile->table[i]);
+        else
+            for (size_t p = 0; p < positions; p++)
+                memcpy(out + p * position_bytes, tile->table[i][p], BP_TABLE_BYTES);
     }
 }
 
@@ -112,28 +132,25 @@ void bp_tables_of_samples_avx2(const uint8_t *codes, const int32_t *offset, size
                                size_t n, size_t code_step, size_t k, const struct bp_digit *digit,
                                uint8_t *out, size_t column_bytes, size_t position_bytes) {
     const struct digits d = digits_of(digit);
-    for (size_t i = 0; i < k; i += 32) {
-        size_t columns = bp_min_size(k - i, 32);
-        for (size_t p = 0; p < n; p++) {
-            __m256i row[4], pair[4], quads[4];
-            for (size_t e = 0; e < 4; e++) {
-                row[e] = _mm256_setzero_si256();
-                if (e < samples)
-                    row[e] = cut_digits(&d, load_part(codes + offset[e] + p * code_step + i,
-                                                      columns, digit->code_min));
+    struct tile tile __attribute__((aligned(64)));
+    for (size_t i = 0; i < k; i += COLUMNS)
+        for (size_t first = 0; first < n; first += POSITIONS) {
+            size_t columns = bp_min_size(k - i, COLUMNS);
+            size_t positions = bp_min_size(n - first, POSITIONS);
+            for (size_t p = 0; p < positions; p++) {
+                const uint8_t *from = codes + (first + p) * code_step + i;
+                __m256i row[4];
+                for (size_t e = 0; e < 4; e++) {
+                    row[e] = _mm256_setzero_si256();
+                    if (e < samples)
+                        row[e] =
+                            cut_digits(&d, load_part(from + offset[e], columns, digit->code_min));
+                }
+                tile_fill(&tile, &d, row, p);
             }
-            for (size_t h = 0; h < 2; h++) { /* samples 0, 1 and 2, 3 */
-                pair[2 * h] = _mm256_unpacklo_epi8(row[2 * h], row[2 * h + 1]);
-                pair[2 * h + 1] = _mm256_unpackhi_epi8(row[2 * h], row[2 * h + 1]);
-            }
-            for (size_t h = 0; h < 2; h++) {
-                quads[2 * h] = _mm256_unpacklo_epi16(pair[h], pair[2 + h]);
-                quads[2 * h + 1] = _mm256_unpackhi_epi16(pair[h], pair[2 + h]);
-            }
-            store_columns(&d, quads, columns, out + i * column_bytes + p * position_bytes,
-                          column_bytes);
+            tile_store(&tile, columns, positions, out + i * column_bytes + first * position_bytes,
+                       column_bytes, position_bytes);
         }
-    }
 }
 
 /* --- signs ------------------------------------------------------------------------------------ */
