@@ -107,7 +107,7 @@ static struct bp_loader_options rich_options(void) {
                                       .height = DATA_H + 3,
                                       .width = DATA_W + 4,
                                       .channels = 3,
-                                      .augment = {2, 1},
+                                      .augment = {.crop_padding = 2, .flip = 1},
                                       .seed = 99,
                                       .shuffle = 1,
                                       .ahead = 1};
