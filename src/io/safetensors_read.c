@@ -102,7 +102,8 @@ static bp_status parse_header(struct bp_safetensors *st, const char *text, size_
     st->root = json_loadb(text, count, JSON_REJECT_DUPLICATES, &error);
     if (st->root != NULL)
         return BP_OK;
-    if (json_error_code(&error) == json_error_out_of_memory)
+    /* Jansson does not always say so: then it says nothing at all. */
+    if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == 0)
         return bp_fail(BP_RESOURCE,
                        "out of memory reading the header of '%s'; close other programs", st->path);
     return malformed(st, "the JSON header is wrong at byte %zu: %s; " ANOTHER_COPY,

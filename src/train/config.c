@@ -232,6 +232,8 @@ bp_status bp_config_parse_json(bp_config *config, const char *text, size_t lengt
                                bp_status failure) {
     json_error_t error;
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL && error.text[0] == 0) /* jansson's way to say so, often */
+        return bp_fail(BP_RESOURCE, "out of memory reading %s; close other programs", name);
     if (root == NULL)
         return bp_fail(failure, "%s: line %d, column %d: not valid JSON: %s", name, error.line,
                        error.column, error.text);
