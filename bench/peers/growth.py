@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How time and memory of bitprop's training step grow with batch, resolution, width and threads:
-one of them varies, the others stay. Writes growth.json, growth.md and growth-MODEL.svg into --out. An
-interrupted series goes on with the same command."""
+one of them varies, the others stay. Writes growth.json, growth.md and growth-MODEL.svg into --out.
+An interrupted series goes on with the same command."""
 import argparse
 import json
 import math
