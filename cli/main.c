@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const bench_words[] = {"step", NULL};
@@ -25,6 +26,11 @@ const struct cli_command cli_commands[] = {
      "  bitprop eval runs/fashion-mnist-vgg16-1 /usr/share/datasets/fashion-mnist\n"
      "  bitprop eval best.ckpt DATA --json\n",
      BP_COMMAND_EVAL, CLI_JSON, 2, 2, NULL, cli_eval},
+    {"predict", "predict MODEL [PATH...]", "classify pictures",
+     "  bitprop predict runs/photos-resnet18-1 new/1.jpg new/2.png\n"
+     "  bitprop predict best.ckpt new --top 3 --json   # all pictures in a folder\n"
+     "  find new -name '*.jpg' | bitprop predict best.ckpt -\n",
+     BP_COMMAND_PREDICT, CLI_JSON, 1, CLI_MANY, NULL, cli_predict},
     {"info", "info FILE", "describe a model or a run",
      "  bitprop info runs/fashion-mnist-vgg16-1\n"
      "  bitprop info best.ckpt --json\n",
@@ -97,6 +103,11 @@ static int run_command(const struct cli_command *command, int count, char **word
     bp_status status = bp_config_create(&args.config);
     if (status != BP_OK)
         return cli_report(status);
+    args.positional = calloc((size_t)count + 1, sizeof *args.positional);
+    if (args.positional == NULL) {
+        bp_config_destroy(args.config);
+        return cli_fail(BP_RESOURCE, "out of memory: no room for the arguments");
+    }
     status = cli_parse(command, count, words, &args);
     int code = (int)status;
     if (status == BP_OK && args.help)
@@ -104,6 +115,7 @@ static int run_command(const struct cli_command *command, int count, char **word
     else if (status == BP_OK)
         code = command->run(&args);
     bp_config_destroy(args.config);
+    free(args.positional);
     return flush_output(code);
 }
 

@@ -30,22 +30,6 @@ static const char *find_val(const struct bp_dir_list *list) {
     return found;
 }
 
-/* By content, or by name: broken pictures are to be reported, not overlooked. */
-static int is_picture(const char *path) {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png"};
-    uint8_t first[3];
-    size_t count = bp_file_peek(path, first, sizeof first), length = strlen(path);
-    if (count == sizeof first &&
-        (memcmp(first, "\xff\xd8\xff", 3) == 0 || memcmp(first, "\x89PN", 3) == 0))
-        return 1;
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        size_t ending = strlen(endings[i]);
-        if (length > ending && strcasecmp(path + length - ending, endings[i]) == 0)
-            return 1;
-    }
-    return 0;
-}
-
 /* Looks at the first files only. -1: no memory. */
 static int holds_pictures(const char *parent, const char *name) {
     enum { LOOKS = 20 };
@@ -58,7 +42,7 @@ static int holds_pictures(const char *parent, const char *name) {
     for (size_t i = 0; i < list.count && i < LOOKS && !found; i++)
         found = !list.entries[i].is_dir &&
                 bp_path_join(path, sizeof path, folder, list.entries[i].name) == BP_OK &&
-                is_picture(path);
+                bp_picture_is_likely(path);
     bp_dir_list_free(&list);
     return found;
 }

@@ -1,11 +1,29 @@
 /* Lists of picture files: growing, classes, the split into training and validation. */
+#define _POSIX_C_SOURCE 200809L
 #include "data/pictures.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "base/file_io.h"
 #include "base/memory.h"
 #include "base/rng.h"
+
+int bp_picture_is_likely(const char *path) {
+    static const char *const endings[] = {".jpg", ".jpeg", ".png"};
+    uint8_t first[3];
+    size_t count = bp_file_peek(path, first, sizeof first), length = strlen(path);
+    if (count == sizeof first &&
+        (memcmp(first, "\xff\xd8\xff", 3) == 0 || memcmp(first, "\x89PN", 3) == 0))
+        return 1;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t ending = strlen(endings[i]);
+        if (length > ending && strcasecmp(path + length - ending, endings[i]) == 0)
+            return 1;
+    }
+    return 0;
+}
 
 bp_status bp_picture_list_add(struct bp_picture_list *list, const char *path, int32_t label,
                               enum bp_side side, struct bp_picture **out) {
