@@ -8,9 +8,14 @@
 #include <string.h>
 
 static const char *const bench_words[] = {"step", NULL};
+static const char *const data_words[] = {"check", NULL};
 static const char *const shells[] = {"bash", "zsh", NULL};
 
 const struct cli_command cli_commands[] = {
+    {"data", "data check DATA", "look for mistakes in a data set",
+     "  bitprop data check photos\n"
+     "  bitprop data check list.csv --json\n",
+     BP_COMMAND_DATA, CLI_JSON, 1, 2, data_words, cli_data},
     {"train", "train DATA [options]", "train a network on a data set",
      "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
      "  bitprop train DATA --model resnet18 --preset balanced --run runs/mine\n"

@@ -286,6 +286,46 @@ typedef struct bp_predict_result {
 BP_API bp_status bp_predict(const char *model, const bp_config *options, bp_path_source *source,
                             bp_predict_callback *callback, void *user, bp_predict_result *result);
 
+/* --- data check ------------------------------------------------------------------------------- */
+
+/* Something worth knowing about a data set. Kinds of errors: "unreadable" (a file that cannot be
+ * used), "line" (of a list), "class_twins", "unknown_class", "no_training", "no_validation",
+ * "two_classes" (one picture under two labels), "both_parts" (one picture for training and for
+ * validation). Kinds of notes: "copies", "wrong_name", "unbalanced", "unvalidated", "beside". */
+typedef struct bp_finding {
+    const char *kind;
+    int is_error;
+    char *text;   /* one line: what, where, what to do */
+    char **paths; /* [n_paths] files it is about; IDX and CIFAR: "train 12", numbers from 0 */
+    size_t n_paths;
+} bp_finding;
+
+typedef struct bp_picture_size {
+    size_t width, height; /* upright */
+} bp_picture_size;
+
+/* What is in a data set. Pictures that cannot be used do not count. */
+typedef struct bp_data_report {
+    char data[BP_PATH_BYTES];
+    char kind[16]; /* "folder" */
+    size_t classes;
+    char **class_names; /* [classes] those of training, then any that only validation has */
+    size_t *train_count, *val_count; /* [classes] */
+    size_t train, val, unusable;
+    int is_split; /* 1: by the options val and seed, as training does */
+    bp_picture_size smallest, median, largest; /* by area; 0 x 0 without pictures */
+    size_t grey, colour, jpeg, png;            /* jpeg and png: 0 for IDX and CIFAR */
+    bp_finding *findings;                      /* [n_findings], errors first */
+    size_t n_findings, errors;
+    double seconds;
+} bp_data_report;
+
+/* Looks at all of a data set: reads and decodes every picture, and compares them. `options` (may be
+ * NULL) may set the options of BP_COMMAND_DATA. BP_CHECK if there are errors (the message names the
+ * first one; all are in *out); BP_DATA if there is nothing to look at. bp_data_report_free it. */
+BP_API bp_status bp_data_check(const char *data, const bp_config *options, bp_data_report **out);
+BP_API void bp_data_report_free(bp_data_report *report);
+
 /* --- information ------------------------------------------------------------------------------ */
 
 typedef struct bp_model_info {

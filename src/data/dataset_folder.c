@@ -8,7 +8,7 @@
 #include "base/file_io.h"
 #include "base/memory.h"
 #include "data/dataset_format.h"
-#include "data/pictures.h"
+#include "data/survey.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -93,12 +93,12 @@ static bp_status add_file(struct bp_picture_list *pictures, const char *folder,
 }
 
 static bp_status add_class(struct bp_picture_list *pictures, const char *folder, const char *name,
-                           int32_t label, enum bp_side side) {
+                           int32_t label, enum bp_side side, struct bp_survey *survey) {
     char path[PATH_BYTES];
     struct bp_dir_list list;
     BP_TRY(bp_path_join(path, sizeof path, folder, name));
-    bp_status status = bp_dir_list(&list, path, BP_DATA);
-    if (status == BP_OK && list.count == 0 && side != BP_SIDE_VAL)
+    bp_status status = bp_survey_excuse(survey, "unreadable", bp_dir_list(&list, path, BP_DATA));
+    if (status == BP_OK && list.count == 0 && side != BP_SIDE_VAL && survey == NULL)
         status =
             bp_fail(BP_DATA, "%.300s: class '%.100s' is empty; add pictures, or remove the folder",
                     folder, name);
@@ -108,20 +108,48 @@ static bp_status add_class(struct bp_picture_list *pictures, const char *folder,
     return status;
 }
 
-static bp_status add_part(const struct bp_dataset *set, struct bp_picture_list *pictures,
+/* Pictures among the class folders: no class is known for them. */
+static bp_status note_beside(const char *folder, const struct bp_dir_list *list,
+                             struct bp_survey *survey) {
+    char path[PATH_BYTES];
+    bp_finding *finding = NULL;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->entries[i].is_dir)
+            continue;
+        BP_TRY(bp_path_join(path, sizeof path, folder, list->entries[i].name));
+        if (!bp_picture_is_likely(path))
+            continue;
+        if (finding == NULL)
+            BP_TRY(
+                bp_survey_add(survey, &finding, "beside", 0,
+                              "%.300s: has pictures that are in no class, and do not count, such "
+                              "as %.200s; move them into the folders of their classes",
+                              folder, list->entries[i].name));
+        BP_TRY(bp_finding_add_path(finding, path));
+    }
+    return BP_OK;
+}
+
+static bp_status add_part(struct bp_dataset *set, struct bp_picture_list *pictures,
                           const char *folder, const struct bp_dir_list *list, enum bp_side side,
                           const struct bp_dataset_options *options) {
+    if (options->survey != NULL)
+        BP_TRY(note_beside(folder, list, options->survey));
     for (size_t i = 0; i < list->count; i++) {
         const char *name = list->entries[i].name;
         if (!list->entries[i].is_dir)
             continue;
         int32_t label = bp_class_find(set, name);
-        if (label < 0)
-            return bp_fail(BP_DATA,
-                           "%.300s: class '%.100s' is unknown to the %s; rename or remove the "
-                           "folder, or add the class there",
-                           folder, name, options->classes > 0 ? "model" : "training part");
-        BP_TRY(add_class(pictures, folder, name, label, side));
+        if (label < 0) {
+            BP_TRY(bp_survey_excuse(
+                options->survey, "unknown_class",
+                bp_fail(BP_DATA,
+                        "%.300s: class '%.100s' is unknown to the %s; rename or remove the "
+                        "folder, or add the class there",
+                        folder, name, options->classes > 0 ? "model" : "training part")));
+            BP_TRY(bp_survey_join_class(set, name, &label));
+        }
+        BP_TRY(add_class(pictures, folder, name, label, side, options->survey));
     }
     return BP_OK;
 }

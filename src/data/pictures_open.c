@@ -12,6 +12,7 @@
 #include "base/memory_limit.h"
 #include "base/parallel_each.h"
 #include "data/dataset_format.h"
+#include "data/survey.h"
 
 #define LARGEST_FILE ((size_t)1 << 30)
 
@@ -41,7 +42,8 @@ static bp_status note_reason(struct bp_picture *item, bp_status status) {
     return bp_copy_string(&item->reason, bp_status_message());
 }
 
-uint64_t bp_picture_hash(const uint8_t *bytes, size_t count) {
+/* FNV-1a, 64 bits. */
+static uint64_t hash_bytes(const uint8_t *bytes, size_t count) {
     uint64_t hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < count; i++)
         hash = (hash ^ bytes[i]) * 0x100000001b3u;
@@ -50,11 +52,19 @@ uint64_t bp_picture_hash(const uint8_t *bytes, size_t count) {
 
 /* --- first pass ------------------------------------------------------------------------------- */
 
+bp_status bp_picture_look(struct bp_picture *item, const uint8_t *bytes, size_t count) {
+    const struct bp_image_request request = {0};
+    struct bp_image header;
+    if (item->side == BP_SIDE_OPEN)
+        item->hash = hash_bytes(bytes, count);
+    bp_status status = bp_image_probe(bytes, count, item->path, &request, &header);
+    item->grey = header.c == 1;
+    return note_reason(item, status);
+}
+
 static bp_status look(void *context, size_t index, int thread) {
     struct job *job = context;
     struct bp_picture *item = &job->list->items[index];
-    const struct bp_image_request request = {0};
-    struct bp_image header;
     uint8_t *bytes;
     size_t count;
     (void)thread;
@@ -63,12 +73,9 @@ static bp_status look(void *context, size_t index, int thread) {
     bp_status status = bp_picture_read(item->path, &bytes, &count);
     if (status != BP_OK)
         return note_reason(item, status);
-    if (item->side == BP_SIDE_OPEN)
-        item->hash = bp_picture_hash(bytes, count);
-    status = bp_image_probe(bytes, count, item->path, &request, &header);
+    status = bp_picture_look(item, bytes, count);
     bp_free(bytes);
-    item->grey = header.c == 1;
-    return status == BP_OK ? BP_OK : note_reason(item, status);
+    return status;
 }
 
 static size_t choose_channels(const struct bp_picture_list *list,
@@ -278,6 +285,12 @@ static bp_status open_parts(struct bp_dataset *set, struct job *job, size_t *cho
 
 bp_status bp_pictures_open(struct bp_dataset *set, struct bp_picture_list *list,
                            const struct bp_dataset_options *options) {
+    if (options->survey != NULL) {
+        options->survey->list = *list;
+        options->survey->is_pictures = 1;
+        *list = (struct bp_picture_list){0};
+        return BP_OK;
+    }
     struct job job = {.list = list, .options = options};
     size_t *chosen[2] = {NULL, NULL};
     bp_status status = start(&job);
