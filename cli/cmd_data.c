@@ -1,8 +1,11 @@
 /* data check: what is in a data set, and what is wrong with it. */
+#define _POSIX_C_SOURCE 200809L
 #include "cli/cli.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 /* Of the kinds that can be very many, so many are shown; --json has all. */
 enum { SHOWN = 20 };
@@ -103,6 +106,34 @@ static void print_report(const bp_data_report *r) {
            r->n_findings - r->errors, r->n_findings - r->errors == 1 ? "" : "s");
 }
 
+struct progress {
+    double shown; /* when, in seconds */
+    int is_shown;
+};
+
+/* A line on a terminal that is gone at the end. */
+static void show_progress(void *user, size_t done, size_t total) {
+    struct progress *progress = user;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    if (now < progress->shown + 0.2)
+        return;
+    progress->shown = now;
+    progress->is_shown = 1;
+    fprintf(stderr, "\r\033[Klooked at %zu of %zu pictures", done, total);
+}
+
+static bp_status check(const struct cli_args *args, bp_data_report **report) {
+    struct progress progress = {0};
+    int terminal = isatty(STDERR_FILENO);
+    bp_status status = bp_data_check(args->positional[1], args->config,
+                                     terminal ? show_progress : NULL, &progress, report);
+    if (progress.is_shown)
+        fputs("\r\033[K", stderr);
+    return status;
+}
+
 int cli_data(struct cli_args *args) {
     if (strcmp(args->positional[0], "check") != 0)
         return cli_fail(BP_USAGE, "unknown word '%s'; use 'bitprop data check DATA'",
@@ -110,7 +141,7 @@ int cli_data(struct cli_args *args) {
     if (args->n_positional < 2)
         return cli_fail(BP_USAGE, "an argument is missing; usage: bitprop data check DATA");
     bp_data_report *report;
-    bp_status status = bp_data_check(args->positional[1], args->config, &report);
+    bp_status status = check(args, &report);
     if (status != BP_OK && status != BP_CHECK)
         return cli_report(status);
     if (args->json)

@@ -253,7 +253,7 @@ BP_API void bp_eval_free(bp_eval_result *result);
 
 /* Where pictures come from: returns the path of the next picture or folder, valid until the next
  * call, or NULL behind the last one. Called on a thread of the library, ahead of what was
- * predicted, and not again after NULL. */
+ * predicted and maybe during the other callback, and not again after NULL. */
 typedef const char *bp_path_source(void *user);
 
 /* What a model says about a picture. */
@@ -320,10 +320,16 @@ typedef struct bp_data_report {
     double seconds;
 } bp_data_report;
 
+/* Called on the thread that called bp_data_check, now and then: `done` of `total` pictures were
+ * looked at. */
+typedef void bp_check_callback(void *user, size_t done, size_t total);
+
 /* Looks at all of a data set: reads and decodes every picture, and compares them. `options` (may be
- * NULL) may set the options of BP_COMMAND_DATA. BP_CHECK if there are errors (the message names the
- * first one; all are in *out); BP_DATA if there is nothing to look at. bp_data_report_free it. */
-BP_API bp_status bp_data_check(const char *data, const bp_config *options, bp_data_report **out);
+ * NULL) may set the options of BP_COMMAND_DATA; `callback` may be NULL. BP_CHECK if there are
+ * errors (the message names the first one; all are in *out); BP_DATA if there is nothing to look
+ * at. bp_data_report_free it. */
+BP_API bp_status bp_data_check(const char *data, const bp_config *options,
+                               bp_check_callback *callback, void *user, bp_data_report **out);
 BP_API void bp_data_report_free(bp_data_report *report);
 
 /* --- information ------------------------------------------------------------------------------ */

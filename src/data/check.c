@@ -173,8 +173,8 @@ static void take_classes(struct bp_dataset *set, bp_data_report *report) {
 }
 
 bp_status bp_check_data(const char *data, const struct bp_dataset_options *options,
-                        bp_data_report *report) {
-    struct bp_check check = {0};
+                        bp_check_callback *callback, void *user, bp_data_report *report) {
+    struct bp_check check = {.callback = callback, .user = user};
     struct bp_dataset_options all = *options;
     all.survey = &check.survey;
     check.options = &all;

@@ -25,13 +25,15 @@ struct bp_check {
     struct bp_survey survey;
     const struct bp_dataset_options *options;
     struct bp_threads *threads;
+    bp_check_callback *callback; /* may be NULL */
+    void *user;
     struct bp_checked *items;
     size_t count;
 };
 
 /* Everything. The report's findings are filled on success; the caller frees it also on failure. */
 bp_status bp_check_data(const char *data, const struct bp_dataset_options *options,
-                        bp_data_report *report);
+                        bp_check_callback *callback, void *user, bp_data_report *report);
 
 /* Reads and decodes all pictures of the survey: items, and findings for the others. */
 bp_status bp_check_pictures(struct bp_check *check);

@@ -1,4 +1,5 @@
 /* The pictures of a data set, each read and decoded whole; and images that are in memory. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct looked {
 struct job {
     struct bp_check *check;
     struct looked *looked; /* [of the list] */
+    atomic_size_t done;
 };
 
 static struct bp_hash hash_pixels(size_t h, size_t w, size_t c, const uint8_t *pixels) {
@@ -44,12 +46,10 @@ static bp_status decode(struct job *job, size_t index, const uint8_t *bytes, siz
     return BP_OK;
 }
 
-static bp_status look(void *context, size_t index, int thread) {
-    struct job *job = context;
+static bp_status look(struct job *job, size_t index) {
     struct bp_picture *item = &job->check->survey.list.items[index];
     uint8_t *bytes;
     size_t count;
-    (void)thread;
     if (item->reason != NULL)
         return BP_OK;
     bp_status status = bp_picture_read(item->path, &bytes, &count);
@@ -59,6 +59,17 @@ static bp_status look(void *context, size_t index, int thread) {
     if (status == BP_OK && item->reason == NULL)
         status = decode(job, index, bytes, count);
     bp_free(bytes);
+    return status;
+}
+
+/* Thread 0 is the caller's. */
+static bp_status look_and_tell(void *context, size_t index, int thread) {
+    struct job *job = context;
+    const struct bp_check *check = job->check;
+    bp_status status = look(job, index);
+    size_t done = atomic_fetch_add(&job->done, 1) + 1;
+    if (thread == 0 && check->callback != NULL)
+        check->callback(check->user, done, check->survey.list.count);
     return status;
 }
 
@@ -94,7 +105,7 @@ bp_status bp_check_pictures(struct bp_check *check) {
     struct job job = {.check = check};
     size_t count = check->survey.list.count;
     BP_TRY(bp_alloc_array(&job.looked, count, sizeof *job.looked, "the pictures"));
-    bp_status status = bp_parallel_each(check->threads, count, look, &job);
+    bp_status status = bp_parallel_each(check->threads, count, look_and_tell, &job);
     if (status == BP_OK)
         status = gather(&job);
     for (size_t i = 0; i < count; i++)

@@ -16,14 +16,15 @@ static bp_status read_options(const bp_config *options, struct bp_dataset_option
     return status;
 }
 
-bp_status bp_data_check(const char *data, const bp_config *options, bp_data_report **out) {
+bp_status bp_data_check(const char *data, const bp_config *options, bp_check_callback *callback,
+                        void *user, bp_data_report **out) {
     struct bp_dataset_options dataset;
     bp_data_report *report;
     uint64_t begin_ns = bp_clock_ns();
     *out = NULL;
     BP_TRY(read_options(options, &dataset));
     BP_TRY(bp_alloc(&report, sizeof *report, "a report"));
-    bp_status status = bp_check_data(data, &dataset, report);
+    bp_status status = bp_check_data(data, &dataset, callback, user, report);
     if (status != BP_OK) {
         bp_data_report_free(report);
         return status;

@@ -88,7 +88,7 @@ static void expect_report_or_refusal(const char *data, const char *kind) {
         bp_data_report report = {0};
         options.threads = 2;
         bp_memory_fail_after(n);
-        status = bp_check_data(data, &options, &report);
+        status = bp_check_data(data, &options, NULL, NULL, &report);
         bp_memory_fail_after(-1);
         if (status != BP_OK && status != BP_RESOURCE)
             fail_msg("after %ld requests: status %d: %s", n, status, bp_status_message());
