@@ -31,7 +31,8 @@ const struct cli_command cli_commands[] = {
      "  bitprop eval runs/fashion-mnist-vgg16-1 /usr/share/datasets/fashion-mnist\n"
      "  bitprop eval best.ckpt DATA --json\n",
      BP_COMMAND_EVAL, CLI_JSON, 2, 2, NULL, cli_eval},
-    {"predict", "predict MODEL [PATH...]", "classify pictures",
+    {"predict", "predict MODEL [PATH...]",
+     "classify pictures, folders of them, or a list on standard input",
      "  bitprop predict runs/photos-resnet18-1 new/1.jpg new/2.png\n"
      "  bitprop predict best.ckpt new --top 3 --json   # all pictures in a folder\n"
      "  find new -name '*.jpg' | bitprop predict best.ckpt -\n",

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/ahead.h"
 #include "base/memory.h"
 #include "base/parallel_each.h"
 
@@ -144,11 +145,48 @@ static void test_each_fails(void **state) {
     bp_threads_destroy(threads);
 }
 
+struct ahead_work {
+    size_t filled; /* in all */
+    size_t content[3];
+};
+
+static void fill_slot(void *context, size_t slot) {
+    struct ahead_work *work = context;
+    work->content[slot] = work->filled++;
+}
+
+/* Slots come in order, each with what was filled into it, and stay while they are held. */
+static void test_ahead(void **state) {
+    (void)state;
+    for (size_t slots = 1; slots <= 3; slots++) {
+        struct ahead_work work = {0};
+        struct bp_ahead *ahead;
+        assert_int_equal(bp_ahead_start(&ahead, slots, fill_slot, &work), BP_OK);
+        for (size_t i = 0; i < 1000; i++) {
+            size_t slot = bp_ahead_next(ahead);
+            assert_int_equal(slot, i % slots);
+            assert_int_equal(work.content[slot], i);
+        }
+        bp_ahead_stop(ahead);
+        assert_in_range(work.filled, 1000, 1000 + slots - 1); /* the held one is not filled again */
+    }
+    struct bp_ahead *none;
+    bp_memory_fail_after(0);
+    assert_int_equal(bp_ahead_start(&none, 2, fill_slot, NULL), BP_RESOURCE);
+    bp_memory_fail_after(-1);
+    assert_null(none);
+    bp_ahead_stop(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_item_once),  cmocka_unit_test(test_each_fails),
-        cmocka_unit_test(test_every_item_once), cmocka_unit_test(test_many_rounds),
-        cmocka_unit_test(test_default_count),   cmocka_unit_test(test_creation_failures),
+        cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_each_item_once),
+        cmocka_unit_test(test_each_fails),
+        cmocka_unit_test(test_every_item_once),
+        cmocka_unit_test(test_many_rounds),
+        cmocka_unit_test(test_default_count),
+        cmocka_unit_test(test_creation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
