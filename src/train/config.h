@@ -59,6 +59,9 @@ enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_
  * others, but the run folder. without_local leaves out what is not part of a checkpoint. */
 void bp_config_write(const bp_config *config, struct bp_json *json, int without_local);
 
+/* An array of what every option of training comes to and why (bp_config_explain). */
+void bp_config_write_origins(const bp_config *config, struct bp_json *json);
+
 /* What a checkpoint says about how it was trained: one JSON object without paths and machine. */
 bp_status bp_config_recipe(const bp_config *config, char **text);
 
