@@ -6,14 +6,17 @@
 
 #include "bitprop.h"
 
+enum { CLI_POSITIONAL_MAX = 64 };
+
 /* What a command line said, beside the library's options. */
 struct cli_args {
     bp_config *config;
-    const char *positional[2];
+    const char *positional[CLI_POSITIONAL_MAX];
     int n_positional;
     int json;             /* --json: one object on stdout, nothing else */
     const char *progress; /* --progress auto|bar|plain|json|none */
     const char *versus;   /* --vs MODE */
+    const char *output;   /* --output FILE */
     int print_config;     /* --print-config */
     int help;
 };
@@ -32,7 +35,8 @@ enum {
     CLI_VERSUS = 4,
     CLI_PROGRESS = 8,
     CLI_JSON = 16,
-    CLI_ALWAYS = 32
+    CLI_OUTPUT = 32,
+    CLI_ALWAYS = 64
 };
 
 extern const struct cli_option cli_options[];
@@ -86,6 +90,7 @@ int cli_train(struct cli_args *args);
 int cli_resume(struct cli_args *args);
 int cli_eval(struct cli_args *args);
 int cli_info(struct cli_args *args);
+int cli_report_page(struct cli_args *args);
 int cli_bench(struct cli_args *args);
 int cli_doctor(struct cli_args *args);
 int cli_completion(struct cli_args *args);

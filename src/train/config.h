@@ -38,6 +38,8 @@ struct bp_settings {
     int has_mean, has_deviation;
     float mean[3], deviation[3];
     size_t checkpoint_every, log_every; /* steps; 0: off */
+    int report;
+    size_t report_variance; /* steps; 0: off */
     int threads;
     enum bp_tier tier;
     size_t rounds, classes, channels; /* bench */
