@@ -107,7 +107,8 @@ static int is_output(const char *word) {
 /* The option at words[*at]; advances over its value. */
 static bp_status parse_option(const struct cli_command *command, int count, char **words, int *at,
                               struct parsed *p) {
-    const char *word = is_output(words[*at]) ? "output" : words[*at] + 2, *equals = strchr(word, '=');
+    const char *word = is_output(words[*at]) ? "output" : words[*at] + 2,
+               *equals = strchr(word, '=');
     size_t length = equals != NULL ? (size_t)(equals - word) : strlen(word);
     int negated;
     snprintf(p->name, sizeof p->name, "%.*s", (int)(length < NAME_BYTES ? length : NAME_BYTES - 1),

@@ -27,6 +27,5 @@ bp_status bp_base64_encode(const uint8_t *bytes, size_t count, char **text) {
 int bp_base64_is_valid(const char *text) {
     size_t length = strspn(text, letters);
     size_t padding = strspn(text + length, "=");
-    return length > 0 && padding <= 2 && text[length + padding] == 0 &&
-           (length + padding) % 4 == 0;
+    return length > 0 && padding <= 2 && text[length + padding] == 0 && (length + padding) % 4 == 0;
 }

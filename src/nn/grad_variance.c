@@ -176,9 +176,9 @@ static void add_pixel(const struct grouping *grouping, size_t sample, size_t cha
         double p = (double)group->probability, mean;
         if (!(p > 0.0))
             continue;
-        double rounding = bp_quant_rounding_variance(group, grouping->code_min, grouping->code_max,
-                                                     g[k], &mean) /
-                          p;
+        double rounding =
+            bp_quant_rounding_variance(group, grouping->code_min, grouping->code_max, g[k], &mean) /
+            p;
         sums->gradient += rounding + (1.0 / p - 1.0) * mean * mean;
         sums->product += rounding * reach[k * reach_step];
     }

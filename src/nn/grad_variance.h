@@ -1,7 +1,8 @@
 /* The variance of the quantized gradients, measured during a training step without changing it
- * (docs/METHOD.md, "The variance of the products"). For each binary layer and both products: that of
- * the quantized gradient itself and of the product by formula, and that of the product over repeated
- * draws of the real backward pass with the same gradient. Also: how many weights changed their sign.
+ * (docs/METHOD.md, "The variance of the products"). For each binary layer and both products: that
+ * of the quantized gradient itself and of the product by formula, and that of the product over
+ * repeated draws of the real backward pass with the same gradient. Also: how many weights changed
+ * their sign.
  */
 #ifndef BP_NN_GRAD_VARIANCE_H
 #define BP_NN_GRAD_VARIANCE_H

@@ -156,8 +156,8 @@ struct bp_graph {
     size_t n;      /* samples in this batch */
     int training;  /* this pass: batch statistics and gradients */
     uint32_t step; /* training step number, for the random streams; set by the trainer */
-    enum bp_precision precision; /* now */
-    float *probabilities;        /* [n][classes], after bp_graph_loss */
+    enum bp_precision precision;           /* now */
+    float *probabilities;                  /* [n][classes], after bp_graph_loss */
     struct bp_backward_observer *observer; /* NULL: none */
 };
 

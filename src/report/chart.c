@@ -6,7 +6,7 @@ enum { WIDTH = 480, HEIGHT = 264, LEFT = 50, RIGHT = 14, TOP = 10, BOTTOM = 42 }
 enum { MOST_POINTS = 600 }; /* of a drawn line; longer ones keep the extremes of equal parts */
 
 struct axis {
-    double lo, hi; /* of the values; logarithms where the axis is logarithmic */
+    double lo, hi;   /* of the values; logarithms where the axis is logarithmic */
     double from, to; /* pixels */
 };
 
@@ -216,9 +216,8 @@ static void add_extremes(struct drawing *d, const struct bp_series *series, size
 
 static void draw_line(struct drawing *d, const struct bp_series *series) {
     int pen_down = 0, dashed = series->dashed || series->colour / BP_CHART_COLOURS % 2 == 1;
-    bp_html_format(d->html, "<path class=\"line c%d%s%s\" d=\"",
-                   series->colour % BP_CHART_COLOURS, dashed ? " dashed" : "",
-                   series->faint ? " faint" : "");
+    bp_html_format(d->html, "<path class=\"line c%d%s%s\" d=\"", series->colour % BP_CHART_COLOURS,
+                   dashed ? " dashed" : "", series->faint ? " faint" : "");
     size_t parts = series->count > MOST_POINTS ? MOST_POINTS / 2 : series->count;
     for (size_t i = 0; i < parts; i++)
         add_extremes(d, series, i * series->count / parts, (i + 1) * series->count / parts,

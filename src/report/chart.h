@@ -12,7 +12,7 @@ extern "C" {
 enum { BP_CHART_COLOURS = 8 };
 
 struct bp_series {
-    const char *name; /* any text */
+    const char *name;    /* any text */
     const double *x, *y; /* [count]; where one is not finite the line has a gap */
     size_t count;
     int colour; /* counted on modulo BP_CHART_COLOURS; the next ones are dashed */

@@ -5,7 +5,7 @@
 
 enum { DEPTH_MAX = 16 };
 #define VALUES_MAX ((size_t)1 << 22) /* some 100 bytes each inside jansson */
-#define COUNT_MAX  9007199254740991 /* 2^53 - 1, what JSON readers agree on */
+#define COUNT_MAX  9007199254740991  /* 2^53 - 1, what JSON readers agree on */
 
 /* Brackets and commas in strings do not count. */
 static bp_status check_size(const char *text, size_t count, const char *name) {

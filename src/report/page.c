@@ -32,8 +32,9 @@ void bp_page_section(struct bp_html *html, const char *id, const char *title) {
 void bp_page_columns(struct bp_html *html, const char *const *names) {
     bp_html_raw(html, "<thead><tr>");
     for (size_t i = 0; names[i] != NULL; i++) {
-        int numbers = names[i][0] == '>';
-        bp_html_format(html, "<th%s>%s</th>", numbers ? " class=\"num\"" : "", names[i] + numbers);
+        int numbers = names[i][0] == '>', bars = names[i][0] == '|';
+        const char *class = numbers ? " class=\"num\"" : bars ? " class=\"bar\"" : "";
+        bp_html_format(html, "<th%s>%s</th>", class, names[i] + (numbers || bars));
     }
     bp_html_raw(html, "</tr></thead><tbody>\n");
 }

@@ -36,7 +36,7 @@ void bp_page_settings(struct bp_html *html, const struct bp_report_run *run);
 void bp_page_machine(struct bp_html *html, const struct bp_report_run *run);
 
 /* The head of a table, from its <thead> to the begin of its <tbody>. Names are our own, NULL-ended;
- * one that begins with '>' heads numbers. */
+ * one that begins with '>' heads numbers, with '|' bars. */
 void bp_page_columns(struct bp_html *html, const char *const *names);
 
 /* A value of a JSON file: text, number, yes or no; nothing where there is none. */

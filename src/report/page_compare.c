@@ -33,9 +33,9 @@ static void share_cell(struct bp_html *html, double share) {
 }
 
 static void draw_results(const struct comparison *c) {
-    static const char *const columns[] = {"run", "network", "precision", ">best accuracy", "",
-                                          ">last accuracy", ">epochs", ">images/s", ">seconds",
-                                          ">peak MB", "state", NULL};
+    static const char *const columns[] = {
+        "run",     "network",   "precision", ">best accuracy", "|",     ">last accuracy",
+        ">epochs", ">images/s", ">seconds",  ">peak MB",       "state", NULL};
     bp_page_section(c->html, "results", "Results");
     bp_html_raw(c->html, "<div class=\"scroll\"><table>");
     bp_page_columns(c->html, columns);
@@ -86,6 +86,7 @@ static void draw_curve(const struct comparison *c, const char *title, enum bp_co
                                    .x_label = x == BP_COLUMN_EPOCH ? "epoch" : "seconds",
                                    .percent = percent,
                                    .from_zero = !percent,
+                                   .whole_x = x == BP_COLUMN_EPOCH,
                                    .series = c->series,
                                    .n_series = c->n_runs};
     bp_chart_draw(c->html, &chart);
@@ -124,7 +125,8 @@ static void draw_differences(const struct comparison *c) {
     json_t *item;
     size_t rows = 0;
     bp_page_section(c->html, "settings", "Settings that differ");
-    bp_html_raw(c->html, "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th>option</th>");
+    bp_html_raw(c->html,
+                "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th>option</th>");
     draw_names(c);
     bp_html_raw(c->html, "</tr></thead><tbody>\n");
     for (size_t i = 0; i < c->n_runs; i++)

@@ -40,9 +40,13 @@ static struct layout make_layout(const struct bp_validation_record *v) {
         longest = strlen(v->classes[i].name) > longest ? strlen(v->classes[i].name) : longest;
     double n = (double)v->n_classes;
     struct layout l = {.numbered = v->n_classes <= NUMBERED_CLASSES_MAX};
-    l.cell = v->n_classes <= 12 ? 38 : v->n_classes <= NUMBERED_CLASSES_MAX ? 30 : n <= 40 ? 16 : 10;
+    l.cell = v->n_classes <= 12                     ? 38
+             : v->n_classes <= NUMBERED_CLASSES_MAX ? 30
+             : n <= 40                              ? 16
+                                                    : 10;
     l.font = l.cell < 12 ? 9 : 11.5;
-    double label = 0.56 * l.font * (double)(longest > LABEL_CHARACTERS ? LABEL_CHARACTERS : longest);
+    double label =
+        0.56 * l.font * (double)(longest > LABEL_CHARACTERS ? LABEL_CHARACTERS : longest);
     l.left = label + 26;
     l.top = label + 10;
     l.size = l.cell * n;
@@ -112,7 +116,7 @@ static void draw_matrix(const struct confusion *c) {
     bp_html_raw(c->html, "\" style=\"width:100%;max-width:");
     bp_html_number(c->html, width, 0);
     bp_html_raw(c->html, "px;min-width:");
-    bp_html_number(c->html, fmin(width, fmax(330, 0.8 * width)), 0);
+    bp_html_number(c->html, fmin(width, fmax(330, 0.66 * width)), 0);
     bp_html_raw(c->html, "px\"><rect class=\"cell\" x=\"");
     bp_html_number(c->html, l.left, 1);
     bp_html_raw(c->html, "\" y=\"");
@@ -166,8 +170,8 @@ static int by_key(const void *a, const void *b) {
 }
 
 static void draw_classes(const struct confusion *c) {
-    static const char *const columns[] = {"class", ">accuracy", "", ">right", "most often taken for",
-                                          NULL};
+    static const char *const columns[] = {
+        "class", ">accuracy", "|", ">right", "most often taken for", NULL};
     for (size_t i = 0; i < c->v->n_classes; i++) {
         const struct bp_class_record *class = &c->v->classes[i];
         c->order[i].index = i;
@@ -234,20 +238,30 @@ bp_status bp_page_confusion(struct bp_html *html, const struct bp_validation_rec
     if (status == BP_OK) {
         find_worst(&c);
         bp_page_section(html, "classes", "Classes");
-        bp_html_format(html, "<p class=\"note\">The network of epoch %zu, the best one, on the %zu "
-                             "samples of the validation part: ",
+        bp_html_format(html,
+                       "<p class=\"note\">The network of epoch %zu, the best one, on the %zu "
+                       "samples of the validation part: ",
                        v->epoch, v->n);
         bp_html_percent(html, v->accuracy, 2);
         bp_html_raw(html, " right.</p>");
+        int beside = v->n_classes <= 12; /* a small matrix has room for a table beside it */
+        bp_html_raw(html, beside ? "<div class=\"split\"><div>" : "");
         if (v->n_classes <= MATRIX_CLASSES_MAX)
             draw_matrix(&c);
         else
-            bp_html_format(html, "<p class=\"note\">A matrix of %zu classes would not be readable; "
-                                 "the tables say the same.</p>",
+            bp_html_format(html,
+                           "<p class=\"note\">A matrix of %zu classes would not be readable; "
+                           "the tables say the same.</p>",
                            v->n_classes);
-        bp_html_raw(html, "<div class=\"split\">");
-        draw_classes(&c);
+        if (!beside) {
+            bp_html_raw(html, "<div class=\"split\">");
+            draw_classes(&c);
+        }
         draw_pairs(&c);
+        if (beside) {
+            bp_html_raw(html, "</div>");
+            draw_classes(&c);
+        }
         bp_html_raw(html, "</div></section>\n");
     }
     bp_free(c.worst);
@@ -291,8 +305,9 @@ void bp_page_mistakes(struct bp_html *html, const struct bp_validation_record *v
     if (validation->n_mistakes == 0)
         return;
     bp_page_section(html, "mistakes", "Worst mistakes");
-    bp_html_raw(html, "<p class=\"note\">The wrong answers of the same network with the largest loss: "
-                      "unusual samples, or wrong labels.</p><ul class=\"mistakes\">");
+    bp_html_raw(html,
+                "<p class=\"note\">The wrong answers of the same network with the largest loss: "
+                "unusual samples, or wrong labels.</p><ul class=\"mistakes\">");
     for (size_t i = 0; i < validation->n_mistakes; i++)
         draw_mistake(html, validation, &validation->mistakes[i]);
     bp_html_raw(html, "</ul></section>\n");

@@ -62,6 +62,7 @@ static void draw_pair(struct bp_html *html, const struct curves *curves, const c
                              .x_label = curves->x_label,
                              .percent = percent,
                              .from_zero = !percent,
+                             .whole_x = 1,
                              .series = series,
                              .n_series = n};
     bp_chart_draw(html, &chart);
@@ -69,13 +70,16 @@ static void draw_pair(struct bp_html *html, const struct curves *curves, const c
 
 static void draw_one(struct bp_html *html, const struct curves *curves, const char *title,
                      enum bp_column column, int percent) {
-    const int few = curves->epochs->count < 2 && curves->steps->count > 1;
-    struct bp_series series = few ? of_steps(curves, title, column, 2)
+    /* Of single steps where that tells more; but speed is smoother over epochs. */
+    const int by_steps = curves->epochs->count < 2 || column == BP_COLUMN_LR;
+    struct bp_series series = by_steps && curves->steps->count > curves->epochs->count
+                                  ? of_steps(curves, title, column, 2)
                                   : of_epochs(curves, title, column, 2, 0);
     series.faint = 0;
     struct bp_chart chart = {.title = title,
                              .x_label = curves->x_label,
                              .from_zero = 1,
+                             .whole_x = 1,
                              .percent = percent,
                              .series = &series,
                              .n_series = 1};
@@ -85,9 +89,16 @@ static void draw_one(struct bp_html *html, const struct curves *curves, const ch
 static void draw_table(struct bp_html *html, const struct bp_rows *epochs) {
     if (epochs->count == 0)
         return;
-    static const char *const columns[] = {
-        ">epoch",           ">step",         ">loss",     ">accuracy",        ">validation loss",
-        ">validation accuracy", ">learning rate", ">images/s", ">waited for data", NULL};
+    static const char *const columns[] = {">epoch",
+                                          ">step",
+                                          ">loss",
+                                          ">accuracy",
+                                          ">validation loss",
+                                          ">validation accuracy",
+                                          ">learning rate",
+                                          ">images/s",
+                                          ">waited for data",
+                                          NULL};
     bp_html_raw(html, "<details><summary>Every epoch in numbers</summary><div class=\"scroll "
                       "tall\"><table>");
     bp_page_columns(html, columns);

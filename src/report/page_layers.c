@@ -10,22 +10,24 @@ static void bits_cell(struct bp_html *html, double bits) {
     bp_html_raw(html, "</td>");
 }
 
-static void time_cells(struct bp_html *html, double ms, double all_ms) {
+/* The longest bar is that of `most_ms`. */
+static void time_cells(struct bp_html *html, double ms, double all_ms, double most_ms) {
     double share = all_ms > 0.0 ? ms / all_ms : NAN;
     bp_html_raw(html, "<td class=\"num\">");
     bp_html_value(html, ms, 2);
     bp_html_raw(html, "</td><td class=\"num\">");
     bp_html_percent(html, share, 1);
     bp_html_raw(html, "</td><td class=\"bar\">");
-    bp_page_bar(html, share);
+    bp_page_bar(html, most_ms > 0.0 ? ms / most_ms : 0.0);
     bp_html_raw(html, "</td></tr>\n");
 }
 
-static void draw_layer(struct bp_html *html, const struct bp_layer_record *layer, double step_ms) {
+static void draw_layer(struct bp_html *html, const struct bp_layer_record *layer, double step_ms,
+                       double most_ms) {
     int bits = layer->weight_bits == 1.0;
     bp_html_format(html, "<tr%s><td class=\"wrap\">", bits ? " class=\"bits\"" : "");
     bp_html_text(html, layer->name);
-    bp_html_raw(html, "</td><td>");
+    bp_html_raw(html, "</td><td class=\"line\">");
     bp_html_text(html, layer->kind);
     bp_html_format(html, "</td><td class=\"num\">%zu \xc3\x97 %zu \xc3\x97 %zu</td>",
                    layer->output[0], layer->output[1], layer->output[2]);
@@ -37,7 +39,7 @@ static void draw_layer(struct bp_html *html, const struct bp_layer_record *layer
     if (layer->macs > 0.0)
         bp_html_value(html, layer->macs * 1e-6, layer->macs < 1e6 ? 3 : 1);
     bp_html_raw(html, "</td>");
-    time_cells(html, layer->forward_ms + layer->backward_ms, step_ms);
+    time_cells(html, layer->forward_ms + layer->backward_ms, step_ms, most_ms);
 }
 
 /* How much of the multiplications, and of the time, was in layers of one bit. */
@@ -55,8 +57,9 @@ static void draw_summary(struct bp_html *html, const struct bp_layers_record *la
     bp_html_raw(html, "<p class=\"note\">");
     if (binary_macs > 0.0) {
         bp_html_percent(html, binary_macs / macs, 1);
-        bp_html_raw(html, " of the multiplications of a forward pass are in layers with 1-bit weights "
-                          "and activations (marked), and these layers took ");
+        bp_html_raw(html,
+                    " of the multiplications of a forward pass are in layers with 1-bit weights "
+                    "and activations (marked), and these layers took ");
         bp_html_percent(html, layers->step_ms > 0.0 ? binary_ms / layers->step_ms : NAN, 1);
         bp_html_raw(html, " of the time of a step. ");
     } else {
@@ -66,21 +69,28 @@ static void draw_summary(struct bp_html *html, const struct bp_layers_record *la
     bp_html_value(html, layers->steps, 0);
     bp_html_raw(html, " training steps of ");
     bp_html_value(html, layers->step_ms, 1);
-    bp_html_raw(html, " ms, validation and waiting for data not counted. Gradient bits count those of a kept "
-                      "group; multiply-accumulates (MACs) are millions for one image forward.</p>");
+    bp_html_raw(
+        html,
+        " ms, validation and waiting for data not counted. Gradient bits count those of a kept "
+        "group; multiply-accumulates (MACs) are millions for one image forward.</p>");
 }
 
 void bp_page_layers(struct bp_html *html, const struct bp_layers_record *layers) {
-    static const char *const columns[] = {"layer",        "kind", ">output", ">weight bits", ">input bits",
-                                          ">dA bits", ">dW bits", ">MMACs", ">ms a step", ">share", "", NULL};
+    static const char *const columns[] = {"layer",       "kind",     ">output",  ">weight bits",
+                                          ">input bits", ">dA bits", ">dW bits", ">MMACs",
+                                          ">ms a step",  ">share",   "|",        NULL};
     bp_page_section(html, "layers", "Layers");
     draw_summary(html, layers);
     bp_html_raw(html, "<div class=\"scroll\"><table>");
     bp_page_columns(html, columns);
+    double most_ms = layers->other_ms;
     for (size_t i = 0; i < layers->n_layers; i++)
-        draw_layer(html, &layers->layers[i], layers->step_ms);
-    bp_html_raw(html, "<tr class=\"other\"><td>everything else</td><td>optimizer, packing, loss</td>"
+        most_ms = fmax(most_ms, layers->layers[i].forward_ms + layers->layers[i].backward_ms);
+    for (size_t i = 0; i < layers->n_layers; i++)
+        draw_layer(html, &layers->layers[i], layers->step_ms, most_ms);
+    bp_html_raw(html, "<tr class=\"other\"><td class=\"line\">the rest</td><td "
+                      "class=\"line\">optimizer, loss</td>"
                       "<td></td><td></td><td></td><td></td><td></td><td></td>");
-    time_cells(html, layers->other_ms, layers->step_ms);
+    time_cells(html, layers->other_ms, layers->step_ms, most_ms);
     bp_html_raw(html, "</tbody></table></div></section>\n");
 }

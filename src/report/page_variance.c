@@ -98,7 +98,7 @@ static void draw_over_steps(struct bp_html *html, const struct bp_variance_recor
                              .series = lines,
                              .n_series = 2};
     bp_chart_draw(html, &chart);
-    chart = (struct bp_chart){.title = "Weights whose sign changed since the report before, median",
+    chart = (struct bp_chart){.title = "Weights that changed sign between reports, median",
                               .x_label = "step",
                               .percent = 1,
                               .series = &flips,
@@ -107,9 +107,9 @@ static void draw_over_steps(struct bp_html *html, const struct bp_variance_recor
 }
 
 static void draw_table(struct bp_html *html, const struct bp_variance_record *v) {
-    static const char *const heads[] = {
-        "layer",      ">dA gradient", ">dA formula",  ">dA drawn",     ">dW gradient",
-        ">dW formula", ">dW drawn",   ">sign flips", NULL};
+    static const char *const heads[] = {"layer",     ">dA gradient", ">dA formula",
+                                        ">dA drawn", ">dW gradient", ">dW formula",
+                                        ">dW drawn", ">sign flips",  NULL};
     bp_html_raw(html, "<details><summary>The last report in numbers</summary><div class=\"scroll\">"
                       "<table>");
     bp_page_columns(html, heads);
@@ -141,12 +141,13 @@ bp_status bp_page_variance(struct bp_html *html, const struct bp_variance_record
     bp_status status = bp_alloc_array(&columns.block, 5 * columns.room, sizeof(double), "a chart");
     if (status == BP_OK) {
         bp_page_section(html, "variance", "Gradient variance");
-        bp_html_raw(html,
-                    "<p class=\"note\">How much noise quantizing adds to the two gradient products of "
-                    "each 1-bit layer: the variance given the gradient, over the squared norm of the "
-                    "exact product. Above 1 there is more noise than signal in a single step. "
-                    "Formula: exact; drawn: from repeated draws of the same gradient.</p>"
-                    "<div class=\"charts\">");
+        bp_html_raw(
+            html,
+            "<p class=\"note\">How much noise quantizing adds to the two gradient products of "
+            "each 1-bit layer: the variance given the gradient, over the squared norm of the "
+            "exact product. Above 1 there is more noise than signal in a single step. "
+            "Formula: exact; drawn: from repeated draws of the same gradient.</p>"
+            "<div class=\"charts\">");
         draw_by_depth(html, v, &columns);
         draw_over_steps(html, v, &columns, scratch);
         bp_html_raw(html, "</div>\n");

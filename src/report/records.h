@@ -1,6 +1,7 @@
 /* What a run folder holds, as far as reports show it. The files may be cut off, missing or hostile:
  * numbers that are not there are NaN, lines that are no records are counted and passed over, and
- * nothing is taken for granted that a reader here did not check. docs/FORMATS.md has the formats. */
+ * nothing is taken for granted that a reader here did not check. docs/FORMATS.md has the formats.
+ */
 #ifndef BP_REPORT_RECORDS_H
 #define BP_REPORT_RECORDS_H
 
@@ -85,7 +86,7 @@ void bp_validation_free(struct bp_validation_record *validation);
 
 struct bp_layer_record {
     const char *name, *kind;
-    size_t output[3]; /* h, w, c */
+    size_t output[3];                                           /* h, w, c */
     double weight_bits, input_bits, grad_bits_da, grad_bits_dw; /* NaN: has none */
     double macs;                                                /* of one image, forward */
     double forward_ms, backward_ms;                             /* of a step */
@@ -111,8 +112,8 @@ struct bp_variance_value {
 };
 
 struct bp_variance_record {
-    char **names; /* [n_layers] */
-    double *steps; /* [count] */
+    char **names;                     /* [n_layers] */
+    double *steps;                    /* [count] */
     struct bp_variance_value *values; /* [count][n_layers] */
     size_t n_layers, count, room;
     size_t bad_lines;

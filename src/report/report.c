@@ -21,6 +21,16 @@ static bp_status draw(const struct bp_report_run *runs, size_t n_runs, const cha
     return status;
 }
 
+/* Runs of one name in several folders are told apart by their paths. */
+static void tell_apart(struct bp_report_run *runs, size_t n_runs) {
+    int equal = 0;
+    for (size_t i = 0; i < n_runs; i++)
+        for (size_t j = 0; j < i; j++)
+            equal |= strcmp(runs[i].name, runs[j].name) == 0;
+    for (size_t i = 0; i < n_runs && equal; i++)
+        runs[i].name = runs[i].path;
+}
+
 bp_status bp_report_write(const char *const *runs, size_t n_runs, const char *path) {
     struct bp_report_run *open;
     size_t n_open = 0;
@@ -30,6 +40,7 @@ bp_status bp_report_write(const char *const *runs, size_t n_runs, const char *pa
         status = bp_report_run_open(&open[n_open], runs[n_open]);
         n_open += status == BP_OK;
     }
+    tell_apart(open, n_open);
     if (status == BP_OK)
         status = draw(open, n_runs, path);
     for (size_t i = 0; i < n_open; i++)

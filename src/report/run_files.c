@@ -69,8 +69,8 @@ static bp_status read_objects(struct bp_report_run *run) {
     BP_TRY(read_file(run, "validation.json", OBJECT_BYTES_MAX, &bytes, &count));
     bp_status status = BP_OK;
     if (bytes != NULL)
-        status = bp_validation_parse((const char *)bytes, count, "validation.json",
-                                     &run->validation);
+        status =
+            bp_validation_parse((const char *)bytes, count, "validation.json", &run->validation);
     bp_free(bytes);
     BP_TRY(forgive(run, status));
     BP_TRY(read_file(run, "layers.json", OBJECT_BYTES_MAX, &bytes, &count));

@@ -12,15 +12,15 @@ enum { BP_REPORT_PROBLEMS_MAX = 8 };
 
 struct bp_report_run {
     char path[BP_PATH_BYTES];
-    const char *name;                          /* the last part of path */
-    struct json_t *config;                     /* an object */
-    struct json_t *result, *env;               /* objects; NULL: not there */
-    struct json_t *settings;                   /* an array; NULL: not there */
-    struct bp_metrics_record metrics;          /* empty: not there */
-    struct bp_validation_record validation;    /* root NULL: not there */
-    struct bp_layers_record layers;            /* root NULL: not there */
-    struct bp_variance_record variance;        /* empty: not there */
-    char *problems[BP_REPORT_PROBLEMS_MAX];    /* files that are there and cannot be read */
+    const char *name;                       /* the last part of path */
+    struct json_t *config;                  /* an object */
+    struct json_t *result, *env;            /* objects; NULL: not there */
+    struct json_t *settings;                /* an array; NULL: not there */
+    struct bp_metrics_record metrics;       /* empty: not there */
+    struct bp_validation_record validation; /* root NULL: not there */
+    struct bp_layers_record layers;         /* root NULL: not there */
+    struct bp_variance_record variance;     /* empty: not there */
+    char *problems[BP_REPORT_PROBLEMS_MAX]; /* files that are there and cannot be read */
     size_t n_problems;
 };
 

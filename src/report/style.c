@@ -59,17 +59,20 @@ const char *const bp_page_style[] = {
     "th{color:var(--soft);font-weight:600;vertical-align:bottom}"
     "td.wrap{overflow-wrap:anywhere;min-width:110px}"
     "td.num,th.num{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
-    "td.bar{width:26%;min-width:90px}.bar i{display:block;height:.7em;border-radius:2px;"
+    "td.line{white-space:nowrap}td.bar{width:26%;min-width:90px}.bar "
+    "i{display:block;height:.7em;border-radius:2px;"
     "background:var(--right)}"
     "tr.bits td:first-child{box-shadow:inset 3px 0 var(--right);padding-left:10px}"
     "tr.other td{color:var(--soft)}"
     "tr.all td{font-weight:600}"
+    "@media(max-width:520px){td.bar,th.bar{display:none}}"
     "details{margin:12px 0}summary{cursor:pointer;color:var(--right)}\n",
-    ".matrix{display:block;height:auto}.matrix text{font-size:11px}"
+    ".matrix{display:block;height:auto;margin-top:6px}.matrix text{font-size:11px}"
     ".matrix .cell{fill:var(--panel)}"
     ".matrix rect.r{fill:var(--right)}.matrix rect.w{fill:var(--wrong)}"
     ".matrix text.in{fill:var(--on-heat)}.matrix text.out{fill:var(--text)}"
-    ".split{display:grid;gap:10px 36px;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),"
+    ".split{display:grid;gap:10px "
+    "36px;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),"
     "1fr));align-items:start}.split>*{min-width:0}\n",
     ".mistakes{display:grid;grid-template-columns:repeat(auto-fill,minmax(126px,1fr));gap:12px;"
     "margin:12px 0;padding:0;list-style:none;font-size:.82rem;line-height:1.35}"
@@ -81,4 +84,5 @@ const char *const bp_page_style[] = {
     ".mistakes small{display:block;color:var(--soft)}"
     "footer{margin-top:44px;color:var(--soft);font-size:.84rem}\n",
     "@media print{body{font-size:12px}.chart,.tiles li,.mistakes li{break-inside:avoid}"
-    ".tall{max-height:none}}", NULL};
+    ".tall{max-height:none}}",
+    NULL};

@@ -57,7 +57,7 @@ static const struct bp_param *weight_of(const struct bp_graph *graph,
 }
 
 static int bits_of(const struct bp_tensor *tensor) {
-    return tensor->kind == BP_TENSOR_BITS ? 1
+    return tensor->kind == BP_TENSOR_BITS  ? 1
            : tensor->kind == BP_TENSOR_I16 ? INTEGER_BITS
                                            : FLOAT_BITS;
 }

@@ -10,8 +10,8 @@ bp_status bp_run_report_open(struct bp_run_report *report, const struct bp_sessi
     *report = (struct bp_run_report){
         .session = session, .folder = folder, .wanted = session->settings.report};
     if (session->settings.report_variance > 0 && session->graph->n_binary > 0)
-        BP_TRY(bp_grad_variance_create(&report->variance, session->graph, VARIANCE_DRAWS,
-                                       step == 0));
+        BP_TRY(
+            bp_grad_variance_create(&report->variance, session->graph, VARIANCE_DRAWS, step == 0));
     if (!report->wanted)
         return BP_OK;
     BP_TRY(bp_validation_log_open(&report->log, &session->data->val));

@@ -1,5 +1,5 @@
-/* What a run gathers for its report (src/report), and when it is drawn: nothing here changes what is
- * trained, and no failure here ends a run. */
+/* What a run gathers for its report (src/report), and when it is drawn: nothing here changes what
+ * is trained, and no failure here ends a run. */
 #ifndef BP_TRAIN_RUN_REPORT_H
 #define BP_TRAIN_RUN_REPORT_H
 
@@ -16,12 +16,12 @@ extern "C" {
 struct bp_run_report {
     const struct bp_session *session;
     const struct bp_run_folder *folder;
-    int wanted;                         /* --report */
-    struct bp_validation_log log;       /* if wanted */
-    struct bp_layer_times times;        /* if wanted */
-    struct bp_grad_variance *variance;  /* with --report-variance; else NULL */
-    int observing;                      /* the current step is observed */
-    uint64_t step_ns, waited_ns;        /* at the begin of the current step */
+    int wanted;                        /* --report */
+    struct bp_validation_log log;      /* if wanted */
+    struct bp_layer_times times;       /* if wanted */
+    struct bp_grad_variance *variance; /* with --report-variance; else NULL */
+    int observing;                     /* the current step is observed */
+    uint64_t step_ns, waited_ns;       /* at the begin of the current step */
 };
 
 /* At the begin of a run that goes on after `step` steps. Session and folder must outlive it. */

@@ -141,9 +141,9 @@ static bp_status make_thumbnail(const struct bp_part *part, size_t sample, char 
     BP_TRY(bp_alloc(&decoded, part->h * part->w * part->c, "a thumbnail"));
     bp_status status = bp_alloc(&small.pixels, small.h * small.w * small.c, "a thumbnail");
     if (status == BP_OK)
-        status = bp_alloc(
-            &scratch, bp_resize_scratch_bytes(part->h, part->w, part->c, small.h, small.w),
-            "a thumbnail");
+        status =
+            bp_alloc(&scratch, bp_resize_scratch_bytes(part->h, part->w, part->c, small.h, small.w),
+                     "a thumbnail");
     if (status == BP_OK)
         status = bp_part_image(part, sample, decoded, &image);
     if (status == BP_OK) {

@@ -26,8 +26,8 @@ void bp_validation_log_close(struct bp_validation_log *log);
 /* Makes bp_evaluate note every sample. */
 void bp_validation_log_listen(struct bp_validation_log *log, struct bp_evaluation *evaluation);
 
-/* The last validation as one JSON object: classes, confusions, and the mistakes of largest loss with
- * thumbnails. `json` is begun here; the caller finishes it. */
+/* The last validation as one JSON object: classes, confusions, and the mistakes of largest loss
+ * with thumbnails. `json` is begun here; the caller finishes it. */
 bp_status bp_validation_log_json(const struct bp_validation_log *log, const struct bp_dataset *data,
                                  const struct bp_evaluation *evaluation, size_t epoch,
                                  struct bp_json *json);
