@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "nn/grad_variance_formula.h"
 #include "nn/layers.h"
 #include "ops/sign_float.h"
 
@@ -81,16 +82,9 @@ static void add_draw(struct product_sums *sums, const float *drawn) {
     sums->squares += squares;
 }
 
-static double norm_of(const float *values, size_t count) {
-    double squares = 0.0;
-    for (size_t i = 0; i < count; i++)
-        squares += (double)values[i] * (double)values[i];
-    return squares;
-}
-
 /* The sample variance, summed over the elements. */
 static double drawn_variance(const struct product_sums *sums, int draws) {
-    double of_mean = norm_of(sums->sum, sums->count) / draws;
+    double of_mean = bp_grad_norm(sums->sum, sums->count) / draws;
     return fmax(sums->squares - of_mean, 0.0) / (draws - 1);
 }
 
@@ -122,166 +116,6 @@ static void run_draws(struct bp_grad_variance *v, const struct bp_layer *layer,
 
 /* --- formulas --------------------------------------------------------------------------------- */
 
-/* A quantizer's view of the gradient: which group an element belongs to. */
-struct grouping {
-    const struct bp_quant *quant;
-    const struct bp_group *groups;
-    int code_min, code_max;
-};
-
-static struct grouping make_grouping(const struct bp_quant *quant, const struct bp_group *groups) {
-    struct grouping grouping = {.quant = quant, .groups = groups};
-    int is_signed;
-    bp_quant_codes(quant, &grouping.code_min, &grouping.code_max, &is_signed);
-    return grouping;
-}
-
-static const struct bp_group *group_at(const struct grouping *grouping, size_t sample,
-                                       size_t channel) {
-    return &grouping->groups[grouping->quant->groups == BP_GROUPS_SAMPLE ? sample : channel];
-}
-
-/* Some groups are kept by chance. */
-static int prunes(const struct grouping *grouping, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (grouping->groups[i].probability > 0.0f && grouping->groups[i].probability < 1.0f)
-            return 1;
-    return 0;
-}
-
-/* Replaces G by the mean of its codes' values, which differs where the grid is clipped. */
-static void clip(const struct grouping *grouping, const struct bp_conv_shape *s, size_t n,
-                 float *g) {
-    size_t pixels = s->oh * s->ow;
-    for (size_t i = 0; i < n * pixels * s->k; i++) {
-        double mean;
-        const struct bp_group *group = group_at(grouping, i / s->k / pixels, i % s->k);
-        bp_quant_rounding_variance(group, grouping->code_min, grouping->code_max, g[i], &mean);
-        g[i] = (float)mean;
-    }
-}
-
-/* What both formulas add up over the elements of G. */
-struct element_sums {
-    double gradient; /* the variance of the quantized gradient */
-    double product;  /* of the product, without the part of the choice of groups */
-};
-
-/* reach(k): how many elements of the product an element of channel k at this pixel adds to. */
-static void add_pixel(const struct grouping *grouping, size_t sample, size_t channels,
-                      const float *g, const uint32_t *reach, size_t reach_step,
-                      struct element_sums *sums) {
-    for (size_t k = 0; k < channels; k++) {
-        const struct bp_group *group = group_at(grouping, sample, k);
-        double p = (double)group->probability, mean;
-        if (!(p > 0.0))
-            continue;
-        double rounding =
-            bp_quant_rounding_variance(group, grouping->code_min, grouping->code_max, g[k], &mean) /
-            p;
-        sums->gradient += rounding + (1.0 / p - 1.0) * mean * mean;
-        sums->product += rounding * reach[k * reach_step];
-    }
-}
-
-/* Sums over the taps that lie inside the image, for the output pixel (y, x). */
-static uint32_t reached_inputs(const uint32_t *reached, const struct bp_conv_shape *s, size_t y,
-                               size_t x) {
-    uint32_t sum = 0;
-    for (size_t ty = 0; ty < s->r; ty++)
-        for (size_t tx = 0; tx < s->r; tx++) {
-            size_t iy = y * s->stride + ty - s->pad, ix = x * s->stride + tx - s->pad;
-            if (iy < s->h && ix < s->w) /* outside: wraps around, far above */
-                sum += reached[iy * s->w + ix];
-        }
-    return sum;
-}
-
-/* Unmasked inputs of each pixel of a sample. */
-static void count_mask(const uint64_t *mask, const struct bp_conv_shape *s, uint32_t *reached) {
-    size_t words = bp_words(s->c);
-    for (size_t i = 0; i < s->h * s->w; i++) {
-        reached[i] = 0;
-        for (size_t word = 0; word < words; word++)
-            reached[i] += (uint32_t)__builtin_popcountll(mask[i * words + word]);
-    }
-}
-
-/* Groups are samples, and a sample's part of dA comes from its own gradient alone. */
-static struct element_sums sum_da(struct bp_grad_variance *v, const struct bp_layer *layer,
-                                  const struct bp_conv_shape *s, const struct grouping *grouping) {
-    struct element_sums sums = {0};
-    size_t mask_words = s->h * s->w * bp_words(s->c);
-    for (size_t n = 0; n < v->graph->n; n++) {
-        count_mask(layer->in->mask + n * mask_words, s, v->reached);
-        for (size_t y = 0; y < s->oh; y++)
-            for (size_t x = 0; x < s->ow; x++) {
-                uint32_t reach = reached_inputs(v->reached, s, y, x);
-                add_pixel(grouping, n, s->k, v->g + ((n * s->oh + y) * s->ow + x) * s->k, &reach, 0,
-                          &sums);
-            }
-    }
-    return sums;
-}
-
-/* Bit t: tap t lies inside the image at output pixel (y, x). */
-static uint32_t taps_inside(const struct bp_conv_shape *s, size_t y, size_t x) {
-    uint32_t inside = 0;
-    for (size_t ty = 0; ty < s->r; ty++)
-        for (size_t tx = 0; tx < s->r; tx++) {
-            size_t iy = y * s->stride + ty - s->pad, ix = x * s->stride + tx - s->pad;
-            inside |= (uint32_t)(iy < s->h && ix < s->w) << (ty * s->r + tx);
-        }
-    return inside;
-}
-
-static void count_unmasked(const struct bp_conv_shape *s, const float *w, uint32_t *unmasked) {
-    for (size_t i = 0; i < s->k * s->r * s->r; i++) {
-        unmasked[i] = 0;
-        for (size_t c = 0; c < s->c; c++)
-            unmasked[i] += fabsf(w[i * s->c + c]) < 1.0f;
-    }
-}
-
-static void reach_weights(const struct bp_conv_shape *s, const uint32_t *unmasked, uint32_t inside,
-                          uint32_t *reached) {
-    size_t taps = s->r * s->r;
-    for (size_t k = 0; k < s->k; k++) {
-        reached[k] = 0;
-        for (size_t t = 0; t < taps; t++)
-            reached[k] += inside >> t & 1 ? unmasked[k * taps + t] : 0;
-    }
-}
-
-static struct element_sums sum_dw(struct bp_grad_variance *v, const struct bp_bconv_parts *parts,
-                                  const struct grouping *grouping) {
-    const struct bp_conv_shape *s = parts->shape;
-    struct element_sums sums = {0};
-    uint32_t last = UINT32_MAX;
-    count_unmasked(s, parts->weight->value, v->unmasked);
-    for (size_t i = 0; i < v->graph->n * s->oh * s->ow; i++) {
-        uint32_t inside = taps_inside(s, i / s->ow % s->oh, i % s->ow);
-        if (inside != last)
-            reach_weights(s, v->unmasked, inside, v->reached_w);
-        last = inside;
-        add_pixel(grouping, i / s->ow / s->oh, s->k, v->g + i * s->k, v->reached_w, 1, &sums);
-    }
-    return sums;
-}
-
-/* The part of the choice: sum over the groups of (1/p - 1) |product of the group|^2; `product` has
- * one block of `block` elements for each group. */
-static double choice_variance(const struct bp_group *groups, size_t n, const float *product,
-                              size_t block) {
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        double p = (double)groups[i].probability;
-        if (p > 0.0 && p < 1.0)
-            sum += (1.0 / p - 1.0) * norm_of(product + i * block, block);
-    }
-    return sum;
-}
-
 static double relative(double variance, double norm) {
     return norm > 0.0 ? variance / norm : NAN;
 }
@@ -292,21 +126,21 @@ static bp_status formula_da(struct bp_grad_variance *v, const struct bp_layer *l
                             const struct bp_bconv_parts *parts, struct bp_product_variance *out) {
     const struct bp_conv_shape *s = parts->shape;
     size_t n = v->graph->n;
-    struct grouping grouping =
-        make_grouping(&v->graph->config.quant_da, bp_bconv_groups_da(parts->op));
-    out->gradient = norm_of(v->g, n * s->oh * s->ow * s->k);
-    struct element_sums sums = sum_da(v, layer, s, &grouping);
+    struct bp_grad_grouping grouping =
+        bp_grad_grouping_make(&v->graph->config.quant_da, bp_bconv_groups_da(parts->op));
+    out->gradient = bp_grad_norm(v->g, n * s->oh * s->ow * s->k);
+    struct bp_grad_sums sums = bp_grad_sum_da(&grouping, s, n, v->g, layer->in->mask, v->reached);
     out->gradient = relative(sums.gradient, out->gradient);
     if (!layer->in->needs_grad)
         return BP_OK;
     const float *product = v->da.exact;
-    if (grouping.quant->clip > 0.0f && prunes(&grouping, n)) {
-        clip(&grouping, s, n, v->g);
+    if (grouping.quant->clip > 0.0f && bp_grad_grouping_prunes(&grouping, n)) {
+        bp_grad_grouping_clip(&grouping, s, n, v->g);
         BP_TRY(product_da(v, layer, parts, v->da.sum));
         collect(v, layer, s); /* dW clips in its own way */
         product = v->da.sum;
     }
-    sums.product += choice_variance(grouping.groups, n, product, s->h * s->w * s->c);
+    sums.product += bp_grad_choice_variance(grouping.groups, n, product, s->h * s->w * s->c);
     out->exact = relative(sums.product, out->norm);
     return BP_OK;
 }
@@ -315,23 +149,24 @@ static bp_status formula_dw(struct bp_grad_variance *v, const struct bp_layer *l
                             const struct bp_bconv_parts *parts, struct bp_product_variance *out) {
     const struct bp_conv_shape *s = parts->shape;
     size_t n = v->graph->n, taps = s->r * s->r;
-    struct grouping grouping =
-        make_grouping(&v->graph->config.quant_dw, bp_bconv_groups_dw(parts->op));
+    struct bp_grad_grouping grouping =
+        bp_grad_grouping_make(&v->graph->config.quant_dw, bp_bconv_groups_dw(parts->op));
     int by_sample = grouping.quant->groups == BP_GROUPS_SAMPLE;
-    int pruned = prunes(&grouping, by_sample ? n : s->k);
-    out->gradient = norm_of(v->g, n * s->oh * s->ow * s->k);
-    struct element_sums sums = sum_dw(v, parts, &grouping);
+    int pruned = bp_grad_grouping_prunes(&grouping, by_sample ? n : s->k);
+    out->gradient = bp_grad_norm(v->g, n * s->oh * s->ow * s->k);
+    struct bp_grad_sums sums =
+        bp_grad_sum_dw(&grouping, s, n, v->g, parts->weight->value, v->unmasked, v->reached_w);
     out->gradient = relative(sums.gradient, out->gradient);
     if (by_sample && pruned)
         return BP_OK;
     const float *product = v->dw.exact;
     if (grouping.quant->clip > 0.0f && pruned) {
-        clip(&grouping, s, n, v->g);
+        bp_grad_grouping_clip(&grouping, s, n, v->g);
         BP_TRY(product_dw(v, layer, parts, v->da.sum, v->dw.sum));
         product = v->dw.sum;
     }
     if (pruned)
-        sums.product += choice_variance(grouping.groups, s->k, product, taps * s->c);
+        sums.product += bp_grad_choice_variance(grouping.groups, s->k, product, taps * s->c);
     out->exact = relative(sums.product, out->norm);
     return BP_OK;
 }
@@ -363,8 +198,8 @@ static bp_status observe(struct bp_backward_observer *observer, struct bp_graph 
     BP_TRY(product_dw(v, layer, &parts, v->da.sum, v->dw.exact));
     if (layer->in->needs_grad)
         BP_TRY(product_da(v, layer, &parts, v->da.exact));
-    out->dw.norm = norm_of(v->dw.exact, v->dw.count);
-    out->da.norm = norm_of(v->da.exact, v->da.count);
+    out->dw.norm = bp_grad_norm(v->dw.exact, v->dw.count);
+    out->da.norm = bp_grad_norm(v->da.exact, v->da.count);
     run_draws(v, layer, &parts);
     out->dw.empirical = relative(drawn_variance(&v->dw, v->draws), out->dw.norm);
     if (layer->in->needs_grad)

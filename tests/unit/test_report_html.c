@@ -81,8 +81,9 @@ static void test_numbers(void **state) {
     bp_html_percent(&html, INFINITY, 1);
     bp_html_raw(&html, " ");
     bp_html_significant(&html, 0.000012345);
-    expect(&html, "0 0 12.5 100 1000000000000000 0 0 0 2.00 \xe2\x80\x93 12.5\xc2\xa0% \xe2\x80\x93 "
-                  "1.23e-05");
+    expect(&html,
+           "0 0 12.5 100 1000000000000000 0 0 0 2.00 \xe2\x80\x93 12.5\xc2\xa0% \xe2\x80\x93 "
+           "1.23e-05");
 }
 
 /* A decimal comma would end up in coordinates. */
@@ -148,18 +149,17 @@ static char *draw(const double *x, const double *y, size_t count) {
 static void test_charts(void **state) {
     (void)state;
     static const double x[] = {1, 2, 3, 4, 5, 6, 7};
-    static const double rows[][7] = {
-        {1, 2, 3, 4, 5, 6, 7},
-        {0, 0, 0, 0, 0, 0, 0},
-        {-1, -2, 0, 3, 1e-9, 1e-300, 5},
-        {1e14, 1e14 + 1, 1e14, 1e14, 1e14, 1e14, 1e14},
-        {1e300, -1e300, 1, 2, 3, 4, 5},
-        {NAN, 1, NAN, 2, INFINITY, -INFINITY, 3},
-        {NAN, NAN, NAN, NAN, NAN, NAN, NAN},
-        {0.999, 0.999, 1, 1, 1, 1, 1},
-        {5, 6, 7, 8, 9, 10, 11}, /* as shares: more than everything */
-        {1e-12, 1e-6, 1, 1e6, 1e12, 1e-3, 1e3},
-        {1e-300, 1e14, 1, 1, 1, 1, 1}};
+    static const double rows[][7] = {{1, 2, 3, 4, 5, 6, 7},
+                                     {0, 0, 0, 0, 0, 0, 0},
+                                     {-1, -2, 0, 3, 1e-9, 1e-300, 5},
+                                     {1e14, 1e14 + 1, 1e14, 1e14, 1e14, 1e14, 1e14},
+                                     {1e300, -1e300, 1, 2, 3, 4, 5},
+                                     {NAN, 1, NAN, 2, INFINITY, -INFINITY, 3},
+                                     {NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+                                     {0.999, 0.999, 1, 1, 1, 1, 1},
+                                     {5, 6, 7, 8, 9, 10, 11}, /* as shares: more than everything */
+                                     {1e-12, 1e-6, 1, 1e6, 1e12, 1e-3, 1e3},
+                                     {1e-300, 1e14, 1, 1, 1, 1, 1}};
     for (size_t i = 0; i < COUNT(rows); i++) {
         bp_free(draw(x, rows[i], 7));
         bp_free(draw(rows[i], x, 7));
@@ -204,7 +204,7 @@ static void test_ticks(void **state) {
     (void)state;
     static const struct {
         double lo, hi, first, step;
-    } cases[] = {{0, 1, 0, 0.2},  {0, 10, 0, 2},      {1, 4, 1, 1},
+    } cases[] = {{0, 1, 0, 0.2},   {0, 10, 0, 2},        {1, 4, 1, 1},
                  {-1, 1, -1, 0.5}, {0.3, 0.7, 0.3, 0.1}, {0, 47000, 0, 10000}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         double first, step;
@@ -220,8 +220,13 @@ static void test_base64(void **state) {
     (void)state;
     static const struct {
         const char *bytes, *text;
-    } cases[] = {{"", ""},         {"f", "Zg=="},        {"fo", "Zm8="},       {"foo", "Zm9v"},
-                 {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    } cases[] = {{"", ""},
+                 {"f", "Zg=="},
+                 {"fo", "Zm8="},
+                 {"foo", "Zm9v"},
+                 {"foob", "Zm9vYg=="},
+                 {"fooba", "Zm9vYmE="},
+                 {"foobar", "Zm9vYmFy"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         char *text;
         assert_int_equal(
