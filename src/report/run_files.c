@@ -74,6 +74,7 @@ static bp_status read_objects(struct bp_report_run *run) {
     bp_free(bytes);
     BP_TRY(forgive(run, status));
     BP_TRY(read_file(run, "layers.json", OBJECT_BYTES_MAX, &bytes, &count));
+    status = BP_OK;
     if (bytes != NULL)
         status = bp_layers_parse((const char *)bytes, count, "layers.json", &run->layers);
     bp_free(bytes);
