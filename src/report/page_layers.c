@@ -25,7 +25,7 @@ static void time_cells(struct bp_html *html, double ms, double all_ms, double mo
 static void draw_layer(struct bp_html *html, const struct bp_layer_record *layer, double step_ms,
                        double most_ms) {
     int bits = layer->weight_bits == 1.0;
-    bp_html_format(html, "<tr%s><td class=\"wrap\">", bits ? " class=\"bits\"" : "");
+    bp_html_format(html, "<tr%s><td class=\"line\">", bits ? " class=\"bits\"" : "");
     bp_html_text(html, layer->name);
     bp_html_raw(html, "</td><td class=\"line\">");
     bp_html_text(html, layer->kind);
@@ -81,7 +81,7 @@ void bp_page_layers(struct bp_html *html, const struct bp_layers_record *layers)
                                           ">ms a step",  ">share",   "|",        NULL};
     bp_page_section(html, "layers", "Layers");
     draw_summary(html, layers);
-    bp_html_raw(html, "<div class=\"scroll\"><table>");
+    bp_html_raw(html, "<div class=\"scroll\"><table class=\"layers\">");
     bp_page_columns(html, columns);
     double most_ms = layers->other_ms;
     for (size_t i = 0; i < layers->n_layers; i++)

@@ -62,6 +62,7 @@ const char *const bp_page_style[] = {
     "td.line{white-space:nowrap}td.bar{width:26%;min-width:90px}.bar "
     "i{display:block;height:.7em;border-radius:2px;"
     "background:var(--right)}"
+    "table.layers td.bar{width:15%}"
     "tr.bits td:first-child{box-shadow:inset 3px 0 var(--right);padding-left:10px}"
     "tr.other td{color:var(--soft)}"
     "tr.all td{font-weight:600}"
