@@ -117,7 +117,7 @@ static void mark_text(struct bp_html *html, double value, double step) {
 static void draw_x_axis(struct drawing *d) {
     double first, step;
     bp_chart_ticks(d->x.lo, d->x.hi, 6, &first, &step);
-    if (d->chart->whole_x && step < 1.0) {
+    if (d->chart->whole_x && step < 1.0 && d->x.hi - d->x.lo >= 2.0) {
         step = 1.0;
         first = ceil(d->x.lo);
     }

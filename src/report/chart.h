@@ -26,7 +26,7 @@ struct bp_chart {
     int percent;                 /* y is a share, shown in per cent; the axis stays in 0 .. 1 */
     int logarithmic;             /* y; values that are not positive are gaps */
     int from_zero;               /* linear y begins at 0 */
-    int whole_x;                 /* x counts something: no fractions on its axis */
+    int whole_x; /* x counts something: no fractions on its axis where it has whole numbers */
     const struct bp_series *series;
     size_t n_series;
 };
