@@ -67,6 +67,8 @@ static bp_status fail_reading(bp_status failure, const char *path, int error) {
     char reason[128] = "unknown reason";
     if (strerror_r(error, reason, sizeof reason) != 0)
         strcpy(reason, "unknown reason");
+    if (error == ENOMEM)
+        failure = BP_RESOURCE;
     return bp_fail(failure, "cannot read the folder %s: %s; check the path and its permissions",
                    path, reason);
 }

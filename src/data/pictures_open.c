@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "base/file_io.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/memory_limit.h"
 #include "base/threads.h"
@@ -74,14 +75,6 @@ static bp_status note_reason(struct bp_picture *item, bp_status status) {
     return bp_copy_string(&item->reason, bp_status_message());
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_bytes(const uint8_t *bytes, size_t count) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < count; i++)
-        hash = (hash ^ bytes[i]) * 0x100000001b3u;
-    return hash;
-}
-
 /* --- first pass ------------------------------------------------------------------------------- */
 
 static bp_status look(struct job *job, size_t index, struct worker *worker) {
@@ -97,7 +90,7 @@ static bp_status look(struct job *job, size_t index, struct worker *worker) {
     if (status != BP_OK)
         return note_reason(item, status);
     if (item->side == BP_SIDE_OPEN)
-        item->hash = hash_bytes(bytes, count);
+        item->hash = bp_hash(BP_HASH_BEGIN, bytes, count);
     status = bp_image_probe(bytes, count, item->path, &request, &header);
     bp_free(bytes);
     item->grey = header.c == 1;
