@@ -10,8 +10,9 @@ enum dying_kind {
     DYING_FULL    /* from then on writes fail: half is written, then "no space left on device" */
 };
 
-/* Counts from 1, from now on; at 0: never. */
-void dying_arm(enum dying_kind kind, long at);
-long dying_calls(void); /* since dying_arm */
+/* Counts from 1, from now on; at 0: never. without_writes: they do not count, and so the moments
+ * about a file's end, its rename, and the begin of the next file come often. */
+void dying_arm(enum dying_kind kind, long at, int without_writes);
+long dying_calls(void); /* that counted, since dying_arm */
 
 #endif
