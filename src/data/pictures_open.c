@@ -89,8 +89,7 @@ static bp_status look(struct job *job, size_t index, struct worker *worker) {
     bp_status status = bp_file_read(item->path, LARGEST_FILE, BP_DATA, &bytes, &count);
     if (status != BP_OK)
         return note_reason(item, status);
-    if (item->side == BP_SIDE_OPEN)
-        item->hash = bp_hash(BP_HASH_BEGIN, bytes, count);
+    item->hash = bp_hash(BP_HASH_BEGIN, bytes, count);
     status = bp_image_probe(bytes, count, item->path, &request, &header);
     bp_free(bytes);
     item->grey = header.c == 1;
@@ -203,6 +202,7 @@ static void drop_bad(struct bp_part *part, const struct bp_picture_list *list,
                      const size_t *chosen) {
     struct bp_pictures *pictures = part->pictures;
     size_t bytes = bytes_of_image(part), kept = 0, kept_cached = 0;
+    pictures->hash = BP_HASH_BEGIN;
     for (size_t i = 0; i < part->count; i++) {
         if (list->items[chosen[i]].reason != NULL) {
             bp_free(pictures->paths[i]);
@@ -210,6 +210,8 @@ static void drop_bad(struct bp_part *part, const struct bp_picture_list *list,
         }
         if (i < pictures->cached && kept_cached++ != i)
             memmove(part->images + kept * bytes, part->images + i * bytes, bytes);
+        const uint64_t *hash = &list->items[chosen[i]].hash;
+        pictures->hash = bp_hash(pictures->hash, hash, sizeof *hash);
         part->labels[kept] = part->labels[i];
         pictures->paths[kept++] = pictures->paths[i];
     }

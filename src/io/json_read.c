@@ -1,5 +1,7 @@
 #include "io/json_read.h"
 
+#include <jansson.h>
+
 #include "base/memory.h"
 
 /* More than jansson takes: each value and key has its own blocks, and the text is copied. */
