@@ -22,8 +22,7 @@ const struct cli_option cli_options[] = {
      "a second side in the same run: fp32, qat, psq, fqt or fqt:PRESET"},
     {"progress", "MODE", progress_modes, CLI_PROGRESS,
      "bar, plain, json or none (default: bar on a terminal, else plain; none with --json)"},
-    {"json", NULL, NULL, CLI_JSON,
-     "print one JSON object on standard output, and nothing else there"},
+    {"json", NULL, NULL, CLI_JSON, "print JSON on standard output, and nothing else there"},
     {"help", NULL, NULL, CLI_ALWAYS, "show this text, and stop"},
 };
 const int cli_n_options = (int)(sizeof cli_options / sizeof cli_options[0]);
@@ -170,7 +169,7 @@ static bp_status read_environment(const struct cli_command *command, struct cli_
 
 static bp_status add_positional(const struct cli_command *command, char *word,
                                 struct cli_args *args) {
-    if (args->n_positional < command->positional_max) {
+    if (command->positional_max == CLI_MANY || args->n_positional < command->positional_max) {
         args->positional[args->n_positional++] = word;
         return BP_OK;
     }

@@ -1,4 +1,5 @@
-/* FNV-1a, 64 bits: tells contents apart that differ by accident, not by intent. */
+/* A hash of 128 bits to find equal contents by. It is fast and spreads well, but it is no secret:
+ * where it decides something, compare the contents too. */
 #ifndef BP_BASE_HASH_H
 #define BP_BASE_HASH_H
 
@@ -9,15 +10,15 @@
 extern "C" {
 #endif
 
-#define BP_HASH_BEGIN UINT64_C(0xcbf29ce484222325)
+struct bp_hash {
+    uint64_t words[2];
+};
 
-/* The hash of what `hash` stands for, and these bytes behind it. */
-static inline uint64_t bp_hash(uint64_t hash, const void *bytes, size_t count) {
-    const uint8_t *at = (const uint8_t *)bytes;
-    for (size_t i = 0; i < count; i++)
-        hash = (hash ^ at[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
+/* The same on every machine. */
+struct bp_hash bp_hash_bytes(const uint8_t *bytes, size_t count);
+
+/* -1, 0 or 1, for sorting. */
+int bp_hash_compare(const struct bp_hash *a, const struct bp_hash *b);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/file_io.h"
-#include "base/hash.h"
+#include "base/fnv.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "data/dataset_format.h"
@@ -133,6 +133,8 @@ static bp_status open_as(struct bp_dataset *set, const struct bp_format *format,
     BP_TRY(format->read(set, path, options));
     BP_TRY(find_classes(set));
     BP_TRY(check_parts(set));
+    if (set->train.pictures == NULL)
+        set->preprocess.image_side = set->train.h > set->train.w ? set->train.h : set->train.w;
     BP_TRY(limit_part(&set->train, options->limit_train, options->seed, 1));
     return limit_part(&set->val, options->limit_val, options->seed, 2);
 }
@@ -173,18 +175,18 @@ void bp_dataset_destroy(struct bp_dataset *dataset) {
 
 static uint64_t hash_part(uint64_t hash, const struct bp_part *part) {
     const uint64_t sizes[] = {part->count, part->h, part->w, part->c};
-    hash = bp_hash(hash, sizes, sizeof sizes);
-    hash = bp_hash(hash, part->labels, part->count * sizeof *part->labels);
+    hash = bp_fnv(hash, sizes, sizeof sizes);
+    hash = bp_fnv(hash, part->labels, part->count * sizeof *part->labels);
     if (part->pictures != NULL)
-        return bp_hash(hash, &part->pictures->hash, sizeof part->pictures->hash);
-    return bp_hash(hash, part->images, part->count * part->h * part->w * part->c);
+        return bp_fnv(hash, &part->pictures->hash, sizeof part->pictures->hash);
+    return bp_fnv(hash, part->images, part->count * part->h * part->w * part->c);
 }
 
 uint64_t bp_dataset_fingerprint(const struct bp_dataset *dataset) {
-    uint64_t hash = hash_part(BP_HASH_BEGIN, &dataset->train);
+    uint64_t hash = hash_part(BP_FNV_BEGIN, &dataset->train);
     hash = hash_part(hash, &dataset->val);
     for (size_t i = 0; i < dataset->classes; i++)
-        hash = bp_hash(hash, dataset->class_names[i], strlen(dataset->class_names[i]) + 1);
+        hash = bp_fnv(hash, dataset->class_names[i], strlen(dataset->class_names[i]) + 1);
     return hash;
 }
 

@@ -149,7 +149,7 @@ struct bp_graph {
     int training;  /* this pass: batch statistics and gradients */
     uint32_t step; /* training step number, for the random streams; set by the trainer */
     enum bp_precision precision; /* now */
-    float *probabilities;        /* [n][classes], after bp_graph_loss */
+    float *probabilities;        /* [n][classes], after bp_graph_loss or bp_graph_probabilities */
 };
 
 /* Builds the network on an execution context (which must outlive it): layers, plans, memory,
@@ -169,6 +169,9 @@ bp_status bp_graph_forward(struct bp_graph *graph, int training);
  * and, if with_gradient, dL/dlogits. Sums in a fixed order. */
 bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_gradient,
                         double *loss, size_t *correct);
+
+/* Softmax of the logits -> graph->probabilities. */
+void bp_graph_probabilities(struct bp_graph *graph);
 
 /* Runs all layers backwards; param->grad of every parameter is overwritten. */
 bp_status bp_graph_backward(struct bp_graph *graph);

@@ -41,6 +41,7 @@ struct bp_settings {
     int threads;
     enum bp_tier tier;
     size_t rounds, classes, channels; /* bench */
+    size_t top;                       /* predict */
 };
 
 /* Checks a config for `command` and gives its meaning. Training needs data. */

@@ -1,6 +1,7 @@
 #include "train/data_record.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -75,6 +75,7 @@ enum bp_option_id {
     BP_OPT_ROUNDS,
     BP_OPT_CLASSES,
     BP_OPT_CHANNELS,
+    BP_OPT_TOP,
     BP_OPT_COUNT
 };
 

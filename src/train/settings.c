@@ -85,10 +85,9 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
     static const struct {
         unsigned command;
         const char *name;
-    } commands[] = {{BP_COMMAND_TRAIN, "train"},
-                    {BP_COMMAND_RESUME, "resume"},
-                    {BP_COMMAND_EVAL, "eval"},
-                    {BP_COMMAND_BENCH, "bench"}};
+    } commands[] = {{BP_COMMAND_TRAIN, "train"},     {BP_COMMAND_RESUME, "resume"},
+                    {BP_COMMAND_EVAL, "eval"},       {BP_COMMAND_BENCH, "bench"},
+                    {BP_COMMAND_PREDICT, "predict"}, {BP_COMMAND_DATA, "data"}};
     const char *name = "this command";
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (commands[i].command == command)
@@ -302,6 +301,7 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.rounds = count_of(config, BP_OPT_ROUNDS);
     s.classes = count_of(config, BP_OPT_CLASSES);
     s.channels = count_of(config, BP_OPT_CHANNELS);
+    s.top = count_of(config, BP_OPT_TOP);
     BP_TRY(resolve_moments(config, &s));
     if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH)) {
         BP_TRY(resolve_optim(config, &s));

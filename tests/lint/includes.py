@@ -29,7 +29,7 @@ PUBLIC_USERS = re.compile(r"^(src/bitprop\.c|src/train/.*|src/base/status\.h)$")
 SYSTEM = [
     (r"(dnnl|oneapi)", r"src/fp32/fp32_onednn\.c"),
     (r"omp\.h$", r"src/fp32/fp32_onednn\.c"),
-    (r"pthread\.h$", r"src/(base/threads|data/loader)\.c"), # the loader reads ahead on one
+    (r"pthread\.h$", r"src/base/(threads|ahead)\.c"),
     (r"zlib\.h$", r"src/(data/.*|train/system_info)\.c"),
     (r"(jpeglib|jerror|jmorecfg|jconfig)\.h$", r"src/data/image_jpeg\.c"),
     (r"png\.h$", r"src/data/image_png\.c"),

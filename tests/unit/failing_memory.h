@@ -8,7 +8,7 @@
 #include "base/status.h"
 
 /* Opens the reader, closes it, and returns how it went. On success *digest is a hash of all that
- * was read (base/hash.h). */
+ * was read (base/fnv.h). */
 typedef bp_status failing_body(void *context, uint64_t *digest);
 
 /* Runs the body with the n-th request failing, n = 1, 2, ..., until none fails any more:

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/file_io.h"
-#include "base/hash.h"
+#include "base/fnv.h"
 #include "base/memory.h"
 #include "data/image.h"
 #include "io/safetensors.h"
@@ -30,8 +30,8 @@ struct data_case {
 };
 
 static void hash_part(const struct bp_part *part, uint64_t *digest) {
-    *digest = bp_hash(*digest, part->labels, part->count * sizeof *part->labels);
-    *digest = bp_hash(*digest, part->images, part->count * part->h * part->w * part->c);
+    *digest = bp_fnv(*digest, part->labels, part->count * sizeof *part->labels);
+    *digest = bp_fnv(*digest, part->images, part->count * part->h * part->w * part->c);
 }
 
 static bp_status open_data(void *context, uint64_t *digest) {
@@ -42,12 +42,12 @@ static bp_status open_data(void *context, uint64_t *digest) {
     options.bad = &bad;
     bp_status status = bp_dataset_open(&set, data->path, &options);
     assert_true((set != NULL) == (status == BP_OK));
-    *digest = bp_hash(BP_HASH_BEGIN, &bad.count, sizeof bad.count);
+    *digest = bp_fnv(BP_FNV_BEGIN, &bad.count, sizeof bad.count);
     if (status == BP_OK) {
         hash_part(&set->train, digest);
         hash_part(&set->val, digest);
         for (size_t i = 0; i < set->classes; i++)
-            *digest = bp_hash(*digest, set->class_names[i], strlen(set->class_names[i]));
+            *digest = bp_fnv(*digest, set->class_names[i], strlen(set->class_names[i]));
     }
     bp_dataset_destroy(set);
     bp_bad_files_free(&bad);
@@ -115,7 +115,7 @@ static bp_status decode(void *context, uint64_t *digest) {
     bp_status status = bp_image_decode(file->bytes, file->count, "picture", &request, &image);
     assert_true((image.pixels != NULL) == (status == BP_OK));
     if (status == BP_OK)
-        *digest = bp_hash(BP_HASH_BEGIN, image.pixels, image.h * image.w * image.c);
+        *digest = bp_fnv(BP_FNV_BEGIN, image.pixels, image.h * image.w * image.c);
     bp_free(image.pixels);
     return status;
 }
@@ -190,10 +190,10 @@ static bp_status open_safetensors(void *context, uint64_t *digest) {
     struct bp_safetensors *file;
     bp_status status = bp_safetensors_open(&file, context);
     assert_true((file != NULL) == (status == BP_OK));
-    *digest = BP_HASH_BEGIN;
+    *digest = BP_FNV_BEGIN;
     for (size_t i = 0; status == BP_OK && i < bp_safetensors_count(file); i++)
         *digest =
-            bp_hash(*digest, bp_safetensors_at(file, i)->data, bp_safetensors_at(file, i)->bytes);
+            bp_fnv(*digest, bp_safetensors_at(file, i)->data, bp_safetensors_at(file, i)->bytes);
     bp_safetensors_close(file);
     return status;
 }
@@ -204,10 +204,10 @@ static bp_status open_checkpoint(void *context, uint64_t *digest) {
     assert_true((checkpoint != NULL) == (status == BP_OK));
     if (status == BP_OK) {
         const struct bp_checkpoint_head *head = bp_checkpoint_head_of(checkpoint);
-        *digest = bp_hash(BP_HASH_BEGIN, head->config, strlen(head->config));
-        *digest = bp_hash(*digest, &head->progress, sizeof head->progress);
+        *digest = bp_fnv(BP_FNV_BEGIN, head->config, strlen(head->config));
+        *digest = bp_fnv(*digest, &head->progress, sizeof head->progress);
         for (size_t i = 0; i < head->classes; i++)
-            *digest = bp_hash(*digest, head->class_names[i], strlen(head->class_names[i]));
+            *digest = bp_fnv(*digest, head->class_names[i], strlen(head->class_names[i]));
     }
     bp_checkpoint_close(checkpoint);
     return status;
@@ -254,7 +254,7 @@ static bp_status load_config(void *context, uint64_t *digest) {
     if (loaded == BP_OK)
         loaded = bp_config_to_json(config, &after);
     if (loaded == BP_OK) {
-        *digest = bp_hash(BP_HASH_BEGIN, after, strlen(after));
+        *digest = bp_fnv(BP_FNV_BEGIN, after, strlen(after));
         bp_free(after);
     }
     bp_config_destroy(config);
