@@ -1,5 +1,6 @@
 #include "data/bad_files.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file_io.h"
@@ -37,4 +38,15 @@ bp_status bp_bad_files_write(const struct bp_bad_files *bad, const char *path) {
     bp_status status = bp_file_write(path, chunks, 2 * bad->count);
     bp_free(chunks);
     return status;
+}
+
+bp_status bp_bad_files_write_new(const struct bp_bad_files *bad,
+                                 char file[BP_BAD_FILES_NAME_BYTES]) {
+    enum { LISTS_MAX = 9999 };
+    snprintf(file, BP_BAD_FILES_NAME_BYTES, "bad_files.txt");
+    for (int n = 2; bp_path_exists(file) && n <= LISTS_MAX; n++)
+        snprintf(file, BP_BAD_FILES_NAME_BYTES, "bad_files-%d.txt", n);
+    if (bp_path_exists(file))
+        return bp_fail(BP_RESOURCE, "bad_files.txt to %s exist all; remove old ones", file);
+    return bp_bad_files_write(bad, file);
 }

@@ -23,6 +23,12 @@ void bp_bad_files_free(struct bp_bad_files *bad);
 /* Writes all lines into a file. */
 bp_status bp_bad_files_write(const struct bp_bad_files *bad, const char *path);
 
+/* The same into a new file of the working folder, bad_files.txt, bad_files-2.txt, ...; `file`
+ * receives its name. An older list is never written over. */
+enum { BP_BAD_FILES_NAME_BYTES = 32 };
+bp_status bp_bad_files_write_new(const struct bp_bad_files *bad,
+                                 char file[BP_BAD_FILES_NAME_BYTES]);
+
 #ifdef __cplusplus
 }
 #endif

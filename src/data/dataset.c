@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file_io.h"
+#include "base/fnv.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "data/dataset_format.h"
@@ -170,6 +171,23 @@ void bp_dataset_destroy(struct bp_dataset *dataset) {
         bp_free(dataset->class_names[i]);
     bp_free(dataset->class_names);
     bp_free(dataset);
+}
+
+static uint64_t hash_part(uint64_t hash, const struct bp_part *part) {
+    const uint64_t sizes[] = {part->count, part->h, part->w, part->c};
+    hash = bp_fnv(hash, sizes, sizeof sizes);
+    hash = bp_fnv(hash, part->labels, part->count * sizeof *part->labels);
+    if (part->pictures != NULL)
+        return bp_fnv(hash, &part->pictures->hash, sizeof part->pictures->hash);
+    return bp_fnv(hash, part->images, part->count * part->h * part->w * part->c);
+}
+
+uint64_t bp_dataset_fingerprint(const struct bp_dataset *dataset) {
+    uint64_t hash = hash_part(BP_FNV_BEGIN, &dataset->train);
+    hash = hash_part(hash, &dataset->val);
+    for (size_t i = 0; i < dataset->classes; i++)
+        hash = bp_fnv(hash, dataset->class_names[i], strlen(dataset->class_names[i]) + 1);
+    return hash;
 }
 
 /* From a histogram of the 256 values: its counts are exact, and the variance is a sum of squares

@@ -67,6 +67,10 @@ bp_status bp_part_image(const struct bp_part *part, size_t sample, uint8_t *scra
 /* 1 if no sample has to be decoded. */
 int bp_part_in_memory(const struct bp_part *part);
 
+/* A hash of what a run sees of a data set: counts, labels, names of the classes, and the images,
+ * for pictures the contents of their files. Not of paths: a data set may move. */
+uint64_t bp_dataset_fingerprint(const struct bp_dataset *dataset);
+
 /* Mean and standard deviation per channel of the training part (of any part without pictures), of
  * pixel / 255, exact integer sums. A channel without variance gets deviation 1. */
 void bp_part_moments(const struct bp_part *part, float mean[3], float deviation[3]);

@@ -16,6 +16,7 @@ struct decoder {
     size_t count, at;
     struct bp_image image; /* c: as decoded, with alpha */
     bp_status status;
+    bp_status refused; /* memory that libpng may do without: it drops what it was for */
 };
 
 static void leave(struct decoder *d, bp_status status) {
@@ -25,7 +26,7 @@ static void leave(struct decoder *d, bp_status status) {
 
 static void on_error(png_structp png, png_const_charp reason) {
     struct decoder *d = png_get_error_ptr(png);
-    if (d->status == BP_OK) /* else memory was refused, and that is the message */
+    if (d->refused == BP_OK)
         d->status = bp_fail(BP_DATA, "%s: offset %zu: %s; get the file again, or remove it",
                             d->name, d->at, reason);
     png_longjmp(png, 1);
@@ -45,7 +46,7 @@ static png_voidp take(png_structp png, png_alloc_size_t size) {
         return NULL;
     bp_status status = bp_alloc(&block, size, "decoding PNG");
     if (status != BP_OK)
-        d->status = status;
+        d->refused = status;
     return block;
 }
 
@@ -69,9 +70,10 @@ static bp_status create(struct decoder *d) {
         png_create_read_struct_2(PNG_LIBPNG_VER_STRING, d, on_error, on_warning, d, take, give);
     d->info = d->png != NULL ? png_create_info_struct(d->png) : NULL;
     if (d->info == NULL)
-        return d->status != BP_OK ? d->status
-                                  : bp_fail(BP_INTERNAL, "the installed libpng is not the one that "
-                                                         "this library was built for");
+        return d->refused != BP_OK
+                   ? d->refused
+                   : bp_fail(BP_INTERNAL, "the installed libpng is not the one that "
+                                          "this library was built for");
     return BP_OK;
 }
 
@@ -161,7 +163,7 @@ bp_status bp_png_decode(const uint8_t *bytes, size_t count, const char *name,
     bp_status status = create(d);
     if (status == BP_OK) {
         decode(d, request, header_only, orientation);
-        status = d->status;
+        status = d->refused != BP_OK ? d->refused : d->status;
     }
     png_destroy_read_struct(&d->png, &d->info, NULL);
     if (status != BP_OK) {

@@ -44,6 +44,7 @@ bp_status bp_picture_list_split(struct bp_picture_list *list, double share, uint
 struct bp_pictures {
     struct bp_preprocess preprocess;
     char **paths;               /* [count] */
+    uint64_t hash;              /* of the files' contents, in the order of paths */
     size_t cached;              /* the first ones are decoded in part->images */
     uint64_t histogram[3][256]; /* of all pixels of the training part */
 };

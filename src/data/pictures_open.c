@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "base/file_io.h"
+#include "base/fnv.h"
 #include "base/memory.h"
 #include "base/memory_limit.h"
 #include "base/parallel_each.h"
@@ -42,21 +43,12 @@ static bp_status note_reason(struct bp_picture *item, bp_status status) {
     return bp_copy_string(&item->reason, bp_status_message());
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_bytes(const uint8_t *bytes, size_t count) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < count; i++)
-        hash = (hash ^ bytes[i]) * 0x100000001b3u;
-    return hash;
-}
-
 /* --- first pass ------------------------------------------------------------------------------- */
 
 bp_status bp_picture_look(struct bp_picture *item, const uint8_t *bytes, size_t count) {
     const struct bp_image_request request = {0};
     struct bp_image header;
-    if (item->side == BP_SIDE_OPEN)
-        item->hash = hash_bytes(bytes, count);
+    item->hash = bp_fnv(BP_FNV_BEGIN, bytes, count);
     bp_status status = bp_image_probe(bytes, count, item->path, &request, &header);
     item->grey = header.c == 1;
     return note_reason(item, status);
@@ -186,6 +178,7 @@ static void drop_bad(struct bp_part *part, const struct bp_picture_list *list,
                      const size_t *chosen) {
     struct bp_pictures *pictures = part->pictures;
     size_t bytes = bytes_of_image(part), kept = 0, kept_cached = 0;
+    pictures->hash = BP_FNV_BEGIN;
     for (size_t i = 0; i < part->count; i++) {
         if (list->items[chosen[i]].reason != NULL) {
             bp_free(pictures->paths[i]);
@@ -193,6 +186,8 @@ static void drop_bad(struct bp_part *part, const struct bp_picture_list *list,
         }
         if (i < pictures->cached && kept_cached++ != i)
             memmove(part->images + kept * bytes, part->images + i * bytes, bytes);
+        const uint64_t *hash = &list->items[chosen[i]].hash;
+        pictures->hash = bp_fnv(pictures->hash, hash, sizeof *hash);
         part->labels[kept] = part->labels[i];
         pictures->paths[kept++] = pictures->paths[i];
     }

@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "base/file_io.h"
 #include "base/memory.h"
+#include "io/json_read.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tensor data are used in place: only little-endian machines are supported"
@@ -99,13 +100,9 @@ static bp_status parse_header(struct bp_safetensors *st, const char *text, size_
                          PREFIX_BYTES);
     BP_TRY(check_nesting(st, text, count));
     json_error_t error;
-    st->root = json_loadb(text, count, JSON_REJECT_DUPLICATES, &error);
-    if (st->root != NULL)
-        return BP_OK;
-    /* Jansson does not always say so: then it says nothing at all. */
-    if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == 0)
-        return bp_fail(BP_RESOURCE,
-                       "out of memory reading the header of '%s'; close other programs", st->path);
+    bp_status status = bp_json_read(&st->root, text, count, st->path, &error);
+    if (status != BP_DATA)
+        return status;
     return malformed(st, "the JSON header is wrong at byte %zu: %s; " ANOTHER_COPY,
                      PREFIX_BYTES + (size_t)(error.position > 0 ? error.position : 0), error.text);
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "report/json_read.h"
+#include "report/records_json.h"
 
 /* --- what all pages share --------------------------------------------------------------------- */
 

@@ -2,8 +2,8 @@
 #include <math.h>
 
 #include "base/memory.h"
-#include "report/json_read.h"
 #include "report/page.h"
+#include "report/records_json.h"
 
 struct comparison {
     struct bp_html *html;

@@ -1,8 +1,8 @@
 /* The options of a run and where they come from, and the machine. */
 #include <string.h>
 
-#include "report/json_read.h"
 #include "report/page.h"
+#include "report/records_json.h"
 
 /* The rows that settings.json tells, or else those of config.json, which has no origins. */
 static void draw_options(struct bp_html *html, const struct bp_report_run *run) {

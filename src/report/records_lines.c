@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "report/json_read.h"
 #include "report/records.h"
+#include "report/records_json.h"
 
 static const char *const column_keys[BP_COLUMN_COUNT] = {
     "epoch",        "step", "loss",         "accuracy", "val_loss",

@@ -4,8 +4,8 @@
 
 #include "base/base64.h"
 #include "base/memory.h"
-#include "report/json_read.h"
 #include "report/records.h"
+#include "report/records_json.h"
 
 enum { CLASSES_MAX = 100000, LAYERS_MAX = 10000, MISTAKES_MAX = 1000 };
 

@@ -5,7 +5,7 @@
 
 #include "base/file_io.h"
 #include "base/memory.h"
-#include "report/json_read.h"
+#include "report/records_json.h"
 
 #define LINES_BYTES_MAX  ((size_t)256 << 20)
 #define OBJECT_BYTES_MAX ((size_t)32 << 20)

@@ -49,6 +49,9 @@ struct bp_checkpoint; /* an opened one */
 
 /* Opens and checks a checkpoint; failures are BP_MODEL. */
 bp_status bp_checkpoint_open(struct bp_checkpoint **out, const char *path);
+/* The same from memory (bytes must outlive it; for fuzzing). */
+bp_status bp_checkpoint_parse(struct bp_checkpoint **out, const uint8_t *bytes, size_t count,
+                              const char *name);
 void bp_checkpoint_close(struct bp_checkpoint *checkpoint);
 const struct bp_checkpoint_head *bp_checkpoint_head_of(const struct bp_checkpoint *checkpoint);
 

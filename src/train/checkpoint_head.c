@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "io/json_read.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_tensors.h"
 
@@ -41,11 +42,11 @@ static bp_status reader_open(struct reader *reader, const struct bp_checkpoint *
                        "best.ckpt or last.ckpt",
                        checkpoint->path, name);
     json_error_t error;
-    reader->root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (reader->root == NULL)
+    bp_status status = bp_json_read(&reader->root, text, strlen(text), checkpoint->path, &error);
+    if (status == BP_DATA)
         return bp_fail(BP_MODEL, "%s: '%s' is not valid JSON: %s", checkpoint->path, name,
                        error.text);
-    return BP_OK;
+    return status;
 }
 
 static bp_status reader_close(struct reader *reader) {
@@ -177,20 +178,39 @@ static bp_status read_head(struct bp_checkpoint *checkpoint) {
                           bp_safetensors_text(checkpoint->file, "config"));
 }
 
-bp_status bp_checkpoint_open(struct bp_checkpoint **out, const char *path) {
-    *out = NULL;
+/* Takes over `file`. */
+static bp_status open_head(struct bp_checkpoint **out, struct bp_safetensors *file,
+                           const char *name) {
     struct bp_checkpoint *checkpoint;
-    BP_TRY(bp_alloc(&checkpoint, sizeof *checkpoint, "a checkpoint"));
-    snprintf(checkpoint->path, sizeof checkpoint->path, "%s", path);
-    bp_status status = bp_safetensors_open(&checkpoint->file, path);
-    if (status == BP_OK)
-        status = read_head(checkpoint);
+    bp_status status = bp_alloc(&checkpoint, sizeof *checkpoint, "a checkpoint");
+    if (status != BP_OK) {
+        bp_safetensors_close(file);
+        return status;
+    }
+    checkpoint->file = file;
+    snprintf(checkpoint->path, sizeof checkpoint->path, "%s", name);
+    status = read_head(checkpoint);
     if (status != BP_OK) {
         bp_checkpoint_close(checkpoint);
         return status;
     }
     *out = checkpoint;
     return BP_OK;
+}
+
+bp_status bp_checkpoint_open(struct bp_checkpoint **out, const char *path) {
+    struct bp_safetensors *file;
+    *out = NULL;
+    BP_TRY(bp_safetensors_open(&file, path));
+    return open_head(out, file, path);
+}
+
+bp_status bp_checkpoint_parse(struct bp_checkpoint **out, const uint8_t *bytes, size_t count,
+                              const char *name) {
+    struct bp_safetensors *file;
+    *out = NULL;
+    BP_TRY(bp_safetensors_parse(&file, bytes, count, name));
+    return open_head(out, file, name);
 }
 
 void bp_checkpoint_close(struct bp_checkpoint *checkpoint) {

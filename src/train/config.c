@@ -7,6 +7,7 @@
 
 #include "base/file_io.h"
 #include "base/memory.h"
+#include "io/json_read.h"
 
 #define CONFIG_FILE_LIMIT ((size_t)1 << 20)
 
@@ -231,13 +232,12 @@ static bp_status set_from_json(bp_config *config, const char *key, const json_t 
 bp_status bp_config_parse_json(bp_config *config, const char *text, size_t length, const char *name,
                                bp_status failure) {
     json_error_t error;
-    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL && error.text[0] == 0) /* jansson's way to say so, often */
-        return bp_fail(BP_RESOURCE, "out of memory reading %s; close other programs", name);
-    if (root == NULL)
+    json_t *root;
+    bp_status status = bp_json_read(&root, text, length, name, &error);
+    if (status == BP_DATA)
         return bp_fail(failure, "%s: line %d, column %d: not valid JSON: %s", name, error.line,
                        error.column, error.text);
-    bp_status status = BP_OK;
+    BP_TRY(status);
     if (!json_is_object(root))
         status = bp_fail(failure, "%s: must be one JSON object such as {\"epochs\": 60}", name);
     const char *key;

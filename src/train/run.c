@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "base/memory.h"
+#include "train/data_record.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
 
@@ -123,22 +124,21 @@ static void trainer_close(struct bp_trainer *t) {
     bp_free(t->recipe);
 }
 
-/* Shows the first of them; without a run folder, all are listed beside it. */
+/* Shows the first of them; without a run folder, all are listed in a new file. */
 static bp_status report_bad(const struct bp_trainer *t, bp_status status) {
     enum { SHOWN = 20 };
-    static const char file[] = "bad_files.txt";
-    char message[BP_MESSAGE_BYTES];
+    char message[BP_MESSAGE_BYTES], file[BP_BAD_FILES_NAME_BYTES];
     snprintf(message, sizeof message, "%s", bp_status_message());
     for (size_t i = 0; i < t->bad.count && i < SHOWN; i++)
         bp_trainer_send_text(t, BP_EVENT_NOTE, t->bad.lines[i]);
     if (status == BP_OK && t->bad.count > 0) {
-        snprintf(message, sizeof message, "%zu files cannot be used and are left out: %s",
-                 t->bad.count, file);
+        snprintf(message, sizeof message,
+                 "%zu files cannot be used and are left out: bad_files.txt", t->bad.count);
         bp_trainer_send_text(t, BP_EVENT_NOTE, message);
     }
     if (status == BP_OK)
         return BP_OK;
-    if (t->bad.count > 1 && bp_bad_files_write(&t->bad, file) == BP_OK)
+    if (t->bad.count > 1 && bp_bad_files_write_new(&t->bad, file) == BP_OK)
         return bp_fail(status, "%.940s; %s lists the files that cannot be used", message, file);
     return bp_fail(status, "%s", message);
 }
@@ -150,9 +150,10 @@ static bp_status prepare_new(struct bp_trainer *t, const bp_config *config) {
     BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
     const struct bp_settings *settings = &t->session.settings;
     BP_TRY(bp_run_folder_create(&t->folder, settings->run, settings->data, settings->model));
-    bp_status status =
-        bp_run_folder_describe(&t->folder, t->config, t->session.exec, t->session.data->class_names,
-                               t->session.data->classes);
+    bp_status status = bp_data_record_write(&t->folder, t->session.data);
+    if (status == BP_OK)
+        status = bp_run_folder_describe(&t->folder, t->config, t->session.exec,
+                                        t->session.data->class_names, t->session.data->classes);
     if (status == BP_OK)
         status = bp_run_folder_bad_files(&t->folder, &t->bad);
     if (status != BP_OK)
@@ -234,6 +235,7 @@ static bp_status prepare_resumed(struct bp_trainer *t, const char *run,
     BP_TRY(apply_overrides(t->config, overrides));
     BP_TRY(bp_config_recipe(t->config, &t->recipe));
     BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
+    BP_TRY(bp_data_record_check(&t->folder, t->session.data));
     if (bp_path_exists(t->folder.last))
         BP_TRY(load_last(t));
     const struct bp_progress *p = &t->progress;

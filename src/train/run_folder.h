@@ -25,7 +25,7 @@ struct bp_run_folder {
  * runs/<data>-<model>-<n> with the first free n. */
 bp_status bp_run_folder_create(struct bp_run_folder *folder, const char *path, const char *data,
                                const char *model);
-/* Takes a folder that was just created away again, with what bp_run_folder_describe wrote. */
+/* Takes a folder that was just created away again, with what describes the run. */
 void bp_run_folder_discard(struct bp_run_folder *folder);
 /* Opens an existing one and removes the temporary files that a killed process left in it. BP_MODEL
  * if it is no run folder, BP_RESOURCE if another process works on it. */

@@ -10,6 +10,7 @@ json_keys                               stdin must be JSON objects; prints keys 
 signal_at SIGNAL STEP COMMAND...        signals the command, which prints JSON events, at that step
 check_html FILE...                      pages must be sound, and need nothing from outside; prints parts
 on_terminal COMMAND...                  runs it on a terminal; prints what stays on the screen
+ctrl_c TIMES COMMAND...                 runs it on a terminal; presses Ctrl-C while it trains
 as_nobody COMMAND...                    runs it without the rights of root
 memory_sweep COMMAND...                 runs it with less and less memory
 file_limit BYTES COMMAND...             runs it with files that cannot grow above a size
@@ -19,6 +20,7 @@ small_disk BYTES[,ro] COMMAND...        runs it with the folder "disk" on a disk
 import html.parser
 import json
 import os
+import pty
 import random
 import resource
 import shutil
@@ -26,6 +28,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 
 def write_idx(path, sizes, elements):
@@ -227,6 +230,34 @@ def command_on_terminal(*command):
             print(parts[-1])
     print("(%s)" % ("with a bar" if bars else "without a bar"))
     return exit_code(process.wait())
+
+
+def command_ctrl_c(times, *command):
+    """Presses behind the first step (its bar), half a tenth of a second apart: so a step must take
+    longer. Prints what the terminal shows behind the bar."""
+    child, leader = pty.fork()
+    if child == 0:
+        os.execvp(command[0], command)
+    text = b""
+    pressed = False
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # how Linux reports that the other side is closed
+            break
+        if not part:
+            break
+        text += part
+        if b"\033[K[" in text and not pressed:
+            pressed = True
+            for i in range(int(times)):
+                time.sleep(0.05 if i > 0 else 0)
+                os.write(leader, b"\x03")
+    for line in text.decode().replace("\r\n", "\n").split("\n"):
+        shown = line.split("\r\033[K")[-1]
+        if "bitprop:" in shown:
+            print(shown)
+    return exit_code(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def command_as_nobody(program, *arguments):

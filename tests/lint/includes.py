@@ -19,7 +19,7 @@ ROOMS = {
     "nn": {"fp32", "ops", "kernels", "base"},
     "data": {"base"},
     "io": {"base"},
-    "report": {"base"},
+    "report": {"io", "base"},
     "train": {"nn", "fp32", "ops", "kernels", "data", "io", "report", "base"},
 }
 

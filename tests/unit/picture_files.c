@@ -158,3 +158,10 @@ void picture_draw(uint8_t *pixels, size_t h, size_t w, unsigned class_number, un
             }
         }
 }
+
+void picture_gradient(uint8_t *pixels, size_t h, size_t w, size_t c) {
+    for (size_t y = 0; y < h; y++)
+        for (size_t x = 0; x < w; x++)
+            for (size_t j = 0; j < c; j++)
+                pixels[(y * w + x) * c + j] = (uint8_t)(20 + 5 * x + (3 + 2 * j) * y);
+}

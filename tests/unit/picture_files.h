@@ -53,4 +53,7 @@ void picture_make_exif(uint8_t out[PICTURE_EXIF_BYTES], int orientation, int lit
  * colours from `number`. [h][w][3] into pixels. */
 void picture_draw(uint8_t *pixels, size_t h, size_t w, unsigned class_number, unsigned number);
 
+/* Smooth, so that JPEG keeps it; no symmetry, so that every turn shows. [h][w][c] into pixels. */
+void picture_gradient(uint8_t *pixels, size_t h, size_t w, size_t c);
+
 #endif

@@ -92,3 +92,15 @@ int picture_same_part(const struct bp_part *a, const struct bp_part *b) {
     free(scratch);
     return same;
 }
+
+void picture_expect_counts(const struct bp_part *part, size_t classes, const size_t *counts) {
+    size_t total = 0;
+    for (size_t i = 0; i < classes; i++) {
+        size_t n = 0;
+        for (size_t j = 0; j < part->count; j++)
+            n += (size_t)part->labels[j] == i;
+        assert_int_equal(n, counts[i]);
+        total += n;
+    }
+    assert_int_equal(part->count, total);
+}

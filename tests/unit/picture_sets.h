@@ -22,6 +22,9 @@ void picture_expect_refused(const char *data, const struct bp_dataset_options *o
 #define EXPECT_REFUSED(data, options, ...)                                                         \
     picture_expect_refused(data, options, (const char *const[]){__VA_ARGS__, NULL})
 
+/* A part must have these numbers of pictures of each class. */
+void picture_expect_counts(const struct bp_part *part, size_t classes, const size_t *counts);
+
 /* 1 if both parts hold the same images and labels, kept in memory or not. */
 int picture_same_part(const struct bp_part *a, const struct bp_part *b);
 

@@ -11,25 +11,7 @@
 #include "base/memory.h"
 #include "data_files.h"
 #include "train/config.h"
-
-#define COMMAND_LINE "command line"
-
-static bp_config *with(const char *const *options) {
-    bp_config *config;
-    assert_int_equal(bp_config_create(&config), BP_OK);
-    for (; options[0] != NULL; options += 2)
-        if (bp_config_set(config, options[0], options[1], COMMAND_LINE) != BP_OK)
-            fail_msg("%s", bp_last_error());
-    return config;
-}
-#define WITH(...) with((const char *const[]){"data", "somewhere", __VA_ARGS__, NULL})
-
-static struct bp_settings settings_of(bp_config *config) {
-    struct bp_settings settings;
-    if (bp_config_resolve(config, BP_COMMAND_TRAIN, &settings) != BP_OK)
-        fail_msg("%s", bp_last_error());
-    return settings;
-}
+#include "unit/train_options.h"
 
 /* --- the table -------------------------------------------------------------------------------- */
 
@@ -111,7 +93,7 @@ static void test_bad_values(void **state) {
         {"aug-flip", "maybe", "--aug-flip maybe: must be true or false"},
         {"run", "", "--run: must not be empty"},
     };
-    bp_config *config = with((const char *const[]){NULL});
+    bp_config *config = train_with((const char *const[]){NULL});
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(bp_config_set(config, cases[i].name, cases[i].value, COMMAND_LINE),
                          BP_USAGE);
@@ -132,7 +114,7 @@ static void test_bad_values(void **state) {
 
 static void test_values_and_origins(void **state) {
     (void)state;
-    bp_config *config = with((const char *const[]){NULL});
+    bp_config *config = train_with((const char *const[]){NULL});
     assert_string_equal(bp_config_get(config, "batch"), "128");
     assert_string_equal(bp_config_origin(config, "batch"), "default");
     assert_null(bp_config_get(config, "lr"));
@@ -171,7 +153,7 @@ static void expect_refused(bp_config *config, unsigned command, const char *mess
 static void test_bad_combinations(void **state) {
     (void)state;
     const unsigned train = BP_COMMAND_TRAIN;
-    expect_refused(with((const char *const[]){NULL}), train,
+    expect_refused(train_with((const char *const[]){NULL}), train,
                    "train needs DATA, the path of a data set");
     expect_refused(WITH("rounds", "3"), train, "--rounds does not belong to 'train'; leave it out");
     expect_refused(WITH("threads", "3"), BP_COMMAND_RESUME,
@@ -259,7 +241,7 @@ static void test_presets(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         bp_config *config = WITH("preset", cases[i].name);
-        struct bp_settings s = settings_of(config);
+        struct bp_settings s = train_settings_of(config);
         assert_int_equal(s.precision, BP_PRECISION_FQT);
         expect_quant(&s.quant_da, cases[i].bits, cases[i].keep, cases[i].select, cases[i].weights,
                      cases[i].grid, BP_GROUPS_SAMPLE);
@@ -268,7 +250,7 @@ static void test_presets(void **state) {
         bp_config_destroy(config);
     }
     bp_config *config = WITH("precision", "psq");
-    struct bp_settings s = settings_of(config);
+    struct bp_settings s = train_settings_of(config);
     expect_quant(&s.quant_da, 1, 1, BP_SELECT_NONE, BP_WEIGHTS_RANGE, BP_GRID_MINMAX,
                  BP_GROUPS_SAMPLE);
     expect_quant(&s.quant_dw, 1, 1, BP_SELECT_NONE, BP_WEIGHTS_RANGE, BP_GRID_MINMAX,
@@ -281,7 +263,7 @@ static void test_precedence(void **state) {
     (void)state;
     bp_config *config = WITH("grad-bits-dw", "8", "grad-bits", "2", "grad-clip-da", "3",
                              "grad-groups", "sample", "preset", "paper");
-    struct bp_settings s = settings_of(config);
+    struct bp_settings s = train_settings_of(config);
     expect_quant(&s.quant_da, 2, 0.5, BP_SELECT_BERNOULLI, BP_WEIGHTS_RANGE, BP_GRID_MINMAX,
                  BP_GROUPS_SAMPLE);
     expect_quant(&s.quant_dw, 8, 0.125, BP_SELECT_BERNOULLI, BP_WEIGHTS_RANGE, BP_GRID_MINMAX,
@@ -290,12 +272,12 @@ static void test_precedence(void **state) {
     bp_config_destroy(config);
 
     config = WITH("preset", "one-bit", "grad-select", "none"); /* then all groups are kept */
-    s = settings_of(config);
+    s = train_settings_of(config);
     assert_true(s.quant_da.keep == 1.0f);
     bp_config_destroy(config);
 
     config = WITH("preset", "balanced", "grad-select-dw", "topk"); /* then 1 / bits */
-    s = settings_of(config);
+    s = train_settings_of(config);
     assert_true(s.quant_da.keep == 1.0f && s.quant_dw.keep == 0.25f);
     char text[400];
     bp_settings_quantizer_text(&s, text, sizeof text);
@@ -307,13 +289,13 @@ static void test_precedence(void **state) {
 static void test_settings(void **state) {
     (void)state;
     bp_config *config = WITH("optimizer", "sgd", "lr", "1e-2", "mean", "0.5", "std", "0.1,0.2,0.3");
-    struct bp_settings s = settings_of(config);
+    struct bp_settings s = train_settings_of(config);
     assert_int_equal(s.optim.kind, BP_OPTIM_SGD);
     assert_true(s.optim.lr == 1e-2 && s.optim.head_lr == 1e-2 && s.optim.momentum == 0.9);
     assert_true(s.mean[2] == 0.5f && s.deviation[1] == 0.2f && s.has_mean && s.has_deviation);
     bp_config_destroy(config);
     config = WITH("optimizer", "adamw", "head-lr", "0");
-    s = settings_of(config);
+    s = train_settings_of(config);
     assert_true(s.optim.lr == 1e-3 && s.optim.weight_decay == 0.01);
     bp_config_destroy(config);
 }

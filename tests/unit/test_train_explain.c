@@ -9,25 +9,7 @@
 #include <cmocka.h>
 
 #include "train/config.h"
-
-#define COMMAND_LINE "command line"
-
-static bp_config *with(const char *const *options) {
-    bp_config *config;
-    assert_int_equal(bp_config_create(&config), BP_OK);
-    for (; options[0] != NULL; options += 2)
-        if (bp_config_set(config, options[0], options[1], COMMAND_LINE) != BP_OK)
-            fail_msg("%s", bp_last_error());
-    return config;
-}
-#define WITH(...) with((const char *const[]){"data", "somewhere", __VA_ARGS__, NULL})
-
-static struct bp_settings settings_of(bp_config *config) {
-    struct bp_settings settings;
-    if (bp_config_resolve(config, BP_COMMAND_TRAIN, &settings) != BP_OK)
-        fail_msg("%s", bp_last_error());
-    return settings;
-}
+#include "unit/train_options.h"
 
 static void expect_explained(bp_config *config, const char *name, const char *value,
                              const char *origin) {
@@ -83,7 +65,7 @@ static void test_explained_values_are_values(void **state) {
             if (out.value[0] != 0 && bp_config_set(spelled, name, out.value, "a file") != BP_OK)
                 fail_msg("%s", bp_last_error());
         }
-        struct bp_settings a = settings_of(config), b = settings_of(spelled);
+        struct bp_settings a = train_settings_of(config), b = train_settings_of(spelled);
         /* The chances' weights mean nothing where all groups or the largest are kept. */
         a.quant_da.weights = b.quant_da.weights = a.quant_dw.weights = b.quant_dw.weights = 0;
         assert_memory_equal(&a.quant_da, &b.quant_da, sizeof a.quant_da);

@@ -1,7 +1,9 @@
-#include "report/json_read.h"
+#include "report/records_json.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "io/json_read.h"
 
 enum { DEPTH_MAX = 16 };
 #define VALUES_MAX ((size_t)1 << 22) /* some 100 bytes each inside jansson */
@@ -33,12 +35,9 @@ bp_status bp_report_json(const char *text, size_t count, const char *name, json_
     json_error_t error;
     *out = NULL;
     BP_TRY(check_size(text, count, name));
-    *out = json_loadb(text, count, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (*out != NULL)
-        return BP_OK;
-    /* Jansson does not always say so: then it says nothing at all. */
-    if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == 0)
-        return bp_fail(BP_RESOURCE, "out of memory reading %s; close other programs", name);
+    bp_status status = bp_json_read(out, text, count, name, &error);
+    if (status != BP_DATA)
+        return status;
     return bp_fail(BP_DATA, "%s: line %d: %s", name, error.line, error.text);
 }
 

@@ -1,7 +1,7 @@
 /* Reading JSON that nobody vouches for: bounded in depth and number of values before jansson sees
  * it, and read by accessors that take nothing for granted. */
-#ifndef BP_REPORT_JSON_READ_H
-#define BP_REPORT_JSON_READ_H
+#ifndef BP_REPORT_RECORDS_JSON_H
+#define BP_REPORT_RECORDS_JSON_H
 
 #include <jansson.h>
 #include <stddef.h>
