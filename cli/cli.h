@@ -14,6 +14,7 @@ struct cli_args {
     int json;             /* --json: one object on stdout, nothing else */
     const char *progress; /* --progress auto|bar|plain|json|none */
     const char *versus;   /* --vs MODE */
+    const char *output;   /* --output FILE */
     int print_config;     /* --print-config */
     int help;
 };
@@ -32,7 +33,8 @@ enum {
     CLI_VERSUS = 4,
     CLI_PROGRESS = 8,
     CLI_JSON = 16,
-    CLI_ALWAYS = 32
+    CLI_OUTPUT = 32,
+    CLI_ALWAYS = 64
 };
 
 extern const struct cli_option cli_options[];
@@ -90,6 +92,7 @@ int cli_eval(struct cli_args *args);
 int cli_predict(struct cli_args *args);
 int cli_data(struct cli_args *args);
 int cli_info(struct cli_args *args);
+int cli_report_page(struct cli_args *args);
 int cli_bench(struct cli_args *args);
 int cli_doctor(struct cli_args *args);
 int cli_completion(struct cli_args *args);

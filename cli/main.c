@@ -41,6 +41,10 @@ const struct cli_command cli_commands[] = {
      "  bitprop info runs/fashion-mnist-vgg16-1\n"
      "  bitprop info best.ckpt --json\n",
      0, CLI_JSON, 1, 1, NULL, cli_info},
+    {"report", "report RUN... [options]", "draw the report of a run, or compare runs",
+     "  bitprop report runs/fashion-mnist-vgg16-1      # writes report.html there\n"
+     "  bitprop report runs/a runs/b runs/c -o comparison.html\n",
+     0, CLI_OUTPUT, 1, CLI_MANY, NULL, cli_report_page},
     {"bench", "bench step [options]", "time a whole training step",
      "  bitprop bench step --model vgg16 --batch 128 --precision fqt --vs fp32\n"
      "  bitprop bench step --model resnet18 --preset balanced --json\n",

@@ -203,9 +203,10 @@ typedef struct bp_event {
 typedef void bp_event_callback(void *user, const bp_event *event);
 
 typedef struct bp_train_result {
-    char run[BP_PATH_BYTES]; /* the run folder; "" if it was not made */
-    bp_status status;        /* what the function returned */
-    double accuracy, loss;   /* last validation, 0 .. 1 */
+    char run[BP_PATH_BYTES];    /* the run folder; "" if it was not made */
+    char report[BP_PATH_BYTES]; /* its report.html; "" if none was drawn */
+    bp_status status;           /* what the function returned */
+    double accuracy, loss;      /* last validation, 0 .. 1 */
     double best_accuracy;
     size_t best_epoch;   /* counted from 1; 0: none yet */
     size_t epoch, step;  /* finished */
@@ -331,6 +332,15 @@ typedef void bp_check_callback(void *user, size_t done, size_t total);
 BP_API bp_status bp_data_check(const char *data, const bp_config *options,
                                bp_check_callback *callback, void *user, bp_data_report **out);
 BP_API void bp_data_report_free(bp_data_report *report);
+
+/* --- reports ---------------------------------------------------------------------------------- */
+
+/* Draws the report of a run anew from the files in its folder, whatever is there (also of a run
+ * that is under way), or, of several runs, one page that compares them: one HTML file that needs
+ * nothing else. output: the file; NULL: report.html in the folder, for one run only. `written`
+ * receives its path (may be NULL). */
+BP_API bp_status bp_report(const char *const *runs, size_t n_runs, const char *output,
+                           char written[BP_PATH_BYTES]);
 
 /* --- information ------------------------------------------------------------------------------ */
 

@@ -167,6 +167,10 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "save every N steps too, not only after each epoch (default: 0, off)"),
 [BP_OPT_LOG_EVERY] = INT("log-every", RUN, "50", 0, 1e9, TRAIN | RESUME,
     "write every N-th step to metrics.jsonl, besides each epoch (default: 50; 0: off)"),
+[BP_OPT_REPORT] = {"report", RUN, BP_OPTION_BOOL, NULL, "true", NULL, 0, 0, TRAIN | RESUME, 0,
+    "draw report.html at the end (--no-report leaves it out)"},
+[BP_OPT_REPORT_VARIANCE] = INT("report-variance", RUN, "0", 0, 1e9, TRAIN | RESUME,
+    "for psq and fqt: measure the variance of the quantized gradients every N steps, for variance.jsonl and the report; such a step takes some 15 times as long (default: 0, off)"),
 
 [BP_OPT_THREADS] = INT("threads", MACHINE, "0", 0, 256, TRAIN | RESUME | EVAL | BENCH | PREDICT | CHECK,
     "worker threads (default: 0, one per processor)"),

@@ -69,6 +69,8 @@ enum bp_option_id {
     BP_OPT_RUN,
     BP_OPT_CHECKPOINT_EVERY,
     BP_OPT_LOG_EVERY,
+    BP_OPT_REPORT,
+    BP_OPT_REPORT_VARIANCE,
     BP_OPT_THREADS,
     BP_OPT_CPU,
     BP_OPT_MAX_MEM,
