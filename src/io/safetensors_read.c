@@ -9,7 +9,7 @@
 #include "base/bits.h"
 #include "base/file_io.h"
 #include "base/memory.h"
-#include "io/json_read.h"
+#include "io/json_parse.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tensor data are used in place: only little-endian machines are supported"
@@ -100,7 +100,7 @@ static bp_status parse_header(struct bp_safetensors *st, const char *text, size_
                          PREFIX_BYTES);
     BP_TRY(check_nesting(st, text, count));
     json_error_t error;
-    bp_status status = bp_json_read(&st->root, text, count, st->path, &error);
+    bp_status status = bp_json_parse(&st->root, text, count, st->path, &error);
     if (status != BP_DATA)
         return status;
     return malformed(st, "the JSON header is wrong at byte %zu: %s; " ANOTHER_COPY,

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "io/json_read.h"
+#include "io/json_parse.h"
 
 enum { DEPTH_MAX = 16 };
 #define VALUES_MAX ((size_t)1 << 22) /* some 100 bytes each inside jansson */
@@ -35,7 +35,7 @@ bp_status bp_report_json(const char *text, size_t count, const char *name, json_
     json_error_t error;
     *out = NULL;
     BP_TRY(check_size(text, count, name));
-    bp_status status = bp_json_read(out, text, count, name, &error);
+    bp_status status = bp_json_parse(out, text, count, name, &error);
     if (status != BP_DATA)
         return status;
     return bp_fail(BP_DATA, "%s: line %d: %s", name, error.line, error.text);

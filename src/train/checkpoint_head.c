@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "io/json_read.h"
+#include "io/json_parse.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_tensors.h"
 
@@ -42,7 +42,7 @@ static bp_status reader_open(struct reader *reader, const struct bp_checkpoint *
                        "best.ckpt or last.ckpt",
                        checkpoint->path, name);
     json_error_t error;
-    bp_status status = bp_json_read(&reader->root, text, strlen(text), checkpoint->path, &error);
+    bp_status status = bp_json_parse(&reader->root, text, strlen(text), checkpoint->path, &error);
     if (status == BP_DATA)
         return bp_fail(BP_MODEL, "%s: '%s' is not valid JSON: %s", checkpoint->path, name,
                        error.text);

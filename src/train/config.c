@@ -7,7 +7,7 @@
 
 #include "base/file_io.h"
 #include "base/memory.h"
-#include "io/json_read.h"
+#include "io/json_parse.h"
 
 #define CONFIG_FILE_LIMIT ((size_t)1 << 20)
 
@@ -233,7 +233,7 @@ bp_status bp_config_parse_json(bp_config *config, const char *text, size_t lengt
                                bp_status failure) {
     json_error_t error;
     json_t *root;
-    bp_status status = bp_json_read(&root, text, length, name, &error);
+    bp_status status = bp_json_parse(&root, text, length, name, &error);
     if (status == BP_DATA)
         return bp_fail(failure, "%s: line %d, column %d: not valid JSON: %s", name, error.line,
                        error.column, error.text);

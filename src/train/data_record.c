@@ -8,7 +8,7 @@
 #include "base/file_io.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
-#include "io/json_read.h"
+#include "io/json_parse.h"
 
 enum { FILE_BYTES_MAX = 1 << 16, FINGERPRINT_BYTES = 17 };
 
@@ -45,7 +45,7 @@ static bp_status read_record(const char *path, json_t **root) {
     size_t count;
     json_error_t error;
     BP_TRY(bp_file_read(path, FILE_BYTES_MAX, BP_MODEL, &bytes, &count));
-    bp_status status = bp_json_read(root, (const char *)bytes, count, path, &error);
+    bp_status status = bp_json_parse(root, (const char *)bytes, count, path, &error);
     bp_free(bytes);
     if (status == BP_DATA)
         return bp_fail(BP_MODEL,

@@ -114,7 +114,7 @@ bp_status bp_run_folder_create(struct bp_run_folder *folder, const char *path, c
 }
 
 void bp_run_folder_discard(struct bp_run_folder *folder) {
-    static const char *const described[] = {"env.json",      "data.json",     "classes.txt",
+    static const char *const described[] = {"env.json",      "classes.txt",   "data.json",
                                             "settings.json", "bad_files.txt", "config.json"};
     char path[BP_PATH_BYTES];
     for (size_t i = 0; i < sizeof described / sizeof described[0]; i++)

@@ -87,7 +87,7 @@ void *calloc(size_t count, size_t size) {
     return refuse() ? NULL : counted(__libc_calloc(count, size));
 }
 
-/* Jansson ends the process when a token finds no memory; io/json_read.c sees to it that there is
+/* Jansson ends the process when a token finds no memory; io/json_parse.c sees to it that there is
  * some before it begins. */
 static void *take_for_json(size_t bytes) {
     return counted(__libc_malloc(bytes));

@@ -1,4 +1,4 @@
-#include "io/json_read.h"
+#include "io/json_parse.h"
 
 #include <jansson.h>
 
@@ -15,8 +15,8 @@ static size_t bytes_needed(const char *text, size_t count) {
 
 /* Jansson does not bear to run out of memory in the middle of a token: it ends the process
  * (lex_unget_unsave), or calls the text wrong. So it begins only where there is enough. */
-bp_status bp_json_read(json_t **root, const char *text, size_t count, const char *name,
-                       json_error_t *error) {
+bp_status bp_json_parse(json_t **root, const char *text, size_t count, const char *name,
+                        json_error_t *error) {
     void *reserve;
     *root = NULL;
     BP_TRY(bp_alloc(&reserve, bytes_needed(text, count), name));
