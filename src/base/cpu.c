@@ -42,12 +42,21 @@ int bp_cpu_has(enum bp_tier tier) {
 
 #elif defined(__aarch64__)
 
+#if defined(__linux__)
+#include <sys/auxv.h>
+
 static enum bp_tier probe(void) {
-    return BP_TIER_C;
+    const unsigned long asimd = 1ul << 1; /* HWCAP_ASIMD of the kernel's interface */
+    return (getauxval(AT_HWCAP) & asimd) != 0 ? BP_TIER_NEON : BP_TIER_C;
 }
+#else
+static enum bp_tier probe(void) {
+    return BP_TIER_NEON; /* systems other than Linux demand Advanced SIMD */
+}
+#endif
 
 int bp_cpu_has(enum bp_tier tier) {
-    return tier == BP_TIER_C;
+    return tier == BP_TIER_C || (tier == BP_TIER_NEON && probe() == BP_TIER_NEON);
 }
 
 #else

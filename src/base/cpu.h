@@ -13,7 +13,7 @@ enum bp_tier {
     BP_TIER_C = 0,  /* portable C, always there */
     BP_TIER_AVX2,   /* AVX2, BMI1, BMI2, FMA, POPCNT */
     BP_TIER_AVX512, /* avx2 and AVX-512 F BW DQ VL VBMI VBMI2 VNNI VPOPCNTDQ BITALG */
-    BP_TIER_NEON,   /* aarch64 */
+    BP_TIER_NEON,   /* aarch64, little-endian: Advanced SIMD, which every ARMv8.0 core has */
     BP_TIER_COUNT
 };
 
