@@ -28,9 +28,11 @@ static inline void pass_append(struct pass *pass, ptrdiff_t table, ptrdiff_t ind
         (struct segment){table, index, (uint32_t)(count / 4), (uint32_t)(count % 4)};
 }
 
-/* How many groups of 4 entries, of at most entry_max, a byte takes. */
+/* How many groups of 4 entries, of at most entry_max, a byte takes before it is widened. With two,
+ * beginning anew with each group is cheaper than clearing. */
 static inline size_t pass_groups(int entry_max) {
-    return (size_t)(BYTE_MAX / entry_max / 4);
+    size_t groups = (size_t)(BYTE_MAX / entry_max / 4);
+    return groups <= 2 ? 1 : groups;
 }
 
 /* --- windows ---------------------------------------------------------------------------------- */

@@ -53,6 +53,13 @@ void bp_sign_pack_f32_neon(const float *x, size_t n, size_t c, uint64_t *bits, u
         (a) = first;                                                                               \
     } while (0)
 
+/* Half bytes: the shifts insert. */
+BP_INLINE void swap_4(uint8x16_t *a, uint8x16_t *b) {
+    uint8x16_t first = vsliq_n_u8(*a, *b, 4);
+    *b = vsriq_n_u8(*b, *a, 4);
+    *a = first;
+}
+
 /* The same where the blocks are elements of vectors. */
 BP_INLINE void swap_8(uint8x16_t *a, uint8x16_t *b) {
     uint8x16_t first = vtrn1q_u8(*a, *b);
@@ -74,7 +81,7 @@ BP_INLINE uint8x16_t swap_32_within(uint8x16_t v) {
 
 /* Vector i holds rows i and i + 32: all swaps but the widest are between vectors. */
 BP_INLINE void transpose_64x64(uint8x16_t v[32]) {
-    const uint8x16_t fours = vdupq_n_u8(0x0f), twos = vdupq_n_u8(0x33), ones = vdupq_n_u8(0x55);
+    const uint8x16_t twos = vdupq_n_u8(0x33), ones = vdupq_n_u8(0x55);
     for (size_t i = 0; i < 32; i++)
         v[i] = swap_32_within(v[i]);
     for (size_t i = 0; i < 32; i++)
@@ -85,7 +92,7 @@ BP_INLINE void transpose_64x64(uint8x16_t v[32]) {
             swap_8(&v[i], &v[i + 8]);
     for (size_t i = 0; i < 32; i++)
         if ((i & 4) == 0)
-            SWAP_BITS(v[i], v[i + 4], 4, fours);
+            swap_4(&v[i], &v[i + 4]);
     for (size_t i = 0; i < 32; i++)
         if ((i & 2) == 0)
             SWAP_BITS(v[i], v[i + 2], 2, twos);

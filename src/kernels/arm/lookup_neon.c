@@ -20,7 +20,7 @@ struct sums {
 
 /* Keeps the compiler from summing in another order, which needs more registers than there are. */
 BP_INLINE uint8x16_t in_order(uint8x16_t v) {
-    __asm__("" : "+w"(v));
+    __asm__ volatile("" : "+w"(v));
     return v;
 }
 

@@ -143,11 +143,10 @@ static __attribute__((noinline)) void add_signs(const struct pass *pass, const s
         block_lanes(1, 1, 0, pass, b);
 }
 
-/* Sets how many entries, of at most entry_max, a byte takes; returns the rows of a block. Two
- * groups are not worth wide sums in memory. */
+/* Sets how many entries, of at most entry_max, a byte takes; returns the rows of a block: where
+ * bytes are widened often, two rows, so that the wide sums stay in registers. */
 static size_t choose_rows(struct pass *pass, int entry_max) {
-    size_t groups = pass_groups(entry_max);
-    pass->groups = groups <= 2 ? 1 : groups;
+    pass->groups = pass_groups(entry_max);
     return pass->groups == 1 ? 2 : MAX_ROWS;
 }
 
