@@ -33,6 +33,10 @@ bp_status bp_tier_parse(const char *name, enum bp_tier *out);
 /* The processor's model name for reports ("unknown" where the system does not tell). */
 const char *bp_cpu_model(void);
 
+/* The same out of a file in the form of /proc/cpuinfo; where that has no name, as on ARM, the
+ * numbers of its maker and part. Valid until the thread's next call. */
+const char *bp_cpu_model_in(const char *path);
+
 #ifdef __cplusplus
 }
 #endif
