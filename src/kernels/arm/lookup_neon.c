@@ -32,15 +32,24 @@ BP_INLINE void sums_clear(struct sums *s, int rows) {
         }
 }
 
+BP_INLINE void sums_widen_row(struct sums *s, int p, int rows, int clear) {
+    if (p >= rows)
+        return;
+    uint8x16_t low = s->bytes[p][0], high = s->bytes[p][1];
+    s->wide[p][0] = vaddw_u8(s->wide[p][0], vget_low_u8(low));
+    s->wide[p][1] = vaddw_high_u8(s->wide[p][1], low);
+    s->wide[p][2] = vaddw_u8(s->wide[p][2], vget_low_u8(high));
+    s->wide[p][3] = vaddw_high_u8(s->wide[p][3], high);
+    if (clear)
+        s->bytes[p][0] = s->bytes[p][1] = vdupq_n_u8(0);
+}
+
+/* Without a loop, which clang unrolls too late to see that the sums fit registers. */
 BP_INLINE void sums_widen(struct sums *s, int rows, int clear) {
-    for (int p = 0; p < rows; p++)
-        for (int v = 0; v < 2; v++) {
-            uint8x16_t bytes = s->bytes[p][v];
-            s->wide[p][2 * v] = vaddw_u8(s->wide[p][2 * v], vget_low_u8(bytes));
-            s->wide[p][2 * v + 1] = vaddw_high_u8(s->wide[p][2 * v + 1], bytes);
-            if (clear)
-                s->bytes[p][v] = vdupq_n_u8(0);
-        }
+    sums_widen_row(s, 0, rows, clear);
+    sums_widen_row(s, 1, rows, clear);
+    sums_widen_row(s, 2, rows, clear);
+    sums_widen_row(s, 3, rows, clear);
 }
 
 /* One step; `begin`: the bytes begin with it. */
@@ -71,7 +80,7 @@ BP_INLINE void sums_add(struct sums *s, int rows, int single, const struct pass 
             at += 4 * BP_LANES;
             for (int p = 0; p < rows; p++)
                 row[p] += 4 * BP_TABLE_BYTES;
-            if (single || --left == 0) {
+            if (single || __builtin_expect(--left == 0, 0)) { /* out of the loop */
                 sums_widen(s, rows, !single);
                 left = pass->groups;
             }
@@ -109,25 +118,34 @@ BP_INLINE void store_sums(uint32x4_t sums, int shift, const int32_t *from, size_
     store_i32(y, rest, vaddq_s32(load_i32(from, rest), v));
 }
 
-BP_INLINE void block_store(const struct sums *s, int rows, const struct block *b) {
-    for (int p = 0; p < rows; p++) {
-        int32_t *y = b->y + (size_t)p * b->y_stride;
-        const int32_t *from = b->from != NULL ? b->from : y;
-        for (size_t q = 0; q < 4 && b->lanes > 8 * q; q++) {
-            size_t at = 8 * q, rest = b->lanes - at;
-            uint16x8_t wide = s->wide[p][q];
-            store_sums(vmovl_u16(vget_low_u16(wide)), b->shift, from + at, rest, y + at);
-            if (rest > 4)
-                store_sums(vmovl_high_u16(wide), b->shift, from + at + 4, rest - 4, y + at + 4);
-        }
-    }
+/* 8 lanes from lane `at` on. */
+BP_INLINE void block_store_8(uint16x8_t wide, const struct block *b, size_t at, int32_t *y) {
+    const int32_t *from = b->from != NULL ? b->from : y;
+    if (b->lanes > at)
+        store_sums(vmovl_u16(vget_low_u16(wide)), b->shift, from + at, b->lanes - at, y + at);
+    at += 4;
+    if (b->lanes > at)
+        store_sums(vmovl_high_u16(wide), b->shift, from + at, b->lanes - at, y + at);
+}
+
+BP_INLINE void block_store_row(const struct sums *s, int rows, const struct block *b, int p) {
+    int32_t *y = b->y + (size_t)p * b->y_stride;
+    if (p >= rows)
+        return;
+    block_store_8(s->wide[p][0], b, 0, y);
+    block_store_8(s->wide[p][1], b, 8, y);
+    block_store_8(s->wide[p][2], b, 16, y);
+    block_store_8(s->wide[p][3], b, 24, y);
 }
 
 BP_INLINE void block_add(int rows, int single, const struct pass *pass, const struct block *b) {
     struct sums s;
     sums_clear(&s, rows);
     sums_add(&s, rows, single, pass, b->row, b->index);
-    block_store(&s, rows, b);
+    block_store_row(&s, rows, b, 0); /* without loops, so that the sums stay in registers */
+    block_store_row(&s, rows, b, 1);
+    block_store_row(&s, rows, b, 2);
+    block_store_row(&s, rows, b, 3);
 }
 
 /* Not inlined: the loops get all registers. */
