@@ -42,6 +42,8 @@ static void print_result(const struct cli_args *args, const bp_train_result *r) 
             "MB, %.1f s\nrun folder: %s\n",
             100.0 * r->accuracy, 100.0 * r->best_accuracy, r->best_epoch, r->images_per_s,
             (double)r->peak_rss_bytes / 1e6, r->seconds, r->run);
+        if (r->report[0] != 0)
+            fprintf(stderr, "report: %s\n", r->report);
     }
 }
 
