@@ -42,12 +42,21 @@ int bp_cpu_has(enum bp_tier tier) {
 
 #elif defined(__aarch64__)
 
+#if defined(__linux__)
+#include <sys/auxv.h>
+
 static enum bp_tier probe(void) {
-    return BP_TIER_C;
+    const unsigned long asimd = 1ul << 1; /* HWCAP_ASIMD of the kernel's interface */
+    return (getauxval(AT_HWCAP) & asimd) != 0 ? BP_TIER_NEON : BP_TIER_C;
 }
+#else
+static enum bp_tier probe(void) {
+    return BP_TIER_NEON; /* systems other than Linux demand Advanced SIMD */
+}
+#endif
 
 int bp_cpu_has(enum bp_tier tier) {
-    return tier == BP_TIER_C;
+    return tier == BP_TIER_C || (tier == BP_TIER_NEON && probe() == BP_TIER_NEON);
 }
 
 #else
@@ -90,21 +99,42 @@ bp_status bp_tier_parse(const char *name, enum bp_tier *out) {
     return bp_fail(BP_USAGE, "unknown cpu tier '%s'; use auto, c, avx2, avx512 or neon", name);
 }
 
-const char *bp_cpu_model(void) {
+/* The text behind "key : " where the line begins with that key, else NULL. */
+static char *value_of(char *line, const char *key) {
+    const size_t length = strlen(key);
+    if (strncmp(line, key, length) != 0)
+        return NULL;
+    char *value = line + length + strspn(line + length, " \t");
+    if (*value != ':')
+        return NULL;
+    value += strspn(value, ": \t");
+    value[strcspn(value, "\n")] = 0;
+    return value;
+}
+
+const char *bp_cpu_model_in(const char *path) {
     static _Thread_local char model[128];
+    char line[256], implementer[32] = "", *value;
+    FILE *file = fopen(path, "r");
     snprintf(model, sizeof model, "unknown");
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    char line[256];
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
-            colon += strspn(colon, ": \t");
-            colon[strcspn(colon, "\n")] = 0;
-            snprintf(model, sizeof model, "%.127s", colon);
+        if ((value = value_of(line, "model name")) != NULL) {
+            snprintf(model, sizeof model, "%.127s", value);
+            break;
+        }
+        /* ARM tells numbers only; the first processor stands for all. */
+        if ((value = value_of(line, "CPU implementer")) != NULL)
+            snprintf(implementer, sizeof implementer, "%.31s", value);
+        if ((value = value_of(line, "CPU part")) != NULL) {
+            snprintf(model, sizeof model, "ARM implementer %s, part %.31s", implementer, value);
             break;
         }
     }
     if (file != NULL)
         fclose(file);
     return model;
+}
+
+const char *bp_cpu_model(void) {
+    return bp_cpu_model_in("/proc/cpuinfo");
 }

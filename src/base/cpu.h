@@ -13,7 +13,7 @@ enum bp_tier {
     BP_TIER_C = 0,  /* portable C, always there */
     BP_TIER_AVX2,   /* AVX2, BMI1, BMI2, FMA, POPCNT */
     BP_TIER_AVX512, /* avx2 and AVX-512 F BW DQ VL VBMI VBMI2 VNNI VPOPCNTDQ BITALG */
-    BP_TIER_NEON,   /* aarch64 */
+    BP_TIER_NEON,   /* aarch64, little-endian: Advanced SIMD, which every ARMv8.0 core has */
     BP_TIER_COUNT
 };
 
@@ -32,6 +32,10 @@ bp_status bp_tier_parse(const char *name, enum bp_tier *out);
 
 /* The processor's model name for reports ("unknown" where the system does not tell). */
 const char *bp_cpu_model(void);
+
+/* The same out of a file in the form of /proc/cpuinfo; where that has no name, as on ARM, the
+ * numbers of its maker and part. Valid until the thread's next call. */
+const char *bp_cpu_model_in(const char *path);
 
 #ifdef __cplusplus
 }

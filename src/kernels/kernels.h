@@ -304,6 +304,7 @@ const char *bp_kernels_name(size_t index);
 void bp_kernels_init_c(struct bp_kernels *kernels);
 void bp_kernels_init_avx2(struct bp_kernels *kernels);
 void bp_kernels_init_avx512(struct bp_kernels *kernels);
+void bp_kernels_init_neon(struct bp_kernels *kernels);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,4 @@
-/* Folder lists, natural order, limits of memory. */
+/* Folder lists, natural order, limits of memory, the name of the processor. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "base/dir_list.h"
 #include "base/memory.h"
 #include "base/memory_limit.h"
@@ -111,9 +112,21 @@ static void test_memory_limit(void **state) {
     assert_true(bp_memory_limit(*state) <= machine);
 }
 
+static void test_cpu_model(void **state) {
+    const char *path = data_path(*state, "cpuinfo");
+    assert_string_equal(bp_cpu_model_in(path), "unknown");
+    write_text(*state, "cpuinfo", "model\t\t: 49\nmodel name\t: A B: C 7\nmodel name\t: D\n");
+    assert_string_equal(bp_cpu_model_in(path), "A B: C 7");
+    write_text(*state, "cpuinfo",
+               "CPU implementer\t: 0x41\nCPU part\t: 0xd0b\nCPU part\t: 0xd05\n");
+    assert_string_equal(bp_cpu_model_in(path), "ARM implementer 0x41, part 0xd0b");
+    write_text(*state, "cpuinfo", "CPU part\nCPU implementer");
+    assert_string_equal(bp_cpu_model_in(path), "unknown");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, data_folder_setup, data_folder_teardown)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_natural_order), TEST(test_dir_list),
-                                       TEST(test_memory_limit)};
+                                       TEST(test_memory_limit), TEST(test_cpu_model)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@ static void test_forward(void **state) {
     assert_int_equal(bp_product_method_forward(BP_TIER_C), BP_PRODUCT_BITS);
     assert_int_equal(bp_product_method_forward(BP_TIER_AVX2), BP_PRODUCT_LOOKUP);
     assert_int_equal(bp_product_method_forward(BP_TIER_AVX512), BP_PRODUCT_BITS);
+    assert_int_equal(bp_product_method_forward(BP_TIER_NEON), BP_PRODUCT_BITS);
 }
 
 static void test_gradient(void **state) {
@@ -21,8 +22,9 @@ static void test_gradient(void **state) {
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
         assert_int_equal(bp_product_method_gradient(BP_TIER_C, bits[i]), BP_PRODUCT_BITS);
         assert_int_equal(bp_product_method_gradient(BP_TIER_AVX2, bits[i]), BP_PRODUCT_LOOKUP);
-        assert_int_equal(bp_product_method_gradient(BP_TIER_AVX512, bits[i]),
-                         bits[i] == 1 ? BP_PRODUCT_BITS : BP_PRODUCT_LOOKUP);
+        enum bp_product_method expected = bits[i] == 1 ? BP_PRODUCT_BITS : BP_PRODUCT_LOOKUP;
+        assert_int_equal(bp_product_method_gradient(BP_TIER_AVX512, bits[i]), expected);
+        assert_int_equal(bp_product_method_gradient(BP_TIER_NEON, bits[i]), expected);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Reading chosen columns of a row, for round_columns of both tiers. */
+/* Reading chosen columns of a row, for round_columns of both x86 tiers. */
 #ifndef BP_KERNELS_X86_COLUMNS_H
 #define BP_KERNELS_X86_COLUMNS_H
 
@@ -6,13 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Are the columns one run? Then they are read as vectors. */
-static inline int is_run(const int32_t *column, size_t k) {
-    for (size_t j = 1; j < k; j++)
-        if (column[j] != column[0] + (int32_t)j)
-            return 0;
-    return 1;
-}
+#include "kernels/columns.h"
 
 /* 8 columns of a row. Single loads measured faster than the gather instruction on Zen 4. */
 static inline __m256 load_columns_8(const float *g, const int32_t *column) {

@@ -143,11 +143,10 @@ static __attribute__((noinline)) void add_signs(const struct pass *pass, const s
         block_lanes(1, 1, 0, pass, b);
 }
 
-/* Sets how many entries, of at most entry_max, a byte takes; returns the rows of a block. Two
- * groups are not worth wide sums in memory. */
+/* Sets how many entries, of at most entry_max, a byte takes; returns the rows of a block: where
+ * bytes are widened often, two rows, so that the wide sums stay in registers. */
 static size_t choose_rows(struct pass *pass, int entry_max) {
-    size_t groups = (size_t)(BYTE_MAX / entry_max / 4);
-    pass->groups = groups <= 2 ? 1 : groups;
+    pass->groups = pass_groups(entry_max);
     return pass->groups == 1 ? 2 : MAX_ROWS;
 }
 
@@ -156,27 +155,6 @@ static void add_block(const struct pass *pass, const struct block *b) {
         add_single(pass, b);
     else
         add_many(pass, b);
-}
-
-/* Steps of a pass: the passes are about equally long, in whole fours. */
-static size_t pass_steps(size_t steps) {
-    size_t passes = (steps + PASS_STEPS - 1) / PASS_STEPS;
-    return passes <= 1 ? PASS_STEPS : bp_round_up((steps + passes - 1) / passes, 4);
-}
-
-/* The steps of windows from `step` on, for one pass; returns the next one. unit: bytes of a
- * row's step; tap_w NULL: the taps in order. */
-static size_t pass_of_windows(struct pass *pass, size_t step, const int32_t *tap,
-                              const int32_t *tap_w, size_t taps, size_t quads, ptrdiff_t unit) {
-    const size_t steps = taps * quads, end = bp_min_size(steps, step + pass_steps(steps));
-    for (pass->n_segments = 0; step < end;) {
-        size_t t = step / quads, i = step % quads, count = bp_min_size(quads - i, end - step);
-        size_t t_w = tap_w != NULL ? (size_t)tap_w[t] : t;
-        pass_append(pass, ((ptrdiff_t)tap[t] + (ptrdiff_t)i) * unit,
-                    (ptrdiff_t)((t_w * quads + i) * BP_LANES), count);
-        step += count;
-    }
-    return step;
 }
 
 /* --- forward ---------------------------------------------------------------------------------- */
@@ -240,42 +218,6 @@ void bp_product_tables_avx2(const uint8_t *tables, const int32_t *pixel, size_t 
 
 #define DENSE_STEP ((size_t)2 * BP_LANES)
 
-/* Where the steps of a pass are in the runs. */
-struct run_cursor {
-    const struct bp_run *runs;
-    size_t n_runs, steps; /* steps of a pass */
-    size_t run, done;
-};
-
-static struct run_cursor first_run(const struct bp_run *runs, size_t n_runs) {
-    struct run_cursor cursor = {runs, n_runs, 0, 0, 0};
-    for (size_t r = 0; r < n_runs; r++)
-        cursor.steps += (size_t)runs[r].count;
-    cursor.steps = pass_steps(cursor.steps);
-    return cursor;
-}
-
-/* The next steps of the runs; origin: where the index rows of each segment are. */
-static void pass_of_runs(struct pass *pass, struct run_cursor *at, size_t index_step,
-                         ptrdiff_t origin[PASS_STEPS]) {
-    size_t taken = 0;
-    for (pass->n_segments = 0; at->run < at->n_runs && taken < at->steps;) {
-        const struct bp_run *r = &at->runs[at->run];
-        size_t count = bp_min_size((size_t)r->count - at->done, at->steps - taken);
-        if (count > 0) {
-            origin[pass->n_segments] = r->index + (ptrdiff_t)(at->done * index_step);
-            pass_append(pass, r->table + (ptrdiff_t)(at->done * BP_TABLE_BYTES),
-                        (ptrdiff_t)(taken * DENSE_STEP), count);
-        }
-        taken += count;
-        at->done += count;
-        if (at->done == (size_t)r->count) {
-            at->done = 0;
-            at->run++;
-        }
-    }
-}
-
 /* Copies the index bytes of up to 64 lanes: they are read for every pair of columns, and in wide
  * rows they would share a few sets of the cache. */
 static void gather_index(const struct pass *pass, const ptrdiff_t *origin, const uint8_t *index,
@@ -306,7 +248,7 @@ void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_byte
     struct run_cursor cursor = first_run(runs, n_runs);
     const size_t rows = choose_rows(&pass, entry_max);
     while (cursor.run < n_runs) {
-        pass_of_runs(&pass, &cursor, index_step, origin);
+        pass_of_runs(&pass, &cursor, index_step, DENSE_STEP, origin);
         for (size_t j = 0; j < c; j += 2 * BP_LANES) {
             b.lanes = bp_min_size(c - j, 2 * BP_LANES);
             gather_index(&pass, origin, index + j, index_step, b.lanes, dense);

@@ -3,37 +3,14 @@
  * Sums begin in bytes; a byte takes 255 / entry_max entries. Then they are added to sums of 16
  * bits: `full` takes pairs of bytes as 16-bit numbers, wrapping, `odd` takes the odd bytes alone,
  * and in the end even = full - 256 * odd. No shuffle is needed for that, and the shuffles are the
- * bottleneck.
- *
- * The steps (one table, one row of indices) are cut into passes, so that the indices of 64 lanes
- * stay in the first-level cache while the rows (pixels or columns) go by. A pass is short enough
- * for 16 bits: PASS_STEPS * 60 < 65536. */
+ * bottleneck. */
 #ifndef BP_KERNELS_X86_LOOKUP_AVX2_H
 #define BP_KERNELS_X86_LOOKUP_AVX2_H
 
-#include "kernels/kernels.h"
+#include "kernels/lookup_pass.h"
 #include "kernels/x86/vec_avx2.h"
 
-#define PASS_STEPS 384
-#define BYTE_MAX   255
-#define MAX_ROWS   4
-
-/* Steps whose tables and index rows lie one behind the other: 4 * fours + rest. */
-struct segment {
-    ptrdiff_t table, index;
-    uint32_t fours, rest;
-};
-
-struct pass {
-    struct segment segments[PASS_STEPS];
-    size_t n_segments;
-    size_t groups; /* of 4 entries, that a byte takes */
-};
-
-static inline void pass_append(struct pass *pass, ptrdiff_t table, ptrdiff_t index, size_t count) {
-    pass->segments[pass->n_segments++] =
-        (struct segment){table, index, (uint32_t)(count / 4), (uint32_t)(count % 4)};
-}
+#define MAX_ROWS 4
 
 /* --- sums ------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,21 @@
+# Cross-building for 64-bit ARM on Debian and its like; tests and the program run under QEMU.
+#   BP_SYSROOT  a folder with the libraries for ARM, made by tools/aarch64_sysroot.sh. Without it
+#               programs are linked statically: enough for the kernels (BP_ONLY_KERNELS).
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES BP_SYSROOT)
+find_program(BP_QEMU_AARCH64 NAMES qemu-aarch64 qemu-aarch64-static REQUIRED)
+set(CMAKE_CROSSCOMPILING_EMULATOR ${BP_QEMU_AARCH64})
+if(BP_SYSROOT)
+  set(CMAKE_SYSROOT ${BP_SYSROOT})
+  set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+  set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+  set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+  set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+  set(ENV{PKG_CONFIG_SYSROOT_DIR} ${BP_SYSROOT})
+  set(ENV{PKG_CONFIG_LIBDIR} ${BP_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig)
+  list(APPEND CMAKE_CROSSCOMPILING_EMULATOR -L ${BP_SYSROOT})
+else()
+  set(CMAKE_EXE_LINKER_FLAGS_INIT -static)
+endif()

@@ -1,0 +1,36 @@
+#include "kernels/arm/tier_neon.h"
+
+/* In C stay: pack_weights, which runs once a step, on weights only; product_signs and
+ * quads_of_signs, since the forward product is faster on words here (ops/product_method.c). */
+void bp_kernels_init_neon(struct bp_kernels *kernels) {
+    kernels->sign_pack_f32 = bp_sign_pack_f32_neon;
+    kernels->transpose_gather = bp_transpose_gather_neon;
+    kernels->pack_planes = bp_pack_planes_neon;
+    kernels->product_xor = bp_product_xor_neon;
+    kernels->product_planes = bp_product_planes_neon;
+    kernels->product_positions = bp_product_positions_neon;
+    kernels->count_positions = bp_count_positions_neon;
+    kernels->index_weights = bp_index_weights_neon;
+    kernels->tables_of_codes = bp_tables_of_codes_neon;
+    kernels->product_tables = bp_product_tables_neon;
+    kernels->index_of_samples = bp_index_of_samples_neon;
+    kernels->tables_of_samples = bp_tables_of_samples_neon;
+    kernels->product_samples = bp_product_samples_neon;
+    kernels->range_group = bp_range_group_neon;
+    kernels->range_columns = bp_range_columns_neon;
+    kernels->round_group = bp_round_group_neon;
+    kernels->round_columns = bp_round_columns_neon;
+    kernels->scale_mask = bp_scale_mask_neon;
+    kernels->sums_i16 = bp_sums_i16_neon;
+    kernels->sums_f32 = bp_sums_f32_neon;
+    kernels->affine_act_i16 = bp_affine_act_i16_neon;
+    kernels->affine_act_f32 = bp_affine_act_f32_neon;
+    kernels->max_pool_2x2 = bp_max_pool_2x2_neon;
+    kernels->max_unpool_2x2 = bp_max_unpool_2x2_neon;
+    kernels->act_sums_i16 = bp_act_sums_i16_neon;
+    kernels->act_sums_f32 = bp_act_sums_f32_neon;
+    kernels->act_grad_i16 = bp_act_grad_i16_neon;
+    kernels->act_grad_f32 = bp_act_grad_f32_neon;
+    kernels->sum_squares_f32 = bp_sum_squares_f32_neon;
+    kernels->adam_f32 = bp_adam_f32_neon;
+}

@@ -1,0 +1,72 @@
+/* The neon tier: one function per kernel that it has; contracts in kernels/kernels.h. */
+#ifndef BP_KERNELS_TIER_NEON_H
+#define BP_KERNELS_TIER_NEON_H
+
+#include "kernels/kernels.h"
+
+void bp_sign_pack_f32_neon(const float *x, size_t n, size_t c, uint64_t *bits, uint64_t *mask);
+void bp_transpose_gather_neon(const uint64_t *base, const int32_t *offset, size_t count, size_t cw,
+                              uint64_t *out);
+void bp_pack_planes_neon(const uint8_t *codes, size_t n, size_t k, int bits, uint64_t *planes);
+void bp_product_xor_neon(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
+                         size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
+void bp_product_planes_neon(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
+                            const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw, int planes,
+                            int is_signed, const uint64_t *w, size_t c, int32_t *y);
+void bp_product_positions_neon(const uint64_t *a, const uint64_t *g, size_t words, size_t k,
+                               size_t c, int planes, int is_signed, int32_t *y, size_t y_stride);
+void bp_count_positions_neon(const uint64_t *a, size_t words, size_t c, int32_t *count);
+void bp_index_weights_neon(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
+                           size_t quads, uint8_t *index);
+void bp_tables_of_codes_neon(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
+                             uint8_t *tables);
+void bp_index_of_samples_neon(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
+                              size_t words, size_t c, uint8_t *out, size_t out_step);
+void bp_tables_of_samples_neon(const uint8_t *codes, const int32_t *offset, size_t samples,
+                               size_t n, size_t code_step, size_t k, const struct bp_digit *digit,
+                               uint8_t *out, size_t column_bytes, size_t position_bytes);
+void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t n,
+                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                            size_t quads, int entry_max, const uint8_t *index, size_t c,
+                            const int32_t *base, int shift, int32_t *y);
+void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_bytes,
+                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                             size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
+                             size_t y_stride);
+void bp_range_group_neon(const float *g, size_t n, struct bp_range *range);
+void bp_range_columns_neon(const float *g, size_t n, size_t k, float *lo, float *hi,
+                           float *sum_squares);
+void bp_round_group_neon(const float *g, size_t n, uint64_t first,
+                         const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
+void bp_round_columns_neon(const float *g, size_t n, size_t g_stride, const int32_t *column,
+                           size_t k, uint64_t first, const struct bp_rounding *rounding,
+                           const struct bp_grid *grid, uint8_t *codes);
+void bp_scale_mask_neon(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
+                        const float *offset, const uint8_t *row, float *out);
+void bp_sums_i16_neon(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);
+void bp_sums_f32_neon(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
+void bp_affine_act_i16_neon(const int16_t *y, size_t n, size_t c, const float *scale,
+                            const float *shift, const float *slope, float *z);
+void bp_affine_act_f32_neon(const float *y, size_t n, size_t c, const float *scale,
+                            const float *shift, const float *slope, float *z);
+void bp_max_pool_2x2_neon(const float *a, const float *b, size_t n, size_t c, float *z,
+                          uint64_t *which);
+void bp_max_unpool_2x2_neon(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
+                            float *b);
+void bp_act_sums_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
+                          float *sum_slope);
+void bp_act_sums_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
+                          float *sum_slope);
+void bp_act_grad_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, float *out);
+void bp_act_grad_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, float *out);
+void bp_sum_squares_f32_neon(const float *g, size_t n, double *sum);
+void bp_adam_f32_neon(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
+                      float *v);
+
+#endif
