@@ -114,7 +114,7 @@ static bp_status open_network(struct evaluator *e, const char *data) {
     options.workers =
         bp_loader_workers(&e->data->val, &options.augment, bp_threads_count(e->exec->threads));
     BP_TRY(bp_graph_create(&e->graph, e->exec, &config));
-    BP_TRY(bp_checkpoint_load(e->checkpoint, e->graph, 0));
+    BP_TRY(bp_checkpoint_load(e->checkpoint, e->graph, NULL, 0));
     return bp_loader_create(&e->loader, &e->data->val, &options);
 }
 

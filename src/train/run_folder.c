@@ -112,7 +112,7 @@ bp_status bp_run_folder_create(struct bp_run_folder *folder, const char *path, c
 }
 
 void bp_run_folder_discard(struct bp_run_folder *folder) {
-    static const char *const described[] = {"env.json", "classes.txt", "bad_files.txt",
+    static const char *const described[] = {"env.json", "classes.txt", "bad_files.txt", "init.json",
                                             "config.json"};
     char path[BP_PATH_BYTES];
     for (size_t i = 0; i < sizeof described / sizeof described[0]; i++)
@@ -335,6 +335,8 @@ bp_status bp_run_folder_result(const struct bp_run_folder *folder, const bp_trai
     bp_json_string(&json, "status", name);
     if (result->status != BP_OK)
         bp_json_string(&json, "message", bp_status_message());
+    else
+        bp_json_string(&json, "ended_by", result->ended_by);
     bp_json_double(&json, "accuracy", result->accuracy);
     bp_json_double(&json, "best_accuracy", result->best_accuracy);
     bp_json_int(&json, "best_epoch", (int64_t)result->best_epoch);

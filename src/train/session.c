@@ -28,6 +28,7 @@ void bp_session_graph_config(const struct bp_settings *settings, size_t height, 
         .classes = classes,
         .batch = settings->batch,
         .training = 1,
+        .freeze_body = settings->optim.freeze_body,
         .precision = settings->precision,
         .also_qat = settings->qat_warmup > 0,
         .quant_da = settings->quant_da,
@@ -44,6 +45,12 @@ size_t bp_graph_planned_bytes(const struct bp_graph *graph) {
     const struct bp_exec *exec = graph->exec;
     return bp_plan_bytes(graph->model_plan) + bp_plan_bytes(graph->step_plan) +
            exec->scratch_bytes * (size_t)bp_threads_count(exec->threads);
+}
+
+/* Numbers of three channels for images of one: their mean. Exact where the three are equal. */
+static void use_for_grey(float numbers[3]) {
+    float mean = (float)(((double)numbers[0] + numbers[1] + numbers[2]) / 3);
+    numbers[0] = numbers[1] = numbers[2] = mean;
 }
 
 static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad) {
@@ -69,6 +76,10 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
         return bp_fail(BP_DATA, "%s: the validation part is empty", settings->data);
     if (!settings->has_mean)
         bp_part_moments(train, settings->mean, settings->deviation);
+    else if (train->c == 1) {
+        use_for_grey(settings->mean);
+        use_for_grey(settings->deviation);
+    }
     return BP_OK;
 }
 
