@@ -172,8 +172,6 @@ const char *bp_config_from_bundle(const bp_config *config, enum bp_option_id id,
         const char *name = config->value[bundles[i]].text;
         const char *value = name != NULL ? bp_option_of_bundle(bundles[i], name, id) : NULL;
         *bundle = bundles[i];
-        if (id == BP_OPT_HEAD_LR && config->value[BP_OPT_LR].text != NULL)
-            return NULL; /* a rate that was set holds for the head too */
         if (value != NULL)
             return value;
     }

@@ -1,7 +1,6 @@
 #include "train/init.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,26 +53,6 @@ static void number_text(double number, char text[32]) {
     }
 }
 
-/* One number for a grey model, else three; numbers that no option may have are left out. */
-static bp_status fill_moments(bp_config *config, const struct bp_checkpoint_head *head) {
-    char mean[128] = "", deviation[128] = "", text[32];
-    size_t channels = head->channels == 1 ? 1 : 3;
-    if (bp_config_is_set(config, "mean") || bp_config_is_set(config, "std"))
-        return BP_OK;
-    for (size_t c = 0; c < channels; c++) {
-        float m = head->mean[c], s = head->deviation[c];
-        if (!(m >= -10 && m <= 10 && s >= 1.1e-4f && s <= 10))
-            return BP_OK;
-        snprintf(text, sizeof text, "%.9g", (double)m);
-        snprintf(mean + strlen(mean), sizeof mean - strlen(mean), "%s%s", c > 0 ? "," : "", text);
-        snprintf(text, sizeof text, "%.9g", (double)s);
-        snprintf(deviation + strlen(deviation), sizeof deviation - strlen(deviation), "%s%s",
-                 c > 0 ? "," : "", text);
-    }
-    BP_TRY(set(config, BP_OPT_MEAN, mean));
-    return set(config, BP_OPT_STD, deviation);
-}
-
 /* The precision and its quantizer belong together: all of it follows, or nothing. */
 static bp_status fill_precision(bp_config *config, const struct bp_checkpoint_head *head,
                                 const bp_config *trained) {
@@ -106,11 +85,27 @@ static bp_status fill(const struct bp_init *init, bp_config *config) {
     BP_TRY(set(config, BP_OPT_MODEL, head->model));
     number_text(head->width, text);
     BP_TRY(set(config, BP_OPT_WIDTH, text));
-    BP_TRY(fill_moments(config, head));
     snprintf(text, sizeof text, "%zu", head->height);
     if (head->preprocess.resize > 0 && head->height >= 8)
         BP_TRY(set(config, BP_OPT_SIZE, text));
     return set(config, BP_OPT_RECIPE, "finetune");
+}
+
+static bp_status check_network(const struct bp_init *init, const char *model, double width,
+                               int is_float) {
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(init->checkpoint);
+    if (strcmp(head->model, model) != 0)
+        return bp_fail(BP_MODEL, "--init %s is a %s, not a %s; use --model %s", init->path,
+                       head->model, model, head->model);
+    if (head->width != width)
+        return bp_fail(BP_MODEL, "--init %s has width %g, not %g; use --width %g", init->path,
+                       head->width, width, head->width);
+    if ((strcmp(head->precision, "fp32") == 0) != is_float)
+        return bp_fail(BP_MODEL,
+                       "--init %s was trained with --precision %s: float and 1-bit networks do "
+                       "not fit each other; use --precision %s",
+                       init->path, head->precision, head->precision);
+    return BP_OK;
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -150,6 +145,11 @@ bp_status bp_init_open(struct bp_init **out, bp_config *config) {
     bp_status status = open_file(init, path);
     if (status == BP_OK)
         status = fill(init, config);
+    double width = 0;
+    bp_parse_number(bp_config_get(config, "width"), &width);
+    if (status == BP_OK) /* seen before the data are read */
+        status = check_network(init, bp_config_get(config, "model"), width,
+                               strcmp(bp_config_get(config, "precision"), "fp32") == 0);
     if (status != BP_OK) {
         bp_init_close(init);
         return status;
@@ -175,22 +175,6 @@ void bp_init_close(struct bp_init *init) {
 }
 
 /* --- the mapping ------------------------------------------------------------------------------ */
-
-static bp_status check_network(const struct bp_init *init, const struct bp_graph_config *config) {
-    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(init->checkpoint);
-    if (strcmp(head->model, config->model) != 0)
-        return bp_fail(BP_MODEL, "--init %s is a %s, not a %s; use --model %s", init->path,
-                       head->model, config->model, head->model);
-    if (head->width != config->width)
-        return bp_fail(BP_MODEL, "--init %s has width %g, not %g; use --width %g", init->path,
-                       head->width, config->width, head->width);
-    if ((strcmp(head->precision, "fp32") == 0) != (config->precision == BP_PRECISION_FP32))
-        return bp_fail(BP_MODEL,
-                       "--init %s was trained with --precision %s: float and 1-bit networks do "
-                       "not fit each other; use --precision %s",
-                       init->path, head->precision, head->precision);
-    return BP_OK;
-}
 
 /* Which row of the old head each new class has: none, unless the names are the same. */
 static bp_status match_classes(struct bp_init *init, char *const *names, size_t classes) {
@@ -371,7 +355,9 @@ static void account(struct bp_init *init) {
 }
 
 bp_status bp_init_apply(struct bp_init *init, struct bp_graph *graph, char *const *class_names) {
-    BP_TRY(check_network(init, &graph->config));
+    const struct bp_graph_config *config = &graph->config;
+    BP_TRY(
+        check_network(init, config->model, config->width, config->precision == BP_PRECISION_FP32));
     BP_TRY(match_classes(init, class_names, graph->config.classes));
     BP_TRY(decide_all(init, graph));
     for (size_t i = 0; i < graph->n_params; i++)

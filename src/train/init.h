@@ -15,8 +15,8 @@ struct bp_init;
 
 /* Opens the checkpoint (of a run folder: its best one) that the config's `init` names, and gives
  * options that are not set the values that follow from it: model, width, the precision with its
- * quantizer, mean and std, the size of a model of pictures, and recipe finetune. *out is NULL
- * without `init`. BP_MODEL: no checkpoint. */
+ * quantizer, the size of a model of pictures, and recipe finetune. *out is NULL
+ * without `init`. BP_MODEL: no checkpoint, or of another model, width or kind of precision. */
 bp_status bp_init_open(struct bp_init **out, bp_config *config);
 void bp_init_close(struct bp_init *init);
 

@@ -81,7 +81,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "standard deviation of pixel / 255, likewise (default: the training part's)"),
 
 [BP_OPT_INIT] = TEXT("init", NETWORK, "FILE", TRAIN, 0,
-    "begin with the weights of a checkpoint, or of a run folder's best one; the head is new where the classes differ; sets --model, --width, --precision, --mean and --recipe finetune unless given"),
+    "begin with the weights of a checkpoint, or of a run folder's best one; the head is new where the classes differ; sets --model, --width, --precision and --recipe finetune unless given"),
 [BP_OPT_MODEL] = CHOICE("model", NETWORK, models, "vgg16", TRAIN | BENCH,
     "network"),
 [BP_OPT_WIDTH] = FLOAT("width", NETWORK, "F", "1", 0.001, 16, TRAIN | BENCH,
@@ -90,7 +90,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "height and width of the network's input in pixels (default: pictures: 64; else 32, or the data's if larger)"),
 
 [BP_OPT_RECIPE] = CHOICE("recipe", TRAINING, recipes, "scratch", TRAIN,
-    "finetune: --epochs 20 --lr 0.003 --head-lr 0.01 --warmup 1 --patience 8; scratch: only what the others say (default: scratch; with --init: finetune)"),
+    "finetune: --epochs 20 --lr 0.01 --warmup 1 --patience 8; scratch: only what the others say (default: scratch; with --init: finetune)"),
 [BP_OPT_EPOCHS] = INT("epochs", TRAINING, "60", 1, 1e6, TRAIN,
     "passes over the training part"),
 [BP_OPT_STEPS] = INT("steps", TRAINING, "0", 0, 1e9, TRAIN,
@@ -225,8 +225,7 @@ const char *bp_option_of_bundle(enum bp_option_id bundle, const char *name, enum
                    {BP_OPT_AUG, "strong", BP_OPT_AUG_FLIP, "true"},
                    {BP_OPT_AUG, "strong", BP_OPT_AUG_JITTER, "0.3"},
                    {BP_OPT_RECIPE, "finetune", BP_OPT_EPOCHS, "20"},
-                   {BP_OPT_RECIPE, "finetune", BP_OPT_LR, "0.003"},
-                   {BP_OPT_RECIPE, "finetune", BP_OPT_HEAD_LR, "0.01"},
+                   {BP_OPT_RECIPE, "finetune", BP_OPT_LR, "0.01"},
                    {BP_OPT_RECIPE, "finetune", BP_OPT_WARMUP, "1"},
                    {BP_OPT_RECIPE, "finetune", BP_OPT_PATIENCE, "8"}};
     for (size_t i = 0; i < sizeof sayings / sizeof sayings[0]; i++)

@@ -47,12 +47,6 @@ size_t bp_graph_planned_bytes(const struct bp_graph *graph) {
            exec->scratch_bytes * (size_t)bp_threads_count(exec->threads);
 }
 
-/* Numbers of three channels for images of one: their mean. Exact where the three are equal. */
-static void use_for_grey(float numbers[3]) {
-    float mean = (float)(((double)numbers[0] + numbers[1] + numbers[2]) / 3);
-    numbers[0] = numbers[1] = numbers[2] = mean;
-}
-
 static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad) {
     struct bp_settings *settings = &session->settings;
     const struct bp_dataset_options options = {
@@ -76,10 +70,6 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
         return bp_fail(BP_DATA, "%s: the validation part is empty", settings->data);
     if (!settings->has_mean)
         bp_part_moments(train, settings->mean, settings->deviation);
-    else if (train->c == 1) {
-        use_for_grey(settings->mean);
-        use_for_grey(settings->deviation);
-    }
     return BP_OK;
 }
 

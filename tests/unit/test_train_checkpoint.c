@@ -99,8 +99,8 @@ static const char *saved(const char *folder, const char *name, int with_moments)
     struct bp_graph_config config = small_config();
     struct network n = network_open(&config);
     fill(n.graph);
-    assert_int_equal(bp_checkpoint_save(path, n.graph, NULL, &preprocess, "{\"epochs\": 3}", class_names,
-                                        &progress, with_moments),
+    assert_int_equal(bp_checkpoint_save(path, n.graph, NULL, &preprocess, "{\"epochs\": 3}",
+                                        class_names, &progress, with_moments),
                      BP_OK);
     network_close(&n);
     return path;
@@ -363,8 +363,8 @@ static void test_without_memory(void **state) {
         if (status == BP_OK)
             status = bp_checkpoint_load(checkpoint, n.graph, NULL, 1);
         if (status == BP_OK)
-            status =
-                bp_checkpoint_save(copy, n.graph, NULL, &preprocess, "{}", class_names, &progress, 1);
+            status = bp_checkpoint_save(copy, n.graph, NULL, &preprocess, "{}", class_names,
+                                        &progress, 1);
         bp_memory_fail_after(-1);
         assert_true(status == BP_OK || status == BP_RESOURCE);
         assert_true(after < 1000);

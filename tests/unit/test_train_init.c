@@ -258,14 +258,15 @@ static void test_options_that_follow(void **state) {
     assert_int_equal(bp_config_set(config, "init", path, "command line"), BP_OK);
     assert_int_equal(bp_config_set(config, "recipe", "scratch", "command line"), BP_OK);
     assert_int_equal(bp_config_load_init(config), BP_OK);
-    static const char *const expected[][3] = {
-        {"model", "vgg16", "--init"},   {"width", "0.05", "--init"},
-        {"precision", "qat", "--init"}, {"mean", "0.25", "--init"},
-        {"std", "0.5", "--init"},       {"recipe", "scratch", "command line"}};
+    static const char *const expected[][3] = {{"model", "vgg16", "--init"},
+                                              {"width", "0.05", "--init"},
+                                              {"precision", "qat", "--init"},
+                                              {"recipe", "scratch", "command line"}};
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
         assert_string_equal(bp_config_get(config, expected[i][0]), expected[i][1]);
         assert_string_equal(bp_config_origin(config, expected[i][0]), expected[i][2]);
     }
+    assert_false(bp_config_is_set(config, "mean")); /* the new data's */
     assert_false(bp_config_is_set(config, "size")); /* not a model of pictures */
     bp_config_destroy(config);
     close_network(&old);
