@@ -20,10 +20,11 @@ const struct cli_option cli_options[] = {
      "show the value of every option and where it comes from, and stop"},
     {"vs", "MODE", NULL, CLI_VERSUS,
      "a second side in the same run: fp32, qat, psq, fqt or fqt:PRESET"},
+    {"output", "FILE", NULL, CLI_OUTPUT,
+     "file to write, also -o FILE (default, for one run: report.html in its folder)"},
     {"progress", "MODE", progress_modes, CLI_PROGRESS,
      "bar, plain, json or none (default: bar on a terminal, else plain; none with --json)"},
-    {"json", NULL, NULL, CLI_JSON,
-     "print one JSON object on standard output, and nothing else there"},
+    {"json", NULL, NULL, CLI_JSON, "print JSON on standard output, and nothing else there"},
     {"help", NULL, NULL, CLI_ALWAYS, "show this text, and stop"},
 };
 const int cli_n_options = (int)(sizeof cli_options / sizeof cli_options[0]);
@@ -69,6 +70,8 @@ static void set_own(struct cli_args *args, const char *name, const char *value) 
         args->print_config = 1;
     else if (strcmp(name, "vs") == 0)
         args->versus = value;
+    else if (strcmp(name, "output") == 0)
+        args->output = value;
     else if (strcmp(name, "progress") == 0)
         args->progress = value;
 }
@@ -95,10 +98,16 @@ static void find_option(const struct cli_command *command, struct parsed *p, int
         p->option = NULL;
 }
 
+/* The only option with a letter of its own, as everywhere. */
+static int is_output(const char *word) {
+    return strcmp(word, "-o") == 0;
+}
+
 /* The option at words[*at]; advances over its value. */
 static bp_status parse_option(const struct cli_command *command, int count, char **words, int *at,
                               struct parsed *p) {
-    const char *word = words[*at] + 2, *equals = strchr(word, '=');
+    const char *word = is_output(words[*at]) ? "output" : words[*at] + 2,
+               *equals = strchr(word, '=');
     size_t length = equals != NULL ? (size_t)(equals - word) : strlen(word);
     int negated;
     snprintf(p->name, sizeof p->name, "%.*s", (int)(length < NAME_BYTES ? length : NAME_BYTES - 1),
@@ -170,7 +179,7 @@ static bp_status read_environment(const struct cli_command *command, struct cli_
 
 static bp_status add_positional(const struct cli_command *command, char *word,
                                 struct cli_args *args) {
-    if (args->n_positional < command->positional_max) {
+    if (command->positional_max == CLI_MANY || args->n_positional < command->positional_max) {
         args->positional[args->n_positional++] = word;
         return BP_OK;
     }
@@ -192,7 +201,7 @@ static bp_status read_words(const struct cli_command *command, int count, char *
             only_positional = 1;
         } else if (strcmp(words[i], "-h") == 0) {
             args->help = 1;
-        } else if (words[i][1] != '-') {
+        } else if (words[i][1] != '-' && !is_output(words[i])) {
             cli_fail(BP_USAGE,
                      "unknown option '%s'; options have two dashes, see 'bitprop %s "
                      "--help'",

@@ -9,11 +9,12 @@
 /* What a command line said, beside the library's options. */
 struct cli_args {
     bp_config *config;
-    const char *positional[2];
+    const char **positional; /* [n_positional] */
     int n_positional;
     int json;             /* --json: one object on stdout, nothing else */
     const char *progress; /* --progress auto|bar|plain|json|none */
     const char *versus;   /* --vs MODE */
+    const char *output;   /* --output FILE */
     int print_config;     /* --print-config */
     int help;
 };
@@ -32,21 +33,24 @@ enum {
     CLI_VERSUS = 4,
     CLI_PROGRESS = 8,
     CLI_JSON = 16,
-    CLI_ALWAYS = 32
+    CLI_OUTPUT = 32,
+    CLI_ALWAYS = 64
 };
 
 extern const struct cli_option cli_options[];
 extern const int cli_n_options;
 
+enum { CLI_MANY = -1 };
+
 struct cli_command {
     const char *name;
-    const char *usage;    /* behind "bitprop ": the name and the arguments */
-    const char *summary;  /* one line */
-    const char *examples; /* lines of "  bitprop ..." */
-    unsigned options;     /* BP_COMMAND_...; 0: none of the library's */
-    unsigned own;         /* CLI_...: the program's */
-    int positional_min, positional_max;
-    const char *const *words; /* what the only argument may be, NULL-ended; NULL: paths */
+    const char *usage;                  /* behind "bitprop ": the name and the arguments */
+    const char *summary;                /* one line */
+    const char *examples;               /* lines of "  bitprop ..." */
+    unsigned options;                   /* BP_COMMAND_...; 0: none of the library's */
+    unsigned own;                       /* CLI_...: the program's */
+    int positional_min, positional_max; /* max CLI_MANY: no limit */
+    const char *const *words; /* what the first argument may be, NULL-ended; NULL: paths */
     int (*run)(struct cli_args *args);
 };
 
@@ -85,7 +89,10 @@ void cli_help_command(const struct cli_command *command);
 int cli_train(struct cli_args *args);
 int cli_resume(struct cli_args *args);
 int cli_eval(struct cli_args *args);
+int cli_predict(struct cli_args *args);
+int cli_data(struct cli_args *args);
 int cli_info(struct cli_args *args);
+int cli_report_page(struct cli_args *args);
 int cli_bench(struct cli_args *args);
 int cli_doctor(struct cli_args *args);
 int cli_completion(struct cli_args *args);
@@ -98,5 +105,9 @@ void cli_progress_end(void);
 
 /* Prints text as a JSON string, with its quotes, on stdout. */
 void cli_print_json_text(const char *text);
+/* Prints text for people on stdout: control characters, which paths may hold, become '?'. */
+void cli_print_text(const char *text);
+/* Columns that it takes, one for each character. */
+size_t cli_text_columns(const char *text);
 
 #endif

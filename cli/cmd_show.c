@@ -1,4 +1,4 @@
-/* The commands that look at a model: eval, info. */
+/* The commands that look at a model or a run: eval, info, report. */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -56,5 +56,15 @@ int cli_info(struct cli_args *args) {
                    100.0 * info->best_accuracy);
     }
     bp_info_free(info);
+    return 0;
+}
+
+int cli_report_page(struct cli_args *args) {
+    char written[BP_PATH_BYTES];
+    bp_status status =
+        bp_report(args->positional, (size_t)args->n_positional, args->output, written);
+    if (status != BP_OK)
+        return cli_report(status);
+    puts(written);
     return 0;
 }

@@ -46,6 +46,8 @@ static void print_result(const struct cli_args *args, const bp_train_result *r) 
         if (strcmp(r->ended_by, "patience") == 0)
             fprintf(stderr, "ended after epoch %zu by --patience: no better for %zu epochs\n",
                     r->epoch, r->epoch - r->best_epoch);
+        if (r->report[0] != 0)
+            fprintf(stderr, "report: %s\n", r->report);
     }
 }
 

@@ -90,19 +90,20 @@ static void bash_options(void) {
 }
 
 static void bash_arguments(void) {
-    puts("# The arguments of a command, as _bitprop_values.\n"
+    puts("# The argument of a command, as _bitprop_values; $2: it stands right behind it.\n"
          "_bitprop_arguments() {\n    case $1 in");
     for (int i = 0; i < cli_n_commands; i++) {
         const struct cli_command *command = &cli_commands[i];
         int count = 0;
         if (command->positional_max == 0)
             continue;
-        printf("    %s) echo '", command->name);
-        if (command->words != NULL)
+        printf("    %s) ", command->name);
+        if (command->words != NULL) {
+            fputs(command->positional_max > 1 ? "[[ $2 == yes ]] && echo '" : "echo '", stdout);
             print_words(command->words, "", &count);
-        else
-            fputs("PATH", stdout);
-        puts("' ;;");
+            fputs(command->positional_max > 1 ? "' || " : "'", stdout);
+        }
+        puts(command->words == NULL || command->positional_max > 1 ? "echo PATH ;;" : " ;;");
     }
     fputs("    help) echo '", stdout);
     for (int i = 0; i < cli_n_commands; i++)
@@ -128,7 +129,7 @@ static const char bash_function[] =
     "}\n\n"
     "_bitprop() {\n"
     "    local -a words=()\n"
-    "    local i last=-1 join=0 typed=${COMP_WORDS[COMP_CWORD]} now words_of\n"
+    "    local i last=-1 join=0 typed=${COMP_WORDS[COMP_CWORD]} now words_of first=no\n"
     "    COMPREPLY=()\n"
     "    # Bash splits --cpu=c and fqt:paper: put them together again.\n"
     "    for ((i = 0; i <= COMP_CWORD; i++)); do\n"
@@ -153,7 +154,8 @@ static const char bash_function[] =
     "    elif [[ $now == -* ]]; then\n"
     "        _bitprop_offer \"$(_bitprop_options \"${words[1]}\")\" \"$now\" \"$typed\"\n"
     "    else\n"
-    "        _bitprop_offer \"$(_bitprop_arguments \"${words[1]}\")\" \"$now\" \"$typed\"\n"
+    "        [[ $last -eq 2 ]] && first=yes\n"
+    "        _bitprop_offer \"$(_bitprop_arguments \"${words[1]}\" $first)\" \"$now\" \"$typed\"\n"
     "    fi\n"
     "}\n\n"
     "complete -o default -F _bitprop bitprop\n";
@@ -207,15 +209,17 @@ static void zsh_switch(const char *before, const char *name, const char *other, 
 }
 
 static void zsh_arguments(const struct cli_command *command) {
-    int count = 0;
+    int count = 0, first_path = 1;
     if (command->words != NULL) {
         fputs(" \\\n            '1:word:(", stdout);
         print_words(command->words, "", &count);
         fputs(")'", stdout);
-    } else {
-        for (int i = 1; i <= command->positional_max; i++)
-            printf(" \\\n            '%d:path:_files'", i);
+        first_path = 2;
     }
+    for (int i = first_path; i <= command->positional_max; i++)
+        printf(" \\\n            '%d:path:_files'", i);
+    if (command->positional_max == CLI_MANY)
+        printf(" \\\n            '*:path:_files'");
 }
 
 static void zsh_command(const struct cli_command *command) {

@@ -11,7 +11,7 @@ const struct cli_exit_code cli_exit_codes[] = {
     {BP_OK, "done", "What was asked for is done."},
     {BP_INTERNAL, "internal error", "A mistake of the program; please report it."},
     {BP_USAGE, "usage", "An unknown option, an impossible value or combination."},
-    {BP_DATA, "data", "The data set is missing, truncated or malformed."},
+    {BP_DATA, "data", "The data set, or a picture to predict, is missing, truncated or malformed."},
     {BP_MODEL, "model file", "The checkpoint is missing, malformed or of another network."},
     {BP_RESOURCE, "resources", "Memory, disk, permission, or a folder that exists already."},
     {BP_DIVERGED, "diverged", "The loss became NaN or infinite."},

@@ -32,3 +32,15 @@ void cli_print_json_text(const char *text) {
     }
     putchar('"');
 }
+
+void cli_print_text(const char *text) {
+    for (const unsigned char *c = (const unsigned char *)text; *c != 0; c++)
+        putchar(*c < 32 || *c == 127 ? '?' : *c);
+}
+
+size_t cli_text_columns(const char *text) {
+    size_t columns = 0;
+    for (const unsigned char *c = (const unsigned char *)text; *c != 0; c++)
+        columns += (*c & 0xc0) != 0x80; /* not inside a character */
+    return columns;
+}

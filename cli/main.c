@@ -4,12 +4,18 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const bench_words[] = {"step", NULL};
+static const char *const data_words[] = {"check", NULL};
 static const char *const shells[] = {"bash", "zsh", NULL};
 
 const struct cli_command cli_commands[] = {
+    {"data", "data check DATA", "look for mistakes in a data set",
+     "  bitprop data check photos\n"
+     "  bitprop data check list.csv --json\n",
+     BP_COMMAND_DATA, CLI_JSON, 1, 2, data_words, cli_data},
     {"train", "train DATA [options]", "train a network on a data set",
      "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
      "  bitprop train DATA --model resnet18 --preset balanced --run runs/mine\n"
@@ -25,10 +31,20 @@ const struct cli_command cli_commands[] = {
      "  bitprop eval runs/fashion-mnist-vgg16-1 /usr/share/datasets/fashion-mnist\n"
      "  bitprop eval best.ckpt DATA --json\n",
      BP_COMMAND_EVAL, CLI_JSON, 2, 2, NULL, cli_eval},
+    {"predict", "predict MODEL [PATH...]",
+     "classify pictures, folders of them, or a list on standard input",
+     "  bitprop predict runs/photos-resnet18-1 new/1.jpg new/2.png\n"
+     "  bitprop predict best.ckpt new --top 3 --json   # all pictures in a folder\n"
+     "  find new -name '*.jpg' | bitprop predict best.ckpt -\n",
+     BP_COMMAND_PREDICT, CLI_JSON, 1, CLI_MANY, NULL, cli_predict},
     {"info", "info FILE", "describe a model or a run",
      "  bitprop info runs/fashion-mnist-vgg16-1\n"
      "  bitprop info best.ckpt --json\n",
      0, CLI_JSON, 1, 1, NULL, cli_info},
+    {"report", "report RUN... [options]", "draw the report of a run, or compare runs",
+     "  bitprop report runs/fashion-mnist-vgg16-1      # writes report.html there\n"
+     "  bitprop report runs/a runs/b runs/c -o comparison.html\n",
+     0, CLI_OUTPUT, 1, CLI_MANY, NULL, cli_report_page},
     {"bench", "bench step [options]", "time a whole training step",
      "  bitprop bench step --model vgg16 --batch 128 --precision fqt --vs fp32\n"
      "  bitprop bench step --model resnet18 --preset balanced --json\n",
@@ -97,6 +113,11 @@ static int run_command(const struct cli_command *command, int count, char **word
     bp_status status = bp_config_create(&args.config);
     if (status != BP_OK)
         return cli_report(status);
+    args.positional = calloc((size_t)count + 1, sizeof *args.positional);
+    if (args.positional == NULL) {
+        bp_config_destroy(args.config);
+        return cli_fail(BP_RESOURCE, "out of memory: no room for the arguments");
+    }
     status = cli_parse(command, count, words, &args);
     int code = (int)status;
     if (status == BP_OK && args.help)
@@ -104,6 +125,7 @@ static int run_command(const struct cli_command *command, int count, char **word
     else if (status == BP_OK)
         code = command->run(&args);
     bp_config_destroy(args.config);
+    free(args.positional);
     return flush_output(code);
 }
 

@@ -71,7 +71,8 @@ static void print_header(void) {
           ".Sh DESCRIPTION\n"
           ".Nm\n"
           "trains convolutional networks whose weights, activations and gradients\n"
-          "have one or a few bits, on the processor alone, and evaluates them.\n"
+          "have one or a few bits, on the processor alone, evaluates them and predicts with\n"
+          "them.\n"
           "The method is that of\n"
           ".Rs\n.%T 1\\-Bit FQT: Pushing the Limit of Fully Quantized Training to 1\\-bit\n"
           ".%R arXiv 2408.14267\n.Re\n"
@@ -180,12 +181,18 @@ static void print_files(void) {
         {"best.ckpt", "The network with the best validation accuracy so far; a safetensors file."},
         {"metrics.jsonl",
          "One JSON object for each epoch, and for some steps (\\-\\-log\\-every)."},
+        {"report.html", "All of it to look at; one file for any browser."},
+        {"settings.json", "What every option came to, and why."},
+        {"validation.json",
+         "What the best network takes for what, and its worst mistakes, for the report."},
+        {"layers.json", "Bits and times of the layers, for the report."},
+        {"variance.jsonl", "Variance of the gradients (\\-\\-report\\-variance)."},
         {"log.txt", "What happened, with local times."},
         {"result.json", "How the run ended."}};
     puts(".Sh FILES\n"
          "Training makes one folder for each run,\n.Pa runs/<data>\\-<model>\\-<n>\n"
          "or that of\n.Fl \\-run ,\nand never writes over one.\nIn it lie:\n"
-         ".Bl -tag -width metrics.jsonl -compact");
+         ".Bl -tag -width validation.json -compact");
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         printf(".It Pa %s\n%s\n", files[i][0], files[i][1]);
     puts(".El");

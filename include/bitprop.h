@@ -68,7 +68,14 @@ typedef enum bp_option_type {
 } bp_option_type;
 
 /* The commands that an option belongs to. */
-enum { BP_COMMAND_TRAIN = 1, BP_COMMAND_RESUME = 2, BP_COMMAND_EVAL = 4, BP_COMMAND_BENCH = 8 };
+enum {
+    BP_COMMAND_TRAIN = 1,
+    BP_COMMAND_RESUME = 2,
+    BP_COMMAND_EVAL = 4,
+    BP_COMMAND_BENCH = 8,
+    BP_COMMAND_PREDICT = 16,
+    BP_COMMAND_DATA = 32
+};
 
 typedef struct bp_option {
     const char *name;  /* "grad-bits": --grad-bits on the command line, "grad-bits" in files,
@@ -136,8 +143,8 @@ BP_API bp_status bp_config_load_json(bp_config *config, const char *path);
  * `init`. bp_train does this itself. BP_MODEL: no checkpoint. */
 BP_API bp_status bp_config_load_init(bp_config *config);
 
-/* Checks combinations, and that no set option is foreign to `command` (BP_COMMAND_...). bp_train,
- * bp_eval and bp_bench_step do this themselves. */
+/* Checks combinations, and that no set option is foreign to `command` (BP_COMMAND_...). The
+ * functions that take a config do this themselves. */
 BP_API bp_status bp_config_check(const bp_config *config, unsigned command);
 
 /* The config as JSON that bp_config_load_json reads back to the same run; bp_text_free it. */
@@ -201,9 +208,10 @@ typedef struct bp_event {
 typedef void bp_event_callback(void *user, const bp_event *event);
 
 typedef struct bp_train_result {
-    char run[BP_PATH_BYTES]; /* the run folder; "" if it was not made */
-    bp_status status;        /* what the function returned */
-    double accuracy, loss;   /* last validation, 0 .. 1 */
+    char run[BP_PATH_BYTES];    /* the run folder; "" if it was not made */
+    char report[BP_PATH_BYTES]; /* its report.html; "" if none was drawn */
+    bp_status status;           /* what the function returned */
+    double accuracy, loss;      /* last validation, 0 .. 1 */
     double best_accuracy;
     size_t best_epoch;    /* counted from 1; 0: none yet */
     size_t epoch, step;   /* finished */
@@ -247,6 +255,98 @@ typedef struct bp_eval_result {
 BP_API bp_status bp_eval(const char *model, const char *data, const bp_config *options,
                          bp_eval_result **out);
 BP_API void bp_eval_free(bp_eval_result *result);
+
+/* --- prediction ------------------------------------------------------------------------------- */
+
+/* Where pictures come from: returns the path of the next picture or folder, valid until the next
+ * call, or NULL behind the last one. Called on a thread of the library, ahead of what was
+ * predicted and maybe during the other callback, and not again after NULL. */
+typedef const char *bp_path_source(void *user);
+
+/* What a model says about a picture. */
+typedef struct bp_prediction {
+    const char *path;
+    const char *error; /* why there is no prediction, with the path; NULL: there is one */
+    const char *const *class_names; /* [classes] */
+    size_t classes;
+    const size_t *top;          /* [n_top] numbers of the likeliest classes, likeliest first */
+    const float *probabilities; /* [n_top] theirs, 0 .. 1 */
+    size_t n_top;               /* option "top", at most all; 0 with an error */
+} bp_prediction;
+
+/* Called for each picture in order, on the thread that called bp_predict. Returns 0 to go on; else
+ * bp_predict ends. */
+typedef int bp_predict_callback(void *user, const bp_prediction *prediction);
+
+typedef struct bp_predict_result {
+    size_t pictures;    /* that the callback was told, of these */
+    size_t failed;      /* those with an error */
+    size_t passed_over; /* files inside folders that are no pictures */
+    double seconds;
+} bp_predict_result;
+
+/* Classifies pictures with a checkpoint (or a run folder's best one), prepared as in its training.
+ * Folders are walked whole, in natural order, without hidden files. Only some batches are in memory
+ * at a time, and the callback hears of a batch as soon as it is done. `options` (may be NULL) may
+ * set the options of BP_COMMAND_PREDICT; `user` goes to both callbacks; `result` may be NULL.
+ * BP_DATA, at the end, if some pictures could not be used. */
+BP_API bp_status bp_predict(const char *model, const bp_config *options, bp_path_source *source,
+                            bp_predict_callback *callback, void *user, bp_predict_result *result);
+
+/* --- data check ------------------------------------------------------------------------------- */
+
+/* Something worth knowing about a data set. Kinds of errors: "unreadable" (a file that cannot be
+ * used), "line" (of a list), "class_twins", "unknown_class", "no_training", "no_validation",
+ * "two_classes" (one picture under two labels), "both_parts" (one picture for training and for
+ * validation). Kinds of notes: "copies", "wrong_name", "unbalanced", "unvalidated", "beside". */
+typedef struct bp_finding {
+    const char *kind;
+    int is_error;
+    char *text;   /* one line: what, where, what to do */
+    char **paths; /* [n_paths] files it is about; IDX and CIFAR: "train 12", numbers from 0 */
+    size_t n_paths;
+} bp_finding;
+
+typedef struct bp_picture_size {
+    size_t width, height; /* upright */
+} bp_picture_size;
+
+/* What is in a data set. Pictures that cannot be used do not count. */
+typedef struct bp_data_report {
+    char data[BP_PATH_BYTES];
+    char kind[16]; /* "folder" */
+    size_t classes;
+    char **class_names; /* [classes] those of training, then any that only validation has */
+    size_t *train_count, *val_count; /* [classes] */
+    size_t train, val, unusable;
+    int is_split; /* 1: by the options val and seed, as training does */
+    bp_picture_size smallest, median, largest; /* by area; 0 x 0 without pictures */
+    size_t grey, colour, jpeg, png;            /* jpeg and png: 0 for IDX and CIFAR */
+    bp_finding *findings;                      /* [n_findings], errors first */
+    size_t n_findings, errors;
+    double seconds;
+} bp_data_report;
+
+/* Called on the thread that called bp_data_check, now and then: `done` of `total` pictures were
+ * looked at. */
+typedef void bp_check_callback(void *user, size_t done, size_t total);
+
+/* Looks at all of a data set: reads and decodes every picture, and compares them. `options` (may be
+ * NULL) may set the options of BP_COMMAND_DATA; `callback` may be NULL. BP_CHECK if there are
+ * errors (the message names the first one; all are in *out); BP_DATA if there is nothing to look
+ * at. bp_data_report_free it. */
+BP_API bp_status bp_data_check(const char *data, const bp_config *options,
+                               bp_check_callback *callback, void *user, bp_data_report **out);
+BP_API void bp_data_report_free(bp_data_report *report);
+
+/* --- reports ---------------------------------------------------------------------------------- */
+
+/* Draws the report of a run anew from the files in its folder, whatever is there (also of a run
+ * that is under way), or, of several runs, one page that compares them: one HTML file that needs
+ * nothing else. output: the file; NULL: report.html in the folder, for one run only. `written`
+ * receives its path (may be NULL). */
+BP_API bp_status bp_report(const char *const *runs, size_t n_runs, const char *output,
+                           char written[BP_PATH_BYTES]);
 
 /* --- information ------------------------------------------------------------------------------ */
 

@@ -67,6 +67,8 @@ static bp_status fail_reading(bp_status failure, const char *path, int error) {
     char reason[128] = "unknown reason";
     if (strerror_r(error, reason, sizeof reason) != 0)
         strcpy(reason, "unknown reason");
+    if (error == ENOMEM || error == EMFILE || error == ENFILE)
+        return bp_fail(BP_RESOURCE, "cannot read the folder %s: %s", path, reason);
     return bp_fail(failure, "cannot read the folder %s: %s; check the path and its permissions",
                    path, reason);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/utf8.h"
 
 void bp_json_begin(struct bp_json *json, int pretty) {
     *json = (struct bp_json){.first = 1, .pretty = pretty, .status = BP_OK};
@@ -41,22 +42,6 @@ static void new_line(struct bp_json *json) {
         put(json, "  ", 2);
 }
 
-/* Length of the valid UTF-8 sequence at s, 0 if there is none. */
-static size_t utf8_length(const unsigned char *s) {
-    if (s[0] < 0x80)
-        return 1;
-    size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0; /* also stops at the final zero */
-    int overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    int surrogate = s[0] == 0xed && s[1] > 0x9f;
-    int too_large = s[0] == 0xf4 && s[1] > 0x8f;
-    return overlong || surrogate || too_large ? 0 : length;
-}
-
 static void put_escaped(struct bp_json *json, unsigned char c) {
     static const char letters[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
     const char *found = strchr(letters, c);
@@ -72,18 +57,18 @@ static void put_escaped(struct bp_json *json, unsigned char c) {
  */
 static void put_quoted(struct bp_json *json, const char *value) {
     put(json, "\"", 1);
-    const unsigned char *s = (const unsigned char *)value;
-    while (*s != 0) {
-        size_t length = utf8_length(s);
+    while (*value != 0) {
+        size_t length = bp_utf8_length(value);
+        unsigned char c = (unsigned char)*value;
         if (length == 0) {
-            put(json, "\xef\xbf\xbd", 3);
+            put_text(json, BP_UTF8_REPLACEMENT);
             length = 1;
-        } else if (*s < 0x20 || *s == '"' || *s == '\\' || *s == 0x7f) {
-            put_escaped(json, *s);
+        } else if (c < 0x20 || c == '"' || c == '\\' || c == 0x7f) {
+            put_escaped(json, c);
         } else {
-            put(json, (const char *)s, length);
+            put(json, value, length);
         }
-        s += length;
+        value += length;
     }
     put(json, "\"", 1);
 }

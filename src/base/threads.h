@@ -25,8 +25,8 @@ int bp_threads_count(const struct bp_threads *threads);
 /* How many processors this process may use (affinity respected). */
 int bp_threads_available(void);
 
-/* body(context, begin, end, thread): does the items begin .. end - 1; `thread` (0 .. count - 1)
- * indexes per-thread scratch. */
+/* body(context, begin, end, thread): does the items begin .. end - 1; `thread` (0 .. count - 1; 0
+ * is the caller of bp_parallel_for) indexes per-thread scratch. */
 typedef void bp_parallel_body(void *context, size_t begin, size_t end, int thread);
 
 /* Splits 0 .. n - 1 into one contiguous part per worker and waits for all. Not to be nested. */

@@ -132,6 +132,8 @@ static bp_status open_as(struct bp_dataset *set, const struct bp_format *format,
     BP_TRY(format->read(set, path, options));
     BP_TRY(find_classes(set));
     BP_TRY(check_parts(set));
+    if (set->train.pictures == NULL)
+        set->preprocess.image_side = set->train.h > set->train.w ? set->train.h : set->train.w;
     BP_TRY(limit_part(&set->train, options->limit_train, options->seed, 1));
     return limit_part(&set->val, options->limit_val, options->seed, 2);
 }

@@ -14,6 +14,7 @@ extern "C" {
 #endif
 
 struct bp_pictures; /* data/pictures.h */
+struct bp_survey;   /* data/survey.h */
 
 /* One part (training, or validation/test) of a data set. All images have one size; pictures have
  * that to which they were resized. */
@@ -50,6 +51,8 @@ struct bp_dataset_options {
     size_t cache_bytes;              /* for decoded pictures; 0: half of what may be used */
     int threads;                     /* for decoding; 0: one per processor */
     struct bp_bad_files *bad;        /* receives files that cannot be used; may be NULL */
+    struct bp_survey *survey;        /* data check: pictures are only listed, in it, and mistakes
+                                        in classes and lines noted; else NULL */
 };
 
 /* Reads DATA. BP_DATA names the file, the offset where it makes sense, the reason and what to do.

@@ -8,7 +8,7 @@
 #include "base/file_io.h"
 #include "base/memory.h"
 #include "data/dataset_format.h"
-#include "data/pictures.h"
+#include "data/survey.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -30,22 +30,6 @@ static const char *find_val(const struct bp_dir_list *list) {
     return found;
 }
 
-/* By content, or by name: broken pictures are to be reported, not overlooked. */
-static int is_picture(const char *path) {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png"};
-    uint8_t first[3];
-    size_t count = bp_file_peek(path, first, sizeof first), length = strlen(path);
-    if (count == sizeof first &&
-        (memcmp(first, "\xff\xd8\xff", 3) == 0 || memcmp(first, "\x89PN", 3) == 0))
-        return 1;
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        size_t ending = strlen(endings[i]);
-        if (length > ending && strcasecmp(path + length - ending, endings[i]) == 0)
-            return 1;
-    }
-    return 0;
-}
-
 /* Looks at the first files only. -1: no memory. */
 static int holds_pictures(const char *parent, const char *name) {
     enum { LOOKS = 20 };
@@ -58,7 +42,7 @@ static int holds_pictures(const char *parent, const char *name) {
     for (size_t i = 0; i < list.count && i < LOOKS && !found; i++)
         found = !list.entries[i].is_dir &&
                 bp_path_join(path, sizeof path, folder, list.entries[i].name) == BP_OK &&
-                is_picture(path);
+                bp_picture_is_likely(path);
     bp_dir_list_free(&list);
     return found;
 }
@@ -109,12 +93,12 @@ static bp_status add_file(struct bp_picture_list *pictures, const char *folder,
 }
 
 static bp_status add_class(struct bp_picture_list *pictures, const char *folder, const char *name,
-                           int32_t label, enum bp_side side) {
+                           int32_t label, enum bp_side side, struct bp_survey *survey) {
     char path[PATH_BYTES];
     struct bp_dir_list list;
     BP_TRY(bp_path_join(path, sizeof path, folder, name));
-    bp_status status = bp_dir_list(&list, path, BP_DATA);
-    if (status == BP_OK && list.count == 0 && side != BP_SIDE_VAL)
+    bp_status status = bp_survey_excuse(survey, "unreadable", bp_dir_list(&list, path, BP_DATA));
+    if (status == BP_OK && list.count == 0 && side != BP_SIDE_VAL && survey == NULL)
         status =
             bp_fail(BP_DATA, "%.300s: class '%.100s' is empty; add pictures, or remove the folder",
                     folder, name);
@@ -124,20 +108,48 @@ static bp_status add_class(struct bp_picture_list *pictures, const char *folder,
     return status;
 }
 
-static bp_status add_part(const struct bp_dataset *set, struct bp_picture_list *pictures,
+/* Pictures among the class folders: no class is known for them. */
+static bp_status note_beside(const char *folder, const struct bp_dir_list *list,
+                             struct bp_survey *survey) {
+    char path[PATH_BYTES];
+    bp_finding *finding = NULL;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->entries[i].is_dir)
+            continue;
+        BP_TRY(bp_path_join(path, sizeof path, folder, list->entries[i].name));
+        if (!bp_picture_is_likely(path))
+            continue;
+        if (finding == NULL)
+            BP_TRY(
+                bp_survey_add(survey, &finding, "beside", 0,
+                              "%.300s: has pictures that are in no class, and do not count, such "
+                              "as %.200s; move them into the folders of their classes",
+                              folder, list->entries[i].name));
+        BP_TRY(bp_finding_add_path(finding, path));
+    }
+    return BP_OK;
+}
+
+static bp_status add_part(struct bp_dataset *set, struct bp_picture_list *pictures,
                           const char *folder, const struct bp_dir_list *list, enum bp_side side,
                           const struct bp_dataset_options *options) {
+    if (options->survey != NULL)
+        BP_TRY(note_beside(folder, list, options->survey));
     for (size_t i = 0; i < list->count; i++) {
         const char *name = list->entries[i].name;
         if (!list->entries[i].is_dir)
             continue;
         int32_t label = bp_class_find(set, name);
-        if (label < 0)
-            return bp_fail(BP_DATA,
-                           "%.300s: class '%.100s' is unknown to the %s; rename or remove the "
-                           "folder, or add the class there",
-                           folder, name, options->classes > 0 ? "model" : "training part");
-        BP_TRY(add_class(pictures, folder, name, label, side));
+        if (label < 0) {
+            BP_TRY(bp_survey_excuse(
+                options->survey, "unknown_class",
+                bp_fail(BP_DATA,
+                        "%.300s: class '%.100s' is unknown to the %s; rename or remove the "
+                        "folder, or add the class there",
+                        folder, name, options->classes > 0 ? "model" : "training part")));
+            BP_TRY(bp_survey_join_class(set, name, &label));
+        }
+        BP_TRY(add_class(pictures, folder, name, label, side, options->survey));
     }
     return BP_OK;
 }

@@ -11,7 +11,7 @@
 #include "base/file_io.h"
 #include "base/memory.h"
 #include "data/dataset_format.h"
-#include "data/pictures.h"
+#include "data/survey.h"
 
 enum { PATH_BYTES = 4096, PEEK_BYTES = 1024 };
 
@@ -89,6 +89,7 @@ static enum split split_of(const char *text) {
 /* What is known while the lines are read. Sides hold enum split until all are. */
 struct reader {
     const char *path;
+    struct bp_survey *survey;
     char folder[PATH_BYTES];
     struct bp_picture_list pictures;
     size_t *lines; /* of the pictures */
@@ -125,10 +126,12 @@ static bp_status read_lines(struct reader *r, char *bytes, size_t count) {
     size_t offset = count >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     while (offset < count) {
         line++;
-        BP_TRY(bp_list_parse_line(bytes, count, &offset, r->path, line, fields, &n_fields));
+        bp_status status =
+            bp_list_parse_line(bytes, count, &offset, r->path, line, fields, &n_fields);
         int heading = line == 1 && n_fields > 1 && strcasecmp(fields[0], "path") == 0;
-        if (n_fields > 0 && !heading)
-            BP_TRY(add_line(r, fields, n_fields, line));
+        if (status == BP_OK && n_fields > 0 && !heading)
+            status = add_line(r, fields, n_fields, line);
+        BP_TRY(bp_survey_excuse(r->survey, "line", status));
     }
     if (r->pictures.count == 0)
         return bp_fail(BP_DATA, "%.300s: the list is empty; write one picture a line: path,label",
@@ -144,11 +147,15 @@ static bp_status settle_sides(struct reader *r) {
     for (size_t i = 0; i < list->count; i++) {
         struct bp_picture *item = &list->items[i];
         enum split split = (enum split)item->side;
-        if (split == SPLIT_NONE && r->with_split > 0)
-            return bp_fail(BP_DATA,
-                           "%.300s: line %zu: has no split, but other lines have; write train, val "
-                           "or test behind all labels, or behind none",
-                           r->path, r->lines[i]);
+        if (split == SPLIT_NONE && r->with_split > 0) {
+            BP_TRY(bp_survey_excuse(
+                r->survey, "line",
+                bp_fail(BP_DATA,
+                        "%.300s: line %zu: has no split, but other lines have; write train, val "
+                        "or test behind all labels, or behind none",
+                        r->path, r->lines[i])));
+            split = SPLIT_TRAIN;
+        }
         item->side = split == SPLIT_NONE    ? BP_SIDE_OPEN
                      : split == SPLIT_TRAIN ? BP_SIDE_TRAIN
                                             : BP_SIDE_VAL;
@@ -197,12 +204,16 @@ static bp_status settle_classes(struct bp_dataset *set, struct reader *r, const 
                                                                   sizeof *names, compare_names);
         item->label =
             found != NULL ? (int32_t)(found - names) : bp_class_find(set, item->class_name);
-        if (item->label < 0)
-            return bp_fail(BP_DATA,
-                           "%.300s: line %zu: class '%.100s' is unknown to the %s; correct it, or "
-                           "add the class there",
-                           r->path, r->lines[i], item->class_name,
-                           options->classes > 0 ? "model" : "training lines");
+        if (item->label < 0) {
+            BP_TRY(bp_survey_excuse(
+                r->survey, "unknown_class",
+                bp_fail(BP_DATA,
+                        "%.300s: line %zu: class '%.100s' is unknown to the %s; correct it, or "
+                        "add the class there",
+                        r->path, r->lines[i], item->class_name,
+                        options->classes > 0 ? "model" : "training lines")));
+            BP_TRY(bp_survey_join_class(set, item->class_name, &item->label));
+        }
     }
     return BP_OK;
 }
@@ -237,6 +248,7 @@ static bp_status read_list(struct bp_dataset *set, const char *path,
     struct reader *r;
     BP_TRY(bp_alloc(&r, sizeof *r, "the list of pictures"));
     r->path = path;
+    r->survey = options->survey;
     bp_status status = read_all(set, r, options);
     bp_picture_list_free(&r->pictures);
     bp_free(r->lines);

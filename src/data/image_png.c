@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "data/image_codec.h"
 
-enum { MOST_SIDE = 1000000, MOST_CHUNK_BYTES = 8 << 20 };
+enum { MOST_SIDE = 1000000, MOST_CHUNK_BYTES = 8 << 20, MOST_BLOCK_BYTES = 16 << 20 };
 
 struct decoder {
     png_structp png;
@@ -36,9 +36,13 @@ static void on_warning(png_structp png, png_const_charp reason) {
     (void)reason;
 }
 
+/* libpng takes what a chunk's length field says, for some chunks without a look at its own limit. A
+ * row of MOST_SIDE pixels, the largest thing that is needed, fits. */
 static png_voidp take(png_structp png, png_alloc_size_t size) {
     struct decoder *d = png_get_mem_ptr(png);
     void *block;
+    if (size > MOST_BLOCK_BYTES)
+        return NULL;
     bp_status status = bp_alloc(&block, size, "decoding PNG");
     if (status != BP_OK)
         d->status = status;

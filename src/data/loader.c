@@ -1,12 +1,11 @@
 #define _POSIX_C_SOURCE 200809L
 #include "data/loader.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/ahead.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/threads.h"
@@ -30,28 +29,23 @@ struct helper {
     char message[BP_MESSAGE_BYTES];
 };
 
-/* A ring of ahead + 1 slots: the caller holds one, the worker fills the others. `filled` and
- * `freed` count slots since the beginning; slot i of the ring serves batch number i, i + slots, ...
- * Everything below the mutex belongs to it, except that a slot's content belongs to the worker
- * until it is counted in `filled`, then to the caller until it is counted in `freed`. */
+/* The caller holds one of the slots, the worker fills the others. */
 struct bp_loader {
     struct bp_part part;
     struct bp_loader_options options;
     size_t batches; /* per epoch */
     size_t image_bytes;
-    uint32_t *order; /* the worker's: sample numbers of its epoch */
     struct slot *slots;
     size_t n_slots;
+    struct bp_ahead *ahead;
+    /* The worker's: */
+    uint32_t *order; /* sample numbers of its epoch */
+    uint32_t epoch;  /* and batch in it, of the next slot */
+    size_t index;
+    int new_epoch;
     struct bp_threads *threads; /* the worker and its helpers */
     struct helper *helpers;     /* [threads] */
-    struct slot *filling;       /* the worker's */
-    uint64_t taken, waited_ns;  /* the caller's */
-    int started;
-    pthread_t worker;
-    pthread_mutex_t mutex;
-    pthread_cond_t slot_filled, slot_freed;
-    uint64_t filled, freed;
-    int stop;
+    struct slot *filling;
 };
 
 void bp_loader_permutation(uint64_t seed, uint32_t epoch, size_t count, uint32_t *order) {
@@ -86,12 +80,16 @@ static void fill_part(void *context, size_t first, size_t end, int thread) {
     }
 }
 
-static void fill(struct bp_loader *loader, struct slot *slot, uint32_t epoch, size_t index) {
-    size_t left = loader->part.count - index * loader->options.batch;
+static void fill(void *context, size_t number) {
+    struct bp_loader *loader = context;
+    struct slot *slot = loader->filling = &loader->slots[number];
+    size_t left = loader->part.count - loader->index * loader->options.batch;
+    if (loader->new_epoch && loader->options.shuffle)
+        bp_loader_permutation(loader->options.seed, loader->epoch, loader->part.count,
+                              loader->order);
     slot->n = left < loader->options.batch ? left : loader->options.batch;
-    slot->epoch = epoch;
-    slot->index = index;
-    loader->filling = slot;
+    slot->epoch = loader->epoch;
+    slot->index = loader->index;
     bp_parallel_for(loader->threads, slot->n, fill_part, loader);
     for (int i = bp_threads_count(loader->threads); i-- > 0;) {
         struct helper *helper = &loader->helpers[i];
@@ -100,38 +98,11 @@ static void fill(struct bp_loader *loader, struct slot *slot, uint32_t epoch, si
         slot->status = helper->status; /* helpers keep it: the loader is spent */
         memcpy(slot->message, helper->message, sizeof slot->message);
     }
-}
-
-/* Waits until a slot is free; 0 when the loader is being destroyed. */
-static int wait_for_slot(struct bp_loader *loader, uint64_t number) {
-    pthread_mutex_lock(&loader->mutex);
-    while (!loader->stop && number - loader->freed >= loader->n_slots)
-        pthread_cond_wait(&loader->slot_freed, &loader->mutex);
-    int stop = loader->stop;
-    pthread_mutex_unlock(&loader->mutex);
-    return !stop;
-}
-
-static void *worker_main(void *argument) {
-    struct bp_loader *loader = argument;
-    uint32_t epoch = loader->options.first_epoch;
-    size_t index = loader->options.first_batch;
-    int new_epoch = 1;
-    for (uint64_t number = 0; wait_for_slot(loader, number); number++) {
-        if (new_epoch && loader->options.shuffle)
-            bp_loader_permutation(loader->options.seed, epoch, loader->part.count, loader->order);
-        fill(loader, &loader->slots[number % loader->n_slots], epoch, index);
-        new_epoch = ++index == loader->batches;
-        if (new_epoch) {
-            index = 0;
-            epoch++;
-        }
-        pthread_mutex_lock(&loader->mutex);
-        loader->filled = number + 1;
-        pthread_cond_signal(&loader->slot_filled);
-        pthread_mutex_unlock(&loader->mutex);
+    loader->new_epoch = ++loader->index == loader->batches;
+    if (loader->new_epoch) {
+        loader->index = 0;
+        loader->epoch++;
     }
-    return NULL;
 }
 
 static bp_status check_options(const struct bp_part *part, const struct bp_loader_options *o) {
@@ -190,14 +161,6 @@ static bp_status take_memory(struct bp_loader *loader) {
     return BP_OK;
 }
 
-static bp_status start_worker(struct bp_loader *loader) {
-    if (pthread_create(&loader->worker, NULL, worker_main, loader) != 0)
-        return bp_fail(BP_RESOURCE,
-                       "cannot start the loader's thread; free some memory, or raise ulimit -u");
-    loader->started = 1;
-    return BP_OK;
-}
-
 /* Signals go to the program's own threads: a handler must not run in the middle of ours. */
 static bp_status start(struct bp_loader *loader) {
     sigset_t all, before;
@@ -208,7 +171,7 @@ static bp_status start(struct bp_loader *loader) {
     if (status == BP_OK)
         status = take_memory(loader);
     if (status == BP_OK)
-        status = start_worker(loader);
+        status = bp_ahead_start(&loader->ahead, loader->n_slots, fill, loader);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;
 }
@@ -227,11 +190,9 @@ bp_status bp_loader_create(struct bp_loader **out, const struct bp_part *part,
     if (!options->drop_last && part->count % options->batch != 0)
         loader->batches++;
     /* The end of an epoch is the begin of the next one. */
-    loader->options.first_epoch += (uint32_t)(options->first_batch / loader->batches);
-    loader->options.first_batch = options->first_batch % loader->batches;
-    pthread_mutex_init(&loader->mutex, NULL);
-    pthread_cond_init(&loader->slot_filled, NULL);
-    pthread_cond_init(&loader->slot_freed, NULL);
+    loader->epoch = options->first_epoch + (uint32_t)(options->first_batch / loader->batches);
+    loader->index = options->first_batch % loader->batches;
+    loader->new_epoch = 1;
     bp_status status = start(loader);
     if (status != BP_OK) {
         bp_loader_destroy(loader);
@@ -244,16 +205,7 @@ bp_status bp_loader_create(struct bp_loader **out, const struct bp_part *part,
 void bp_loader_destroy(struct bp_loader *loader) {
     if (loader == NULL)
         return;
-    if (loader->started) {
-        pthread_mutex_lock(&loader->mutex);
-        loader->stop = 1;
-        pthread_cond_signal(&loader->slot_freed);
-        pthread_mutex_unlock(&loader->mutex);
-        pthread_join(loader->worker, NULL);
-    }
-    pthread_cond_destroy(&loader->slot_freed);
-    pthread_cond_destroy(&loader->slot_filled);
-    pthread_mutex_destroy(&loader->mutex);
+    bp_ahead_stop(loader->ahead);
     for (size_t i = 0; loader->slots != NULL && i < loader->n_slots; i++) {
         bp_free(loader->slots[i].images);
         bp_free(loader->slots[i].labels);
@@ -272,17 +224,7 @@ size_t bp_loader_batches(const struct bp_loader *loader) {
 }
 
 bp_status bp_loader_next(struct bp_loader *loader, struct bp_batch *out) {
-    pthread_mutex_lock(&loader->mutex);
-    loader->freed = loader->taken; /* the batch of the last call */
-    pthread_cond_signal(&loader->slot_freed);
-    if (loader->filled == loader->taken) {
-        uint64_t begin = bp_clock_ns();
-        while (loader->filled == loader->taken)
-            pthread_cond_wait(&loader->slot_filled, &loader->mutex);
-        loader->waited_ns += bp_clock_ns() - begin;
-    }
-    pthread_mutex_unlock(&loader->mutex);
-    const struct slot *slot = &loader->slots[loader->taken++ % loader->n_slots];
+    const struct slot *slot = &loader->slots[bp_ahead_next(loader->ahead)];
     if (slot->status != BP_OK)
         return bp_fail(slot->status, "%s", slot->message);
     *out = (struct bp_batch){.n = slot->n,
@@ -295,5 +237,5 @@ bp_status bp_loader_next(struct bp_loader *loader, struct bp_batch *out) {
 }
 
 uint64_t bp_loader_waited_ns(const struct bp_loader *loader) {
-    return loader->waited_ns;
+    return bp_ahead_waited_ns(loader->ahead);
 }

@@ -1,11 +1,30 @@
 /* Lists of picture files: growing, classes, the split into training and validation. */
+#define _POSIX_C_SOURCE 200809L
 #include "data/pictures.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "base/file_io.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "data/survey.h"
+
+int bp_picture_is_likely(const char *path) {
+    static const char *const endings[] = {".jpg", ".jpeg", ".png"};
+    uint8_t first[3];
+    size_t count = bp_file_peek(path, first, sizeof first), length = strlen(path);
+    if (count == sizeof first &&
+        (memcmp(first, "\xff\xd8\xff", 3) == 0 || memcmp(first, "\x89PN", 3) == 0))
+        return 1;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t ending = strlen(endings[i]);
+        if (length > ending && strcasecmp(path + length - ending, endings[i]) == 0)
+            return 1;
+    }
+    return 0;
+}
 
 bp_status bp_picture_list_add(struct bp_picture_list *list, const char *path, int32_t label,
                               enum bp_side side, struct bp_picture **out) {
@@ -116,7 +135,8 @@ static int compare_folds(const void *a, const void *b) {
 }
 
 /* "Cat" and "cat ", or "icecream" and "ice cream", are one class with a slip of the pen. */
-static bp_status refuse_twins(const char *path, const char *const *names, size_t count) {
+static bp_status refuse_twins(const char *path, const char *const *names, size_t count,
+                              struct bp_survey *survey) {
     struct fold *folds;
     BP_TRY(bp_alloc_array(&folds, count, sizeof *folds, "class names"));
     bp_status status = BP_OK;
@@ -128,10 +148,12 @@ static bp_status refuse_twins(const char *path, const char *const *names, size_t
         qsort(folds, count, sizeof *folds, compare_folds);
         for (size_t i = 1; i < count && status == BP_OK; i++)
             if (strcmp(folds[i - 1].text, folds[i].text) == 0)
-                status = bp_fail(BP_DATA,
-                                 "%.300s: the classes '%.100s' and '%.100s' differ in case or "
-                                 "spacing only; rename one, or put their pictures together",
-                                 path, folds[i - 1].name, folds[i].name);
+                status = bp_survey_excuse(
+                    survey, "class_twins",
+                    bp_fail(BP_DATA,
+                            "%.300s: the classes '%.100s' and '%.100s' differ in case or "
+                            "spacing only; rename one, or put their pictures together",
+                            path, folds[i - 1].name, folds[i].name));
     }
     for (size_t i = 0; i < count; i++)
         bp_free(folds[i].text);
@@ -142,9 +164,11 @@ static bp_status refuse_twins(const char *path, const char *const *names, size_t
 bp_status bp_classes_set(struct bp_dataset *set, const char *const *found, size_t count,
                          const struct bp_dataset_options *options) {
     size_t classes = options->classes > 0 ? options->classes : count;
-    BP_TRY(refuse_twins(set->path, found, count));
+    BP_TRY(refuse_twins(set->path, found, count, options->survey));
     BP_TRY(bp_alloc_array(&set->class_names, classes, sizeof(char *), "class names"));
     set->classes = classes;
+    if (options->survey != NULL)
+        options->survey->training_classes = classes;
     for (size_t i = 0; i < classes; i++)
         BP_TRY(bp_copy_string(&set->class_names[i],
                               options->classes > 0 ? options->class_names[i] : found[i]));

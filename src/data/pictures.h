@@ -26,6 +26,10 @@ struct bp_picture_list {
     size_t count, room;
 };
 
+/* 1 for a file that is a picture by its first bytes, or by its name: broken pictures are to be
+ * reported, not overlooked. */
+int bp_picture_is_likely(const char *path);
+
 /* Adds a file; path is copied. Returns the item in *out (may be NULL). */
 bp_status bp_picture_list_add(struct bp_picture_list *list, const char *path, int32_t label,
                               enum bp_side side, struct bp_picture **out);
@@ -49,6 +53,11 @@ struct bp_pictures {
  * they are BP_DATA. */
 bp_status bp_pictures_open(struct bp_dataset *set, struct bp_picture_list *list,
                            const struct bp_dataset_options *options);
+/* A picture's file, bp_free it; BP_DATA where it cannot be read, or is larger than 1 GiB. */
+bp_status bp_picture_read(const char *path, uint8_t **bytes, size_t *count);
+/* Notes the header's channels, the content's hash for the split, or the reason why not. */
+bp_status bp_picture_look(struct bp_picture *item, const uint8_t *bytes, size_t count);
+
 void bp_pictures_free(struct bp_pictures *pictures, size_t count);
 
 /* Classes of a picture data set: `found` (its names are taken over) or, for evaluation, those of

@@ -3,7 +3,6 @@
  * what is wanted and keeps what fits into memory. */
 #include "data/pictures.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,60 +10,29 @@
 #include "base/file_io.h"
 #include "base/memory.h"
 #include "base/memory_limit.h"
-#include "base/threads.h"
+#include "base/parallel_each.h"
 #include "data/dataset_format.h"
+#include "data/survey.h"
 
 #define LARGEST_FILE ((size_t)1 << 30)
 
 /* What one thread found. */
 struct worker {
-    bp_status status; /* of failures that are not a file's fault */
-    char message[BP_MESSAGE_BYTES];
     uint8_t *scratch; /* an image that is not kept */
     uint64_t histogram[3][256];
 };
-
-struct job;
-typedef bp_status job_body(struct job *job, size_t index, struct worker *worker);
 
 struct job {
     struct bp_picture_list *list;
     const struct bp_dataset_options *options;
     struct bp_threads *threads;
     struct worker *workers;
-    job_body *body;
-    size_t count;
-    atomic_size_t next;
     struct bp_part *part; /* the second pass */
     size_t *chosen;       /* [part->count] items of the list */
 };
 
-/* Files take very different times: each thread takes the next one when it is ready. */
-static void work(void *context, size_t begin, size_t end, int thread) {
-    struct job *job = context;
-    struct worker *worker = &job->workers[thread];
-    (void)begin;
-    (void)end;
-    while (worker->status == BP_OK) {
-        size_t index = atomic_fetch_add(&job->next, 1);
-        if (index >= job->count)
-            return;
-        worker->status = job->body(job, index, worker);
-        if (worker->status != BP_OK)
-            snprintf(worker->message, sizeof worker->message, "%s", bp_status_message());
-    }
-}
-
-static bp_status run(struct job *job, job_body *body, size_t count) {
-    size_t workers = (size_t)bp_threads_count(job->threads);
-    job->body = body;
-    job->count = count;
-    atomic_store(&job->next, 0);
-    bp_parallel_for(job->threads, workers, work, job);
-    for (size_t i = 0; i < workers; i++)
-        if (job->workers[i].status != BP_OK)
-            return bp_fail(job->workers[i].status, "%s", job->workers[i].message);
-    return BP_OK;
+bp_status bp_picture_read(const char *path, uint8_t **bytes, size_t *count) {
+    return bp_file_read(path, LARGEST_FILE, BP_DATA, bytes, count);
 }
 
 /* A file's fault becomes the item's reason; anything else ends the pass. */
@@ -84,24 +52,30 @@ static uint64_t hash_bytes(const uint8_t *bytes, size_t count) {
 
 /* --- first pass ------------------------------------------------------------------------------- */
 
-static bp_status look(struct job *job, size_t index, struct worker *worker) {
-    struct bp_picture *item = &job->list->items[index];
+bp_status bp_picture_look(struct bp_picture *item, const uint8_t *bytes, size_t count) {
     const struct bp_image_request request = {0};
     struct bp_image header;
-    uint8_t *bytes;
-    size_t count;
-    (void)worker;
-    if (item->reason != NULL || (job->options->val_only && item->side == BP_SIDE_TRAIN))
-        return BP_OK;
-    bp_status status = bp_file_read(item->path, LARGEST_FILE, BP_DATA, &bytes, &count);
-    if (status != BP_OK)
-        return note_reason(item, status);
     if (item->side == BP_SIDE_OPEN)
         item->hash = hash_bytes(bytes, count);
-    status = bp_image_probe(bytes, count, item->path, &request, &header);
-    bp_free(bytes);
+    bp_status status = bp_image_probe(bytes, count, item->path, &request, &header);
     item->grey = header.c == 1;
-    return status == BP_OK ? BP_OK : note_reason(item, status);
+    return note_reason(item, status);
+}
+
+static bp_status look(void *context, size_t index, int thread) {
+    struct job *job = context;
+    struct bp_picture *item = &job->list->items[index];
+    uint8_t *bytes;
+    size_t count;
+    (void)thread;
+    if (item->reason != NULL || (job->options->val_only && item->side == BP_SIDE_TRAIN))
+        return BP_OK;
+    bp_status status = bp_picture_read(item->path, &bytes, &count);
+    if (status != BP_OK)
+        return note_reason(item, status);
+    status = bp_picture_look(item, bytes, count);
+    bp_free(bytes);
+    return status;
 }
 
 static size_t choose_channels(const struct bp_picture_list *list,
@@ -164,13 +138,15 @@ static bp_status decode_file(const struct bp_pictures *pictures, size_t sample, 
     const char *path = pictures->paths[sample];
     uint8_t *bytes;
     size_t count;
-    BP_TRY(bp_file_read(path, LARGEST_FILE, BP_DATA, &bytes, &count));
+    BP_TRY(bp_picture_read(path, &bytes, &count));
     bp_status status = bp_preprocess_picture(&pictures->preprocess, bytes, count, path, out);
     bp_free(bytes);
     return status;
 }
 
-static bp_status decode(struct job *job, size_t index, struct worker *worker) {
+static bp_status decode(void *context, size_t index, int thread) {
+    struct job *job = context;
+    struct worker *worker = &job->workers[thread];
     const struct bp_part *part = job->part;
     size_t bytes = bytes_of_image(part);
     int kept = index < part->pictures->cached;
@@ -197,7 +173,7 @@ static bp_status decode_part(struct job *job, struct bp_part *part, size_t *chos
     }
     job->part = part;
     job->chosen = chosen;
-    BP_TRY(run(job, decode, part->count));
+    BP_TRY(bp_parallel_each(job->threads, part->count, decode, job));
     for (size_t i = 0; i < workers; i++)
         for (size_t j = 0; j < 3; j++)
             for (size_t v = 0; v < 256; v++)
@@ -286,7 +262,7 @@ static void finish(struct job *job) {
 static bp_status open_parts(struct bp_dataset *set, struct job *job, size_t *chosen[2]) {
     struct bp_picture_list *list = job->list;
     const struct bp_dataset_options *options = job->options;
-    BP_TRY(run(job, look, list->count));
+    BP_TRY(bp_parallel_each(job->threads, list->count, look, job));
     BP_TRY(bp_picture_list_split(list, options->val_share, options->seed));
     set->preprocess = options->preprocess;
     set->preprocess.channels = choose_channels(list, options);
@@ -309,6 +285,12 @@ static bp_status open_parts(struct bp_dataset *set, struct job *job, size_t *cho
 
 bp_status bp_pictures_open(struct bp_dataset *set, struct bp_picture_list *list,
                            const struct bp_dataset_options *options) {
+    if (options->survey != NULL) {
+        options->survey->list = *list;
+        options->survey->is_pictures = 1;
+        *list = (struct bp_picture_list){0};
+        return BP_OK;
+    }
     struct job job = {.list = list, .options = options};
     size_t *chosen[2] = {NULL, NULL};
     bp_status status = start(&job);

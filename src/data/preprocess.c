@@ -13,6 +13,13 @@ struct bp_preprocess bp_preprocess_choose(size_t side, const struct bp_augment *
     return p;
 }
 
+struct bp_preprocess bp_preprocess_for_pictures(const struct bp_preprocess *trained) {
+    struct bp_preprocess p = *trained;
+    if (p.resize == 0)
+        p.resize = p.image_side > 0 ? p.image_side : p.side;
+    return p;
+}
+
 static uint8_t luma(const uint8_t *rgb) {
     return (uint8_t)((299u * rgb[0] + 587u * rgb[1] + 114u * rgb[2] + 500) / 1000);
 }

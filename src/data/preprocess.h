@@ -23,15 +23,20 @@ struct bp_augment {
 };
 
 struct bp_preprocess {
-    size_t side;     /* of the network's square input */
-    size_t resize;   /* pictures: their shorter side becomes this long, and the middle square of
-                        resize x resize is kept; the input is its middle, or a random crop; 0: images
-                        as they are (IDX, CIFAR) */
-    size_t channels; /* pictures become grey (1: Rec. 601 luma) or RGB (3) */
+    size_t side;       /* of the network's square input */
+    size_t resize;     /* pictures: their shorter side becomes this long, and the middle square of
+                          resize x resize is kept; the input is its middle, or a random crop; 0: images
+                          as they are (IDX, CIFAR) */
+    size_t channels;   /* pictures become grey (1: Rec. 601 luma) or RGB (3) */
+    size_t image_side; /* resize 0: the longer side of the images, 0 if not known */
 };
 
 /* What training with `augment` prepares pictures to: side 0 stands for BP_PICTURE_SIDE. */
 struct bp_preprocess bp_preprocess_choose(size_t side, const struct bp_augment *augment);
+
+/* How a network looks at pictures: as it was trained or, if that was on IDX or CIFAR images, with
+ * pictures resized to the images' longer side (to its input where that is not known). */
+struct bp_preprocess bp_preprocess_for_pictures(const struct bp_preprocess *trained);
 
 /* Decodes a picture to out [resize][resize][channels]. `name` is for messages. */
 bp_status bp_preprocess_picture(const struct bp_preprocess *preprocess, const uint8_t *bytes,

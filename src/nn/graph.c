@@ -326,6 +326,11 @@ bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_
     return BP_OK;
 }
 
+void bp_graph_probabilities(struct bp_graph *graph) {
+    bp_head_probabilities(graph->logits->f32, graph->n, graph->config.classes,
+                          graph->probabilities);
+}
+
 bp_status bp_graph_backward(struct bp_graph *graph) {
     for (size_t i = 0; i < graph->n_tensors; i++)
         graph->tensors[i]->grad_written = 0;

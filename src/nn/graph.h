@@ -133,6 +133,14 @@ struct bp_graph_config {
         deviation[3]; /* of pixel / 255 per channel: x = (pixel / 255 - mean) / deviation */
 };
 
+/* Sees every binary convolution just before its quantized backward pass, whose gradient source is
+ * valid then. It may run the layer's op backwards and overwrite layer->in->grad and the weight's
+ * grad: the pass itself writes both anew, so that nothing it computes depends on an observer. */
+struct bp_backward_observer {
+    bp_status (*before)(struct bp_backward_observer *observer, struct bp_graph *graph,
+                        const struct bp_layer *layer);
+};
+
 struct bp_graph {
     struct bp_graph_config config;
     struct bp_exec *exec;
@@ -151,7 +159,8 @@ struct bp_graph {
     int training;  /* this pass: batch statistics and gradients */
     uint32_t step; /* training step number, for the random streams; set by the trainer */
     enum bp_precision precision; /* now */
-    float *probabilities;        /* [n][classes], after bp_graph_loss */
+    float *probabilities;        /* [n][classes], after bp_graph_loss or bp_graph_probabilities */
+    struct bp_backward_observer *observer; /* NULL: none */
 };
 
 /* Builds the network on an execution context (which must outlive it): layers, plans, memory,
@@ -171,6 +180,9 @@ bp_status bp_graph_forward(struct bp_graph *graph, int training);
  * and, if with_gradient, dL/dlogits. Sums in a fixed order. */
 bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_gradient,
                         double *loss, size_t *correct);
+
+/* Softmax of the logits -> graph->probabilities. */
+void bp_graph_probabilities(struct bp_graph *graph);
 
 /* Runs all trained layers backwards; param->grad of each of their parameters is overwritten. */
 bp_status bp_graph_backward(struct bp_graph *graph);

@@ -99,10 +99,17 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     }
     if (graph->precision == BP_PRECISION_QAT)
         return backward_qat(graph, layer);
+    if (graph->observer != NULL)
+        BP_TRY(graph->observer->before(graph->observer, graph, layer));
     bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                       &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
                       graph->step, self->weight->value, dx, self->weight->grad);
     return BP_OK;
+}
+
+struct bp_bconv_parts bp_layer_bconv_parts(const struct bp_layer *layer) {
+    const struct layer_bconv *self = layer->self;
+    return (struct bp_bconv_parts){&self->shape, self->weight, self->op};
 }
 
 static void weights_changed(struct bp_graph *graph, struct bp_layer *layer, int signs_packed) {

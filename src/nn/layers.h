@@ -4,6 +4,7 @@
 #define BP_NN_LAYERS_H
 
 #include "nn/graph.h"
+#include "ops/bconv.h"
 #include "ops/norm_act.h"
 #include "ops/pool.h"
 
@@ -23,6 +24,14 @@ bp_status bp_layer_conv_add(struct bp_graph *graph, const char *name, struct bp_
  * pad 0. In mode fp32 builders use bp_layer_conv_add instead. */
 bp_status bp_layer_bconv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                              size_t k, size_t r, size_t stride, struct bp_tensor **out);
+
+/* What a binary convolution consists of, for observers (bp_backward_observer). */
+struct bp_bconv_parts {
+    const struct bp_conv_shape *shape;
+    const struct bp_param *weight;
+    struct bp_bconv *op;
+};
+struct bp_bconv_parts bp_layer_bconv_parts(const struct bp_layer *layer);
 
 /* Affine -> activation -> (2x2 max pooling) -> (+ residual) -> (sgn). Input f32 or i16; output f32,
  * or bits with the straight-through mask if sign_out. Parameters: batch norm "<name>.weight" (1)

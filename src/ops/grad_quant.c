@@ -198,6 +198,19 @@ size_t bp_quant_select(const struct bp_quant *quant, const struct bp_stream *str
     return kept;
 }
 
+double bp_quant_rounding_variance(const struct bp_group *group, int code_min, int code_max, float g,
+                                  double *mean) {
+    double step = (double)group->step, lo = (double)group->grid.lo;
+    if (!(step > 0.0)) {
+        *mean = lo;
+        return 0.0;
+    }
+    double t = fmin(fmax(((double)g - lo) / step, code_min), code_max);
+    double f = t - floor(t);
+    *mean = lo + step * t;
+    return step * step * f * (1.0 - f);
+}
+
 double bp_quant_variance(const struct bp_group *group, const float *g, size_t count) {
     if (!(group->probability > 0.0f))
         return 0.0;

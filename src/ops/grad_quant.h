@@ -67,6 +67,12 @@ void bp_quant_probabilities(const struct bp_quant *quant, size_t count, struct b
 size_t bp_quant_select(const struct bp_quant *quant, const struct bp_stream *stream,
                        struct bp_group *groups, size_t n);
 
+/* The variance S^2 f (1 - f) that rounding gives the value of element g of a kept group, f =
+ * frac((g - lo) / S), and in *mean the mean of that value: g, or the nearest end of a grid whose
+ * codes are code_min .. code_max. */
+double bp_quant_rounding_variance(const struct bp_group *group, int code_min, int code_max, float g,
+                                  double *mean);
+
 /* The exact conditional variance of the quantized group, given g [count] (docs/METHOD.md):
  *     (1 / p) * sum S^2 f (1 - f) + (1 / p - 1) * sum g^2,   f = frac((g - lo) / S)
  * for unbiased selections and values inside the grid. */

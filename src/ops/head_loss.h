@@ -15,6 +15,9 @@ extern "C" {
 double bp_head_loss(const float *logits, const int32_t *labels, size_t n, size_t classes,
                     float smoothing, float *probabilities, float *gradient, size_t *correct);
 
+/* The probabilities alone. */
+void bp_head_probabilities(const float *logits, size_t n, size_t classes, float *probabilities);
+
 #ifdef __cplusplus
 }
 #endif

@@ -36,6 +36,7 @@ static void write_network(struct bp_json *json, const struct bp_graph *graph,
         bp_json_float(json, NULL, config->deviation[c]);
     bp_json_end_array(json);
     bp_json_int(json, "resize", (int64_t)preprocess->resize);
+    bp_json_int(json, "image_side", (int64_t)preprocess->image_side);
     bp_json_end_object(json);
 }
 

@@ -114,6 +114,8 @@ static bp_status read_network(struct bp_checkpoint *checkpoint) {
     head->preprocess = (struct bp_preprocess){.side = head->height, .channels = head->channels};
     if (json_object_get(reader.root, "resize") != NULL) /* not in the oldest checkpoints */
         head->preprocess.resize = read_count(&reader, "resize", 0, RESIZE_MAX);
+    if (json_object_get(reader.root, "image_side") != NULL)
+        head->preprocess.image_side = read_count(&reader, "image_side", 0, head->height);
     return reader_close(&reader);
 }
 

@@ -314,6 +314,7 @@ enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_
         return fqt ? BP_OPT_COUNT : BP_OPT_PRECISION;
     switch (id) {
     case BP_OPT_QAT_WARMUP:
+    case BP_OPT_REPORT_VARIANCE:
         return fqt || psq ? BP_OPT_COUNT : BP_OPT_PRECISION;
     case BP_OPT_CLAMP_LATENT:
         return strcmp(precision, "fp32") != 0 ? BP_OPT_COUNT : BP_OPT_PRECISION;

@@ -41,9 +41,12 @@ struct bp_settings {
     int has_mean, has_deviation;
     float mean[3], deviation[3];
     size_t checkpoint_every, log_every; /* steps; 0: off */
+    int report;
+    size_t report_variance; /* steps; 0: off */
     int threads;
     enum bp_tier tier;
     size_t rounds, classes, channels; /* bench */
+    size_t top;                       /* predict */
 };
 
 /* Checks a config for `command` and gives its meaning. Training needs data. */
@@ -66,6 +69,9 @@ enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_
 /* The members of a JSON object: every option of training that has a value and a meaning beside the
  * others, but the run folder. without_local leaves out what is not part of a checkpoint. */
 void bp_config_write(const bp_config *config, struct bp_json *json, int without_local);
+
+/* An array of what every option of training comes to and why (bp_config_explain). */
+void bp_config_write_origins(const bp_config *config, struct bp_json *json);
 
 /* What a checkpoint says about how it was trained: one JSON object without paths and machine. */
 bp_status bp_config_recipe(const bp_config *config, char **text);

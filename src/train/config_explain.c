@@ -153,3 +153,20 @@ bp_status bp_config_explain(const bp_config *config, const char *name, bp_config
         explain_unset(config, &settings, id, out);
     return BP_OK;
 }
+
+void bp_config_write_origins(const bp_config *config, struct bp_json *json) {
+    bp_json_array(json, NULL);
+    for (int id = 0; id < BP_OPT_COUNT; id++) {
+        const bp_option *option = &bp_option_table[id];
+        bp_config_value value;
+        if ((option->commands & BP_COMMAND_TRAIN) == 0 ||
+            bp_config_explain(config, option->name, &value) != BP_OK)
+            continue;
+        bp_json_object(json, NULL);
+        bp_json_string(json, "option", option->name);
+        bp_json_string(json, "value", value.value);
+        bp_json_string(json, "origin", value.origin);
+        bp_json_end_object(json);
+    }
+    bp_json_end_array(json);
+}

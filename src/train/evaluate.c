@@ -39,6 +39,8 @@ static bp_status run(struct bp_graph *graph, struct bp_loader *loader, struct bp
         bp_graph_set_input(graph, batch.n, batch.images);
         BP_TRY(bp_graph_forward(graph, 0));
         BP_TRY(bp_graph_loss(graph, batch.labels, 0, &loss, &correct));
+        if (out->each != NULL)
+            out->each(out->context, graph, batch.labels, out->n);
         loss_sum += loss * (double)batch.n;
         out->correct += correct;
         out->n += batch.n;

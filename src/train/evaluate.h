@@ -13,6 +13,10 @@ struct bp_evaluation {
     double loss, accuracy; /* mean cross entropy without label smoothing; 0 .. 1 */
     size_t n, correct;
     size_t *confusion; /* [classes][classes], true class and prediction, added to; or NULL */
+    /* Called after each batch with the graph as it is, the labels and the number of the batch's
+     * first sample; or NULL. */
+    void (*each)(void *context, const struct bp_graph *graph, const int32_t *labels, size_t first);
+    void *context;
 };
 
 /* One pass over the loader's part. `loader` stands at the begin of an epoch and does so afterwards.

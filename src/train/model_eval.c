@@ -7,9 +7,9 @@
 #include "base/file_io.h"
 #include "base/memory.h"
 #include "data/dataset.h"
-#include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/evaluate.h"
+#include "train/model_open.h"
 #include "train/session.h"
 
 bp_status bp_model_path(const char *path, const char *preferred, char out[BP_PATH_BYTES]) {
@@ -49,26 +49,22 @@ bp_status bp_names_copy(char ***out, char *const *names, size_t count) {
 
 struct evaluator {
     struct bp_settings settings;
-    struct bp_checkpoint *checkpoint;
+    struct bp_trained trained;
     struct bp_dataset *data;
-    struct bp_exec *exec;
-    struct bp_graph *graph;
     struct bp_loader *loader;
 };
 
 static void evaluator_close(struct evaluator *e) {
     bp_loader_destroy(e->loader);
-    bp_graph_destroy(e->graph);
-    bp_exec_destroy(e->exec);
+    bp_trained_close(&e->trained);
     bp_dataset_destroy(e->data);
-    bp_checkpoint_close(e->checkpoint);
 }
 
 /* --limit-val and --val take the same samples as the training run did, unless told otherwise. */
 static bp_status read_options(struct evaluator *e, const bp_config *options) {
     static const char *const kept[] = {"seed", "val"};
     bp_config *config, *trained;
-    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->checkpoint);
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->trained.checkpoint);
     BP_TRY(options != NULL ? bp_config_copy(&config, options) : bp_config_create(&config));
     bp_status status = bp_config_create(&trained);
     if (status == BP_OK)
@@ -87,59 +83,43 @@ static bp_status read_options(struct evaluator *e, const bp_config *options) {
 }
 
 static bp_status open_network(struct evaluator *e, const char *data) {
-    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->checkpoint);
-    struct bp_graph_config config = {
-        .width = head->width,
-        .height = head->height,
-        .width_px = head->width_px,
-        .channels = head->channels,
-        .classes = head->classes,
-        .batch = bp_min_size(e->settings.batch, e->data->val.count),
-        .precision = strcmp(head->precision, "fp32") == 0 ? BP_PRECISION_FP32 : BP_PRECISION_QAT,
-        .backend = bp_fp32_default(),
-        .mean = {head->mean[0], head->mean[1], head->mean[2]},
-        .deviation = {head->deviation[0], head->deviation[1], head->deviation[2]}};
-    snprintf(config.model, sizeof config.model, "%s", head->model);
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->trained.checkpoint);
+    size_t batch = bp_min_size(e->settings.batch, e->data->val.count);
     if (e->data->classes != head->classes)
         return bp_fail(
             BP_DATA,
             "%s: has %zu classes, the model was trained for %zu; use data of the same classes",
             data, e->data->classes, head->classes);
-    struct bp_loader_options options = {.batch = config.batch,
-                                        .height = config.height,
-                                        .width = config.width_px,
-                                        .channels = config.channels,
+    BP_TRY(bp_trained_build(&e->trained, e->settings.tier, e->settings.threads, batch));
+    struct bp_loader_options options = {.batch = batch,
+                                        .height = head->height,
+                                        .width = head->width_px,
+                                        .channels = head->channels,
                                         .ahead = 2};
-    BP_TRY(bp_exec_create(&e->exec, e->settings.tier, e->settings.threads));
-    options.workers =
-        bp_loader_workers(&e->data->val, &options.augment, bp_threads_count(e->exec->threads));
-    BP_TRY(bp_graph_create(&e->graph, e->exec, &config));
-    BP_TRY(bp_checkpoint_load(e->checkpoint, e->graph, NULL, 0));
+    options.workers = bp_loader_workers(&e->data->val, &options.augment,
+                                        bp_threads_count(e->trained.exec->threads));
     return bp_loader_create(&e->loader, &e->data->val, &options);
 }
 
 static bp_status open_data(struct evaluator *e, const char *data) {
-    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->checkpoint);
-    struct bp_dataset_options options = {.limit_val = e->settings.limit_val,
-                                         .seed = e->settings.seed,
-                                         .preprocess = head->preprocess,
-                                         .val_share = e->settings.val_share,
-                                         .val_only = 1,
-                                         .skip_bad = e->settings.skip_bad,
-                                         .class_names = head->class_names,
-                                         .classes = head->classes,
-                                         .cache_bytes = e->settings.cache_bytes,
-                                         .threads = e->settings.threads};
-    if (options.preprocess.resize == 0) /* trained on images of one size */
-        options.preprocess.resize = head->height;
+    const struct bp_checkpoint_head *head = bp_checkpoint_head_of(e->trained.checkpoint);
+    const struct bp_dataset_options options = {.limit_val = e->settings.limit_val,
+                                               .seed = e->settings.seed,
+                                               .preprocess =
+                                                   bp_preprocess_for_pictures(&head->preprocess),
+                                               .val_share = e->settings.val_share,
+                                               .val_only = 1,
+                                               .skip_bad = e->settings.skip_bad,
+                                               .class_names = head->class_names,
+                                               .classes = head->classes,
+                                               .cache_bytes = e->settings.cache_bytes,
+                                               .threads = e->settings.threads};
     return bp_dataset_open(&e->data, data, &options);
 }
 
 static bp_status open_all(struct evaluator *e, const char *model, const char *data,
                           const bp_config *options) {
-    char path[BP_PATH_BYTES];
-    BP_TRY(bp_model_path(model, "best.ckpt", path));
-    BP_TRY(bp_checkpoint_open(&e->checkpoint, path));
+    BP_TRY(bp_trained_open(&e->trained, model));
     BP_TRY(read_options(e, options));
     BP_TRY(open_data(e, data));
     if (e->data->val.count == 0)
@@ -148,7 +128,7 @@ static bp_status open_all(struct evaluator *e, const char *model, const char *da
 }
 
 static bp_status evaluate(struct evaluator *e, bp_eval_result *result) {
-    size_t classes = e->graph->config.classes;
+    size_t classes = e->trained.graph->config.classes;
     result->classes = classes;
     BP_TRY(bp_names_copy(&result->class_names, e->data->class_names, classes));
     BP_TRY(bp_alloc_array(&result->class_count, classes, sizeof(size_t), "counts"));
@@ -156,7 +136,7 @@ static bp_status evaluate(struct evaluator *e, bp_eval_result *result) {
     BP_TRY(bp_alloc_array(&result->confusion, classes * classes, sizeof(size_t), "counts"));
     struct bp_evaluation evaluation = {.confusion = result->confusion};
     uint64_t begin_ns = bp_clock_ns();
-    bp_status status = bp_evaluate(e->graph, e->loader, &evaluation);
+    bp_status status = bp_evaluate(e->trained.graph, e->loader, &evaluation);
     if (status == BP_INTERRUPT || status == BP_TERMINATE) {
         bp_interrupt(0);
         return bp_fail(status, "evaluation stopped on request");

@@ -26,7 +26,9 @@ enum {
     TRAIN = BP_COMMAND_TRAIN,
     RESUME = BP_COMMAND_RESUME,
     EVAL = BP_COMMAND_EVAL,
-    BENCH = BP_COMMAND_BENCH
+    BENCH = BP_COMMAND_BENCH,
+    PREDICT = BP_COMMAND_PREDICT,
+    CHECK = BP_COMMAND_DATA
 };
 
 /* clang-format off */
@@ -53,6 +55,7 @@ enum {
 #define RUN       "Run"
 #define MACHINE   "Machine"
 #define TIMING    "Timing"
+#define ANSWERS   "Prediction"
 
 const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_DATA] = TEXT("data", DATA, "DATA", TRAIN, 1,
@@ -61,7 +64,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "train on N samples only, chosen by the seed (default: 0, all)"),
 [BP_OPT_LIMIT_VAL] = INT("limit-val", DATA, "0", 0, 1e9, TRAIN | EVAL,
     "validate on N samples only, chosen by the seed (default: 0, all)"),
-[BP_OPT_VAL] = FLOAT("val", DATA, "F", "0.2", 0, 1, TRAIN | EVAL,
+[BP_OPT_VAL] = FLOAT("val", DATA, "F", "0.2", 0, 1, TRAIN | EVAL | CHECK,
     "share of each class of pictures that is kept for validation, chosen by content and seed, where the data have no such part (default: 0.2; eval: as in training)"),
 [BP_OPT_SKIP_BAD] = BOOL("skip-bad", DATA, TRAIN | EVAL,
     "go on without pictures that cannot be read; the run folder's bad_files.txt lists them"),
@@ -97,9 +100,9 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "stop after N training steps, even within an epoch (default: 0, no limit)"),
 [BP_OPT_PATIENCE] = INT("patience", TRAINING, "0", 0, 1e6, TRAIN,
     "stop after N epochs without a better validation accuracy (default: 0, off)"),
-[BP_OPT_BATCH] = INT("batch", TRAINING, "128", 1, 65536, TRAIN | EVAL | BENCH,
+[BP_OPT_BATCH] = INT("batch", TRAINING, "128", 1, 65536, TRAIN | EVAL | BENCH | PREDICT,
     "samples per step"),
-[BP_OPT_SEED] = INT("seed", TRAINING, "1", 0, 9007199254740991, TRAIN | EVAL | BENCH,
+[BP_OPT_SEED] = INT("seed", TRAINING, "1", 0, 9007199254740991, TRAIN | EVAL | BENCH | CHECK,
     "seed of all random numbers: the same seed gives the same result, whatever the threads"),
 [BP_OPT_LABEL_SMOOTHING] = FLOAT("label-smoothing", TRAINING, "F", "0", 0, 0.999, TRAIN | BENCH,
     "share of the target that is spread over all classes"),
@@ -174,10 +177,14 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "save every N steps too, not only after each epoch (default: 0, off)"),
 [BP_OPT_LOG_EVERY] = INT("log-every", RUN, "50", 0, 1e9, TRAIN | RESUME,
     "write every N-th step to metrics.jsonl, besides each epoch (default: 50; 0: off)"),
+[BP_OPT_REPORT] = {"report", RUN, BP_OPTION_BOOL, NULL, "true", NULL, 0, 0, TRAIN | RESUME, 0,
+    "draw report.html at the end (--no-report leaves it out)"},
+[BP_OPT_REPORT_VARIANCE] = INT("report-variance", RUN, "0", 0, 1e9, TRAIN | RESUME,
+    "for psq and fqt: measure the variance of the quantized gradients every N steps, for variance.jsonl and the report; such a step takes some 15 times as long (default: 0, off)"),
 
-[BP_OPT_THREADS] = INT("threads", MACHINE, "0", 0, 256, TRAIN | RESUME | EVAL | BENCH,
+[BP_OPT_THREADS] = INT("threads", MACHINE, "0", 0, 256, TRAIN | RESUME | EVAL | BENCH | PREDICT | CHECK,
     "worker threads (default: 0, one per processor)"),
-[BP_OPT_CPU] = CHOICE("cpu", MACHINE, tiers, "auto", TRAIN | RESUME | EVAL | BENCH,
+[BP_OPT_CPU] = CHOICE("cpu", MACHINE, tiers, "auto", TRAIN | RESUME | EVAL | BENCH | PREDICT,
     "best instruction set to use; one that this machine lacks is an error"),
 
 [BP_OPT_MAX_MEM] = INT("max-mem", MACHINE, "0", 0, 1e9, TRAIN | RESUME | EVAL,
@@ -189,6 +196,9 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "classes of the network"),
 [BP_OPT_CHANNELS] = INT("channels", TIMING, "3", 1, 3, BENCH,
     "channels of the input"),
+
+[BP_OPT_TOP] = INT("top", ANSWERS, "1", 1, 100000, PREDICT,
+    "show the N likeliest classes of each picture"),
 };
 /* clang-format on */
 
@@ -210,7 +220,7 @@ const bp_option *bp_option_find(const char *name) {
 }
 
 int bp_option_is_local(enum bp_option_id id) {
-    return id == BP_OPT_DATA || id == BP_OPT_INIT || (id >= BP_OPT_RUN && id <= BP_OPT_CHANNELS);
+    return id == BP_OPT_DATA || id == BP_OPT_INIT || (id >= BP_OPT_RUN && id <= BP_OPT_TOP);
 }
 
 const char *bp_option_of_bundle(enum bp_option_id bundle, const char *name, enum bp_option_id id) {

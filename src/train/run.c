@@ -22,6 +22,7 @@ static bp_status start(struct bp_trainer *t) {
     bp_event event;
     t->begin_ns = bp_clock_ns();
     BP_TRY(bp_session_start(&t->session, t->progress.step));
+    BP_TRY(bp_run_report_open(&t->report, &t->session, &t->folder, t->progress.step));
     bp_session_summary(&t->session, quantizer, sizeof quantizer, &summary);
     summary.run = t->folder.path;
     summary.first_step = t->first_step;
@@ -70,7 +71,17 @@ static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_r
     memcpy(result->run, t->folder.path, sizeof result->run);
 }
 
-/* Leaves result.json and the last line of the log, whatever happened. */
+/* From the files that are there now: also of a run that was stopped or failed. */
+static void draw_report(struct bp_trainer *t, bp_train_result *result) {
+    if (!t->report.wanted)
+        return;
+    if (bp_run_report_draw(&t->report) == BP_OK)
+        memcpy(result->report, t->folder.report, sizeof result->report);
+    else
+        bp_trainer_report_failed(t);
+}
+
+/* Leaves result.json, the last line of the log and the report, whatever happened. */
 static bp_status conclude(struct bp_trainer *t, bp_status status, bp_train_result *result) {
     char message[BP_MESSAGE_BYTES];
     snprintf(message, sizeof message, "%s", status == BP_OK ? "done" : bp_status_message());
@@ -82,6 +93,7 @@ static bp_status conclude(struct bp_trainer *t, bp_status status, bp_train_resul
         result->status = written;
         return written;
     }
+    draw_report(t, result);
     if (status == BP_OK)
         bp_trainer_send_text(t, BP_EVENT_DONE, "");
     if (status == BP_INTERRUPT || status == BP_TERMINATE)
@@ -111,6 +123,7 @@ static void trainer_close(struct bp_trainer *t) {
     bp_bad_files_free(&t->bad);
     bp_average_destroy(t->average);
     bp_init_close(t->init);
+    bp_run_report_close(&t->report);
     bp_session_close(&t->session);
     bp_run_folder_close(&t->folder);
     bp_config_destroy(t->config);

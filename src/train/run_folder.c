@@ -20,6 +20,8 @@ static bp_status fill_paths(struct bp_run_folder *folder) {
     BP_TRY(bp_path_join(folder->last, size, folder->path, "last.ckpt"));
     BP_TRY(bp_path_join(folder->best, size, folder->path, "best.ckpt"));
     BP_TRY(bp_path_join(folder->metrics, size, folder->path, "metrics.jsonl"));
+    BP_TRY(bp_path_join(folder->variance, size, folder->path, "variance.jsonl"));
+    BP_TRY(bp_path_join(folder->report, size, folder->path, "report.html"));
     return bp_path_join(folder->log, size, folder->path, "log.txt");
 }
 
@@ -112,8 +114,8 @@ bp_status bp_run_folder_create(struct bp_run_folder *folder, const char *path, c
 }
 
 void bp_run_folder_discard(struct bp_run_folder *folder) {
-    static const char *const described[] = {"env.json", "classes.txt", "bad_files.txt", "init.json",
-                                            "config.json"};
+    static const char *const described[] = {"env.json",  "classes.txt",   "settings.json",
+                                            "init.json", "bad_files.txt", "config.json"};
     char path[BP_PATH_BYTES];
     for (size_t i = 0; i < sizeof described / sizeof described[0]; i++)
         if (bp_path_join(path, sizeof path, folder->path, described[i]) == BP_OK)
@@ -148,9 +150,8 @@ void bp_run_folder_close(struct bp_run_folder *folder) {
     folder->lock = -1;
 }
 
-/* Writes `json` into a file of the folder, with a final newline. */
-static bp_status write_json(const struct bp_run_folder *folder, const char *name,
-                            struct bp_json *json) {
+bp_status bp_run_folder_json(const struct bp_run_folder *folder, const char *name,
+                             struct bp_json *json) {
     char path[BP_PATH_BYTES], *text;
     BP_TRY(bp_json_finish(json, &text));
     const struct bp_chunk chunks[] = {{text, strlen(text)}, {"\n", 1}};
@@ -179,7 +180,7 @@ static bp_status write_env(const struct bp_run_folder *folder, const struct bp_e
         bp_json_string(&json, bp_kernels_name(i), bp_tier_name(exec->kernels.tier[i]));
     bp_json_end_object(&json);
     bp_json_end_object(&json);
-    return write_json(folder, "env.json", &json);
+    return bp_run_folder_json(folder, "env.json", &json);
 }
 
 static bp_status write_classes(const struct bp_run_folder *folder, char *const *names,
@@ -204,10 +205,13 @@ bp_status bp_run_folder_describe(const struct bp_run_folder *folder, const bp_co
     BP_TRY(write_env(folder, exec));
     BP_TRY(write_classes(folder, class_names, classes));
     bp_json_begin(&json, 1);
+    bp_config_write_origins(config, &json);
+    BP_TRY(bp_run_folder_json(folder, "settings.json", &json));
+    bp_json_begin(&json, 1);
     bp_json_object(&json, NULL);
     bp_config_write(config, &json, 0);
     bp_json_end_object(&json);
-    return write_json(folder, "config.json", &json); /* last: with it the folder is a run */
+    return bp_run_folder_json(folder, "config.json", &json); /* last: with it the folder is a run */
 }
 
 bp_status bp_run_folder_read_config(const struct bp_run_folder *folder, bp_config *config) {
@@ -235,6 +239,21 @@ bp_status bp_run_folder_log(const struct bp_run_folder *folder, const char *text
     return bp_file_append(folder->log, line);
 }
 
+bp_status bp_run_folder_json_line(const char *path, struct bp_json *json) {
+    char *text, *line;
+    BP_TRY(bp_json_finish(json, &text));
+    size_t length = strlen(text);
+    bp_status status = bp_alloc(&line, length + 2, "a line of metrics");
+    if (status == BP_OK) {
+        memcpy(line, text, length);
+        line[length] = '\n';
+        status = bp_file_append(path, line);
+        bp_free(line);
+    }
+    bp_free(text);
+    return status;
+}
+
 static bp_status append_metrics(const struct bp_run_folder *folder,
                                 const struct bp_metrics *metrics, int is_epoch) {
     struct bp_json json;
@@ -256,18 +275,7 @@ static bp_status append_metrics(const struct bp_run_folder *folder,
     if (is_epoch)
         bp_json_double(&json, "data_wait", metrics->data_wait);
     bp_json_end_object(&json);
-    char *text, *line;
-    BP_TRY(bp_json_finish(&json, &text));
-    size_t length = strlen(text);
-    bp_status status = bp_alloc(&line, length + 2, "a line of metrics");
-    if (status == BP_OK) {
-        memcpy(line, text, length);
-        line[length] = '\n';
-        status = bp_file_append(folder->metrics, line);
-        bp_free(line);
-    }
-    bp_free(text);
-    return status;
+    return bp_run_folder_json_line(folder->metrics, &json);
 }
 
 bp_status bp_run_folder_step(const struct bp_run_folder *folder, const struct bp_metrics *metrics) {
@@ -299,22 +307,27 @@ static size_t known_bytes(const char *text, size_t count, const struct bp_progre
     return kept;
 }
 
-bp_status bp_run_folder_rewind(const struct bp_run_folder *folder,
-                               const struct bp_progress *progress) {
+static bp_status rewind_lines(const char *path, const struct bp_progress *progress) {
     uint8_t *bytes;
     char *text;
     size_t count;
-    if (!bp_path_exists(folder->metrics))
+    if (!bp_path_exists(path))
         return BP_OK;
-    BP_TRY(bp_file_read(folder->metrics, (size_t)1 << 30, BP_RESOURCE, &bytes, &count));
-    bp_status status = bp_alloc(&text, count + 1, "metrics.jsonl");
+    BP_TRY(bp_file_read(path, (size_t)1 << 30, BP_RESOURCE, &bytes, &count));
+    bp_status status = bp_alloc(&text, count + 1, path);
     if (status == BP_OK) {
         memcpy(text, bytes, count);
-        status = bp_file_truncate(folder->metrics, known_bytes(text, count, progress));
+        status = bp_file_truncate(path, known_bytes(text, count, progress));
         bp_free(text);
     }
     bp_free(bytes);
     return status;
+}
+
+bp_status bp_run_folder_rewind(const struct bp_run_folder *folder,
+                               const struct bp_progress *progress) {
+    BP_TRY(rewind_lines(folder->metrics, progress));
+    return rewind_lines(folder->variance, progress);
 }
 
 bp_status bp_run_folder_result(const struct bp_run_folder *folder, const bp_train_result *result) {
@@ -347,5 +360,5 @@ bp_status bp_run_folder_result(const struct bp_run_folder *folder, const bp_trai
     bp_json_double(&json, "peak_rss_mb", (double)result->peak_rss_bytes / 1e6);
     bp_json_int(&json, "exit_code", result->status);
     bp_json_end_object(&json);
-    return write_json(folder, "result.json", &json);
+    return bp_run_folder_json(folder, "result.json", &json);
 }

@@ -16,6 +16,8 @@ struct bp_run_folder {
     char path[BP_PATH_BYTES];
     char last[BP_PATH_BYTES], best[BP_PATH_BYTES];   /* last.ckpt, best.ckpt */
     char metrics[BP_PATH_BYTES], log[BP_PATH_BYTES]; /* metrics.jsonl, log.txt */
+    char variance[BP_PATH_BYTES];                    /* variance.jsonl */
+    char report[BP_PATH_BYTES];                      /* report.html */
     int lock;                                        /* file descriptor of the locked folder */
 };
 
@@ -30,7 +32,7 @@ void bp_run_folder_discard(struct bp_run_folder *folder);
 bp_status bp_run_folder_open(struct bp_run_folder *folder, const char *path);
 void bp_run_folder_close(struct bp_run_folder *folder);
 
-/* config.json, env.json and classes.txt. */
+/* config.json, settings.json, env.json and classes.txt. */
 bp_status bp_run_folder_describe(const struct bp_run_folder *folder, const bp_config *config,
                                  const struct bp_exec *exec, char *const *class_names,
                                  size_t classes);
@@ -55,7 +57,12 @@ struct bp_metrics {
 bp_status bp_run_folder_step(const struct bp_run_folder *folder, const struct bp_metrics *metrics);
 bp_status bp_run_folder_epoch(const struct bp_run_folder *folder, const struct bp_metrics *metrics);
 
-/* Cuts metrics.jsonl behind the last line that belongs to `progress`. */
+/* Finishes `json` and writes it into a file of the folder, or appends it to a file of lines. */
+bp_status bp_run_folder_json(const struct bp_run_folder *folder, const char *name,
+                             struct bp_json *json);
+bp_status bp_run_folder_json_line(const char *path, struct bp_json *json);
+
+/* Cuts metrics.jsonl and variance.jsonl behind the last line that belongs to `progress`. */
 bp_status bp_run_folder_rewind(const struct bp_run_folder *folder,
                                const struct bp_progress *progress);
 

@@ -85,10 +85,9 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
     static const struct {
         unsigned command;
         const char *name;
-    } commands[] = {{BP_COMMAND_TRAIN, "train"},
-                    {BP_COMMAND_RESUME, "resume"},
-                    {BP_COMMAND_EVAL, "eval"},
-                    {BP_COMMAND_BENCH, "bench"}};
+    } commands[] = {{BP_COMMAND_TRAIN, "train"},     {BP_COMMAND_RESUME, "resume"},
+                    {BP_COMMAND_EVAL, "eval"},       {BP_COMMAND_BENCH, "bench"},
+                    {BP_COMMAND_PREDICT, "predict"}, {BP_COMMAND_DATA, "data"}};
     const char *name = "this command";
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (commands[i].command == command)
@@ -107,6 +106,9 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
     if ((strcmp(precision, "fp32") == 0 || strcmp(precision, "qat") == 0) &&
         number_of(config, BP_OPT_QAT_WARMUP) > 0)
         BP_TRY(refuse_with(config, BP_OPT_QAT_WARMUP, BP_OPT_PRECISION, "psq or fqt"));
+    if ((strcmp(precision, "fp32") == 0 || strcmp(precision, "qat") == 0) &&
+        count_of(config, BP_OPT_REPORT_VARIANCE) > 0)
+        BP_TRY(refuse_with(config, BP_OPT_REPORT_VARIANCE, BP_OPT_PRECISION, "psq or fqt"));
     if (strcmp(precision, "fp32") == 0 && bool_of(config, BP_OPT_CLAMP_LATENT))
         BP_TRY(refuse_with(config, BP_OPT_CLAMP_LATENT, BP_OPT_PRECISION, "qat, psq or fqt"));
     if (strcmp(text_of(config, BP_OPT_OPTIMIZER), "sgd") != 0) {
@@ -123,6 +125,10 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
                        "--aug-crop %s and --aug-rrc %s are two ways to crop; set one of "
                        "them to 0",
                        text_of(config, BP_OPT_AUG_CROP), text_of(config, BP_OPT_AUG_RRC));
+    if (strcmp(text_of(config, BP_OPT_FREEZE), "body") == 0 &&
+        number_of(config, BP_OPT_REPORT_VARIANCE) > 0)
+        return bp_fail(BP_USAGE, "--report-variance measures gradients of the body, which --freeze "
+                                 "body does not compute; leave one of them out");
     if (is_imagenet(config) && is_set(config, BP_OPT_STD))
         return bp_fail(BP_USAGE, "--mean imagenet sets the deviation too; leave --std out");
     if (is_imagenet(config))
@@ -302,10 +308,13 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.cache_bytes = count_of(config, BP_OPT_MAX_MEM) * 1000000;
     s.checkpoint_every = count_of(config, BP_OPT_CHECKPOINT_EVERY);
     s.log_every = count_of(config, BP_OPT_LOG_EVERY);
+    s.report = bool_of(config, BP_OPT_REPORT);
+    s.report_variance = count_of(config, BP_OPT_REPORT_VARIANCE);
     s.threads = (int)count_of(config, BP_OPT_THREADS);
     s.rounds = count_of(config, BP_OPT_ROUNDS);
     s.classes = count_of(config, BP_OPT_CLASSES);
     s.channels = count_of(config, BP_OPT_CHANNELS);
+    s.top = count_of(config, BP_OPT_TOP);
     BP_TRY(resolve_moments(config, &s));
     if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH)) {
         BP_TRY(resolve_optim(config, &s));

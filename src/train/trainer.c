@@ -76,6 +76,13 @@ void bp_trainer_send_text(const struct bp_trainer *t, bp_event_kind kind, const 
     bp_trainer_send(t, &event);
 }
 
+void bp_trainer_report_failed(const struct bp_trainer *t) {
+    char text[BP_MESSAGE_BYTES];
+    snprintf(text, sizeof text, "the report is not complete: %.960s", bp_status_message());
+    bp_trainer_send_text(t, BP_EVENT_NOTE, text);
+    (void)bp_run_folder_log(&t->folder, text); /* a full disk may be what failed */
+}
+
 /* --- a step ----------------------------------------------------------------------------------- */
 
 bp_status bp_trainer_save(const struct bp_trainer *t) {
@@ -151,8 +158,10 @@ static bp_status step_and_report(struct bp_trainer *t) {
     uint64_t begin_ns = bp_clock_ns();
     double loss;
     size_t correct;
+    bp_run_report_before_step(&t->report, p->step);
     BP_TRY(train_step(t, &loss, &correct));
     p->step++;
+    BP_TRY(bp_run_report_after_step(&t->report, p->epoch + 1, p->step));
     p->loss_sum += loss * (double)settings->batch;
     p->correct += correct;
     p->seen += settings->batch;
@@ -230,6 +239,7 @@ static bp_status finish_epoch(struct bp_trainer *t) {
     struct bp_progress *p = &t->progress;
     struct bp_evaluation validation = {0};
     uint64_t begin_ns = bp_clock_ns();
+    bp_run_report_listen(&t->report, &validation);
     BP_TRY(validate(t, &validation));
     t->eval_seconds = seconds_since(begin_ns);
     if (!isfinite(validation.loss))
@@ -245,6 +255,8 @@ static bp_status finish_epoch(struct bp_trainer *t) {
         BP_TRY(bp_checkpoint_save(t->folder.best, t->session.graph, t->average,
                                   &t->session.data->preprocess, t->recipe,
                                   t->session.data->class_names, p, 0));
+        if (bp_run_report_best(&t->report, &validation, p->epoch) != BP_OK)
+            bp_trainer_report_failed(t);
     }
     BP_TRY(report_epoch(t, is_best));
     p->loss_sum = 0;

@@ -7,6 +7,7 @@
 #include "train/config.h"
 #include "train/init.h"
 #include "train/run_folder.h"
+#include "train/run_report.h"
 #include "train/session.h"
 
 #ifdef __cplusplus
@@ -22,6 +23,7 @@ struct bp_trainer {
     struct bp_init *init;       /* what a new run begins with; NULL: nothing */
     struct bp_run_folder folder;
     struct bp_progress progress;
+    struct bp_run_report report;
     bp_event_callback *callback;
     void *user;
     /* For reports only; none of it goes into a checkpoint. */
@@ -47,6 +49,8 @@ bp_status bp_trainer_save(const struct bp_trainer *t);
 
 void bp_trainer_fill_event(const struct bp_trainer *t, bp_event_kind kind, bp_event *event);
 void bp_trainer_send(const struct bp_trainer *t, const bp_event *event);
+/* A note that the report could not be written, with the last message: no reason to end a run. */
+void bp_trainer_report_failed(const struct bp_trainer *t);
 void bp_trainer_send_text(const struct bp_trainer *t, bp_event_kind kind, const char *text);
 
 #ifdef __cplusplus

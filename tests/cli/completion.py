@@ -37,6 +37,11 @@ TYPED = [
     ("bitprop bench step --vs fqt:bal", "bitprop bench step --vs fqt:balanced"),
     ("bitprop bench step --vs=fqt:bal", "bitprop bench step --vs=fqt:balanced"),
     ("bitprop completion z", "bitprop completion zsh"),
+    ("bitprop data ch", "bitprop data check"),
+    ("bitprop data check my", "bitprop data check my file.ckpt"),
+    ("bitprop predict my", "bitprop predict my file.ckpt"),
+    ("bitprop predict a b con", "bitprop predict a b conf.json"),
+    ("bitprop predict a --to", "bitprop predict a --top"),
     ("bitprop doctor --js", "bitprop doctor --json"),
 ]
 

@@ -8,6 +8,7 @@ patch FILE OFFSET HEX                   overwrites bytes
 cut FILE BYTES                          shortens a file
 json_keys                               stdin must be JSON objects; prints keys and types
 signal_at SIGNAL STEP COMMAND...        signals the command, which prints JSON events, at that step
+check_html FILE...                      pages must be sound, and need nothing from outside; prints parts
 on_terminal COMMAND...                  runs it on a terminal; prints what stays on the screen
 as_nobody COMMAND...                    runs it without the rights of root
 memory_sweep COMMAND...                 runs it with less and less memory
@@ -15,6 +16,7 @@ file_limit BYTES COMMAND...             runs it with files that cannot grow abov
 small_disk BYTES[,ro] COMMAND...        runs it with the folder "disk" on a disk of that size
 """
 
+import html.parser
 import json
 import os
 import random
@@ -123,6 +125,59 @@ def command_json_keys():
         lines += describe(value, "")
         text = text.lstrip()[end:]
     sys.stdout.write("".join(lines))
+    return 0
+
+
+class PageParser(html.parser.HTMLParser):
+    """Elements must nest; no script, no handler, nothing from outside the file."""
+
+    EMPTY = {"meta", "img", "br"}
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open = []
+        self.parts = []
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        if tag in ("script", "link", "iframe", "object", "embed", "base", "form"):
+            raise ValueError("<%s> at %s" % (tag, self.getpos()))
+        for name, value in attrs:
+            outside = name in ("src", "href") and not value.startswith(("data:image/png;base64,", "#"))
+            if name.startswith("on") or outside or "nan" in (value or "").lower().split():
+                raise ValueError("%s=%r at %s" % (name, value, self.getpos()))
+        if tag == "section":
+            self.parts.append(dict(attrs)["id"])
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            raise ValueError("</%s> at %s" % (tag, self.getpos()))
+
+
+def parts_of_page(text):
+    parser = PageParser()
+    parser.feed(text)
+    parser.close()
+    if parser.open:
+        raise ValueError("not closed: %s" % parser.open)
+    return parser.parts
+
+
+def command_check_html(*paths):
+    for planted in ("<p><b></p></b>", "<p>", "</p>", "<script></script>", "<img src='http://x'>",
+                    "<p onclick='x'></p>", "<b></b></b>"):
+        try:
+            parts_of_page(planted)
+        except ValueError:
+            continue
+        raise ValueError("the planted %r was accepted" % planted)
+    for path in paths:
+        with open(path, encoding="utf-8") as text:
+            print("%s: %s" % (path, " ".join(parts_of_page(text.read()))))
     return 0
 
 

@@ -5,10 +5,12 @@
 
 #include <cmocka.h>
 
+#include <stdatomic.h>
 #include <string.h>
 
+#include "base/ahead.h"
 #include "base/memory.h"
-#include "base/threads.h"
+#include "base/parallel_each.h"
 
 enum { MOST = 1000 };
 
@@ -93,8 +95,94 @@ static void test_creation_failures(void **state) {
     }
 }
 
+struct each {
+    atomic_int visits[MOST];
+    size_t fail_at; /* MOST: nowhere */
+};
+
+static bp_status visit_each(void *context, size_t index, int thread) {
+    struct each *each = context;
+    (void)thread;
+    atomic_fetch_add(&each->visits[index], 1);
+    if (index >= each->fail_at)
+        return bp_fail(BP_DATA, "item %zu", index);
+    return BP_OK;
+}
+
+static void test_each_item_once(void **state) {
+    (void)state;
+    for (int count = 1; count <= 5; count++) {
+        struct bp_threads *threads;
+        assert_int_equal(bp_threads_create(&threads, count), BP_OK);
+        for (size_t n = 0; n <= MOST; n = 3 * n + 1) {
+            static struct each each;
+            memset(&each, 0, sizeof each);
+            each.fail_at = MOST;
+            assert_int_equal(bp_parallel_each(threads, n, visit_each, &each), BP_OK);
+            for (size_t i = 0; i < MOST; i++)
+                assert_int_equal(each.visits[i], i < n);
+        }
+        bp_threads_destroy(threads);
+    }
+}
+
+static void test_each_fails(void **state) {
+    (void)state;
+    struct bp_threads *threads;
+    static struct each each;
+    assert_int_equal(bp_threads_create(&threads, 3), BP_OK);
+    memset(&each, 0, sizeof each);
+    each.fail_at = 20;
+    assert_int_equal(bp_parallel_each(threads, MOST, visit_each, &each), BP_DATA);
+    assert_non_null(strstr(bp_status_message(), "item 2")); /* 20, 21 or 22 */
+    int visits = 0;
+    for (size_t i = 0; i < MOST; i++)
+        visits += each.visits[i];
+    assert_in_range(visits, 21, 23);
+    bp_memory_fail_after(0);
+    assert_int_equal(bp_parallel_each(threads, 5, visit_each, &each), BP_RESOURCE);
+    bp_memory_fail_after(-1);
+    bp_threads_destroy(threads);
+}
+
+struct ahead_work {
+    size_t filled; /* in all */
+    size_t content[3];
+};
+
+static void fill_slot(void *context, size_t slot) {
+    struct ahead_work *work = context;
+    work->content[slot] = work->filled++;
+}
+
+/* Slots come in order, each with what was filled into it, and stay while they are held. */
+static void test_ahead(void **state) {
+    (void)state;
+    for (size_t slots = 1; slots <= 3; slots++) {
+        struct ahead_work work = {0};
+        struct bp_ahead *ahead;
+        assert_int_equal(bp_ahead_start(&ahead, slots, fill_slot, &work), BP_OK);
+        for (size_t i = 0; i < 1000; i++) {
+            size_t slot = bp_ahead_next(ahead);
+            assert_int_equal(slot, i % slots);
+            assert_int_equal(work.content[slot], i);
+        }
+        bp_ahead_stop(ahead);
+        assert_in_range(work.filled, 1000, 1000 + slots - 1); /* the held one is not filled again */
+    }
+    struct bp_ahead *none;
+    bp_memory_fail_after(0);
+    assert_int_equal(bp_ahead_start(&none, 2, fill_slot, NULL), BP_RESOURCE);
+    bp_memory_fail_after(-1);
+    assert_null(none);
+    bp_ahead_stop(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_each_item_once),
+        cmocka_unit_test(test_each_fails),
         cmocka_unit_test(test_every_item_once),
         cmocka_unit_test(test_many_rounds),
         cmocka_unit_test(test_default_count),

@@ -70,8 +70,10 @@ static void watch(void *user, const bp_event *event) {
 }
 
 static void test_events_and_files(void **state) {
-    static const char *const files[] = {"config.json", "env.json",  "classes.txt", "log.txt",
-                                        "last.ckpt",   "best.ckpt", "result.json", "metrics.jsonl"};
+    static const char *const files[] = {"config.json",     "env.json",    "classes.txt",
+                                        "settings.json",   "log.txt",     "last.ckpt",
+                                        "best.ckpt",       "result.json", "metrics.jsonl",
+                                        "validation.json", "layers.json", "report.html"};
     bp_config *config = TRAIN_CONFIG(*state, "run", "checkpoint-every", "2");
     struct seen seen = {0};
     bp_train_result result;
