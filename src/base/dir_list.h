@@ -21,8 +21,8 @@ struct bp_dir_list {
 };
 
 /* Lists a folder without hidden entries (names that begin with a dot). A folder that is missing or
- * cannot be read is `failure`, or BP_RESOURCE for want of memory or file handles. Give the list back
- * with bp_dir_list_free, also after a failure. */
+ * cannot be read is `failure`, or BP_RESOURCE for want of memory or file handles. Give the list
+ * back with bp_dir_list_free, also after a failure. */
 bp_status bp_dir_list(struct bp_dir_list *out, const char *path, bp_status failure);
 void bp_dir_list_free(struct bp_dir_list *list);
 
