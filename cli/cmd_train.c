@@ -31,10 +31,11 @@ static void print_result(const struct cli_args *args, const bp_train_result *r) 
         fputs("{\"run\": ", stdout);
         cli_print_json_text(r->run);
         printf(", \"accuracy\": %.6g, \"best_accuracy\": %.6g, \"best_epoch\": %zu, "
-               "\"epoch\": %zu, \"seconds\": %.3f, \"images_per_s\": %.6g, \"peak_rss_mb\": "
+               "\"epoch\": %zu, \"ended_by\": \"%s\", \"seconds\": %.3f, \"images_per_s\": %.6g, "
+               "\"peak_rss_mb\": "
                "%.1f}\n",
-               r->accuracy, r->best_accuracy, r->best_epoch, r->epoch, r->seconds, r->images_per_s,
-               (double)r->peak_rss_bytes / 1e6);
+               r->accuracy, r->best_accuracy, r->best_epoch, r->epoch, r->ended_by, r->seconds,
+               r->images_per_s, (double)r->peak_rss_bytes / 1e6);
     } else {
         fprintf(
             stderr,
@@ -42,6 +43,9 @@ static void print_result(const struct cli_args *args, const bp_train_result *r) 
             "MB, %.1f s\nrun folder: %s\n",
             100.0 * r->accuracy, 100.0 * r->best_accuracy, r->best_epoch, r->images_per_s,
             (double)r->peak_rss_bytes / 1e6, r->seconds, r->run);
+        if (strcmp(r->ended_by, "patience") == 0)
+            fprintf(stderr, "ended after epoch %zu by --patience: no better for %zu epochs\n",
+                    r->epoch, r->epoch - r->best_epoch);
         if (r->report[0] != 0)
             fprintf(stderr, "report: %s\n", r->report);
     }
@@ -58,7 +62,9 @@ static int finish(const struct cli_args *args, bp_status status, const bp_train_
 
 /* Shows the options even where they do not fit together, and then says so. */
 static int show_config(const struct cli_args *args) {
-    bp_status fits = bp_config_check(args->config, BP_COMMAND_TRAIN);
+    bp_status fits = bp_config_load_init(args->config);
+    if (fits == BP_OK)
+        fits = bp_config_check(args->config, BP_COMMAND_TRAIN);
     if (fits != BP_OK)
         cli_report(fits);
     if (args->json) {

@@ -138,6 +138,11 @@ BP_API int bp_config_is_set(const bp_config *config, const char *name);
 /* Sets every option that a config file names: one JSON object {"epochs": 60, "model": "vgg16"}. */
 BP_API bp_status bp_config_load_json(bp_config *config, const char *path);
 
+/* Gives options that are not set the values that follow from the checkpoint that `init` names
+ * (model, width, precision and quantizer, size, recipe), with the origin "--init"; nothing without
+ * `init`. bp_train does this itself. BP_MODEL: no checkpoint. */
+BP_API bp_status bp_config_load_init(bp_config *config);
+
 /* Checks combinations, and that no set option is foreign to `command` (BP_COMMAND_...). The
  * functions that take a config do this themselves. */
 BP_API bp_status bp_config_check(const bp_config *config, unsigned command);
@@ -208,10 +213,11 @@ typedef struct bp_train_result {
     bp_status status;           /* what the function returned */
     double accuracy, loss;      /* last validation, 0 .. 1 */
     double best_accuracy;
-    size_t best_epoch;   /* counted from 1; 0: none yet */
-    size_t epoch, step;  /* finished */
-    double seconds;      /* of this process */
-    double images_per_s; /* training, without validation */
+    size_t best_epoch;    /* counted from 1; 0: none yet */
+    size_t epoch, step;   /* finished */
+    const char *ended_by; /* "epochs", "steps", "patience"; "" if steps are left */
+    double seconds;       /* of this process */
+    double images_per_s;  /* training, without validation */
     size_t peak_rss_bytes;
 } bp_train_result;
 

@@ -71,7 +71,7 @@ bp_status bp_graph_add_layer(struct bp_graph *graph, struct bp_layer **out,
     if (in2 != NULL)
         note_consumer(in2, layer->index);
     output->producer = layer->index;
-    output->needs_grad = graph->config.training;
+    output->needs_grad = graph->config.training && !graph->config.freeze_body;
     *out = layer;
     return bp_alloc(&layer->self, self_bytes, "a layer");
 }
@@ -110,6 +110,10 @@ bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, 
                        &running->value);
 }
 
+int bp_layer_is_trained(const struct bp_graph *graph, const struct bp_layer *layer) {
+    return graph->config.training && layer->index >= (int)graph->first_trained;
+}
+
 int bp_tensor_grad_begin(struct bp_tensor *tensor) {
     int accumulate = tensor->grad_written;
     tensor->grad_written = 1;
@@ -141,7 +145,7 @@ static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     int layers = (int)graph->n_layers;
     if (t->last_consumer < 0)
         return layers; /* the logits: read by the loss */
-    if (!graph->config.training)
+    if (!graph->config.training || t->last_consumer < (int)graph->first_trained)
         return t->last_consumer;
     if (t->from_source)
         return backward_time(graph, t->producer);
@@ -160,7 +164,7 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     size_t pixels = graph->config.batch * t->h * t->w;
     char text[96];
     BP_TRY(bp_plan_add(graph->step_plan, t->name, data_bytes(graph, t), first, last, &t->data));
-    if (!graph->config.training)
+    if (!graph->config.training || (t->producer >= 0 && t->producer < (int)graph->first_trained))
         return BP_OK;
     if (t->kind == BP_TENSOR_BITS) {
         snprintf(text, sizeof text, "%s mask", t->name);
@@ -223,6 +227,8 @@ static bp_status build(struct bp_graph *graph) {
     else
         return bp_fail(BP_USAGE, "unknown model '%s'; use vgg16 or resnet18", config->model);
     graph->logits->from_source = 0; /* its gradient comes from the loss */
+    graph->logits->needs_grad = config->training;
+    graph->first_trained = config->freeze_body ? (size_t)graph->logits->producer : 0;
     return plan_all(graph);
 }
 
@@ -302,10 +308,10 @@ void bp_graph_set_input(struct bp_graph *graph, size_t n, const uint8_t *images)
 }
 
 bp_status bp_graph_forward(struct bp_graph *graph, int training) {
-    graph->training = training;
     for (size_t i = 0; i < graph->n_layers; i++) {
         struct bp_layer *layer = graph->layers[i];
         uint64_t start = bp_clock_ns();
+        graph->training = training && i >= graph->first_trained;
         BP_TRY(layer->type->forward(graph, layer));
         layer->forward_ns = bp_clock_ns() - start;
     }
@@ -328,7 +334,7 @@ void bp_graph_probabilities(struct bp_graph *graph) {
 bp_status bp_graph_backward(struct bp_graph *graph) {
     for (size_t i = 0; i < graph->n_tensors; i++)
         graph->tensors[i]->grad_written = 0;
-    for (size_t i = graph->n_layers; i-- > 0;) {
+    for (size_t i = graph->n_layers; i-- > graph->first_trained;) {
         struct bp_layer *layer = graph->layers[i];
         uint64_t start = bp_clock_ns();
         BP_TRY(layer->type->backward(graph, layer));
@@ -337,18 +343,18 @@ bp_status bp_graph_backward(struct bp_graph *graph) {
     return BP_OK;
 }
 
-static void tell_layers(struct bp_graph *graph, int signs_packed) {
-    for (size_t i = 0; i < graph->n_layers; i++)
+static void tell_layers(struct bp_graph *graph, size_t first, int signs_packed) {
+    for (size_t i = first; i < graph->n_layers; i++)
         if (graph->layers[i]->type->weights_changed != NULL)
             graph->layers[i]->type->weights_changed(graph, graph->layers[i], signs_packed);
 }
 
 void bp_graph_weights_changed(struct bp_graph *graph) {
-    tell_layers(graph, 0);
+    tell_layers(graph, 0, 0);
 }
 
 void bp_graph_weights_updated(struct bp_graph *graph) {
-    tell_layers(graph, 1);
+    tell_layers(graph, graph->first_trained, 1);
 }
 
 void bp_graph_set_precision(struct bp_graph *graph, enum bp_precision precision) {

@@ -120,8 +120,9 @@ struct bp_graph_config {
     double width;
     size_t height, width_px, channels; /* of the input, after padding */
     size_t classes;
-    size_t batch; /* the largest batch */
-    int training; /* 0: forward only: no gradients, no kept activations */
+    size_t batch;    /* the largest batch */
+    int training;    /* 0: forward only: no gradients, no kept activations */
+    int freeze_body; /* only the head is trained: the layers before it run as in evaluation */
     enum bp_precision precision;
     int also_qat; /* plan the buffers of qat too, see bp_graph_set_precision */
     struct bp_quant quant_da, quant_dw; /* psq and fqt */
@@ -152,6 +153,7 @@ struct bp_graph {
     size_t n_tensors, n_layers, n_params, n_running, n_binary;
     struct bp_tensor *input;  /* f32 [n][h][w][channels], normalised */
     struct bp_tensor *logits; /* f32 [n][1][1][classes] */
+    size_t first_trained;     /* layer index: those before it have no backward pass */
     /* the current step */
     size_t n;      /* samples in this batch */
     int training;  /* this pass: batch statistics and gradients */
@@ -171,7 +173,7 @@ void bp_graph_destroy(struct bp_graph *graph);
 void bp_graph_set_input(struct bp_graph *graph, size_t n, const uint8_t *images);
 
 /* Runs all layers; training != 0 uses batch statistics, updates the running ones and keeps what the
- * backward pass needs. */
+ * backward pass needs (in trained layers; frozen ones run as in evaluation). */
 bp_status bp_graph_forward(struct bp_graph *graph, int training);
 
 /* Mean cross entropy of the batch (label smoothing as configured), number of correct predictions,
@@ -182,7 +184,7 @@ bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_
 /* Softmax of the logits -> graph->probabilities. */
 void bp_graph_probabilities(struct bp_graph *graph);
 
-/* Runs all layers backwards; param->grad of every parameter is overwritten. */
+/* Runs all trained layers backwards; param->grad of each of their parameters is overwritten. */
 bp_status bp_graph_backward(struct bp_graph *graph);
 
 /* Tells every layer that the parameters changed: in any way, or by bp_optim_step, which packs the
@@ -195,6 +197,9 @@ void bp_graph_weights_updated(struct bp_graph *graph);
 void bp_graph_set_precision(struct bp_graph *graph, enum bp_precision precision);
 
 /* --- for model builders and layer types ------------------------------------------------------- */
+
+/* 1 if the layer has a backward pass. For plan and later: builders do not know it yet. */
+int bp_layer_is_trained(const struct bp_graph *graph, const struct bp_layer *layer);
 
 bp_status bp_graph_add_tensor(struct bp_graph *graph, struct bp_tensor **out, const char *name,
                               enum bp_tensor_kind kind, size_t h, size_t w, size_t c);

@@ -13,7 +13,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_act_norm *self = layer->self;
     const struct bp_tensor *in = layer->in;
     int last = layer->forward_time;
-    if (graph->config.training) /* the convolution before it asks for gradient rows */
+    if (bp_layer_is_trained(graph, layer)) /* the convolution before it asks for gradient rows */
         last = 2 * (int)graph->n_layers - 1 - in->producer;
     return bp_act_norm_create(&self->op, graph->exec, graph->step_plan, graph->config.batch, in->h,
                               in->w, in->c, layer->name, layer->forward_time, last);

@@ -21,12 +21,15 @@ struct layer_bconv {
     float *g, *a, *w;          /* qat: [n][oh][ow][k], [n][h][w][c], [k][r][r][c] */
 };
 
-static int plans_qat(const struct bp_graph_config *config) {
-    return config->training && (config->precision == BP_PRECISION_QAT || config->also_qat);
+static int plans_qat(const struct bp_graph *graph, const struct bp_layer *layer) {
+    const struct bp_graph_config *config = &graph->config;
+    return bp_layer_is_trained(graph, layer) &&
+           (config->precision == BP_PRECISION_QAT || config->also_qat);
 }
 
-static int plans_codes(const struct bp_graph_config *config) {
-    return config->training &&
+static int plans_codes(const struct bp_graph *graph, const struct bp_layer *layer) {
+    const struct bp_graph_config *config = &graph->config;
+    return bp_layer_is_trained(graph, layer) &&
            (config->precision == BP_PRECISION_PSQ || config->precision == BP_PRECISION_FQT);
 }
 
@@ -53,14 +56,14 @@ static bp_status plan_qat(struct bp_graph *graph, struct bp_layer *layer) {
 static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bconv *self = layer->self;
     const struct bp_graph_config *config = &graph->config;
-    int codes = plans_codes(config);
+    int codes = plans_codes(graph, layer);
     BP_TRY(bp_bconv_create(&self->op, graph->exec, graph->step_plan, &self->shape,
                            codes ? &config->quant_da : NULL, codes ? &config->quant_dw : NULL,
                            layer->name, layer->backward_time, 2 * (int)graph->n_layers));
     if (codes)
         bp_exec_need_scratch(graph->exec, bp_bconv_backward_scratch_bytes(
                                               &self->shape, layer->out->source.scratch_bytes));
-    return plans_qat(config) ? plan_qat(graph, layer) : BP_OK;
+    return plans_qat(graph, layer) ? plan_qat(graph, layer) : BP_OK;
 }
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {

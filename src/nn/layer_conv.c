@@ -17,11 +17,11 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_conv *self = layer->self;
     const struct bp_conv_shape *s = &self->shape;
     unsigned passes = BP_FP32_FORWARD;
-    if (graph->config.training) {
+    if (bp_layer_is_trained(graph, layer)) {
         passes |= BP_FP32_BACKWARD_WEIGHTS;
         passes |= layer->in->needs_grad ? BP_FP32_BACKWARD_DATA : 0u;
     }
-    if (graph->config.training && layer->out->from_source) {
+    if (bp_layer_is_trained(graph, layer) && layer->out->from_source) {
         char text[96];
         snprintf(text, sizeof text, "%s gradient rows", layer->name);
         BP_TRY(bp_plan_add(graph->step_plan, text, s->n * s->oh * s->ow * s->k * sizeof(float),

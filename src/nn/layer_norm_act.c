@@ -11,7 +11,8 @@ struct layer_norm_act {
 static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_norm_act *self = layer->self;
     int last = layer->forward_time;
-    if (graph->config.training) /* a convolution before it asks for gradient rows at its own time */
+    if (bp_layer_is_trained(
+            graph, layer)) /* a convolution before it asks for gradient rows at its own time */
         last = layer->in->from_source ? 2 * (int)graph->n_layers - 1 - layer->in->producer
                                       : layer->backward_time;
     return bp_norm_act_create(&self->op, graph->exec, graph->step_plan, &self->shape, layer->name,

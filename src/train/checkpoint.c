@@ -9,6 +9,7 @@
 
 #define MOMENT1 "optimizer.moment1."
 #define MOMENT2 "optimizer.moment2."
+#define TRAINED "optimizer.value." /* beside averages: what they are averages of */
 
 static void write_network(struct bp_json *json, const struct bp_graph *graph,
                           const struct bp_preprocess *preprocess) {
@@ -71,21 +72,34 @@ static void describe(struct bp_saved_tensor *tensor, const char *prefix, const c
     tensor->bytes = count * sizeof(float);
 }
 
-/* The tensors of a graph, in the order of the file. Returns how many; tensors may be NULL. */
-static size_t list_tensors(const struct bp_graph *graph, int with_moments,
-                           struct bp_saved_tensor *tensors) {
-    size_t count = graph->n_params * (with_moments ? 3 : 1) + graph->n_running;
-    if (tensors == NULL)
-        return count;
-    struct bp_saved_tensor *next = tensors;
+/* Parameters and running statistics, or their averages. Returns the place behind them. */
+static struct bp_saved_tensor *list_values(const struct bp_graph *graph, const char *prefix,
+                                           const struct bp_average *average,
+                                           struct bp_saved_tensor *next) {
     for (size_t i = 0; i < graph->n_params; i++) {
         const struct bp_param *p = graph->params[i];
-        describe(next++, "", p->name, p->n_dims, p->dims, p->count, p->value);
+        const float *value = average != NULL ? average->params[i] : p->value;
+        describe(next++, prefix, p->name, p->n_dims, p->dims, p->count, value);
     }
     for (size_t i = 0; i < graph->n_running; i++) {
         const struct bp_running *r = graph->running[i];
-        describe(next++, "", r->name, 1, &r->count, r->count, r->value);
+        const float *value = average != NULL ? average->running[i] : r->value;
+        describe(next++, prefix, r->name, 1, &r->count, r->count, value);
     }
+    return next;
+}
+
+/* The tensors of a graph, in the order of the file. Returns how many; tensors may be NULL. */
+static size_t list_tensors(const struct bp_graph *graph, const struct bp_average *average,
+                           int with_moments, struct bp_saved_tensor *tensors) {
+    size_t values = graph->n_params + graph->n_running;
+    size_t count = values + (with_moments ? 2 * graph->n_params : 0) +
+                   (with_moments && average != NULL ? values : 0);
+    if (tensors == NULL)
+        return count;
+    struct bp_saved_tensor *next = list_values(graph, "", average, tensors);
+    if (with_moments && average != NULL)
+        next = list_values(graph, TRAINED, NULL, next);
     for (size_t i = 0; with_moments && i < graph->n_params; i++) {
         const struct bp_param *p = graph->params[i];
         describe(next++, MOMENT1, p->name, p->n_dims, p->dims, p->count, p->moment1);
@@ -95,6 +109,7 @@ static size_t list_tensors(const struct bp_graph *graph, int with_moments,
 }
 
 bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
+                             const struct bp_average *average,
                              const struct bp_preprocess *preprocess, const char *config,
                              char *const *class_names, const struct bp_progress *progress,
                              int with_moments) {
@@ -114,7 +129,7 @@ bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
         write_progress(&json, progress);
         status = bp_json_finish(&json, &state);
     }
-    size_t count = list_tensors(graph, with_moments, NULL);
+    size_t count = list_tensors(graph, average, with_moments, NULL);
     if (status == BP_OK)
         status = bp_alloc_array(&tensors, count, sizeof *tensors, "the list of saved tensors");
     if (status == BP_OK) {
@@ -124,7 +139,7 @@ bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
                                               {"classes", classes},
                                               {"config", config},
                                               {"progress", state}};
-        list_tensors(graph, with_moments, tensors);
+        list_tensors(graph, average, with_moments, tensors);
         status = bp_safetensors_write(path, tensors, count, texts, sizeof texts / sizeof texts[0]);
     }
     bp_free(tensors);
@@ -191,11 +206,12 @@ static bp_status check_strangers(const char *path, const struct bp_safetensors *
 }
 
 bp_status bp_checkpoint_load_tensors(const struct bp_safetensors *file, const char *path,
-                                     struct bp_graph *graph, int with_moments) {
+                                     struct bp_graph *graph, struct bp_average *average,
+                                     int with_moments) {
     struct bp_saved_tensor *wanted;
-    size_t count = list_tensors(graph, with_moments, NULL);
+    size_t count = list_tensors(graph, average, with_moments, NULL);
     BP_TRY(bp_alloc_array(&wanted, count, sizeof *wanted, "the list of tensors to load"));
-    list_tensors(graph, with_moments, wanted);
+    list_tensors(graph, average, with_moments, wanted);
     bp_status status = BP_OK;
     for (size_t i = 0; i < count && status == BP_OK; i++)
         status = check_tensor(path, &wanted[i], bp_safetensors_find(file, wanted[i].name));

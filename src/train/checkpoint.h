@@ -8,6 +8,7 @@
 #include "data/preprocess.h"
 #include "io/safetensors.h"
 #include "nn/graph.h"
+#include "train/average.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -38,9 +39,11 @@ struct bp_checkpoint_head {
     struct bp_progress progress;
 };
 
-/* Writes a checkpoint atomically. `preprocess` is what came before the network's input;
- * with_moments: the optimizer's state too. */
+/* Writes a checkpoint atomically. `average` (may be NULL) takes the place of the graph's values;
+ * `preprocess` is what came before the network's input; with_moments: the optimizer's state too,
+ * and beside averages the values that are trained. */
 bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
+                             const struct bp_average *average,
                              const struct bp_preprocess *preprocess, const char *config,
                              char *const *class_names, const struct bp_progress *progress,
                              int with_moments);
@@ -56,9 +59,10 @@ void bp_checkpoint_close(struct bp_checkpoint *checkpoint);
 const struct bp_checkpoint_head *bp_checkpoint_head_of(const struct bp_checkpoint *checkpoint);
 
 /* Copies the tensors into a graph of the same network and tells its layers. Every tensor of the
- * graph must be there with its shape, and no other. with_moments: the optimizer's state too. */
+ * graph must be there with its shape, and no other. with_moments: the optimizer's state too, and
+ * what belongs to `average` (NULL: the run has none). */
 bp_status bp_checkpoint_load(const struct bp_checkpoint *checkpoint, struct bp_graph *graph,
-                             int with_moments);
+                             struct bp_average *average, int with_moments);
 
 /* Trained numbers of a graph; of these, latent weights of binary layers. */
 void bp_graph_count_parameters(const struct bp_graph *graph, size_t *all, size_t *binary);

@@ -229,6 +229,14 @@ const struct bp_checkpoint_head *bp_checkpoint_head_of(const struct bp_checkpoin
     return &checkpoint->head;
 }
 
+const struct bp_safetensors *bp_checkpoint_file_of(const struct bp_checkpoint *checkpoint) {
+    return checkpoint->file;
+}
+
+const char *bp_checkpoint_path_of(const struct bp_checkpoint *checkpoint) {
+    return checkpoint->path;
+}
+
 static bp_status check_network(const struct bp_checkpoint *checkpoint,
                                const struct bp_graph_config *config) {
     const struct bp_checkpoint_head *head = &checkpoint->head;
@@ -252,7 +260,8 @@ static bp_status check_network(const struct bp_checkpoint *checkpoint,
 }
 
 bp_status bp_checkpoint_load(const struct bp_checkpoint *checkpoint, struct bp_graph *graph,
-                             int with_moments) {
+                             struct bp_average *average, int with_moments) {
     BP_TRY(check_network(checkpoint, &graph->config));
-    return bp_checkpoint_load_tensors(checkpoint->file, checkpoint->path, graph, with_moments);
+    return bp_checkpoint_load_tensors(checkpoint->file, checkpoint->path, graph, average,
+                                      with_moments);
 }

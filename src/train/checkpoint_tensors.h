@@ -4,8 +4,12 @@
 
 #include "train/checkpoint.h"
 
-/* Copies the tensors of a file into a graph; `path` is for messages. */
+/* Copies the tensors of a file into a graph and its averages; `path` is for messages. */
 bp_status bp_checkpoint_load_tensors(const struct bp_safetensors *file, const char *path,
-                                     struct bp_graph *graph, int with_moments);
+                                     struct bp_graph *graph, struct bp_average *average,
+                                     int with_moments);
+
+const struct bp_safetensors *bp_checkpoint_file_of(const struct bp_checkpoint *checkpoint);
+const char *bp_checkpoint_path_of(const struct bp_checkpoint *checkpoint);
 
 #endif

@@ -166,10 +166,17 @@ bp_status bp_config_set(bp_config *config, const char *name, const char *value,
     return store(config, id, value, origin);
 }
 
-/* The value that --aug gives an option that was not set itself. */
-static const char *from_aug(const bp_config *config, enum bp_option_id id) {
-    const char *aug = config->value[BP_OPT_AUG].text;
-    return aug != NULL ? bp_option_of_aug(aug, id) : NULL;
+const char *bp_config_from_bundle(const bp_config *config, enum bp_option_id id,
+                                  enum bp_option_id *bundle) {
+    static const enum bp_option_id bundles[] = {BP_OPT_AUG, BP_OPT_RECIPE};
+    for (size_t i = 0; i < sizeof bundles / sizeof bundles[0]; i++) {
+        const char *name = config->value[bundles[i]].text;
+        const char *value = name != NULL ? bp_option_of_bundle(bundles[i], name, id) : NULL;
+        *bundle = bundles[i];
+        if (value != NULL)
+            return value;
+    }
+    return NULL;
 }
 
 const char *bp_config_get(const bp_config *config, const char *name) {
@@ -177,8 +184,9 @@ const char *bp_config_get(const bp_config *config, const char *name) {
     if (id == BP_OPT_COUNT)
         return NULL;
     const char *text = config->value[id].text;
+    enum bp_option_id bundle;
     if (text == NULL)
-        text = from_aug(config, id);
+        text = bp_config_from_bundle(config, id, &bundle);
     return text != NULL ? text : bp_option_table[id].fallback;
 }
 
@@ -186,7 +194,10 @@ const char *bp_config_origin(const bp_config *config, const char *name) {
     enum bp_option_id id = bp_option_id_of(name);
     if (id < BP_OPT_COUNT && config->value[id].text != NULL)
         return config->value[id].origin;
-    return id < BP_OPT_COUNT && from_aug(config, id) != NULL ? "aug" : "default";
+    enum bp_option_id bundle;
+    if (id < BP_OPT_COUNT && bp_config_from_bundle(config, id, &bundle) != NULL)
+        return bp_option_table[bundle].name;
+    return "default";
 }
 
 int bp_config_is_set(const bp_config *config, const char *name) {
@@ -243,6 +254,8 @@ bp_status bp_config_parse_json(bp_config *config, const char *text, size_t lengt
     const char *key;
     json_t *value;
     json_object_foreach(root, key, value) {
+        if (failure == BP_MODEL && bp_option_id_of(key) == BP_OPT_COUNT)
+            continue; /* a checkpoint of another version is still a model */
         if (status == BP_OK)
             status = set_from_json(config, key, value, name);
     }
@@ -329,7 +342,9 @@ static int is_of_preset(enum bp_option_id id) {
 static int applies(const bp_config *config, enum bp_option_id id) {
     if (id == BP_OPT_RUN) /* a folder is never used twice */
         return 0;
-    if (is_of_preset(id) && config->value[id].text == NULL)
+    enum bp_option_id bundle;
+    if (config->value[id].text == NULL &&
+        (is_of_preset(id) || bp_config_from_bundle(config, id, &bundle) != NULL))
         return 0;
     return bp_config_unused_with(config, id) == BP_OPT_COUNT;
 }

@@ -20,7 +20,10 @@ struct bp_settings {
     char model[16];
     double width;
     size_t size;                     /* 0: from the data */
+    const char *init;                /* NULL: from scratch; belongs to the config */
     size_t epochs, max_steps, batch; /* max_steps 0: no limit */
+    size_t patience;                 /* epochs; 0: off */
+    double ema;                      /* 0: off */
     uint64_t seed;
     float label_smoothing;
     struct bp_optim_config optim;
@@ -54,6 +57,11 @@ bp_status bp_config_copy(bp_config **out, const bp_config *config);
 /* Forgets an option's value. */
 void bp_config_unset(bp_config *config, enum bp_option_id id);
 
+/* The value that --aug or --recipe gives an option that was not set itself, and which of them;
+ * NULL if none does. */
+const char *bp_config_from_bundle(const bp_config *config, enum bp_option_id id,
+                                  enum bp_option_id *bundle);
+
 /* The option beside whose value this one means nothing ("momentum": optimizer, unless that is sgd),
  * or BP_OPT_COUNT. */
 enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_id id);
@@ -69,7 +77,7 @@ void bp_config_write_origins(const bp_config *config, struct bp_json *json);
 bp_status bp_config_recipe(const bp_config *config, char **text);
 
 /* Sets every option of a JSON text; `name` is for messages, failure the status of malformed text.
- */
+ * Of a checkpoint (BP_MODEL), options that this version does not know are passed over. */
 bp_status bp_config_parse_json(bp_config *config, const char *text, size_t length, const char *name,
                                bp_status failure);
 

@@ -25,6 +25,14 @@ static void explain_unset(const bp_config *config, const struct bp_settings *set
                           enum bp_option_id id, bp_config_value *out) {
     const char *fallback = bp_option_table[id].fallback;
     const char *optimizer = bp_optim_name(settings->optim.kind);
+    enum bp_option_id bundle;
+    const char *bundled = bp_config_from_bundle(config, id, &bundle);
+    if (bundled != NULL) {
+        snprintf(out->value, sizeof out->value, "%s", bundled);
+        snprintf(out->origin, sizeof out->origin, "%s %s", bp_option_table[bundle].name,
+                 bp_config_get(config, bp_option_table[bundle].name));
+        return;
+    }
     switch (id) {
     case BP_OPT_LR:
         say_number(out, settings->optim.lr, "optimizer ", optimizer);
@@ -42,14 +50,6 @@ static void explain_unset(const bp_config *config, const struct bp_settings *set
     case BP_OPT_STD:
     case BP_OPT_SIZE:
         say(out, "", "from the data set", "");
-        break;
-    case BP_OPT_AUG_CROP:
-    case BP_OPT_AUG_FLIP:
-    case BP_OPT_AUG_RRC:
-    case BP_OPT_AUG_JITTER:
-        if (bp_option_of_aug(bp_config_get(config, "aug"), id) != NULL)
-            say(out, bp_config_get(config, bp_option_table[id].name), "aug ",
-                bp_config_get(config, "aug"));
         break;
     case BP_OPT_MAX_MEM:
         say(out, "", "half of the memory", "");

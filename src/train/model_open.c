@@ -28,7 +28,7 @@ bp_status bp_trained_build(struct bp_trained *trained, enum bp_tier tier, int th
     snprintf(config.model, sizeof config.model, "%s", head->model);
     BP_TRY(bp_exec_create(&trained->exec, tier, threads));
     BP_TRY(bp_graph_create(&trained->graph, trained->exec, &config));
-    return bp_checkpoint_load(trained->checkpoint, trained->graph, 0);
+    return bp_checkpoint_load(trained->checkpoint, trained->graph, NULL, 0);
 }
 
 void bp_trained_close(struct bp_trained *trained) {

@@ -17,6 +17,8 @@ static const char *const selections[] = {"none", "bernoulli", "systematic", "top
 static const char *const weights[] = {"range", "rms", "uniform", NULL};
 static const char *const grids[] = {"minmax", "zero", "symmetric", NULL};
 static const char *const groups[] = {"scq", "sample", NULL};
+static const char *const recipes[] = {"scratch", "finetune", NULL};
+static const char *const freezes[] = {"none", "body", NULL};
 static const char *const augs[] = {"none", "light", "strong", NULL};
 static const char *const tiers[] = {"auto", "c", "avx2", "avx512", "neon", NULL};
 
@@ -81,6 +83,8 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_STD] = TEXT("std", DATA, "S[,S,S]", TRAIN, 0,
     "standard deviation of pixel / 255, likewise (default: the training part's)"),
 
+[BP_OPT_INIT] = TEXT("init", NETWORK, "FILE", TRAIN, 0,
+    "begin with the weights of a checkpoint, or of a run folder's best one; the head is new where the classes differ; sets --model, --width, --precision and --recipe finetune unless given"),
 [BP_OPT_MODEL] = CHOICE("model", NETWORK, models, "vgg16", TRAIN | BENCH,
     "network"),
 [BP_OPT_WIDTH] = FLOAT("width", NETWORK, "F", "1", 0.001, 16, TRAIN | BENCH,
@@ -88,10 +92,14 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_SIZE] = INT("size", NETWORK, NULL, 8, 1024, TRAIN | BENCH,
     "height and width of the network's input in pixels (default: pictures: 64; else 32, or the data's if larger)"),
 
+[BP_OPT_RECIPE] = CHOICE("recipe", TRAINING, recipes, "scratch", TRAIN,
+    "finetune: --epochs 20 --lr 0.01 --warmup 1 --patience 8; scratch: only what the others say (default: scratch; with --init: finetune)"),
 [BP_OPT_EPOCHS] = INT("epochs", TRAINING, "60", 1, 1e6, TRAIN,
     "passes over the training part"),
 [BP_OPT_STEPS] = INT("steps", TRAINING, "0", 0, 1e9, TRAIN,
     "stop after N training steps, even within an epoch (default: 0, no limit)"),
+[BP_OPT_PATIENCE] = INT("patience", TRAINING, "0", 0, 1e6, TRAIN,
+    "stop after N epochs without a better validation accuracy (default: 0, off)"),
 [BP_OPT_BATCH] = INT("batch", TRAINING, "128", 1, 65536, TRAIN | EVAL | BENCH | PREDICT,
     "samples per step"),
 [BP_OPT_SEED] = INT("seed", TRAINING, "1", 0, 9007199254740991, TRAIN | EVAL | BENCH | CHECK,
@@ -123,8 +131,10 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "scale all gradients down to this norm where theirs is larger (default: 0, off)"),
 [BP_OPT_CLAMP_LATENT] = BOOL("clamp-latent", OPTIMIZER, TRAIN | BENCH,
     "keep the latent weights of 1-bit layers in [-1, 1]"),
-[BP_OPT_FREEZE_BODY] = BOOL("freeze-body", OPTIMIZER, TRAIN,
-    "train the last layer only"),
+[BP_OPT_FREEZE] = CHOICE("freeze", OPTIMIZER, freezes, "none", TRAIN,
+    "body: train the last layer only, the rest stays as it is, its running statistics too"),
+[BP_OPT_EMA] = FLOAT("ema", OPTIMIZER, "DECAY", "0", 0, 0.999999, TRAIN,
+    "validate and keep exponential moving averages of the weights, such as 0.99 (default: 0, off)"),
 
 [BP_OPT_PRECISION] = CHOICE("precision", PRECISION, precisions, "fqt", TRAIN | BENCH,
     "fqt: 1 bit forward, few-bit gradients; psq: 1 bit both ways; qat: 1 bit forward, float gradients; fp32: all float"),
@@ -210,21 +220,27 @@ const bp_option *bp_option_find(const char *name) {
 }
 
 int bp_option_is_local(enum bp_option_id id) {
-    return id == BP_OPT_DATA || (id >= BP_OPT_RUN && id <= BP_OPT_TOP);
+    return id == BP_OPT_DATA || id == BP_OPT_INIT || (id >= BP_OPT_RUN && id <= BP_OPT_TOP);
 }
 
-const char *bp_option_of_aug(const char *aug, enum bp_option_id id) {
+const char *bp_option_of_bundle(enum bp_option_id bundle, const char *name, enum bp_option_id id) {
     static const struct {
-        const char *aug;
+        enum bp_option_id bundle;
+        const char *name;
         enum bp_option_id id;
         const char *value;
-    } sayings[] = {{"light", BP_OPT_AUG_CROP, "4"},
-                   {"light", BP_OPT_AUG_FLIP, "true"},
-                   {"strong", BP_OPT_AUG_RRC, "0.35"},
-                   {"strong", BP_OPT_AUG_FLIP, "true"},
-                   {"strong", BP_OPT_AUG_JITTER, "0.3"}};
+    } sayings[] = {{BP_OPT_AUG, "light", BP_OPT_AUG_CROP, "4"},
+                   {BP_OPT_AUG, "light", BP_OPT_AUG_FLIP, "true"},
+                   {BP_OPT_AUG, "strong", BP_OPT_AUG_RRC, "0.35"},
+                   {BP_OPT_AUG, "strong", BP_OPT_AUG_FLIP, "true"},
+                   {BP_OPT_AUG, "strong", BP_OPT_AUG_JITTER, "0.3"},
+                   {BP_OPT_RECIPE, "finetune", BP_OPT_EPOCHS, "20"},
+                   {BP_OPT_RECIPE, "finetune", BP_OPT_LR, "0.01"},
+                   {BP_OPT_RECIPE, "finetune", BP_OPT_WARMUP, "1"},
+                   {BP_OPT_RECIPE, "finetune", BP_OPT_PATIENCE, "8"}};
     for (size_t i = 0; i < sizeof sayings / sizeof sayings[0]; i++)
-        if (sayings[i].id == id && strcmp(sayings[i].aug, aug) == 0)
+        if (sayings[i].bundle == bundle && sayings[i].id == id &&
+            strcmp(sayings[i].name, name) == 0)
             return sayings[i].value;
     return NULL;
 }

@@ -22,11 +22,14 @@ enum bp_option_id {
     BP_OPT_AUG_JITTER,
     BP_OPT_MEAN,
     BP_OPT_STD,
+    BP_OPT_INIT,
     BP_OPT_MODEL,
     BP_OPT_WIDTH,
     BP_OPT_SIZE,
+    BP_OPT_RECIPE,
     BP_OPT_EPOCHS,
     BP_OPT_STEPS,
+    BP_OPT_PATIENCE,
     BP_OPT_BATCH,
     BP_OPT_SEED,
     BP_OPT_LABEL_SMOOTHING,
@@ -42,7 +45,8 @@ enum bp_option_id {
     BP_OPT_NESTEROV,
     BP_OPT_CLIP_NORM,
     BP_OPT_CLAMP_LATENT,
-    BP_OPT_FREEZE_BODY,
+    BP_OPT_FREEZE,
+    BP_OPT_EMA,
     BP_OPT_PRECISION,
     BP_OPT_PRESET,
     BP_OPT_QAT_WARMUP,
@@ -90,8 +94,9 @@ enum bp_option_id bp_option_id_of(const char *name);
  * of a checkpoint. */
 int bp_option_is_local(enum bp_option_id id);
 
-/* What --aug NAME says about an option; NULL if nothing. */
-const char *bp_option_of_aug(const char *aug, enum bp_option_id id);
+/* What the value `name` of a choice that sets others (BP_OPT_AUG, BP_OPT_RECIPE) says about an
+ * option; NULL if nothing. */
+const char *bp_option_of_bundle(enum bp_option_id bundle, const char *name, enum bp_option_id id);
 
 /* 1 for options that shape the gradient quantizer of fqt (grad-..., preset). */
 int bp_option_is_quantizer(enum bp_option_id id);

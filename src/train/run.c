@@ -37,6 +37,8 @@ static bp_status start(struct bp_trainer *t) {
     bp_trainer_fill_event(t, BP_EVENT_START, &event);
     event.start = &summary;
     bp_trainer_send(t, &event);
+    for (size_t i = 0; t->init != NULL && bp_init_line(t->init, i) != NULL; i++)
+        BP_TRY(note(t, bp_init_line(t->init, i)));
     if (bp_fp32_default() == BP_FP32_PLAIN)
         return note(t, "this build has no oneDNN: float convolutions run in plain C, slowly");
     return BP_OK;
@@ -51,6 +53,8 @@ static bp_status stop(struct bp_trainer *t, bp_status status) {
                    t->folder.path);
 }
 
+static const char *const endings[] = {"", "epochs", "steps", "patience"};
+
 static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_result *result) {
     const struct bp_progress *p = &t->progress;
     *result = (bp_train_result){
@@ -61,6 +65,7 @@ static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_r
         .best_epoch = p->best_epoch,
         .epoch = p->epoch,
         .step = (size_t)p->step,
+        .ended_by = t->session.graph != NULL ? endings[bp_trainer_ending(t)] : "",
         .seconds = (double)(bp_clock_ns() - t->begin_ns) * 1e-9,
         .images_per_s = t->train_seconds > 0 ? (double)t->train_images / t->train_seconds : 0,
         .peak_rss_bytes = bp_clock_peak_rss_bytes()};
@@ -117,6 +122,8 @@ static void trainer_init(struct bp_trainer *t, bp_event_callback *callback, void
 
 static void trainer_close(struct bp_trainer *t) {
     bp_bad_files_free(&t->bad);
+    bp_average_destroy(t->average);
+    bp_init_close(t->init);
     bp_run_report_close(&t->report);
     bp_session_close(&t->session);
     bp_run_folder_close(&t->folder);
@@ -143,17 +150,43 @@ static bp_status report_bad(const struct bp_trainer *t, bp_status status) {
     return bp_fail(status, "%s", message);
 }
 
+/* The weights before the first step. */
+static bp_status begin(struct bp_trainer *t) {
+    if (t->init != NULL)
+        BP_TRY(bp_init_apply(t->init, t->session.graph, t->session.data->class_names));
+    if (t->session.settings.ema > 0)
+        return bp_average_create(&t->average, t->session.graph);
+    return BP_OK;
+}
+
+/* init.json, in which a resumed run sees what this one began with. */
+static bp_status init_path(const struct bp_trainer *t, char path[BP_PATH_BYTES]) {
+    return bp_path_join(path, BP_PATH_BYTES, t->folder.path, "init.json");
+}
+
+static bp_status describe(struct bp_trainer *t) {
+    char path[BP_PATH_BYTES];
+    if (t->init != NULL) {
+        BP_TRY(init_path(t, path));
+        BP_TRY(bp_init_write(t->init, path));
+    }
+    return bp_run_folder_describe(&t->folder, t->config, t->session.exec,
+                                  t->session.data->class_names, t->session.data->classes);
+}
+
 /* The network is built first: a mistake in data or options leaves no folder behind. */
 static bp_status prepare_new(struct bp_trainer *t, const bp_config *config) {
     BP_TRY(bp_config_copy(&t->config, config));
+    BP_TRY(bp_config_check(t->config, BP_COMMAND_TRAIN)); /* before anything is read */
+    BP_TRY(bp_init_open(&t->init, t->config));
     BP_TRY(bp_config_recipe(t->config, &t->recipe));
     BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
+    BP_TRY(begin(t));
     const struct bp_settings *settings = &t->session.settings;
     BP_TRY(bp_run_folder_create(&t->folder, settings->run, settings->data, settings->model));
     bp_status status = bp_data_record_write(&t->folder, t->session.data);
     if (status == BP_OK)
-        status = bp_run_folder_describe(&t->folder, t->config, t->session.exec,
-                                        t->session.data->class_names, t->session.data->classes);
+        status = describe(t);
     if (status == BP_OK)
         status = bp_run_folder_bad_files(&t->folder, &t->bad);
     if (status != BP_OK)
@@ -216,7 +249,7 @@ static bp_status load_last(struct bp_trainer *t) {
     const struct bp_checkpoint_head *head = bp_checkpoint_head_of(checkpoint);
     bp_status status = check_recipe(t, head);
     if (status == BP_OK)
-        status = bp_checkpoint_load(checkpoint, t->session.graph, 1);
+        status = bp_checkpoint_load(checkpoint, t->session.graph, t->average, 1);
     if (status == BP_OK && head->progress.step > t->session.total_steps)
         status = bp_fail(BP_MODEL, "%s: made after %llu steps, but the run has only %llu",
                          t->folder.last, (unsigned long long)head->progress.step,
@@ -226,7 +259,18 @@ static bp_status load_last(struct bp_trainer *t) {
     return status;
 }
 
-/* A run that was killed before its first checkpoint begins again: the same seed, the same run. */
+/* A run that was killed before its first checkpoint begins again: the same seed, the same model to
+ * begin with, the same run. */
+static bp_status begin_again(struct bp_trainer *t) {
+    char path[BP_PATH_BYTES];
+    BP_TRY(bp_init_open(&t->init, t->config));
+    if (t->init != NULL) {
+        BP_TRY(init_path(t, path));
+        BP_TRY(bp_init_check(t->init, path));
+    }
+    return begin(t);
+}
+
 static bp_status prepare_resumed(struct bp_trainer *t, const char *run,
                                  const bp_config *overrides) {
     BP_TRY(bp_run_folder_open(&t->folder, run));
@@ -236,12 +280,16 @@ static bp_status prepare_resumed(struct bp_trainer *t, const char *run,
     BP_TRY(bp_config_recipe(t->config, &t->recipe));
     BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
     BP_TRY(bp_data_record_check(&t->folder, t->session.data));
-    if (bp_path_exists(t->folder.last))
+    int again = !bp_path_exists(t->folder.last);
+    BP_TRY(again ? begin_again(t) : begin(t));
+    if (!again)
         BP_TRY(load_last(t));
     const struct bp_progress *p = &t->progress;
-    if (p->step == t->session.total_steps && p->eval_step == p->step)
-        return bp_fail(BP_USAGE, "run %s is finished (%llu steps); nothing is left to do", run,
-                       (unsigned long long)p->step);
+    enum bp_ending ending = bp_trainer_ending(t);
+    if (ending != BP_ENDING_NONE)
+        return bp_fail(BP_USAGE, "run %s is finished (%llu steps%s); nothing is left to do", run,
+                       (unsigned long long)p->step,
+                       ending == BP_ENDING_PATIENCE ? ", ended by --patience" : "");
     t->first_step = (size_t)p->step;
     return bp_run_folder_rewind(&t->folder, p);
 }

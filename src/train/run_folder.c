@@ -114,8 +114,9 @@ bp_status bp_run_folder_create(struct bp_run_folder *folder, const char *path, c
 }
 
 void bp_run_folder_discard(struct bp_run_folder *folder) {
-    static const char *const described[] = {"env.json",      "classes.txt",   "data.json",
-                                            "settings.json", "bad_files.txt", "config.json"};
+    static const char *const described[] = {"env.json",      "classes.txt", "data.json",
+                                            "settings.json", "init.json",   "bad_files.txt",
+                                            "config.json"};
     char path[BP_PATH_BYTES];
     for (size_t i = 0; i < sizeof described / sizeof described[0]; i++)
         if (bp_path_join(path, sizeof path, folder->path, described[i]) == BP_OK)
@@ -348,6 +349,8 @@ bp_status bp_run_folder_result(const struct bp_run_folder *folder, const bp_trai
     bp_json_string(&json, "status", name);
     if (result->status != BP_OK)
         bp_json_string(&json, "message", bp_status_message());
+    else
+        bp_json_string(&json, "ended_by", result->ended_by);
     bp_json_double(&json, "accuracy", result->accuracy);
     bp_json_double(&json, "best_accuracy", result->best_accuracy);
     bp_json_int(&json, "best_epoch", (int64_t)result->best_epoch);

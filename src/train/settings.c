@@ -125,6 +125,10 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
                        "--aug-crop %s and --aug-rrc %s are two ways to crop; set one of "
                        "them to 0",
                        text_of(config, BP_OPT_AUG_CROP), text_of(config, BP_OPT_AUG_RRC));
+    if (strcmp(text_of(config, BP_OPT_FREEZE), "body") == 0 &&
+        number_of(config, BP_OPT_REPORT_VARIANCE) > 0)
+        return bp_fail(BP_USAGE, "--report-variance measures gradients of the body, which --freeze "
+                                 "body does not compute; leave one of them out");
     if (is_imagenet(config) && is_set(config, BP_OPT_STD))
         return bp_fail(BP_USAGE, "--mean imagenet sets the deviation too; leave --std out");
     if (is_imagenet(config))
@@ -212,16 +216,17 @@ static bp_status resolve_optim(const bp_config *config, struct bp_settings *s) {
     BP_TRY(bp_optim_parse(text_of(config, BP_OPT_OPTIMIZER), &kind));
     struct bp_optim_config *optim = &s->optim;
     bp_optim_config_default(optim, kind);
-    if (is_set(config, BP_OPT_LR))
+    if (text_of(config, BP_OPT_LR) != NULL)
         optim->lr = number_of(config, BP_OPT_LR);
-    optim->head_lr = is_set(config, BP_OPT_HEAD_LR) ? number_of(config, BP_OPT_HEAD_LR) : optim->lr;
+    int own = text_of(config, BP_OPT_HEAD_LR) != NULL;
+    optim->head_lr = own ? number_of(config, BP_OPT_HEAD_LR) : optim->lr;
     if (is_set(config, BP_OPT_WEIGHT_DECAY))
         optim->weight_decay = number_of(config, BP_OPT_WEIGHT_DECAY);
     optim->momentum = number_of(config, BP_OPT_MOMENTUM);
     optim->nesterov = bool_of(config, BP_OPT_NESTEROV);
     optim->clip_norm = number_of(config, BP_OPT_CLIP_NORM);
     optim->clamp_latent = bool_of(config, BP_OPT_CLAMP_LATENT);
-    optim->freeze_body = bool_of(config, BP_OPT_FREEZE_BODY);
+    optim->freeze_body = strcmp(text_of(config, BP_OPT_FREEZE), "body") == 0;
     BP_TRY(bp_optim_config_check(optim));
     BP_TRY(bp_schedule_parse(text_of(config, BP_OPT_SCHEDULE), &s->schedule));
     s->warmup_epochs = number_of(config, BP_OPT_WARMUP);
@@ -287,6 +292,9 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.epochs = count_of(config, BP_OPT_EPOCHS);
     s.max_steps = count_of(config, BP_OPT_STEPS);
     s.batch = count_of(config, BP_OPT_BATCH);
+    s.init = text_of(config, BP_OPT_INIT);
+    s.patience = count_of(config, BP_OPT_PATIENCE);
+    s.ema = number_of(config, BP_OPT_EMA);
     s.seed = count_of(config, BP_OPT_SEED);
     s.label_smoothing = (float)number_of(config, BP_OPT_LABEL_SMOOTHING);
     s.limit_train = count_of(config, BP_OPT_LIMIT_TRAIN);

@@ -86,8 +86,9 @@ void bp_trainer_report_failed(const struct bp_trainer *t) {
 /* --- a step ----------------------------------------------------------------------------------- */
 
 bp_status bp_trainer_save(const struct bp_trainer *t) {
-    BP_TRY(bp_checkpoint_save(t->folder.last, t->session.graph, &t->session.data->preprocess,
-                              t->recipe, t->session.data->class_names, &t->progress, 1));
+    BP_TRY(bp_checkpoint_save(t->folder.last, t->session.graph, t->average,
+                              &t->session.data->preprocess, t->recipe, t->session.data->class_names,
+                              &t->progress, 1));
     bp_trainer_send_text(t, BP_EVENT_CHECKPOINT, t->folder.last);
     return BP_OK;
 }
@@ -128,6 +129,8 @@ static bp_status train_step(struct bp_trainer *t, double *loss, size_t *correct)
     if (!update.finite)
         return diverged(t, "the gradient");
     bp_graph_weights_updated(graph);
+    if (t->average != NULL)
+        bp_average_update(t->average, s->exec, graph, s->settings.ema, step + 1);
     return BP_OK;
 }
 
@@ -219,6 +222,17 @@ static bp_status report_epoch(struct bp_trainer *t, int is_best) {
     return BP_OK;
 }
 
+/* With the averages in the network's place, if there are any. */
+static bp_status validate(struct bp_trainer *t, struct bp_evaluation *out) {
+    struct bp_graph *graph = t->session.graph;
+    if (t->average != NULL)
+        bp_average_swap(t->average, graph);
+    bp_status status = bp_evaluate(graph, t->session.val, out);
+    if (t->average != NULL)
+        bp_average_swap(t->average, graph);
+    return status;
+}
+
 /* Validates, keeps the best, reports, saves. The order matters when the process is killed in
  * between: last.ckpt comes last, so that a resumed run does all of it again. */
 static bp_status finish_epoch(struct bp_trainer *t) {
@@ -226,7 +240,7 @@ static bp_status finish_epoch(struct bp_trainer *t) {
     struct bp_evaluation validation = {0};
     uint64_t begin_ns = bp_clock_ns();
     bp_run_report_listen(&t->report, &validation);
-    BP_TRY(bp_evaluate(t->session.graph, t->session.val, &validation));
+    BP_TRY(validate(t, &validation));
     t->eval_seconds = seconds_since(begin_ns);
     if (!isfinite(validation.loss))
         return diverged(t, "the validation loss");
@@ -238,8 +252,9 @@ static bp_status finish_epoch(struct bp_trainer *t) {
     if (is_best) {
         p->best_accuracy = p->accuracy;
         p->best_epoch = p->epoch;
-        BP_TRY(bp_checkpoint_save(t->folder.best, t->session.graph, &t->session.data->preprocess,
-                                  t->recipe, t->session.data->class_names, p, 0));
+        BP_TRY(bp_checkpoint_save(t->folder.best, t->session.graph, t->average,
+                                  &t->session.data->preprocess, t->recipe,
+                                  t->session.data->class_names, p, 0));
         if (bp_run_report_best(&t->report, &validation, p->epoch) != BP_OK)
             bp_trainer_report_failed(t);
     }
@@ -252,11 +267,23 @@ static bp_status finish_epoch(struct bp_trainer *t) {
     return bp_trainer_save(t);
 }
 
+enum bp_ending bp_trainer_ending(const struct bp_trainer *t) {
+    const struct bp_progress *p = &t->progress;
+    const struct bp_session *s = &t->session;
+    if (p->step == 0 || p->eval_step != p->step)
+        return BP_ENDING_NONE;
+    if (p->step >= s->total_steps)
+        return p->step < s->settings.epochs * s->batches ? BP_ENDING_STEPS : BP_ENDING_EPOCHS;
+    if (s->settings.patience > 0 && p->epoch - p->best_epoch >= s->settings.patience)
+        return BP_ENDING_PATIENCE;
+    return BP_ENDING_NONE;
+}
+
 bp_status bp_trainer_run(struct bp_trainer *t) {
     for (;;) {
         if (validation_due(t))
             BP_TRY(finish_epoch(t));
-        if (t->progress.step >= t->session.total_steps)
+        if (bp_trainer_ending(t) != BP_ENDING_NONE)
             return BP_OK;
         BP_TRY(bp_interrupt_requested());
         BP_TRY(step_and_report(t));

@@ -5,6 +5,7 @@
 
 #include "train/checkpoint.h"
 #include "train/config.h"
+#include "train/init.h"
 #include "train/run_folder.h"
 #include "train/run_report.h"
 #include "train/session.h"
@@ -18,6 +19,8 @@ struct bp_trainer {
     char *recipe; /* the config as checkpoints hold it */
     struct bp_bad_files bad;
     struct bp_session session;
+    struct bp_average *average; /* of the weights, with --ema; else NULL */
+    struct bp_init *init;       /* what a new run begins with; NULL: nothing */
     struct bp_run_folder folder;
     struct bp_progress progress;
     struct bp_run_report report;
@@ -36,6 +39,10 @@ struct bp_trainer {
 /* Trains from `progress` to the end. Returns BP_INTERRUPT or BP_TERMINATE without a message, and
  * without saving, when bp_interrupt asks for it. */
 bp_status bp_trainer_run(struct bp_trainer *t);
+
+/* Why no step is left to do. */
+enum bp_ending { BP_ENDING_NONE, BP_ENDING_EPOCHS, BP_ENDING_STEPS, BP_ENDING_PATIENCE };
+enum bp_ending bp_trainer_ending(const struct bp_trainer *t);
 
 /* Writes last.ckpt. */
 bp_status bp_trainer_save(const struct bp_trainer *t);

@@ -99,8 +99,8 @@ static const char *saved(const char *folder, const char *name, int with_moments)
     struct bp_graph_config config = small_config();
     struct network n = network_open(&config);
     fill(n.graph);
-    assert_int_equal(bp_checkpoint_save(path, n.graph, &preprocess, "{\"epochs\": 3}", class_names,
-                                        &progress, with_moments),
+    assert_int_equal(bp_checkpoint_save(path, n.graph, NULL, &preprocess, "{\"epochs\": 3}",
+                                        class_names, &progress, with_moments),
                      BP_OK);
     network_close(&n);
     return path;
@@ -137,11 +137,11 @@ static void test_round_trip(void **state) {
         bp_graph_count_parameters(n.graph, &all, &binary);
         assert_true(head->parameters == all && head->binary_weights == binary);
         assert_true(binary > 0 && all > binary);
-        if (bp_checkpoint_load(checkpoint, n.graph, with_moments) != BP_OK)
+        if (bp_checkpoint_load(checkpoint, n.graph, NULL, with_moments) != BP_OK)
             fail_msg("%s", bp_last_error());
         expect_equal(n.graph, filled.graph, with_moments);
         if (!with_moments) {
-            assert_int_equal(bp_checkpoint_load(checkpoint, n.graph, 1), BP_MODEL);
+            assert_int_equal(bp_checkpoint_load(checkpoint, n.graph, NULL, 1), BP_MODEL);
             EXPECT_MESSAGE("a.ckpt", "optimizer.moment1.", "missing", "no optimizer state");
         }
         bp_checkpoint_close(checkpoint);
@@ -169,7 +169,7 @@ static void expect_refused_by(const char *path, const struct bp_graph_config *co
     struct network n = network_open(config), untouched = network_open(config);
     struct bp_checkpoint *checkpoint;
     assert_int_equal(bp_checkpoint_open(&checkpoint, path), BP_OK);
-    assert_int_equal(bp_checkpoint_load(checkpoint, n.graph, 0), BP_MODEL);
+    assert_int_equal(bp_checkpoint_load(checkpoint, n.graph, NULL, 0), BP_MODEL);
     EXPECT_MESSAGE("a.ckpt", word);
     expect_equal(n.graph, untouched.graph, 1);
     bp_checkpoint_close(checkpoint);
@@ -361,10 +361,10 @@ static void test_without_memory(void **state) {
         bp_memory_fail_after(after);
         status = bp_checkpoint_open(&checkpoint, path);
         if (status == BP_OK)
-            status = bp_checkpoint_load(checkpoint, n.graph, 1);
+            status = bp_checkpoint_load(checkpoint, n.graph, NULL, 1);
         if (status == BP_OK)
-            status =
-                bp_checkpoint_save(copy, n.graph, &preprocess, "{}", class_names, &progress, 1);
+            status = bp_checkpoint_save(copy, n.graph, NULL, &preprocess, "{}", class_names,
+                                        &progress, 1);
         bp_memory_fail_after(-1);
         assert_true(status == BP_OK || status == BP_RESOURCE);
         assert_true(after < 1000);

@@ -95,6 +95,69 @@ static void test_fqt_paper_resnet(void **state) {
     check(*state, options);
 }
 
+static void test_averages(void **state) {
+    static const char *const options[] = {"ema", "0.9", NULL};
+    check(*state, options);
+}
+
+static void test_averages_frozen(void **state) {
+    static const char *const options[] = {"ema",  "0.5",       "model", "resnet18", "freeze",
+                                          "body", "precision", "qat",   NULL};
+    check(*state, options);
+}
+
+/* best.ckpt has the averages, last.ckpt both. */
+static void test_averages_are_saved(void **state) {
+    const char *folder = *state;
+    static const char *const plain[] = {NULL}, *const averaged[] = {"ema", "0.9", NULL};
+    run_whole(folder, "plain", plain);
+    run_whole(folder, "averaged", averaged);
+    size_t count_plain, count_averaged;
+    char *a = train_read(folder, "plain", "last.ckpt", &count_plain);
+    char *b = train_read(folder, "averaged", "last.ckpt", &count_averaged);
+    assert_true(count_averaged > count_plain);
+    bp_text_free(a);
+    bp_text_free(b);
+    a = train_read(folder, "plain", "best.ckpt", &count_plain);
+    b = train_read(folder, "averaged", "best.ckpt", &count_averaged);
+    size_t tail = count_plain / 2; /* numbers, whatever the header */
+    assert_memory_not_equal(a + count_plain - tail, b + count_averaged - tail, tail);
+    bp_text_free(a);
+    bp_text_free(b);
+}
+
+/* A rate of 0 changes nothing: no epoch is better than the first. */
+static void test_patience(void **state) {
+    const char *folder = *state;
+    static const size_t stops[] = {1, 5, 8};
+    char path[BP_PATH_BYTES], run[32];
+    bp_train_result result;
+    bp_config *config = TRAIN_CONFIG(folder, "whole", "patience", "2", "freeze", "body", "lr", "0",
+                                     "epochs", "9", "schedule", "constant");
+    if (bp_train(config, NULL, NULL, &result) != BP_OK)
+        fail_msg("%s", bp_last_error());
+    bp_config_destroy(config);
+    assert_int_equal(result.epoch, 3);
+    assert_int_equal(result.best_epoch, 1);
+    assert_string_equal(result.ended_by, "patience");
+    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
+        size_t step = stops[i];
+        snprintf(run, sizeof run, "parts-%zu", step);
+        config = TRAIN_CONFIG(folder, run, "patience", "2", "freeze", "body", "lr", "0", "epochs",
+                              "9", "schedule", "constant");
+        assert_int_equal(bp_train(config, train_interrupt_at, &step, &result), BP_INTERRUPT);
+        assert_string_equal(result.ended_by, "");
+        bp_config_destroy(config);
+        snprintf(path, sizeof path, "%s/%s", folder, run);
+        if (bp_resume(path, NULL, NULL, NULL, &result) != BP_OK)
+            fail_msg("%s", bp_last_error());
+        assert_string_equal(result.ended_by, "patience");
+        train_expect_same_run(folder, "whole", run);
+    }
+    assert_int_equal(bp_resume(path, NULL, NULL, NULL, NULL), BP_USAGE);
+    EXPECT_MESSAGE("finished", "12 steps", "patience");
+}
+
 /* A run with a step limit ends within an epoch and is validated there. */
 static void test_step_limit(void **state) {
     const char *folder = *state;
@@ -139,6 +202,10 @@ int main(void) {
         TEST(test_psq),
         TEST(test_fqt),
         TEST(test_fqt_paper_resnet),
+        TEST(test_averages),
+        TEST(test_averages_frozen),
+        TEST(test_averages_are_saved),
+        TEST(test_patience),
         TEST(test_step_limit),
         TEST(test_config_json_repeats_the_run),
     };

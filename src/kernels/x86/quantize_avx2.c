@@ -3,7 +3,7 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
-#include "kernels/x86/columns.h"
+#include "kernels/x86/columns_x86.h"
 #include "kernels/x86/vec_avx2.h"
 
 /* --- ranges ----------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* Reading chosen columns of a row, for round_columns of both x86 tiers. */
-#ifndef BP_KERNELS_X86_COLUMNS_H
-#define BP_KERNELS_X86_COLUMNS_H
+#ifndef BP_KERNELS_X86_COLUMNS_X86_H
+#define BP_KERNELS_X86_COLUMNS_X86_H
 
 #include <immintrin.h>
 #include <stddef.h>
