@@ -254,6 +254,19 @@ struct bp_kernels {
     void (*max_unpool_2x2)(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
                            float *b);
 
+    /* Max pooling of any window: n windows of rows x columns pixels (1 .. 255 in all), the first at
+     * x, each `step` floats after the one before; rows of a window are row_step floats apart.
+     *     z[p * c + j] = max over y, i of x[p * step + y * row_step + i * c + j]
+     *     winner[p * c + j] = y * columns + i of that pixel         (winner may be NULL)
+     * The first largest wins (a later one only if it is greater, or NaN). */
+    void (*max_window)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                       size_t row_step, size_t c, float *z, uint8_t *winner);
+
+    /* The reverse for one pixel that lies in `count` windows: in order of w, dx[j] += g[offset[w] +
+     * j] where winner[offset[w] + j] == index[w]. */
+    void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,
+                            const uint8_t *index, size_t count, size_t c, float *dx);
+
     /* Backward of affine_act for one block of rows. g [n][c] is dL/dz. With v = y * scale + shift:
      *     ga = v < 0 ? g * slope : g          (slope NULL: ga = g)
      *     sum_g[j] += ga;  sum_gy[j] += ga * y;  sum_slope[j] += v < 0 ? g * v : 0

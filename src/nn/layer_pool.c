@@ -1,26 +1,35 @@
 /* Pooling as a layer (ops/pool.h). */
+#include <stdio.h>
+
 #include "nn/layers.h"
 
 struct layer_pool {
     struct bp_pool_shape shape;
+    uint8_t *winner; /* max pooling in training */
 };
 
 static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
-    (void)graph;
-    (void)layer;
-    return BP_OK;
+    struct layer_pool *self = layer->self;
+    size_t bytes = bp_pool_winner_bytes(&self->shape, graph->config.batch);
+    char text[96];
+    if (bytes == 0 || !graph->config.training || layer->index < (int)graph->first_trained)
+        return BP_OK;
+    snprintf(text, sizeof text, "%s winners", layer->name);
+    return bp_plan_add(graph->step_plan, text, bytes, layer->forward_time, layer->backward_time,
+                       &self->winner);
 }
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_pool *self = layer->self;
-    bp_pool_forward(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->f32);
+    bp_pool_forward(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->f32,
+                    self->winner);
     return BP_OK;
 }
 
 static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_pool *self = layer->self;
     int accumulate = bp_tensor_grad_begin(layer->in);
-    bp_pool_backward(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->grad,
+    bp_pool_backward(&self->shape, graph->exec, graph->n, self->winner, layer->out->grad,
                      layer->in->grad, accumulate);
     return BP_OK;
 }

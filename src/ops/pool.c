@@ -34,18 +34,30 @@ struct pool_job {
     const struct bp_pool_shape *shape;
     const float *x, *g;
     float *z, *dx;
+    uint8_t *winner;            /* forward */
+    const uint8_t *from_winner; /* backward */
+    const struct bp_kernels *kernels;
     int accumulate;
 };
 
-static void max_window(const struct bp_pool_shape *s, const float *x, struct window rows,
-                       struct window columns, float *z) {
-    memcpy(z, x + (rows.begin * s->w + columns.begin) * s->c, s->c * sizeof(float));
-    for (size_t y = rows.begin; y < rows.end; y++)
-        for (size_t i = columns.begin; i < columns.end; i++) {
-            const float *v = x + (y * s->w + i) * s->c;
-            for (size_t j = 0; j < s->c; j++)
-                z[j] = v[j] > z[j] || v[j] != v[j] ? v[j] : z[j];
-        }
+size_t bp_pool_winner_bytes(const struct bp_pool_shape *shape, size_t n) {
+    return shape->kind == BP_POOL_MAX_3X3_S2 ? n * shape->oh * shape->ow * shape->c : 0;
+}
+
+/* One output row: the windows inside the image in one call, those at its sides alone. */
+static void max_row(const struct pool_job *job, size_t n, size_t oy) {
+    const struct bp_pool_shape *s = job->shape;
+    struct window rows = window_of(s->kind, oy, s->h);
+    const float *x = job->x + (n * s->h + rows.begin) * s->w * s->c;
+    for (size_t ox = 0, count; ox < s->ow; ox += count) {
+        struct window columns = window_of(s->kind, ox, s->w);
+        size_t width = columns.end - columns.begin;
+        size_t at = ((n * s->oh + oy) * s->ow + ox) * s->c;
+        count = width == 3 ? (s->w - columns.begin - 1) / 2 : 1; /* windows of full width */
+        job->kernels->max_window(x + columns.begin * s->c, count, 2 * s->c, rows.end - rows.begin,
+                                 width, s->w * s->c, s->c, job->z + at,
+                                 job->winner == NULL ? NULL : job->winner + at);
+    }
 }
 
 static void average_window(const struct bp_pool_shape *s, const float *x, struct window rows,
@@ -65,35 +77,47 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
     struct pool_job *job = context;
     const struct bp_pool_shape *s = job->shape;
     for (size_t n = begin; n < end; n++)
-        for (size_t p = 0; p < s->oh * s->ow; p++) {
-            struct window rows = window_of(s->kind, p / s->ow, s->h);
-            struct window columns = window_of(s->kind, p % s->ow, s->w);
-            const float *x = job->x + n * s->h * s->w * s->c;
-            float *z = job->z + (n * s->oh * s->ow + p) * s->c;
-            if (s->kind == BP_POOL_MAX_3X3_S2)
-                max_window(s, x, rows, columns, z);
-            else
-                average_window(s, x, rows, columns, z);
+        for (size_t y = 0; y < s->oh; y++) {
+            if (s->kind == BP_POOL_MAX_3X3_S2) {
+                max_row(job, n, y);
+                continue;
+            }
+            for (size_t i = 0; i < s->ow; i++)
+                average_window(s, job->x + n * s->h * s->w * s->c, window_of(s->kind, y, s->h),
+                               window_of(s->kind, i, s->w),
+                               job->z + ((n * s->oh + y) * s->ow + i) * s->c);
         }
 }
 
 void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
-                     const float *x, float *z) {
-    struct pool_job job = {.shape = shape, .x = x, .z = z};
+                     const float *x, float *z, uint8_t *winner) {
+    struct pool_job job = {
+        .shape = shape, .x = x, .z = z, .winner = winner, .kernels = &exec->kernels};
     bp_parallel_for(exec->threads, n, forward_part, &job);
 }
 
-static void max_window_back(const struct bp_pool_shape *s, const float *x, struct window rows,
-                            struct window columns, const float *g, float *dx) {
-    for (size_t j = 0; j < s->c; j++) {
-        size_t winner = (rows.begin * s->w + columns.begin) * s->c + j;
-        for (size_t y = rows.begin; y < rows.end; y++)
-            for (size_t i = columns.begin; i < columns.end; i++) {
-                size_t at = (y * s->w + i) * s->c + j;
-                if (x[at] > x[winner] || x[at] != x[at])
-                    winner = at;
+/* The windows of one axis that input `in` lies in: out = begin .. end - 1. */
+static struct window windows_over(size_t in, size_t out_size) {
+    return (struct window){in / 2, bp_min_size((in + 1) / 2 + 1, out_size)};
+}
+
+static void max_row_back(const struct pool_job *job, size_t n, size_t y) {
+    const struct bp_pool_shape *s = job->shape;
+    struct window over_y = windows_over(y, s->oh);
+    for (size_t x = 0; x < s->w; x++) {
+        struct window over_x = windows_over(x, s->ow);
+        size_t offset[4], count = 0;
+        uint8_t index[4];
+        for (size_t oy = over_y.begin; oy < over_y.end; oy++)
+            for (size_t ox = over_x.begin; ox < over_x.end; ox++) {
+                struct window rows = window_of(s->kind, oy, s->h);
+                struct window columns = window_of(s->kind, ox, s->w);
+                offset[count] = ((n * s->oh + oy) * s->ow + ox) * s->c;
+                index[count++] = (uint8_t)((y - rows.begin) * (columns.end - columns.begin) +
+                                           (x - columns.begin));
             }
-        dx[winner] += g[j];
+        job->kernels->max_window_back(job->g, job->from_winner, offset, index, count, s->c,
+                                      job->dx + ((n * s->h + y) * s->w + x) * s->c);
     }
 }
 
@@ -115,20 +139,25 @@ static void backward_part(void *context, size_t begin, size_t end, int thread) {
         float *dx = job->dx + n * image;
         if (!job->accumulate)
             memset(dx, 0, image * sizeof(float));
-        for (size_t p = 0; p < s->oh * s->ow; p++) {
-            struct window rows = window_of(s->kind, p / s->ow, s->h);
-            struct window columns = window_of(s->kind, p % s->ow, s->w);
-            const float *g = job->g + (n * s->oh * s->ow + p) * s->c;
-            if (s->kind == BP_POOL_MAX_3X3_S2)
-                max_window_back(s, job->x + n * image, rows, columns, g, dx);
-            else
-                average_window_back(s, rows, columns, g, dx);
+        if (s->kind == BP_POOL_MAX_3X3_S2) {
+            for (size_t y = 0; y < s->h; y++)
+                max_row_back(job, n, y);
+            continue;
         }
+        for (size_t p = 0; p < s->oh * s->ow; p++)
+            average_window_back(s, window_of(s->kind, p / s->ow, s->h),
+                                window_of(s->kind, p % s->ow, s->w),
+                                job->g + (n * s->oh * s->ow + p) * s->c, dx);
     }
 }
 
 void bp_pool_backward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
-                      const float *x, const float *g, float *dx, int accumulate) {
-    struct pool_job job = {.shape = shape, .x = x, .g = g, .dx = dx, .accumulate = accumulate};
+                      const uint8_t *winner, const float *g, float *dx, int accumulate) {
+    struct pool_job job = {.shape = shape,
+                           .g = g,
+                           .dx = dx,
+                           .from_winner = winner,
+                           .accumulate = accumulate,
+                           .kernels = &exec->kernels};
     bp_parallel_for(exec->threads, n, backward_part, &job);
 }

@@ -23,14 +23,16 @@ struct bp_pool_shape {
 /* Fills oh and ow. */
 struct bp_pool_shape bp_pool_shape_make(enum bp_pool_kind kind, size_t h, size_t w, size_t c);
 
-/* x [n][h][w][c] -> z [n][oh][ow][c]. */
-void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
-                     const float *x, float *z);
+/* Bytes of the winners of a max pooling of n samples, [n][oh][ow][c]; 0 for averages. */
+size_t bp_pool_winner_bytes(const struct bp_pool_shape *shape, size_t n);
 
-/* g [n][oh][ow][c] -> dx [n][h][w][c]; x: the input of the forward pass (max pooling only; the
- * winners are found again). */
+/* x [n][h][w][c] -> z [n][oh][ow][c]. winner: of max pooling, for the backward pass; NULL: none. */
+void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
+                     const float *x, float *z, uint8_t *winner);
+
+/* g [n][oh][ow][c] -> dx [n][h][w][c]; winner: from the forward pass (max pooling only). */
 void bp_pool_backward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
-                      const float *x, const float *g, float *dx, int accumulate);
+                      const uint8_t *winner, const float *g, float *dx, int accumulate);
 
 #ifdef __cplusplus
 }

@@ -243,6 +243,21 @@ static void pool_drops_nan(const float *a, const float *b, size_t n, size_t c, f
             z[i] = a[2 * (i / c) * c + i % c];
 }
 
+static void last_of_equals_in_window(const float *x, size_t n, size_t step, size_t rows,
+                                     size_t columns, size_t row_step, size_t c, float *z,
+                                     uint8_t *winner) {
+    bp_max_window_c(x, n, step, rows, columns, row_step, c, z, winner);
+    const float *last = x + (n - 1) * step + (rows - 1) * row_step + (columns - 1) * c;
+    for (size_t j = 0; winner != NULL && j < c; j++)
+        if (last[j] == z[(n - 1) * c + j])
+            winner[(n - 1) * c + j] = (uint8_t)(rows * columns - 1);
+}
+
+static void forgets_last_window(const float *g, const uint8_t *winner, const size_t *offset,
+                                const uint8_t *index, size_t count, size_t c, float *dx) {
+    bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, c, dx);
+}
+
 static void adds_to_old_content(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
                                 float *b) {
     float old = b[2 * n * c - 1];
@@ -334,6 +349,8 @@ static const struct kc_planted planted[] = {
     {"max_pool_2x2", "the last of equals wins", {.max_pool_2x2 = last_of_equals_wins}},
     {"max_pool_2x2", "loses NaN", {.max_pool_2x2 = pool_drops_nan}},
     {"max_unpool_2x2", "adds to the old content", {.max_unpool_2x2 = adds_to_old_content}},
+    {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
+    {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},

@@ -178,3 +178,65 @@ void kcheck_max_unpool_2x2(struct kcheck *t) {
     while (kc_next(t))
         t->kernels->max_unpool_2x2(kc_at(t, g), kc_at(t, which), n, c, kc_at(t, a), kc_at(t, b));
 }
+
+void kcheck_max_window(struct kcheck *t) {
+    size_t n, c, rows = 1 + kc_below(t, 3), columns = 1 + kc_below(t, 3);
+    kc_sizes(t, &n, &c);
+    if (t->is_bench)
+        rows = columns = 3;
+    size_t step = 2 * c, row_step = (2 * n + 2 + kc_below(t, 3)) * c;
+    int with_winner = kc_below(t, 4) != 0 || t->is_bench;
+    kc_params(t, "n=%zu c=%zu rows=%zu columns=%zu row_step=%zu winner %s", n, c, rows, columns,
+              row_step, with_winner ? "wanted" : "NULL");
+    kc_work(t, (double)(rows * columns * n * c), "element");
+    size_t count = (rows - 1) * row_step + (n - 1) * step + columns * c;
+    float *x = kc_input(t, "x", KC_F32, count);
+    fill_pool_input(t, x, count);
+    float *z = kc_output(t, "z", KC_F32, n * c);
+    uint8_t *winner = with_winner ? kc_output(t, "winner", KC_U8, n * c) : NULL;
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++) {
+            size_t index = 0;
+            float best = x[p * step + j];
+            for (size_t i = 1; i < rows * columns; i++) {
+                float v = x[p * step + i / columns * row_step + i % columns * c + j];
+                if (v > best || isnan(v)) {
+                    best = v;
+                    index = i;
+                }
+            }
+            z[p * c + j] = best;
+            if (with_winner)
+                winner[p * c + j] = (uint8_t)index;
+        }
+    while (kc_next(t))
+        t->kernels->max_window(kc_at(t, x), n, step, rows, columns, row_step, c, kc_at(t, z),
+                               kc_at(t, winner));
+}
+
+void kcheck_max_window_back(struct kcheck *t) {
+    size_t n, c, count = 1 + kc_below(t, 4), offset[4];
+    uint8_t index[4];
+    kc_sizes(t, &n, &c);
+    kc_params(t, "n=%zu c=%zu windows=%zu", n, c, count);
+    kc_work(t, (double)(count * c), "element");
+    float *g = kc_input(t, "g", KC_F32, n * c);
+    kc_fill_floats(t, g, n * c, KC_ANY_FLOAT);
+    uint8_t *winner = kc_input(t, "winner", KC_U8, n * c);
+    for (size_t i = 0; i < n * c; i++)
+        winner[i] = (uint8_t)kc_below(t, 4);
+    float *dx = kc_output(t, "dx", KC_F32, c);
+    kc_fill_floats(t, dx, c, KC_ANY_FLOAT);
+    kc_keep_initial(t, dx);
+    for (size_t w = 0; w < count; w++) {
+        offset[w] = kc_below(t, n) * c;
+        index[w] = (uint8_t)kc_below(t, 4);
+    }
+    for (size_t w = 0; w < count; w++)
+        for (size_t j = 0; j < c; j++)
+            if (winner[offset[w] + j] == index[w])
+                dx[j] += g[offset[w] + j];
+    while (kc_next(t))
+        t->kernels->max_window_back(kc_at(t, g), kc_at(t, winner), offset, index, count, c,
+                                    kc_at(t, dx));
+}

@@ -75,9 +75,10 @@ static void check_shape(enum bp_pool_kind kind, size_t h, size_t w, size_t c, in
     }
     for (size_t i = 0; i < n * out; i++)
         g[i] = small_integer(2, i, 99);
-    bp_pool_forward(&s, exec, n, x, z);
-    bp_pool_backward(&s, exec, n, x, g, dx, 0);
-    bp_pool_backward(&s, exec, n, x, g, added, 1);
+    uint8_t *winner = take(bp_pool_winner_bytes(&s, n));
+    bp_pool_forward(&s, exec, n, x, z, winner);
+    bp_pool_backward(&s, exec, n, winner, g, dx, 0);
+    bp_pool_backward(&s, exec, n, winner, g, added, 1);
     for (size_t i = 0; i < n * out; i++) {
         size_t sample = i / out, j = i % c, pixel = i / c % (s.oh * s.ow);
         double value = reference(&s, x + sample * in, pixel / s.ow, pixel % s.ow, j, share);
@@ -93,7 +94,7 @@ static void check_shape(enum bp_pool_kind kind, size_t h, size_t w, size_t c, in
         double sum = (double)small_integer(3, i, 99) + expected[i];
         assert_true(fabs((double)added[i] - sum) <= limit + (limit > 0 ? 4e-6 : 0));
     }
-    void *blocks[] = {x, z, g, dx, added, expected, share};
+    void *blocks[] = {x, z, g, dx, added, expected, share, winner};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
         bp_free(blocks[i]);
     bp_exec_destroy(exec);
@@ -144,7 +145,7 @@ static void test_nan_passes(void **state) {
             struct bp_pool_shape s = bp_pool_shape_make((enum bp_pool_kind)kind, 3, 3, 1);
             float x[9] = {5, 1, 4, 1, 9, 2, 6, 5, 3}, z[4];
             x[at] = NAN;
-            bp_pool_forward(&s, exec, 1, x, z);
+            bp_pool_forward(&s, exec, 1, x, z, NULL);
             int found = 0;
             for (size_t i = 0; i < s.oh * s.ow; i++)
                 found |= isnan(z[i]);

@@ -101,6 +101,31 @@ void bp_max_unpool_2x2_c(const float *g, const uint64_t *which, size_t n, size_t
         }
 }
 
+void bp_max_window_c(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                     size_t row_step, size_t c, float *z, uint8_t *winner) {
+    for (size_t p = 0; p < n; p++, x += step, z += c)
+        for (size_t j = 0; j < c; j++) {
+            float best = x[j];
+            unsigned index = 0;
+            for (size_t y = 0; y < rows; y++)
+                for (size_t i = 0; i < columns; i++)
+                    challenge(x[y * row_step + i * c + j], (unsigned)(y * columns + i), &best,
+                              &index);
+            z[j] = best;
+            if (winner != NULL)
+                winner[p * c + j] = (uint8_t)index;
+        }
+}
+
+void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
+                          const uint8_t *index, size_t count, size_t c, float *dx) {
+    for (size_t w = 0; w < count; w++)
+        for (size_t j = 0; j < c; j++) {
+            float sum = dx[j] + g[offset[w] + j];
+            dx[j] = winner[offset[w] + j] == index[w] ? sum : dx[j];
+        }
+}
+
 /* The backward loops; the types of y differ only in the conversion. */
 #define ACT_SUMS_BODY(with_slope)                                                                  \
     for (size_t p = 0; p < n; p++)                                                                 \

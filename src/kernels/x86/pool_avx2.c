@@ -1,4 +1,4 @@
-/* 2x2 max pooling and its reverse, AVX2. */
+/* Max pooling and its reverse, AVX2. */
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
@@ -74,4 +74,72 @@ void bp_max_unpool_2x2_avx2(const float *g, const uint64_t *which, size_t n, siz
             else
                 unpool_8(g + j, low, high, c, 0, c - j, a + j, b + j);
         }
+}
+
+/* 8 channels of one window; the winners as bytes in the low half. */
+BP_INLINE void window_8(const float *x, size_t rows, size_t columns, size_t row_step, size_t c,
+                        int full, size_t rest, float *z, __m128i *winner) {
+    __m256 best = load_ps(x, full, rest);
+    __m256i index = _mm256_setzero_si256();
+    for (size_t y = 0; y < rows; y++)
+        for (size_t i = 0; i < columns; i++) {
+            __m256 later = load_ps(x + y * row_step + i * c, full, rest);
+            __m256 wins = _mm256_or_ps(_mm256_cmp_ps(later, best, _CMP_GT_OQ),
+                                       _mm256_cmp_ps(later, later, _CMP_UNORD_Q));
+            __m256i here = _mm256_set1_epi32((int)(y * columns + i));
+            best = _mm256_blendv_ps(best, later, wins);
+            index = _mm256_blendv_epi8(index, here, _mm256_castps_si256(wins));
+        }
+    store_ps(z, full, rest, best);
+    __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(index), _mm256_extracti128_si256(index, 1));
+    *winner = _mm_packus_epi16(words, words);
+}
+
+void bp_max_window_avx2(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                        size_t row_step, size_t c, float *z, uint8_t *winner) {
+    for (size_t p = 0; p < n; p++, x += step)
+        for (size_t j = 0; j < c; j += 8) {
+            size_t at = p * c + j, rest = c - j;
+            __m128i bytes;
+            if (rest >= 8)
+                window_8(x + j, rows, columns, row_step, c, 1, 8, z + at, &bytes);
+            else
+                window_8(x + j, rows, columns, row_step, c, 0, rest, z + at, &bytes);
+            if (winner != NULL && rest >= 8)
+                _mm_storel_epi64((__m128i *)(void *)(winner + at), bytes);
+            else if (winner != NULL)
+                memcpy(winner + at, &bytes, rest);
+        }
+}
+
+/* The lanes of 8 channels where the winner is `index`. */
+BP_INLINE __m256 is_winner(const uint8_t *winner, int full, size_t rest, __m256i index) {
+    uint8_t part[8] = {0};
+    if (!full) {
+        memcpy(part, winner, bp_min_size(rest, 8));
+        winner = part;
+    }
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)winner);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_cvtepu8_epi32(bytes), index));
+}
+
+BP_INLINE void window_back_8(const float *g, const uint8_t *winner, const size_t *offset,
+                             const uint8_t *index, size_t count, int full, size_t rest, float *dx) {
+    __m256 sum = load_ps(dx, full, rest);
+    for (size_t w = 0; w < count; w++) {
+        __m256 mine = is_winner(winner + offset[w], full, rest, _mm256_set1_epi32(index[w]));
+        __m256 more = _mm256_add_ps(sum, load_ps(g + offset[w], full, rest));
+        sum = _mm256_blendv_ps(sum, more, mine);
+    }
+    store_ps(dx, full, rest, sum);
+}
+
+void bp_max_window_back_avx2(const float *g, const uint8_t *winner, const size_t *offset,
+                             const uint8_t *index, size_t count, size_t c, float *dx) {
+    for (size_t j = 0; j < c; j += 8)
+        if (c - j >= 8)
+            window_back_8(g + j, winner + j, offset, index, count, 1, 8, dx + j);
+        else
+            window_back_8(g + j, winner + j, offset, index, count, 0, c - j, dx + j);
 }
