@@ -78,6 +78,13 @@ struct bp_adam {
     float root_correction2, eps;
 };
 
+/* Coefficients of the act_norm kernels, [c] each. */
+struct bp_act_norm_rows {
+    const float *alpha, *slope; /* scale and PReLU of the integers */
+    const float *scale, *shift; /* batch norm */
+    const float *ka, *kb, *kc;  /* its gradient */
+};
+
 struct bp_kernels {
     /* --- bits --------------------------------------------------------------------------------- */
 
@@ -287,6 +294,35 @@ struct bp_kernels {
     void (*act_grad_f32)(const float *g, const float *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, const float *ka, const float *kb,
                          const float *kc, float *out);
+
+    /* --- activation before normalisation ------------------------------------------------------ */
+
+    /* Scale, PReLU and batch norm of integers y [n][c] in one pass, with the coefficients a of
+     * struct bp_act_norm_rows; each operation rounded:
+     *     u = y * alpha[j];  h = u < 0 ? u * slope[j] : u;  v = h * scale[j] + shift[j] */
+
+    /* sum[j] += h, sum_squares[j] += h * h in double (h is converted first), in order of the rows.
+     */
+    void (*act_norm_moments)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                             double *sum, double *sum_squares);
+
+    /* bits and mask (may be NULL) of v, as sign_pack_f32. */
+    void (*act_norm_signs)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                           uint64_t *bits, uint64_t *mask);
+
+    /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h, in float, in order of the
+     * rows, into sums that the caller cleared before each block of at most 1024 rows. */
+    void (*act_norm_sums)(const float *g, const int16_t *y, size_t n, size_t c,
+                          const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
+
+    /* Likewise, with gh = (g * ka[j] + h * kb[j]) + kc[j] and gu = u < 0 ? gh * slope[j] : gh:
+     *     sum_guy[j] += gu * y;  sum_ghu[j] += u < 0 ? gh * u : 0 */
+    void (*act_norm_slope_sums)(const float *g, const int16_t *y, size_t n, size_t c,
+                                const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
+
+    /* dL/dy: out = gu * alpha[j]. out may be g itself. */
+    void (*act_norm_grad)(const float *g, const int16_t *y, size_t n, size_t c,
+                          const struct bp_act_norm_rows *a, float *out);
 
     /* --- optimizer ---------------------------------------------------------------------------- */
 

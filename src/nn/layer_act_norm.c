@@ -73,6 +73,5 @@ bp_status bp_layer_act_norm_add(struct bp_graph *graph, const char *act_name, co
     struct bp_layer *layer;
     BP_TRY(bp_graph_add_layer(graph, &layer, &type, norm_name, in, NULL, *out,
                               sizeof(struct layer_act_norm)));
-    in->source.scratch_bytes = bp_act_norm_grad_scratch_bytes(in->w, in->c);
     return add_params(graph, act_name, norm_name, in->c, layer->self);
 }

@@ -25,10 +25,10 @@ struct bp_act_norm_grads {
 
 struct bp_act_norm {
     size_t n, h, w, c, cw;
-    size_t chunk_rows;           /* image rows walked at once */
-    struct bp_batch_norm norm;   /* v = h * scale + shift; dh = ka dv + kb h + kc */
-    float *alpha, *slope, *zero; /* [c]; the first two copied, for the backward pass */
-    double *partial;             /* [n][3][c] sums per sample */
+    size_t chunk_rows;         /* image rows walked at once */
+    struct bp_batch_norm norm; /* v = h * scale + shift; dh = ka dv + kb h + kc */
+    float *alpha, *slope;      /* [c] copied, for the backward pass */
+    double *partial;           /* [n][2][c] sums per sample */
     /* what the gradient rows are made of, set by backward_sums */
     const int16_t *y;
     const float *g;
@@ -58,7 +58,6 @@ void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, siz
 /* dL/dy of rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
 void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
-size_t bp_act_norm_grad_scratch_bytes(size_t w, size_t c);
 
 #ifdef __cplusplus
 }

@@ -258,6 +258,38 @@ static void forgets_last_window(const float *g, const uint8_t *winner, const siz
     bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, c, dx);
 }
 
+static void drops_slope(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                        double *sum, double *sum_squares) {
+    struct bp_act_norm_rows other = *a;
+    other.slope = a->alpha;
+    bp_act_norm_moments_c(y, n, c, &other, sum, sum_squares);
+}
+
+static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                            uint64_t *bits, uint64_t *mask) {
+    bp_act_norm_signs_c(y, n, c, a, bits, mask);
+    if (mask != NULL)
+        mask[0] |= 1;
+}
+
+static void swaps_sums(const float *g, const int16_t *y, size_t n, size_t c,
+                       const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh) {
+    bp_act_norm_sums_c(g, y, n, c, a, sum_gh, sum_g);
+}
+
+static void takes_grad_of_h(const float *g, const int16_t *y, size_t n, size_t c,
+                            const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu) {
+    struct bp_act_norm_rows other = *a;
+    other.kc = a->kb;
+    bp_act_norm_slope_sums_c(g, y, n, c, &other, sum_guy, sum_ghu);
+}
+
+static void grad_of_last_row_twice(const float *g, const int16_t *y, size_t n, size_t c,
+                                   const struct bp_act_norm_rows *a, float *out) {
+    bp_act_norm_grad_c(g, y, n, c, a, out);
+    out[n * c - 1] *= 2.0f;
+}
+
 static void adds_to_old_content(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
                                 float *b) {
     float old = b[2 * n * c - 1];
@@ -349,6 +381,11 @@ static const struct kc_planted planted[] = {
     {"max_pool_2x2", "the last of equals wins", {.max_pool_2x2 = last_of_equals_wins}},
     {"max_pool_2x2", "loses NaN", {.max_pool_2x2 = pool_drops_nan}},
     {"max_unpool_2x2", "adds to the old content", {.max_unpool_2x2 = adds_to_old_content}},
+    {"act_norm_moments", "another slope", {.act_norm_moments = drops_slope}},
+    {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
+    {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
+    {"act_norm_slope_sums", "another constant", {.act_norm_slope_sums = takes_grad_of_h}},
+    {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
     {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
     {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},

@@ -5,20 +5,6 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx2.h"
 
-/* 8 values as floats from either type; is_i16 is a constant. */
-BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t rest) {
-    if (!is_i16)
-        return load_ps((const float *)y + at, full, rest);
-    int16_t part[8] = {0};
-    const int16_t *p = (const int16_t *)y + at;
-    if (!full) {
-        memcpy(part, p, bp_min_size(rest, 8) * sizeof *p);
-        p = part;
-    }
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
-}
-
 /* --- sums ------------------------------------------------------------------------------------- */
 
 #define SUM_ROWS 32768 /* per run of 32-bit sums, see sums_run */

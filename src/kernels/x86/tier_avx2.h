@@ -75,6 +75,16 @@ void bp_act_grad_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, 
 void bp_act_grad_f32_avx2(const float *g, const float *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, float *out);
+void bp_act_norm_moments_avx2(const int16_t *y, size_t n, size_t c,
+                              const struct bp_act_norm_rows *a, double *sum, double *sum_squares);
+void bp_act_norm_signs_avx2(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                            uint64_t *bits, uint64_t *mask);
+void bp_act_norm_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
+void bp_act_norm_slope_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+                                 const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
+void bp_act_norm_grad_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, float *out);
 void bp_sum_squares_f32_avx2(const float *g, size_t n, double *sum);
 void bp_adam_f32_avx2(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                       float *v);

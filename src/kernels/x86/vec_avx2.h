@@ -40,6 +40,20 @@ BP_INLINE void store_ps(float *p, int full, size_t rest, __m256 v) {
         _mm256_maskstore_ps(p, mask_32x8(rest), v);
 }
 
+/* 8 values as floats from either type; is_i16 is a constant. */
+BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t rest) {
+    if (!is_i16)
+        return load_ps((const float *)y + at, full, rest);
+    int16_t part[8] = {0};
+    const int16_t *p = (const int16_t *)y + at;
+    if (!full) {
+        memcpy(part, p, (rest < 8 ? rest : 8) * sizeof *p);
+        p = part;
+    }
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
+}
+
 /* Population count of each byte. */
 BP_INLINE __m256i popcount_bytes(__m256i v) {
     const __m256i nibbles = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1,

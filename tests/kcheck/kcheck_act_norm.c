@@ -1,0 +1,175 @@
+/* Tests of scale, PReLU and batch norm in one pass, forward and backward. */
+#include "kcheck/kcheck.h"
+
+#include <math.h>
+
+#include "base/bits.h"
+
+struct input {
+    size_t n, c;
+    int16_t *y;
+    float *g, *of[7]; /* coefficients in the order of struct bp_act_norm_rows */
+};
+
+static struct input make_input(struct kcheck *t, int with_g, int in_place) {
+    static const char *const names[] = {"alpha", "slope", "scale", "shift", "ka", "kb", "kc"};
+    struct input in = {0};
+    kc_sizes(t, &in.n, &in.c);
+    kc_params(t, "n=%zu c=%zu%s", in.n, in.c, in_place ? " in place" : "");
+    kc_work(t, (double)(in.n * in.c), "element");
+    in.y = kc_input(t, "y", KC_I16, in.n * in.c);
+    for (size_t i = 0; i < in.n * in.c; i++)
+        in.y[i] = (int16_t)((int)kc_below(t, 65536) - 32768);
+    for (size_t i = 0; i < 7; i++) {
+        in.of[i] = kc_input(t, names[i], KC_F32, in.c);
+        kc_fill_moderate(t, in.of[i], in.c);
+    }
+    if (!with_g)
+        return in;
+    in.g =
+        in_place ? kc_output(t, "g", KC_F32, in.n * in.c) : kc_input(t, "g", KC_F32, in.n * in.c);
+    kc_fill_floats(t, in.g, in.n * in.c, kc_below(t, 3) ? KC_FINITE : KC_ANY_FLOAT);
+    if (in_place)
+        kc_keep_initial(t, in.g);
+    return in;
+}
+
+static struct bp_act_norm_rows rows_at(struct kcheck *t, const struct input *in) {
+    return (struct bp_act_norm_rows){kc_at(t, in->of[0]), kc_at(t, in->of[1]), kc_at(t, in->of[2]),
+                                     kc_at(t, in->of[3]), kc_at(t, in->of[4]), kc_at(t, in->of[5]),
+                                     kc_at(t, in->of[6])};
+}
+
+/* Each operation by itself, so that no compiler fuses two. */
+static float times(float a, float b) {
+    volatile float product = a * b;
+    return product;
+}
+
+static float plus(float a, float b) {
+    volatile float sum = a + b;
+    return sum;
+}
+
+static float u_of(const struct input *in, size_t i) {
+    return times((float)in->y[i], in->of[0][i % in->c]);
+}
+
+static float h_of(const struct input *in, size_t i) {
+    float u = u_of(in, i);
+    return u < 0 ? times(u, in->of[1][i % in->c]) : u;
+}
+
+static float gh_of(const struct input *in, size_t i) {
+    size_t j = i % in->c;
+    float sum = plus(times(in->g[i], in->of[4][j]), times(h_of(in, i), in->of[5][j]));
+    return plus(sum, in->of[6][j]);
+}
+
+static float gu_of(const struct input *in, size_t i) {
+    float gh = gh_of(in, i);
+    return u_of(in, i) < 0 ? times(gh, in->of[1][i % in->c]) : gh;
+}
+
+void kcheck_act_norm_moments(struct kcheck *t) {
+    struct input in = make_input(t, 0, 0);
+    double *sum = kc_output(t, "sum", KC_F64, in.c);
+    double *squares = kc_output(t, "sum_squares", KC_F64, in.c);
+    for (size_t j = 0; j < in.c; j++) {
+        sum[j] = (double)kc_below(t, 1000);
+        squares[j] = (double)kc_below(t, 1000);
+    }
+    kc_keep_initial(t, sum);
+    kc_keep_initial(t, squares);
+    for (size_t i = 0; i < in.n * in.c; i++) {
+        double h = (double)h_of(&in, i);
+        sum[i % in.c] += h;
+        squares[i % in.c] += h * h;
+    }
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_moments(kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, sum),
+                                     kc_at(t, squares));
+    }
+}
+
+void kcheck_act_norm_signs(struct kcheck *t) {
+    struct input in = make_input(t, 0, 0);
+    size_t cw = bp_words(in.c);
+    int with_mask = t->is_bench || kc_below(t, 4) != 0;
+    for (size_t j = 0; kc_below(t, 2) != 0 && j < in.c; j++) { /* v = 0, 1 and -1 are met */
+        in.of[0][j] = in.of[2][j] = 1.0f;
+        in.of[3][j] = -(float)in.y[kc_below(t, in.n) * in.c + j] + (float)kc_below(t, 3) - 1.0f;
+    }
+    uint64_t *bits = kc_output(t, "bits", KC_U64, in.n * cw);
+    uint64_t *mask = with_mask ? kc_output(t, "mask", KC_U64, in.n * cw) : NULL;
+    for (size_t i = 0; i < in.n * in.c; i++) {
+        size_t j = i % in.c, word = i / in.c * cw + j / 64;
+        float v = plus(times(h_of(&in, i), in.of[2][j]), in.of[3][j]);
+        bits[word] |= (uint64_t)(v < 0.0f) << j % 64;
+        if (with_mask)
+            mask[word] |= (uint64_t)(fabsf(v) < 1.0f) << j % 64;
+    }
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_signs(kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, bits),
+                                   kc_at(t, mask));
+    }
+}
+
+/* Two float sums a channel that go on from what is there. */
+struct sums {
+    float *first, *second;
+};
+
+static struct sums make_sums(struct kcheck *t, const struct input *in) {
+    struct sums s = {kc_output(t, "first", KC_F32, in->c), kc_output(t, "second", KC_F32, in->c)};
+    kc_fill_moderate(t, s.first, in->c);
+    kc_fill_moderate(t, s.second, in->c);
+    kc_keep_initial(t, s.first);
+    kc_keep_initial(t, s.second);
+    return s;
+}
+
+void kcheck_act_norm_sums(struct kcheck *t) {
+    struct input in = make_input(t, 1, 0);
+    struct sums s = make_sums(t, &in);
+    for (size_t i = 0; i < in.n * in.c; i++) {
+        size_t j = i % in.c;
+        s.first[j] = plus(s.first[j], in.g[i]);
+        s.second[j] = plus(s.second[j], times(in.g[i], h_of(&in, i)));
+    }
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
+                                  kc_at(t, s.first), kc_at(t, s.second));
+    }
+}
+
+void kcheck_act_norm_slope_sums(struct kcheck *t) {
+    struct input in = make_input(t, 1, 0);
+    struct sums s = make_sums(t, &in);
+    for (size_t i = 0; i < in.n * in.c; i++) {
+        size_t j = i % in.c;
+        float u = u_of(&in, i);
+        s.first[j] = plus(s.first[j], times(gu_of(&in, i), (float)in.y[i]));
+        s.second[j] = plus(s.second[j], u < 0 ? times(gh_of(&in, i), u) : 0.0f);
+    }
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_slope_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
+                                        kc_at(t, s.first), kc_at(t, s.second));
+    }
+}
+
+void kcheck_act_norm_grad(struct kcheck *t) {
+    int in_place = !t->is_bench && kc_below(t, 2) != 0;
+    struct input in = make_input(t, 1, in_place);
+    float *out = in_place ? in.g : kc_output(t, "out", KC_F32, in.n * in.c);
+    for (size_t i = 0; i < in.n * in.c; i++)
+        out[i] = times(gu_of(&in, i), in.of[0][i % in.c]);
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_grad(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, out));
+    }
+}
