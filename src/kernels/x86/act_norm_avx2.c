@@ -54,11 +54,14 @@ BP_INLINE void moments_8(const int16_t *y, size_t n, size_t c, const struct bp_a
     struct coefficients k;
     load_act(&k, a, j, full, rest);
     double s[8] = {0}, q[8] = {0};
-    size_t count = full ? 8 : rest;
-    memcpy(s, sum + j, count * sizeof *s);
-    memcpy(q, sum_squares + j, count * sizeof *q);
-    __m256d s0 = _mm256_loadu_pd(s), s1 = _mm256_loadu_pd(s + 4);
-    __m256d q0 = _mm256_loadu_pd(q), q1 = _mm256_loadu_pd(q + 4);
+    if (!full) {
+        memcpy(s, sum + j, rest * sizeof *s);
+        memcpy(q, sum_squares + j, rest * sizeof *q);
+    }
+    /* Full vectors bypass the arrays: else gcc keeps the sums in memory. */
+    double *at_s = full ? sum + j : s, *at_q = full ? sum_squares + j : q;
+    __m256d s0 = _mm256_loadu_pd(at_s), s1 = _mm256_loadu_pd(at_s + 4);
+    __m256d q0 = _mm256_loadu_pd(at_q), q1 = _mm256_loadu_pd(at_q + 4);
     for (size_t p = 0; p < n; p++) {
         struct value v = value_8(y + p * c + j, &k, full, rest);
         __m256d h0 = _mm256_cvtps_pd(_mm256_castps256_ps128(v.h));
@@ -68,12 +71,14 @@ BP_INLINE void moments_8(const int16_t *y, size_t n, size_t c, const struct bp_a
         q0 = _mm256_fmadd_pd(h0, h0, q0); /* the square of a float is exact: fused is the same */
         q1 = _mm256_fmadd_pd(h1, h1, q1);
     }
-    _mm256_storeu_pd(s, s0);
-    _mm256_storeu_pd(s + 4, s1);
-    _mm256_storeu_pd(q, q0);
-    _mm256_storeu_pd(q + 4, q1);
-    memcpy(sum + j, s, count * sizeof *s);
-    memcpy(sum_squares + j, q, count * sizeof *q);
+    _mm256_storeu_pd(at_s, s0);
+    _mm256_storeu_pd(at_s + 4, s1);
+    _mm256_storeu_pd(at_q, q0);
+    _mm256_storeu_pd(at_q + 4, q1);
+    if (!full) {
+        memcpy(sum + j, s, rest * sizeof *s);
+        memcpy(sum_squares + j, q, rest * sizeof *q);
+    }
 }
 
 void bp_act_norm_moments_avx2(const int16_t *y, size_t n, size_t c,
