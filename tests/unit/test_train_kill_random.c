@@ -1,3 +1,4 @@
+#define _POSIX_C_SOURCE 200809L
 /* Runs that are killed, or whose disk is full, again and again at random moments: in the end they
  * leave what a run leaves that was never stopped, and at no moment is the last checkpoint lost.
  *
