@@ -20,6 +20,7 @@ const struct cli_command cli_commands[] = {
      "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
      "  bitprop train DATA --model resnet18 --preset balanced --run runs/mine\n"
      "  bitprop train DATA --precision qat --lr 0.002 --limit-train 10000\n"
+     "  bitprop train PICTURES --init runs/mine        # fine-tune that network\n"
      "  bitprop train --config runs/mine/config.json   # the same run again\n",
      BP_COMMAND_TRAIN, CLI_CONFIG | CLI_PRINT_CONFIG | CLI_PROGRESS | CLI_JSON, 0, 1, NULL,
      cli_train},
