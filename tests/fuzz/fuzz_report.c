@@ -44,6 +44,22 @@ static void draw_layers(struct bp_html *html, const char *text, size_t count) {
     bp_layers_free(&layers);
 }
 
+/* 1 if a coordinate is no number. Only attributes without foreign text are looked at. */
+static int has_nan(const char *page) {
+    static const char *const geometry[] = {
+        " x=\"",  " y=\"", " x1=\"", " x2=\"",    " y1=\"",     " y2=\"",    " cx=\"",
+        " cy=\"", " r=\"", " d=\"",  " width=\"", " height=\"", " points=\""};
+    for (size_t i = 0; i < sizeof geometry / sizeof geometry[0]; i++)
+        for (const char *at = strstr(page, geometry[i]); at != NULL;
+             at = strstr(at + 1, geometry[i])) {
+            const char *value = at + strlen(geometry[i]), *nan = strstr(value, "nan");
+            const char *end = strchr(value, '"');
+            if (nan != NULL && end != NULL && nan < end)
+                return 1;
+        }
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     struct bp_html html;
     char *page;
@@ -58,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     else
         draw_validation(&html, text, count - 1);
     check(bp_html_finish(&html, &page));
-    if (page != NULL && (strstr(page, "<script") != NULL || strstr(page, "nan\"") != NULL))
+    if (page != NULL && (strstr(page, "<script") != NULL || has_nan(page)))
         abort();
     bp_free(page);
     return 0;
