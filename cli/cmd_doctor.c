@@ -2,12 +2,12 @@
  */
 #include "cli/cli.h"
 
-#include <math.h>
 #include <stdio.h>
 
 static void print_limits_json(const bp_system_info *s) {
-    printf(", \"processors\": %d, \"processors_online\": %d, \"processor_limit\": ", s->processors,
-           s->processors_online);
+    printf(
+        ", \"threads\": %d, \"processors\": %d, \"processors_online\": %d, \"processor_limit\": ",
+        s->threads, s->processors, s->processors_online);
     if (s->processor_limit > 0)
         printf("%.6g", s->processor_limit);
     else
@@ -61,16 +61,16 @@ static void print_limits(const bp_system_info *s) {
         printf("%s %.1f GB of memory", s->processor_limit > 0 ? " and" : "",
                (double)s->memory_limit / 1e9);
     putchar('\n');
-    if (s->processor_limit > 0 && ceil(s->processor_limit) < s->processors)
-        printf("           so --threads %.0f suits it better than the default, %d\n",
-               ceil(s->processor_limit), s->processors);
 }
 
 static void print_machine(const bp_system_info *s) {
     printf("bitprop %s%s%s, %s\n", s->version, s->commit[0] ? ", commit " : "", s->commit,
            s->compiler);
     printf("processor  %s\n", s->cpu);
-    if (s->processors < s->processors_online)
+    if (s->threads < s->processors)
+        printf("threads    %d: the container allows no more time, of %d processors\n", s->threads,
+               s->processors);
+    else if (s->processors < s->processors_online)
         printf("threads    %d: this process may use %d of %d processors\n", s->processors,
                s->processors, s->processors_online);
     else

@@ -376,8 +376,9 @@ typedef struct bp_system_info {
     const char *best_tier;                   /* of this machine */
     const char *fp32;                        /* backend of float convolutions, with version */
     const char *zlib, *jansson;              /* versions of the libraries */
-    int processors;                          /* that this process may use (affinity) */
-    int processors_online;                   /* of the machine */
+    int threads;            /* by default: one per processor, as far as processor_limit allows */
+    int processors;         /* that this process may use (affinity) */
+    int processors_online;  /* of the machine */
     double processor_limit; /* of time, by the control groups of a container; 0: none */
     uint64_t memory_bytes;  /* of the machine; 0: unknown */
     uint64_t memory_limit;  /* bytes, by the control groups; 0: none */

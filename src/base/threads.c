@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
+#include "base/cgroup.h"
 #include "base/memory.h"
 
 /* How often a waiting thread looks before it goes to sleep: some tens of microseconds, longer than
@@ -36,12 +37,22 @@ struct worker_start {
     int index;
 };
 
-int bp_threads_available(void) {
+int bp_threads_processors(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0)
         return 1;
     int count = CPU_COUNT(&set);
     return count < 1 ? 1 : count > BP_THREADS_MAX ? BP_THREADS_MAX : count;
+}
+
+int bp_threads_available(const char *root) {
+    struct bp_cgroup groups;
+    int count = bp_threads_processors();
+    bp_cgroup_read(root, &groups);
+    if (groups.processors <= 0 || groups.processors >= count)
+        return count;
+    int whole = (int)groups.processors;
+    return whole < groups.processors ? whole + 1 : whole;
 }
 
 static void relax(void) {
@@ -140,7 +151,7 @@ bp_status bp_threads_create(struct bp_threads **out, int count) {
                        BP_THREADS_MAX);
     struct bp_threads *t;
     BP_TRY(bp_alloc(&t, sizeof *t, "the thread pool"));
-    t->count = count == 0 ? bp_threads_available() : count;
+    t->count = count == 0 ? bp_threads_available("") : count;
     pthread_mutex_init(&t->mutex, NULL);
     pthread_cond_init(&t->work_ready, NULL);
     pthread_cond_init(&t->work_done, NULL);

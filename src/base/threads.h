@@ -17,13 +17,19 @@ extern "C" {
 
 struct bp_threads; /* a pool of workers */
 
-/* A pool of `count` workers (1 .. BP_THREADS_MAX; 0: one per processor this process may use). */
+/* A pool of `count` workers (1 .. BP_THREADS_MAX; 0: bp_threads_available). */
 bp_status bp_threads_create(struct bp_threads **out, int count);
 void bp_threads_destroy(struct bp_threads *threads);
 int bp_threads_count(const struct bp_threads *threads);
 
-/* How many processors this process may use (affinity respected). */
-int bp_threads_available(void);
+/* How many processors this process may run on (affinity). */
+int bp_threads_processors(void);
+
+/* How many threads this process can keep busy: one per processor, but no more than the processors'
+ * worth of time that its control groups allow (rounded up), and at least 1. More would only wait
+ * for each other when the groups are stopped. `root` is "" outside of tests: the folder under which
+ * proc and sys lie. */
+int bp_threads_available(const char *root);
 
 /* body(context, begin, end, thread): does the items begin .. end - 1; `thread` (0 .. count - 1; 0
  * is the caller of bp_parallel_for) indexes per-thread scratch. */

@@ -49,7 +49,7 @@ struct bp_dataset_options {
     char *const *class_names;        /* a model's classes take the place of the training part's */
     size_t classes;                  /* of class_names; 0: from the training part */
     size_t cache_bytes;              /* for decoded pictures; 0: half of what may be used */
-    int threads;                     /* for decoding; 0: one per processor */
+    int threads;                     /* for decoding; 0: bp_threads_available */
     struct bp_bad_files *bad;        /* receives files that cannot be used; may be NULL */
     struct bp_survey *survey;        /* data check: pictures are only listed, in it, and mistakes
                                         in classes and lines noted; else NULL */

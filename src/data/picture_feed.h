@@ -17,7 +17,7 @@ struct bp_feed_options {
     struct bp_preprocess preprocess; /* resize > 0 */
     size_t height, width, channels;  /* of the network's input */
     size_t batch;                    /* most pictures in one */
-    int threads;                     /* for decoding; 0: one per processor */
+    int threads;                     /* for decoding; 0: bp_threads_available */
     bp_path_source *source;          /* called on a thread of the feed */
     void *user;
 };

@@ -58,7 +58,7 @@ static void explain_unset(const bp_config *config, const struct bp_settings *set
         say(out, "", "named after data and model", "");
         break;
     case BP_OPT_THREADS:
-        say_number(out, bp_threads_available(), "this machine", "");
+        say_number(out, bp_threads_available(""), "this machine", "");
         break;
     case BP_OPT_CPU:
         say(out, bp_tier_name(settings->tier), "this machine", "");

@@ -183,7 +183,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "for psq and fqt: measure the variance of the quantized gradients every N steps, for variance.jsonl and the report; such a step takes some 15 times as long (default: 0, off)"),
 
 [BP_OPT_THREADS] = INT("threads", MACHINE, "0", 0, 256, TRAIN | RESUME | EVAL | BENCH | PREDICT | CHECK,
-    "worker threads (default: 0, one per processor)"),
+    "worker threads (default: 0, one per processor, fewer under a container's limit on time)"),
 [BP_OPT_CPU] = CHOICE("cpu", MACHINE, tiers, "auto", TRAIN | RESUME | EVAL | BENCH | PREDICT,
     "best instruction set to use; one that this machine lacks is an error"),
 

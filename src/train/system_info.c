@@ -34,7 +34,8 @@ void bp_system(bp_system_info *out) {
     out->fp32 = bp_fp32_backend_name(bp_fp32_default());
     out->zlib = zlibVersion();
     out->jansson = JANSSON_VERSION;
-    out->processors = bp_threads_available();
+    out->processors = bp_threads_processors();
+    out->threads = bp_threads_available("");
     out->processors_online = (int)positive(sysconf(_SC_NPROCESSORS_ONLN));
     out->memory_bytes = positive(sysconf(_SC_PHYS_PAGES)) * positive(sysconf(_SC_PAGESIZE));
     struct bp_cgroup limits;

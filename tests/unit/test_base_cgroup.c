@@ -11,6 +11,7 @@
 
 #include "base/cgroup.h"
 #include "base/file_io.h"
+#include "base/threads.h"
 #include "unit/data_files.h"
 
 /* Writes a file, and the folders that it needs, below the test's folder. */
@@ -70,6 +71,28 @@ static void test_paths_from_outside(void **state) {
     expect(*state, 2, 1000000);
 }
 
+/* Threads follow the limit on time, rounded up, as far as there are processors. */
+static void test_default_threads(void **state) {
+    static const struct {
+        const char *quota;
+        int threads;
+    } cases[] = {{"25000 100000\n", 1},
+                 {"100000 100000\n", 1},
+                 {"150000 100000\n", 2},
+                 {"200000 100000\n", 2},
+                 {"200001 100000\n", 3},
+                 {"max 100000\n", BP_THREADS_MAX},
+                 {"9000000000000000000 1\n", BP_THREADS_MAX}};
+    int processors = bp_threads_processors();
+    assert_int_equal(bp_threads_available(*state), processors); /* no files */
+    put(*state, "proc/self/cgroup", "0::/\n");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        put(*state, "sys/fs/cgroup/cpu.max", cases[i].quota);
+        int wanted = cases[i].threads < processors ? cases[i].threads : processors;
+        assert_int_equal(bp_threads_available(*state), wanted);
+    }
+}
+
 static void test_lines(void **state) {
     (void)state;
     char list[32], path[32];
@@ -104,9 +127,10 @@ static void test_numbers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FOLDER_TEST(test_nothing_there), FOLDER_TEST(test_version_2),
-        FOLDER_TEST(test_version_1),     FOLDER_TEST(test_paths_from_outside),
-        cmocka_unit_test(test_lines),    cmocka_unit_test(test_numbers),
+        FOLDER_TEST(test_nothing_there),   FOLDER_TEST(test_version_2),
+        FOLDER_TEST(test_version_1),       FOLDER_TEST(test_paths_from_outside),
+        FOLDER_TEST(test_default_threads), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,8 +76,8 @@ static void test_default_count(void **state) {
     (void)state;
     struct bp_threads *threads;
     assert_int_equal(bp_threads_create(&threads, 0), BP_OK);
-    assert_int_equal(bp_threads_count(threads), bp_threads_available());
-    assert_in_range(bp_threads_available(), 1, BP_THREADS_MAX);
+    assert_int_equal(bp_threads_count(threads), bp_threads_available(""));
+    assert_in_range(bp_threads_available(""), 1, bp_threads_processors());
     bp_threads_destroy(threads);
 }
 
