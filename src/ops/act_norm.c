@@ -5,8 +5,9 @@
 
 #include "base/memory.h"
 
-#define CHUNK_FLOATS 8192 /* of one worker's row buffer: 32 kB */
-#define BLOCK_ROWS   1024 /* of the float sums, see act_sums_f32 */
+#define CHUNK_FLOATS 8192 /* elements of one call: they stay in the cache between channel blocks   \
+                           */
+#define BLOCK_ROWS 1024   /* of the float sums, see act_norm_sums */
 
 /* --- creation --------------------------------------------------------------------------------- */
 
