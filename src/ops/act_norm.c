@@ -5,9 +5,8 @@
 
 #include "base/memory.h"
 
-#define CHUNK_FLOATS 8192 /* elements of one call: they stay in the cache between channel blocks   \
-                           */
-#define BLOCK_ROWS 1024   /* of the float sums, see act_norm_sums */
+#define CHUNK_FLOATS 8192 /* elements of one call, that stay in the cache */
+#define BLOCK_ROWS   1024 /* of the float sums, see act_norm_sums */
 
 /* --- creation --------------------------------------------------------------------------------- */
 
