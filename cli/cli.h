@@ -16,6 +16,7 @@ struct cli_args {
     const char *versus;   /* --vs MODE */
     const char *output;   /* --output FILE */
     int print_config;     /* --print-config */
+    int memory;           /* --memory */
     int help;
 };
 
@@ -34,7 +35,8 @@ enum {
     CLI_PROGRESS = 8,
     CLI_JSON = 16,
     CLI_OUTPUT = 32,
-    CLI_ALWAYS = 64
+    CLI_MEMORY = 64,
+    CLI_ALWAYS = 128
 };
 
 extern const struct cli_option cli_options[];
@@ -102,6 +104,9 @@ int cli_manual(struct cli_args *args);
 bp_event_callback *cli_progress(const char *mode);
 /* Clears a bar that a failed run left on the terminal's last line. */
 void cli_progress_end(void);
+
+/* A table of what a run takes of memory. */
+void cli_print_memory(const bp_memory_sums *sums);
 
 /* Prints text as a JSON string, with its quotes, on stdout. */
 void cli_print_json_text(const char *text);

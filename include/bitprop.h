@@ -74,7 +74,8 @@ enum {
     BP_COMMAND_EVAL = 4,
     BP_COMMAND_BENCH = 8,
     BP_COMMAND_PREDICT = 16,
-    BP_COMMAND_DATA = 32
+    BP_COMMAND_DATA = 32,
+    BP_COMMAND_INFO = 64 /* info --memory */
 };
 
 typedef struct bp_option {
@@ -369,6 +370,47 @@ typedef struct bp_model_info {
 /* Reads a checkpoint's description (or a run folder's: its last checkpoint). bp_info_free it. */
 BP_API bp_status bp_info(const char *path, bp_model_info **out);
 BP_API void bp_info_free(bp_model_info *info);
+
+/* Bytes of a training run. What is not needed at the same time within a step shares its place. */
+typedef struct bp_memory_sums {
+    size_t parameters;    /* values, running statistics */
+    size_t gradients;     /* of the parameters */
+    size_t optimizer;     /* its state */
+    size_t averages;      /* of the parameters, with ema */
+    size_t step;          /* activations, their gradients, what layers work with */
+    size_t step_unshared; /* the same if nothing shared; not part of the total */
+    size_t scratch;       /* of the threads */
+    size_t batches;       /* prepared ahead, for training and validation */
+    size_t data;          /* images in memory; 0 where no data set is known */
+    size_t program;       /* an allowance for code, libraries and what is small */
+    size_t total;
+} bp_memory_sums;
+
+/* Bytes of one layer, or of the input or the loss. */
+typedef struct bp_memory_layer {
+    char name[64];
+    size_t parameters, gradients, optimizer; /* all the time */
+    size_t kept;                             /* in a step: from the forward to the backward pass */
+    size_t forward, backward;                /* in a step: within one of them */
+} bp_memory_layer;
+
+typedef struct bp_memory_info {
+    char model[16];
+    char precision[8];
+    double width;
+    size_t size, channels, classes, batch;
+    int threads;
+    bp_memory_layer *layers; /* [n_layers] */
+    size_t n_layers;
+    bp_memory_sums sums;
+    char *json; /* all of this, and each buffer of a step with its lifetime, as one JSON object */
+} bp_memory_info;
+
+/* What training a network takes of memory, without taking it. `model` is a checkpoint or a run
+ * folder (its last checkpoint), whose options hold where `options` does not set them; NULL: the
+ * options alone. The options of BP_COMMAND_INFO apply. bp_memory_free it. */
+BP_API bp_status bp_memory(const char *model, const bp_config *options, bp_memory_info **out);
+BP_API void bp_memory_free(bp_memory_info *info);
 
 typedef struct bp_system_info {
     const char *version, *commit, *compiler; /* commit "" if unknown */

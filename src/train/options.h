@@ -26,6 +26,8 @@ enum bp_option_id {
     BP_OPT_MODEL,
     BP_OPT_WIDTH,
     BP_OPT_SIZE,
+    BP_OPT_CLASSES,
+    BP_OPT_CHANNELS,
     BP_OPT_RECIPE,
     BP_OPT_EPOCHS,
     BP_OPT_STEPS,
@@ -79,8 +81,6 @@ enum bp_option_id {
     BP_OPT_CPU,
     BP_OPT_MAX_MEM,
     BP_OPT_ROUNDS,
-    BP_OPT_CLASSES,
-    BP_OPT_CHANNELS,
     BP_OPT_TOP,
     BP_OPT_COUNT
 };

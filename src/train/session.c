@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "train/checkpoint.h"
+#include "train/memory_need.h"
 
 enum { SMALLEST_INPUT = 32 };
 
@@ -146,7 +147,7 @@ bp_status bp_session_start(struct bp_session *session, uint64_t step) {
                                         .width = config->width_px,
                                         .channels = config->channels,
                                         .seed = settings->seed,
-                                        .ahead = 2};
+                                        .ahead = BP_BATCHES_AHEAD};
     int threads = bp_threads_count(session->exec->threads);
     options.workers = bp_loader_workers(&session->data->val, &options.augment, threads);
     BP_TRY(bp_loader_create(&session->val, &session->data->val, &options));

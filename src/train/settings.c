@@ -87,7 +87,8 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
         const char *name;
     } commands[] = {{BP_COMMAND_TRAIN, "train"},     {BP_COMMAND_RESUME, "resume"},
                     {BP_COMMAND_EVAL, "eval"},       {BP_COMMAND_BENCH, "bench"},
-                    {BP_COMMAND_PREDICT, "predict"}, {BP_COMMAND_DATA, "data"}};
+                    {BP_COMMAND_PREDICT, "predict"}, {BP_COMMAND_DATA, "data"},
+                    {BP_COMMAND_INFO, "info"}};
     const char *name = "this command";
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (commands[i].command == command)
@@ -96,7 +97,7 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
         if (!(bp_option_table[i].commands & command) && typed(config, (enum bp_option_id)i))
             return bp_fail(BP_USAGE, "--%s does not belong to '%s'; leave it out",
                            bp_option_table[i].name, name);
-    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH)))
+    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH | BP_COMMAND_INFO)))
         return BP_OK;
     const char *precision = text_of(config, BP_OPT_PRECISION);
     if (strcmp(precision, "fqt") != 0)
@@ -316,7 +317,7 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.channels = count_of(config, BP_OPT_CHANNELS);
     s.top = count_of(config, BP_OPT_TOP);
     BP_TRY(resolve_moments(config, &s));
-    if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH)) {
+    if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH | BP_COMMAND_INFO)) {
         BP_TRY(resolve_optim(config, &s));
         BP_TRY(resolve_precision(config, &s));
     }
