@@ -36,6 +36,9 @@ static void start_lines(const bp_run_summary *s) {
     fprintf(stderr, "train  %s%s%s; %s, batch %zu, %zu epochs; %d threads, %s kernels\n",
             s->precision, s->quantizer[0] ? ": " : "", s->quantizer, s->optimizer, s->batch,
             s->epochs, s->threads, s->tier);
+    if (s->batch_is_auto)
+        fprintf(stderr, "batch  %zu by --batch auto: the run takes %.0f MB, and may take %.0f MB\n",
+                s->batch, (double)s->memory_total / 1e6, (double)s->memory_allowed / 1e6);
     fprintf(stderr, "run    %s\n", s->run);
 }
 

@@ -86,7 +86,8 @@ typedef struct bp_option {
     const char *placeholder; /* for the help: "N", "RATE"; "DIR" is completed as a folder, "FILE",
                                 "PATH" and "DATA" as paths; NULL for choices and bools */
     const char *fallback;    /* the default value as text; NULL: none, or as `help` tells */
-    const char *const *choices; /* NULL-ended, of a choice; else NULL */
+    const char *const *choices; /* NULL-ended, of a choice; of a number: words that it may be
+                                   instead; else NULL */
     double minimum, maximum;    /* of numbers, inclusive */
     unsigned commands;          /* BP_COMMAND_... */
     int positional;             /* 1 for "data": given as an argument, not as --data */
@@ -185,6 +186,8 @@ typedef struct bp_run_summary {
     const char *tier;    /* "c", "avx2", "avx512", "neon" */
     const char *fp32;    /* backend of float convolutions */
     size_t memory_bytes; /* planned for the network: weights, activations, gradients, scratch */
+    size_t memory_total, memory_allowed; /* forecast of the whole run; what it may take */
+    int batch_is_auto;                   /* 1: the batch was chosen to fit */
 } bp_run_summary;
 
 typedef struct bp_event {

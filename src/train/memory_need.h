@@ -10,9 +10,9 @@
 extern "C" {
 #endif
 
-/* For code, libraries, stacks, and what is too small to be counted: a run was seen to take 12 to 18
+/* For code, libraries, stacks, and what is too small to be counted: a run was seen to take 12 to 24
  * MB beside what is planned. */
-#define BP_MEMORY_PROGRAM ((size_t)24000000)
+#define BP_MEMORY_PROGRAM ((size_t)32000000)
 
 /* Batches that each of the two loaders prepares ahead; it holds one more. */
 enum { BP_BATCHES_AHEAD = 2 };

@@ -20,6 +20,7 @@ static const char *const groups[] = {"scq", "sample", NULL};
 static const char *const recipes[] = {"scratch", "finetune", NULL};
 static const char *const freezes[] = {"none", "body", NULL};
 static const char *const augs[] = {"none", "light", "strong", NULL};
+static const char *const batches[] = {"auto", NULL};
 static const char *const tiers[] = {"auto", "c", "avx2", "avx512", "neon", NULL};
 
 enum {
@@ -106,8 +107,8 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "stop after N training steps, even within an epoch (default: 0, no limit)"),
 [BP_OPT_PATIENCE] = INT("patience", TRAINING, "0", 0, 1e6, TRAIN,
     "stop after N epochs without a better validation accuracy (default: 0, off)"),
-[BP_OPT_BATCH] = INT("batch", TRAINING, "128", 1, 65536, TRAIN | EVAL | BENCH | PREDICT | INFO,
-    "samples per step"),
+[BP_OPT_BATCH] = {"batch", TRAINING, BP_OPTION_INT, "N", "128", batches, 1, 65536, TRAIN | EVAL | BENCH | PREDICT | INFO, 0,
+    "samples per step; train: or auto: as many as fit into --max-mem, a multiple of 8 up to 128"},
 [BP_OPT_SEED] = INT("seed", TRAINING, "1", 0, 9007199254740991, TRAIN | EVAL | BENCH | CHECK,
     "seed of all random numbers: the same seed gives the same result, whatever the threads"),
 [BP_OPT_LABEL_SMOOTHING] = FLOAT("label-smoothing", TRAINING, "F", "0", 0, 0.999, TRAIN | BENCH,
@@ -194,7 +195,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "best instruction set to use; one that this machine lacks is an error"),
 
 [BP_OPT_MAX_MEM] = INT("max-mem", MACHINE, "0", 0, 1e9, TRAIN | RESUME | EVAL,
-    "megabytes in which to keep decoded pictures; those beyond are decoded each time (default: 0, half of what the process may use)"),
+    "megabytes for the run: --batch auto keeps to it; pictures stay decoded in what the network leaves, the others are decoded each time; eval: for pictures alone (default: 0, half of what the process may use)"),
 
 [BP_OPT_ROUNDS] = INT("rounds", TIMING, "10", 1, 1e6, BENCH,
     "timed steps of each side, after two that are not timed"),

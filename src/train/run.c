@@ -17,6 +17,19 @@ static bp_status note(const struct bp_trainer *t, const char *text) {
 
 /* --- a run ------------------------------------------------------------------------------------ */
 
+/* A batch that was given is taken whatever --max-mem says. */
+static bp_status note_memory(const struct bp_trainer *t) {
+    const struct bp_session *s = &t->session;
+    char line[200];
+    if (s->settings.max_mem_bytes == 0 || s->memory.total <= s->memory_allowed)
+        return BP_OK;
+    snprintf(line, sizeof line,
+             "--max-mem %zu: the run takes about %.0f MB with a batch of %zu; --batch auto would "
+             "keep to it",
+             s->settings.max_mem_bytes / 1000000, (double)s->memory.total / 1e6, s->settings.batch);
+    return note(t, line);
+}
+
 static bp_status start(struct bp_trainer *t) {
     char quantizer[400], line[640];
     bp_run_summary summary;
@@ -37,6 +50,7 @@ static bp_status start(struct bp_trainer *t) {
     bp_trainer_fill_event(t, BP_EVENT_START, &event);
     event.start = &summary;
     bp_trainer_send(t, &event);
+    BP_TRY(note_memory(t));
     for (size_t i = 0; t->init != NULL && bp_init_line(t->init, i) != NULL; i++)
         BP_TRY(note(t, bp_init_line(t->init, i)));
     if (bp_fp32_default() == BP_FP32_PLAIN)
@@ -179,8 +193,9 @@ static bp_status prepare_new(struct bp_trainer *t, const bp_config *config) {
     BP_TRY(bp_config_copy(&t->config, config));
     BP_TRY(bp_config_check(t->config, BP_COMMAND_TRAIN)); /* before anything is read */
     BP_TRY(bp_init_open(&t->init, t->config));
-    BP_TRY(bp_config_recipe(t->config, &t->recipe));
     BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
+    BP_TRY(bp_session_record(&t->session, t->config));
+    BP_TRY(bp_config_recipe(t->config, &t->recipe));
     BP_TRY(begin(t));
     const struct bp_settings *settings = &t->session.settings;
     BP_TRY(bp_run_folder_create(&t->folder, settings->run, settings->data, settings->model));

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "train/checkpoint.h"
-#include "train/memory_need.h"
+#include "train/memory_fit.h"
 
 enum { SMALLEST_INPUT = 32 };
 
@@ -48,6 +48,39 @@ size_t bp_graph_planned_bytes(const struct bp_graph *graph) {
            exec->scratch_bytes * (size_t)bp_threads_count(exec->threads);
 }
 
+/* --- data and memory -------------------------------------------------------------------------- */
+
+static void describe_network(const struct bp_session *session, const struct bp_dataset *data,
+                             struct bp_graph_config *out) {
+    size_t side = input_side(&session->settings, data);
+    bp_session_graph_config(&session->settings, side, side, data->train.c, data->classes, out);
+}
+
+/* The batch, if it is to be chosen, and what the run takes. */
+static bp_status forecast(struct bp_session *session, const struct bp_dataset *data) {
+    struct bp_settings *settings = &session->settings;
+    struct bp_graph_config config;
+    size_t train = data->train.count, val = data->val.count, bytes = bp_dataset_bytes(data);
+    describe_network(session, data, &config);
+    if (session->batch_is_auto)
+        return bp_batch_choose(settings, &config, train, val, bytes, session->memory_allowed,
+                               &settings->batch, &session->memory);
+    BP_TRY(bp_memory_forecast(settings, &config, train, val, &session->memory));
+    bp_memory_set_data(&session->memory, bytes);
+    return BP_OK;
+}
+
+/* Decoded pictures may take what the network leaves. */
+static bp_status choose_cache(void *context, const struct bp_dataset *data, size_t *bytes) {
+    struct bp_session *session = context;
+    if (data->train.count == 0) /* refused later, with its reason */
+        return BP_OK;
+    BP_TRY(forecast(session, data));
+    size_t needed = session->memory.total, allowed = session->memory_allowed;
+    *bytes = allowed > needed ? allowed - needed : 0;
+    return BP_OK;
+}
+
 static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad) {
     struct bp_settings *settings = &session->settings;
     const struct bp_dataset_options options = {
@@ -57,22 +90,38 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
         .preprocess = bp_preprocess_choose(settings->size, &settings->augment),
         .val_share = settings->val_share,
         .skip_bad = settings->skip_bad,
-        .cache_bytes = settings->cache_bytes,
+        .choose_cache = choose_cache,
+        .context = session,
         .threads = settings->threads,
         .bad = bad};
+    session->batch_is_auto = settings->batch == 0;
+    session->memory_allowed = bp_memory_allowed(settings);
     BP_TRY(bp_dataset_open(&session->data, settings->data, &options));
     const struct bp_part *train = &session->data->train;
-    if (train->count < settings->batch)
+    if (train->count < settings->batch && !session->batch_is_auto)
         return bp_fail(BP_USAGE,
                        "%s: the training part has %zu images, fewer than one batch of %zu; use "
                        "--batch %zu or less",
                        settings->data, train->count, settings->batch, train->count);
     if (session->data->val.count == 0)
         return bp_fail(BP_DATA, "%s: the validation part is empty", settings->data);
+    /* Files that were left out may have made the training part smaller than the batch chosen. */
+    if (session->batch_is_auto && (settings->batch == 0 || settings->batch > train->count))
+        BP_TRY(forecast(session, session->data));
     if (!settings->has_mean)
         bp_part_moments(train, settings->mean, settings->deviation);
     return BP_OK;
 }
+
+bp_status bp_session_record(const struct bp_session *session, bp_config *config) {
+    char text[32];
+    if (!session->batch_is_auto)
+        return BP_OK;
+    snprintf(text, sizeof text, "%zu", session->settings.batch);
+    return bp_config_set(config, "batch", text, "--batch auto");
+}
+
+/* --- steps and network ------------------------------------------------------------------------ */
 
 /* Everything that is counted in epochs becomes steps. */
 static bp_status count_steps(struct bp_session *session) {
@@ -107,11 +156,12 @@ static bp_status count_steps(struct bp_session *session) {
 static bp_status open_network(struct bp_session *session) {
     const struct bp_settings *settings = &session->settings;
     struct bp_graph_config config;
-    size_t side = input_side(settings, session->data);
-    bp_session_graph_config(settings, side, side, session->data->train.c, session->data->classes,
-                            &config);
+    describe_network(session, session->data, &config);
     BP_TRY(bp_exec_create(&session->exec, settings->tier, settings->threads));
     BP_TRY(bp_graph_create(&session->graph, session->exec, &config));
+    bp_memory_sum(session->graph, settings, session->data->train.count, session->data->val.count,
+                  &session->memory);
+    bp_memory_set_data(&session->memory, bp_dataset_bytes(session->data));
     return bp_optim_create(&session->optim, session->graph->params, session->graph->n_params);
 }
 
@@ -187,6 +237,9 @@ void bp_session_summary(const struct bp_session *session, char *quantizer, size_
                             .threads = bp_threads_count(session->exec->threads),
                             .tier = bp_tier_name(settings->tier),
                             .fp32 = bp_fp32_backend_name(config->backend),
-                            .memory_bytes = bp_graph_planned_bytes(session->graph)};
+                            .memory_bytes = bp_graph_planned_bytes(session->graph),
+                            .memory_total = session->memory.total,
+                            .memory_allowed = session->memory_allowed,
+                            .batch_is_auto = session->batch_is_auto};
     bp_graph_count_parameters(session->graph, &out->parameters, &out->binary_weights);
 }

@@ -7,6 +7,7 @@
 #include "data/loader.h"
 #include "nn/graph.h"
 #include "train/config.h"
+#include "train/memory_need.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 
@@ -26,6 +27,9 @@ struct bp_session {
     size_t epochs;        /* that the run will begin */
     uint64_t total_steps; /* of the run */
     uint64_t qat_steps;   /* of these, the first ones run as qat */
+    int batch_is_auto;    /* settings.batch was chosen here */
+    size_t memory_allowed;
+    bp_memory_sums memory; /* forecast of the whole run */
 };
 
 /* Reads the data and builds the network for training. The config must outlive the session. `bad`
@@ -33,6 +37,10 @@ struct bp_session {
 bp_status bp_session_open(struct bp_session *session, const bp_config *config,
                           struct bp_bad_files *bad);
 void bp_session_close(struct bp_session *session);
+
+/* Sets what was chosen in the config, so that it makes the same run again. The session's settings
+ * stay as they are. */
+bp_status bp_session_record(const struct bp_session *session, bp_config *config);
 
 /* Opens the loaders; training batches begin where a run of `step` finished steps goes on. */
 bp_status bp_session_start(struct bp_session *session, uint64_t step);

@@ -97,6 +97,9 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
         if (!(bp_option_table[i].commands & command) && typed(config, (enum bp_option_id)i))
             return bp_fail(BP_USAGE, "--%s does not belong to '%s'; leave it out",
                            bp_option_table[i].name, name);
+    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_RESUME)) && count_of(config, BP_OPT_BATCH) == 0)
+        return bp_fail(BP_USAGE, "--batch %s is for training; give '%s' a number",
+                       text_of(config, BP_OPT_BATCH), name);
     if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH | BP_COMMAND_INFO)))
         return BP_OK;
     const char *precision = text_of(config, BP_OPT_PRECISION);
@@ -306,7 +309,7 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.augment.jitter = number_of(config, BP_OPT_AUG_JITTER);
     s.val_share = number_of(config, BP_OPT_VAL);
     s.skip_bad = bool_of(config, BP_OPT_SKIP_BAD);
-    s.cache_bytes = count_of(config, BP_OPT_MAX_MEM) * 1000000;
+    s.max_mem_bytes = count_of(config, BP_OPT_MAX_MEM) * 1000000;
     s.checkpoint_every = count_of(config, BP_OPT_CHECKPOINT_EVERY);
     s.log_every = count_of(config, BP_OPT_LOG_EVERY);
     s.report = bool_of(config, BP_OPT_REPORT);

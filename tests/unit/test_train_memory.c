@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "data_files.h"
+#include "train/memory_fit.h"
 #include "train/session.h"
 #include "train_files.h"
 
@@ -131,6 +132,107 @@ static void test_of_checkpoint(void **state) {
     assert_null(info);
 }
 
+/* --- the batch that fits ---------------------------------------------------------------------- */
+
+struct fit {
+    struct bp_settings settings;
+    struct bp_graph_config config;
+    bp_config *options;
+};
+
+static struct fit fit_setup(void) {
+    struct fit fit = {.options = OPTIONS("width", "0.1", "size", "32", "threads", "2")};
+    assert_int_equal(bp_config_resolve(fit.options, BP_COMMAND_INFO, &fit.settings), BP_OK);
+    for (int c = 0; c < 3; c++)
+        fit.settings.deviation[c] = 1;
+    bp_session_graph_config(&fit.settings, 32, 32, 3, 10, &fit.config);
+    return fit;
+}
+
+static size_t total_of(const struct fit *fit, size_t batch, size_t data) {
+    struct bp_graph_config config = fit->config;
+    bp_memory_sums sums;
+    config.batch = batch;
+    assert_int_equal(bp_memory_forecast(&fit->settings, &config, 1000, 100, &sums), BP_OK);
+    bp_memory_set_data(&sums, data);
+    return sums.total;
+}
+
+static size_t chosen(const struct fit *fit, size_t train, size_t data, size_t allowed) {
+    size_t batch;
+    bp_memory_sums sums;
+    if (bp_batch_choose(&fit->settings, &fit->config, train, 100, data, allowed, &batch, &sums) !=
+        BP_OK)
+        return 0;
+    assert_true(sums.total <= allowed && sums.data == data);
+    return batch;
+}
+
+static void test_batch_choice(void **state) {
+    (void)state;
+    struct fit fit = fit_setup();
+    const size_t data = 1234567;
+    for (size_t batch = 8; batch <= 128; batch += 40) { /* 8, 48, 88, 128 */
+        size_t total = total_of(&fit, batch, data);
+        assert_int_equal(chosen(&fit, 1000, data, total), batch);
+        assert_int_equal(chosen(&fit, 1000, data, total - 1), batch - 8);
+        assert_int_equal(chosen(&fit, 1000, data + 1, total), batch - 8);
+    }
+    assert_int_equal(chosen(&fit, 1000, 0, SIZE_MAX), 128);
+    assert_int_equal(chosen(&fit, 100, 0, SIZE_MAX), 96);
+    assert_int_equal(chosen(&fit, 17, 0, SIZE_MAX), 16);
+    assert_int_equal(chosen(&fit, 7, 0, SIZE_MAX), 7); /* fewer than the smallest */
+    char needed[32];
+    snprintf(needed, sizeof needed, "8 needs %.0f MB", (double)total_of(&fit, 8, 0) / 1e6);
+    assert_int_equal(chosen(&fit, 1000, 0, 1000000), 0);
+    assert_non_null(strstr(bp_last_error(), needed));
+    assert_non_null(strstr(bp_last_error(), "may take 1 MB"));
+    bp_config_destroy(fit.options);
+}
+
+/* Batches that are too large to index are no mistake of the user's. */
+static void test_large_inputs(void **state) {
+    (void)state;
+    struct fit fit = fit_setup();
+    size_t batch;
+    bp_memory_sums sums;
+    fit.config.height = fit.config.width_px = 1024;
+    bp_status status =
+        bp_batch_choose(&fit.settings, &fit.config, 1000, 100, 0, SIZE_MAX, &batch, &sums);
+    assert_int_equal(status, BP_OK);
+    assert_true(batch >= 8 && batch <= 128);
+    fit.config.height = fit.config.width_px = 8; /* but this is */
+    status = bp_batch_choose(&fit.settings, &fit.config, 1000, 100, 0, SIZE_MAX, &batch, &sums);
+    assert_int_equal(status, BP_USAGE);
+    bp_config_destroy(fit.options);
+}
+
+/* The run is that of the number, and so are its repetition and its resumption. */
+static void test_batch_auto(void **state) {
+    const char *folder = *state;
+    char path[BP_PATH_BYTES];
+    bp_train_result result;
+    bp_config *plain = TRAIN_CONFIG(folder, "plain", "batch", "16");
+    bp_config *automatic = TRAIN_CONFIG(folder, "auto", "batch", "auto");
+    bp_config *again = TRAIN_CONFIG(folder, "again", "batch", "3");
+    assert_int_equal(bp_train(plain, NULL, NULL, &result), BP_OK);
+    size_t stop = 2;
+    assert_int_equal(bp_train(automatic, train_interrupt_at, &stop, &result), BP_INTERRUPT);
+    snprintf(path, sizeof path, "%s/auto", folder);
+    assert_int_equal(bp_resume(path, NULL, NULL, NULL, &result), BP_OK);
+    train_expect_same_run(folder, "plain", "auto");
+    snprintf(path, sizeof path, "%s/auto/config.json", folder);
+    assert_int_equal(bp_config_load_json(again, path), BP_OK);
+    assert_string_equal(bp_config_get(again, "batch"), "16");
+    assert_int_equal(bp_train(again, NULL, NULL, &result), BP_OK);
+    train_expect_same_run(folder, "plain", "again");
+    bp_config_destroy(plain);
+    bp_config_destroy(automatic);
+    bp_config_destroy(again);
+}
+
+/* --- failures --------------------------------------------------------------------------------- */
+
 /* Any failing request is one message, and leaks nothing (asan). */
 static void test_no_memory(void **state) {
     (void)state;
@@ -155,6 +257,9 @@ int main(void) {
         cmocka_unit_test(test_batches_and_averages),
         cmocka_unit_test_setup_teardown(test_of_checkpoint, train_folder_setup,
                                         data_folder_teardown),
+        cmocka_unit_test(test_batch_choice),
+        cmocka_unit_test(test_large_inputs),
+        cmocka_unit_test_setup_teardown(test_batch_auto, train_folder_setup, data_folder_teardown),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
