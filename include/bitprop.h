@@ -64,7 +64,8 @@ typedef enum bp_option_type {
     BP_OPTION_FLOAT,
     BP_OPTION_CHOICE, /* one of `choices` */
     BP_OPTION_BOOL,   /* true, false (yes, no, on, off, 1, 0) */
-    BP_OPTION_TEXT
+    BP_OPTION_TEXT,
+    BP_OPTION_TIME /* hours, minutes and seconds: 90s, 30m, 1h30m; limits in seconds */
 } bp_option_type;
 
 /* The commands that an option belongs to. */
@@ -188,6 +189,7 @@ typedef struct bp_run_summary {
     size_t memory_bytes; /* planned for the network: weights, activations, gradients, scratch */
     size_t memory_total, memory_allowed; /* forecast of the whole run; what it may take */
     int batch_is_auto;                   /* 1: the batch was chosen to fit */
+    double time_allowed, time_forecast;  /* seconds, of --time; 0: no limit */
 } bp_run_summary;
 
 typedef struct bp_event {
@@ -219,7 +221,7 @@ typedef struct bp_train_result {
     double best_accuracy;
     size_t best_epoch;    /* counted from 1; 0: none yet */
     size_t epoch, step;   /* finished */
-    const char *ended_by; /* "epochs", "steps", "patience"; "" if steps are left */
+    const char *ended_by; /* "epochs", "steps", "patience", "time"; "" if steps are left */
     double seconds;       /* of this process */
     double images_per_s;  /* training, without validation */
     size_t peak_rss_bytes;

@@ -130,6 +130,14 @@ static bp_status check_number(const bp_option *option, const char *name, const c
                    option->choices != NULL ? option->choices[0] : "");
 }
 
+static bp_status check_time(const bp_option *option, const char *name, const char *value) {
+    double seconds;
+    if (bp_parse_time(value, &seconds) && seconds >= option->minimum && seconds <= option->maximum)
+        return BP_OK;
+    return bp_fail(BP_USAGE, "%s %.60s: must be a time from %gs to %gh, such as 90s, 30m or 1h30m",
+                   name, value, option->minimum, option->maximum / 3600);
+}
+
 /* "true" or "false", or NULL. */
 static const char *read_bool(const char *value) {
     static const char *const words[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
@@ -159,6 +167,8 @@ static bp_status check_value(const bp_option *option, const char *name, const ch
         *value = normal;
         return BP_OK;
     }
+    case BP_OPTION_TIME:
+        return check_time(option, name, *value);
     case BP_OPTION_TEXT:
         if (strlen(*value) >= BP_PATH_BYTES)
             return bp_fail(BP_USAGE, "%s: longer than %d bytes", name, BP_PATH_BYTES - 1);
@@ -317,6 +327,7 @@ static void write_value(struct bp_json *json, const bp_option *option, const cha
             bp_json_string(json, option->name, text);
         break;
     case BP_OPTION_TEXT:
+    case BP_OPTION_TIME:
         bp_json_string(json, option->name, text);
         break;
     }

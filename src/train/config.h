@@ -22,6 +22,9 @@ struct bp_settings {
     size_t size;                     /* 0: from the data */
     const char *init;                /* NULL: from scratch; belongs to the config */
     size_t epochs, max_steps, batch; /* max_steps 0: no limit; batch 0: auto */
+    int epochs_given;                /* epochs was set, not left to its default or --recipe */
+    double seconds;                  /* --time; 0: no limit */
+    const char *time_text;           /* the same as given; NULL; belongs to the config */
     size_t patience;                 /* epochs; 0: off */
     double ema;                      /* 0: off */
     uint64_t seed;

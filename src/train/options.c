@@ -105,6 +105,8 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "passes over the training part"),
 [BP_OPT_STEPS] = INT("steps", TRAINING, "0", 0, 1e9, TRAIN,
     "stop after N training steps, even within an epoch (default: 0, no limit)"),
+[BP_OPT_TIME] = {"time", TRAINING, BP_OPTION_TIME, "TIME", NULL, NULL, 1, 3.6e7, TRAIN, 0,
+    "train as long as this, all included, such as 90s, 30m or 1h30m: epochs and schedule are fitted to it; --epochs and --steps, where given, are limits"},
 [BP_OPT_PATIENCE] = INT("patience", TRAINING, "0", 0, 1e6, TRAIN,
     "stop after N epochs without a better validation accuracy (default: 0, off)"),
 [BP_OPT_BATCH] = {"batch", TRAINING, BP_OPTION_INT, "N", "128", batches, 1, 65536, TRAIN | EVAL | BENCH | PREDICT | INFO, 0,
@@ -304,4 +306,27 @@ int bp_parse_number(const char *text, double *out) {
     char *end;
     *out = strtod(local, &end);
     return end != local && *end == 0 && isdigit((unsigned char)end[-1]);
+}
+
+int bp_parse_time(const char *text, double *out) {
+    static const char units[] = "hms";
+    static const double seconds[] = {3600, 60, 1};
+    size_t least = 0;
+    *out = 0;
+    for (const char *next = text; next == text || *next != 0;) {
+        char number[32];
+        double value;
+        size_t length = strspn(next, "0123456789.");
+        const char *unit = next[length] != 0 ? strchr(units + least, next[length]) : NULL;
+        if (unit == NULL || length == 0 || length >= sizeof number)
+            return 0;
+        memcpy(number, next, length);
+        number[length] = 0;
+        if (!bp_parse_number(number, &value))
+            return 0;
+        *out += value * seconds[unit - units];
+        least = (size_t)(unit - units) + 1;
+        next += length + 1;
+    }
+    return 1;
 }

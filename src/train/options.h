@@ -31,6 +31,7 @@ enum bp_option_id {
     BP_OPT_RECIPE,
     BP_OPT_EPOCHS,
     BP_OPT_STEPS,
+    BP_OPT_TIME,
     BP_OPT_PATIENCE,
     BP_OPT_BATCH,
     BP_OPT_SEED,
@@ -104,6 +105,10 @@ int bp_option_is_quantizer(enum bp_option_id id);
 /* Reads a decimal number whatever the locale; hexadecimal, NaN and infinity are refused. Returns 1
  * if all of `text` is one. */
 int bp_parse_number(const char *text, double *out);
+
+/* Reads a time such as 90s, 30m, 1.5h or 1h30m in seconds: hours, minutes, seconds in this order,
+ * each at most once. Returns 1 if all of `text` is one. */
+int bp_parse_time(const char *text, double *out);
 
 #ifdef __cplusplus
 }

@@ -113,18 +113,31 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
     return BP_OK;
 }
 
-bp_status bp_session_record(const struct bp_session *session, bp_config *config) {
+static bp_status record(bp_config *config, enum bp_option_id id, size_t value, const char *origin) {
     char text[32];
-    if (!session->batch_is_auto)
+    snprintf(text, sizeof text, "%zu", value);
+    return bp_config_set(config, bp_option_table[id].name, text, origin);
+}
+
+bp_status bp_session_record(struct bp_session *session, bp_config *config) {
+    struct bp_settings *settings = &session->settings;
+    char origin[80];
+    if (session->batch_is_auto)
+        BP_TRY(record(config, BP_OPT_BATCH, settings->batch, "--batch auto"));
+    if (settings->time_text == NULL)
         return BP_OK;
-    snprintf(text, sizeof text, "%zu", session->settings.batch);
-    return bp_config_set(config, "batch", text, "--batch auto");
+    snprintf(origin, sizeof origin, "--time %s", settings->time_text);
+    BP_TRY(record(config, BP_OPT_EPOCHS, settings->epochs, origin));
+    BP_TRY(record(config, BP_OPT_STEPS, settings->max_steps, origin));
+    bp_config_unset(config, BP_OPT_TIME);
+    settings->time_text = NULL;
+    return BP_OK;
 }
 
 /* --- steps and network ------------------------------------------------------------------------ */
 
 /* Everything that is counted in epochs becomes steps. */
-static bp_status count_steps(struct bp_session *session) {
+bp_status bp_session_count_steps(struct bp_session *session) {
     const struct bp_settings *settings = &session->settings;
     size_t batches = session->data->train.count / settings->batch; /* the rest is left out */
     double steps = (double)settings->epochs * (double)batches;
@@ -136,7 +149,7 @@ static bp_status count_steps(struct bp_session *session) {
                        "(%u); use fewer epochs or a larger batch",
                        settings->epochs, steps, UINT32_MAX);
     session->batches = batches;
-    session->total_steps = (uint64_t)steps;
+    session->total_steps = session->planned_steps = (uint64_t)steps;
     session->epochs = (size_t)((session->total_steps + batches - 1) / batches);
     session->qat_steps = (uint64_t)floor(settings->qat_warmup * steps + 0.5);
     struct bp_schedule_config *schedule = &session->schedule;
@@ -151,6 +164,12 @@ static bp_status count_steps(struct bp_session *session) {
     schedule->every_steps = every >= 1 ? (uint64_t)floor(every + 0.5) : 1;
     schedule->gamma = settings->lr_factor;
     return bp_schedule_check(schedule);
+}
+
+void bp_session_cut(struct bp_session *session, const struct bp_schedule_cut *cut) {
+    session->cut = *cut;
+    session->total_steps = cut->steps;
+    session->epochs = (size_t)((cut->steps + session->batches - 1) / session->batches);
 }
 
 static bp_status open_network(struct bp_session *session) {
@@ -171,7 +190,7 @@ bp_status bp_session_open(struct bp_session *session, const bp_config *config,
     BP_TRY(bp_config_resolve(config, BP_COMMAND_TRAIN, &session->settings));
     bp_status status = open_data(session, bad);
     if (status == BP_OK)
-        status = count_steps(session);
+        status = bp_session_count_steps(session);
     if (status == BP_OK)
         status = open_network(session);
     if (status != BP_OK)
@@ -179,12 +198,29 @@ bp_status bp_session_open(struct bp_session *session, const bp_config *config,
     return status;
 }
 
-void bp_session_close(struct bp_session *session) {
-    bp_loader_destroy(session->train);
-    bp_loader_destroy(session->val);
+static void close_network(struct bp_session *session) {
     bp_optim_destroy(session->optim);
     bp_graph_destroy(session->graph);
     bp_exec_destroy(session->exec);
+    session->optim = NULL;
+    session->graph = NULL;
+    session->exec = NULL;
+}
+
+bp_status bp_session_renew(struct bp_session *session) {
+    close_network(session);
+    return open_network(session);
+}
+
+void bp_session_stop(struct bp_session *session) {
+    bp_loader_destroy(session->train);
+    bp_loader_destroy(session->val);
+    session->train = session->val = NULL;
+}
+
+void bp_session_close(struct bp_session *session) {
+    bp_session_stop(session);
+    close_network(session);
     bp_dataset_destroy(session->data);
     memset(session, 0, sizeof *session);
 }
@@ -240,6 +276,8 @@ void bp_session_summary(const struct bp_session *session, char *quantizer, size_
                             .memory_bytes = bp_graph_planned_bytes(session->graph),
                             .memory_total = session->memory.total,
                             .memory_allowed = session->memory_allowed,
-                            .batch_is_auto = session->batch_is_auto};
+                            .batch_is_auto = session->batch_is_auto,
+                            .time_allowed = settings->seconds,
+                            .time_forecast = session->time_forecast};
     bp_graph_count_parameters(session->graph, &out->parameters, &out->binary_weights);
 }

@@ -294,6 +294,10 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.width = number_of(config, BP_OPT_WIDTH);
     s.size = count_of(config, BP_OPT_SIZE);
     s.epochs = count_of(config, BP_OPT_EPOCHS);
+    s.epochs_given = is_set(config, BP_OPT_EPOCHS);
+    s.time_text = text_of(config, BP_OPT_TIME);
+    if (s.time_text != NULL)
+        bp_parse_time(s.time_text, &s.seconds);
     s.max_steps = count_of(config, BP_OPT_STEPS);
     s.batch = count_of(config, BP_OPT_BATCH);
     s.init = text_of(config, BP_OPT_INIT);

@@ -340,7 +340,7 @@ static void test_schedules(void **state) {
     c.warmup_steps = 4;
     c.min_factor = 0.2;
     for (uint64_t s = 0; s < 4; s++)
-        assert_close(bp_schedule_factor(&c, s, 24), 0.25 * (double)(s + 1));
+        assert_close(bp_schedule_factor(&c, (double)s, 24), 0.25 * (double)(s + 1));
     assert_close(bp_schedule_factor(&c, 4, 24), 1);
     assert_close(bp_schedule_factor(&c, 14, 24), 0.6);
     assert_close(bp_schedule_factor(&c, 24, 24), 0.2);
