@@ -89,6 +89,7 @@ void cli_help_program(void);
 void cli_help_command(const struct cli_command *command);
 
 int cli_train(struct cli_args *args);
+int cli_plan(struct cli_args *args);
 int cli_resume(struct cli_args *args);
 int cli_eval(struct cli_args *args);
 int cli_predict(struct cli_args *args);
@@ -99,6 +100,12 @@ int cli_bench(struct cli_args *args);
 int cli_doctor(struct cli_args *args);
 int cli_completion(struct cli_args *args);
 int cli_manual(struct cli_args *args);
+
+/* Sets DATA of train and plan from the arguments; a failure is reported and returned. */
+bp_status cli_set_data(const struct cli_args *args, const char *command);
+
+/* The first signal asks the library to stop, a second one ends the program. */
+void cli_catch_signals(void);
 
 /* progress.c: draws events as `mode` says; NULL is "auto". Returns NULL for an unknown mode. */
 bp_event_callback *cli_progress(const char *mode);

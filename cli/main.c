@@ -16,6 +16,11 @@ const struct cli_command cli_commands[] = {
      "  bitprop data check photos\n"
      "  bitprop data check list.csv --json\n",
      BP_COMMAND_DATA, CLI_JSON, 1, 2, data_words, cli_data},
+    {"plan", "plan DATA [options]", "say what a training run would take of time and memory",
+     "  bitprop plan photos --model resnet18 --batch 64\n"
+     "  bitprop plan photos --batch auto --max-mem 2000 --time 30m --json\n"
+     "  bitprop plan --config runs/mine/config.json\n",
+     BP_COMMAND_TRAIN, CLI_CONFIG | CLI_JSON, 0, 1, NULL, cli_plan},
     {"train", "train DATA [options]", "train a network on a data set",
      "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
      "  bitprop train DATA --model resnet18 --preset balanced --run runs/mine\n"

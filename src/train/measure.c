@@ -21,24 +21,31 @@ static bp_status check_interrupt(void) {
     return bp_fail(stopped, "timing stopped on request");
 }
 
-/* Mean seconds of the steps from number `first` on. */
+/* Mean seconds of the steps from number `first` on, and their share of waiting for data. */
 static bp_status time_steps(struct bp_session *session, struct bp_average *average, uint64_t first,
-                            double seconds, double *mean) {
+                            double seconds, double *mean, double *waiting) {
     struct bp_step_result result;
-    uint64_t begin_ns = bp_clock_ns(), timed_ns = begin_ns;
-    size_t timed = 0;
+    uint64_t begin_ns = bp_clock_ns(), timed_ns = begin_ns, waited_ns = 0;
+    size_t timed = 0, least = TIMED_LEAST;
     for (uint64_t i = 0; timed < TIMED_MOST; i++) {
         int enough = seconds_since(begin_ns) > seconds;
-        if (enough && timed >= TIMED_LEAST)
+        if (enough && timed >= least)
             break;
         BP_TRY(check_interrupt());
         BP_TRY(bp_session_step(session, average, first + i, &result));
-        if (i < NOT_TIMED && !(i > 0 && enough))
+        if (i == 0 && seconds_since(begin_ns) > seconds)
+            least = 1;
+        if (i < NOT_TIMED && !(i > 0 && enough)) {
             timed_ns = bp_clock_ns();
-        else
+            waited_ns = bp_loader_waited_ns(session->train);
+        } else {
             timed++;
+        }
     }
-    *mean = seconds_since(timed_ns) / (double)timed;
+    double spent = seconds_since(timed_ns);
+    *mean = spent / (double)timed;
+    waited_ns = bp_loader_waited_ns(session->train) - waited_ns;
+    *waiting = spent > 0 ? (double)waited_ns * 1e-9 / spent : 0;
     return BP_OK;
 }
 
@@ -73,10 +80,11 @@ static double save_seconds(const struct bp_session *session) {
 
 static bp_status time_parts(struct bp_session *session, struct bp_average *average, double seconds,
                             struct bp_pace *out) {
-    BP_TRY(time_steps(session, average, session->qat_steps, seconds, &out->step));
+    double waiting;
+    BP_TRY(time_steps(session, average, session->qat_steps, seconds, &out->step, &out->data_wait));
     out->qat_step = out->step;
     if (session->qat_steps > 0)
-        BP_TRY(time_steps(session, average, 0, seconds / 3, &out->qat_step));
+        BP_TRY(time_steps(session, average, 0, seconds / 3, &out->qat_step, &waiting));
     BP_TRY(time_validation(session, seconds / 3, &out->validation));
     out->save = save_seconds(session);
     return BP_OK;

@@ -14,9 +14,9 @@ extern "C" {
 /* How fast checkpoints are taken to be written where it cannot be measured. */
 #define BP_WRITE_BYTES_PER_SECOND 1e8
 
-/* Takes steps for about `seconds`, but at least two after a first one that does not count; the
- * batches that were prepared ahead while nobody waited do not count either, where there is time.
- * A request of bp_interrupt is returned with a message. */
+/* Takes steps for about `seconds`, but at least two (of more than `seconds` each: one) after a
+ * first one that does not count; the batches that were prepared ahead while nobody waited do not
+ * count either, where there is time. A request of bp_interrupt is returned with a message. */
 bp_status bp_measure(struct bp_session *session, double seconds, struct bp_pace *out);
 
 /* What the steps of the session's run lead to. */

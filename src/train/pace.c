@@ -1,7 +1,5 @@
 #include "train/pace.h"
 
-#include <stdio.h>
-
 /* How often a multiple of `every` was passed between two steps. */
 static double passed(uint64_t every, uint64_t done, uint64_t steps) {
     return every > 0 ? (double)(steps / every - done / every) : 0;
@@ -32,16 +30,4 @@ uint64_t bp_pace_steps(const struct bp_pace *pace, const struct bp_course *cours
             too_many = middle;
     }
     return fits;
-}
-
-void bp_pace_text(double seconds, char text[32]) {
-    unsigned long long s = seconds > 0 ? (unsigned long long)(seconds + 0.5) : 0;
-    if (seconds < 10)
-        snprintf(text, 32, "%.1f s", seconds);
-    else if (s < 60)
-        snprintf(text, 32, "%llu s", s);
-    else if (s < 3600)
-        snprintf(text, 32, "%llu min %02llu s", s / 60, s % 60);
-    else
-        snprintf(text, 32, "%llu h %02llu min", s / 3600, s % 3600 / 60);
 }

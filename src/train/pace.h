@@ -17,6 +17,7 @@ struct bp_pace {
     double step, qat_step; /* a training step with its data; one of the QAT warm-up */
     double validation;     /* all of the validation part */
     double save;           /* last.ckpt and best.ckpt: both after a validation */
+    double data_wait;      /* share of the steps' time that was spent waiting for data */
 };
 
 /* What the steps of a run lead to. */
@@ -35,9 +36,6 @@ double bp_pace_seconds(const struct bp_pace *pace, const struct bp_course *cours
  * `done` if nothing fits. */
 uint64_t bp_pace_steps(const struct bp_pace *pace, const struct bp_course *course, uint64_t done,
                        uint64_t most, double seconds);
-
-/* A time as people read it: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min". */
-void bp_pace_text(double seconds, char text[32]);
 
 #ifdef __cplusplus
 }

@@ -44,13 +44,11 @@ uint64_t bp_time_limit_steps(const struct bp_pace *pace, const struct bp_course 
 
 static bp_status too_short(const struct bp_session *session, const struct bp_pace *pace,
                            double spent, double needed) {
-    char begin[32], validation[32];
-    bp_pace_text(spent, begin);
-    bp_pace_text(pace->validation, validation);
     return bp_fail(BP_USAGE,
-                   "--time %s is too short: reading and measuring took %s, a step takes %.0f ms, a "
-                   "validation %s; a tenth of an epoch needs --time %.0fs",
-                   session->settings.time_text, begin, 1e3 * pace->step, validation, needed + 1);
+                   "--time %s is too short: reading and measuring took %.1f s, a step takes %.0f "
+                   "ms, a validation %.1f s; a tenth of an epoch needs --time %.0fs",
+                   session->settings.time_text, spent, 1e3 * pace->step, pace->validation,
+                   needed + 1);
 }
 
 /* Epochs and steps that were given are limits still. */
@@ -65,28 +63,30 @@ static uint64_t most_steps(const struct bp_session *session) {
     return (uint64_t)most;
 }
 
+bp_status bp_time_limit_fit(struct bp_session *session, const struct bp_pace *pace,
+                            const struct bp_course *course, double spent) {
+    struct bp_settings *settings = &session->settings;
+    double needed;
+    uint64_t steps =
+        bp_time_limit_steps(pace, course, settings->seconds, spent, most_steps(session), &needed);
+    if (steps == 0)
+        return too_short(session, pace, spent, needed);
+    settings->epochs = (size_t)((steps + session->batches - 1) / session->batches);
+    settings->max_steps = (size_t)steps;
+    session->time_forecast = spent + BP_FINISH_SECONDS + bp_pace_seconds(pace, course, 0, steps);
+    return bp_session_count_steps(session);
+}
+
 bp_status bp_time_limit_begin(struct bp_time_limit *limit, struct bp_session *session,
                               uint64_t begin_ns) {
-    struct bp_settings *settings = &session->settings;
-    double share = MEASURE_SHARE * settings->seconds, needed;
-    *limit =
-        (struct bp_time_limit){.seconds = settings->seconds, .begin_ns = begin_ns, .slowness = 1};
-    if (settings->seconds <= 0)
+    double seconds = session->settings.seconds, share = MEASURE_SHARE * seconds;
+    *limit = (struct bp_time_limit){.seconds = seconds, .begin_ns = begin_ns, .slowness = 1};
+    if (seconds <= 0)
         return BP_OK;
-    uint64_t most = most_steps(session);
     BP_TRY(bp_measure(session, share < MEASURE_MOST ? share : MEASURE_MOST, &limit->pace));
     BP_TRY(bp_session_renew(session));
     limit->course = bp_session_course(session);
-    double spent = seconds_since(begin_ns);
-    uint64_t steps =
-        bp_time_limit_steps(&limit->pace, &limit->course, settings->seconds, spent, most, &needed);
-    if (steps == 0)
-        return too_short(session, &limit->pace, spent, needed);
-    settings->epochs = (size_t)((steps + session->batches - 1) / session->batches);
-    settings->max_steps = (size_t)steps;
-    session->time_forecast =
-        spent + BP_FINISH_SECONDS + bp_pace_seconds(&limit->pace, &limit->course, 0, steps);
-    return bp_session_count_steps(session);
+    return bp_time_limit_fit(session, &limit->pace, &limit->course, seconds_since(begin_ns));
 }
 
 /* --- on the way ------------------------------------------------------------------------------- */

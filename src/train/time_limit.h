@@ -31,6 +31,10 @@ struct bp_time_limit {
 uint64_t bp_time_limit_steps(const struct bp_pace *pace, const struct bp_course *course,
                              double limit, double spent, uint64_t most, double *needed);
 
+/* Sets the session's steps and epochs to those; `spent` seconds are gone. BP_USAGE: too short. */
+bp_status bp_time_limit_fit(struct bp_session *session, const struct bp_pace *pace,
+                            const struct bp_course *course, double spent);
+
 /* Measures the session, sets its steps and epochs to what fits into settings.seconds since
  * begin_ns, and makes its network anew. BP_USAGE: too short. Nothing happens without a limit. */
 bp_status bp_time_limit_begin(struct bp_time_limit *limit, struct bp_session *session,
