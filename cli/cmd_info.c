@@ -80,9 +80,9 @@ static int show_memory(const struct cli_args *args) {
     if (args->json) {
         puts(info->json);
     } else {
-        printf("training %s, width %g, %zux%zux%zu, %zu classes, %s, batch %zu, %d threads\n\n",
+        printf("training %s, width %g, %zux%zux%zu, %zu classes, %s, batch %zu, %d thread%s\n\n",
                info->model, info->width, info->size, info->size, info->channels, info->classes,
-               info->precision, info->batch, info->threads);
+               info->precision, info->batch, info->threads, info->threads == 1 ? "" : "s");
         print_layers(info);
         printf("\nkept: from the forward to the backward pass; forward, backward: within one of "
                "them.\nWhat is not needed at the same time shares its place: %.2f MB become "

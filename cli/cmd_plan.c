@@ -27,9 +27,10 @@ static void print_head(const bp_forecast *f) {
            f->width, f->input_height, f->input_width, f->input_channels,
            (double)f->parameters / 1e6,
            f->parameters ? 100.0 * (double)f->binary_weights / (double)f->parameters : 0.0);
-    printf("train  %s, batch %zu, %zu steps an epoch, %zu steps, %zu epochs; %d threads, %s "
+    printf("train  %s, batch %zu, %zu steps an epoch, %zu steps, %zu epochs; %d thread%s, %s "
            "kernels\n\n",
-           f->sides[0].precision, f->batch, f->batches, f->steps, f->epochs, f->threads, f->tier);
+           f->sides[0].precision, f->batch, f->batches, f->steps, f->epochs, f->threads,
+           f->threads == 1 ? "" : "s", f->tier);
 }
 
 static void print_times(const bp_forecast *f) {
