@@ -240,6 +240,10 @@ struct bp_kernels {
     /* sum[j] += y, sum_squares[j] += y * y over y [n][c], exact. */
     void (*sums_i16)(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);
 
+    /* The same for elements >= 0 and elements < 0 apart. sums [4][c]: sum and sum of squares of the
+     * former, then of the latter. */
+    void (*half_sums_i16)(const int16_t *y, size_t n, size_t c, int64_t *sums);
+
     /* sum[j] += y, sum_squares[j] += y * y in double (y is converted first), in order of the rows.
      */
     void (*sums_f32)(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
@@ -300,11 +304,6 @@ struct bp_kernels {
     /* Scale, PReLU and batch norm of integers y [n][c] in one pass, with the coefficients a of
      * struct bp_act_norm_rows; each operation rounded:
      *     u = y * alpha[j];  h = u < 0 ? u * slope[j] : u;  v = h * scale[j] + shift[j] */
-
-    /* sum[j] += h, sum_squares[j] += h * h in double (h is converted first), in order of the rows.
-     */
-    void (*act_norm_moments)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                             double *sum, double *sum_squares);
 
     /* bits and mask (may be NULL) of v, as sign_pack_f32. */
     void (*act_norm_signs)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,

@@ -18,7 +18,7 @@ static size_t chunk_rows_of(size_t w, size_t c) {
 
 bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, struct bp_plan *plan,
                              size_t n, size_t h, size_t w, size_t c, const char *name,
-                             int forward_time, int last_time) {
+                             int input_time, int forward_time, int last_time) {
     struct bp_act_norm *op;
     *out = NULL;
     BP_TRY(bp_alloc(&op, sizeof *op, "a normalisation"));
@@ -38,6 +38,9 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
         {"sums", n * 2 * c * sizeof(double), &op->partial},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, c, name, forward_time, last_time);
+    if (status == BP_OK)
+        status = bp_channel_sums_plan(&op->sums, exec, plan, BP_SUMS_I16_HALVES, n, c, name,
+                                      input_time, forward_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);

@@ -8,42 +8,8 @@ struct job {
     struct bp_exec *exec;
     const int16_t *y;
     uint64_t *bits, *mask;
+    int ascending; /* samples in rising order: begin with what was read last */
 };
-
-/* A run of pixels within one sample. */
-struct chunk {
-    size_t element, pixels; /* first element; number of pixels */
-};
-
-static struct chunk chunk_at(const struct bp_act_norm *op, size_t n, size_t row) {
-    size_t rows = bp_min_size(op->chunk_rows, op->h - row);
-    struct chunk chunk = {(n * op->h + row) * op->w * op->c, rows * op->w};
-    return chunk;
-}
-
-/* Sum number `which` of channel j over the first n samples, in order. */
-static double total(const struct bp_act_norm *op, size_t n, size_t which, size_t j) {
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++)
-        sum += op->partial[(i * 2 + which) * op->c + j];
-    return sum;
-}
-
-static void moments_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct job *job = context;
-    struct bp_act_norm *op = job->op;
-    const struct bp_act_norm_rows coefficients = coefficients_of(op);
-    for (size_t n = begin; n < end; n++) {
-        double *partial = op->partial + n * 2 * op->c;
-        memset(partial, 0, 2 * op->c * sizeof *partial);
-        for (size_t row = 0; row < op->h; row += op->chunk_rows) {
-            struct chunk chunk = chunk_at(op, n, row);
-            job->exec->kernels.act_norm_moments(job->y + chunk.element, chunk.pixels, op->c,
-                                                &coefficients, partial, partial + op->c);
-        }
-    }
-}
 
 static void sign_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
@@ -51,7 +17,8 @@ static void sign_part(void *context, size_t begin, size_t end, int thread) {
     struct bp_act_norm *op = job->op;
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
     size_t bits_row = (op->w + 2) * op->cw;
-    for (size_t n = begin; n < end; n++) {
+    for (size_t i = begin; i < end; i++) {
+        size_t n = job->ascending ? i : begin + end - 1 - i;
         uint64_t *bits = job->bits + n * (op->h + 2) * bits_row;
         memset(bits, 0, bits_row * sizeof *bits);
         memset(bits + (op->h + 1) * bits_row, 0, bits_row * sizeof *bits);
@@ -67,6 +34,16 @@ static void sign_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
+/* Sums of h and h^2 of channel j, from those of the integers on either side of zero: h = alpha y
+ * where alpha y >= 0, else slope alpha y. */
+static void moments(const struct bp_act_norm *op, size_t j, double *sum, double *sum_squares) {
+    const double *total = op->sums.total + j;
+    double alpha = (double)op->alpha[j], steep = alpha * (double)op->slope[j];
+    double upper = alpha < 0.0 ? steep : alpha, lower = alpha < 0.0 ? alpha : steep;
+    *sum = upper * total[0] + lower * total[2 * op->c];
+    *sum_squares = upper * upper * total[op->c] + lower * lower * total[3 * op->c];
+}
+
 void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n, const int16_t *y,
                          const struct bp_act_norm_params *params, int batch_statistics,
                          uint64_t *bits, uint64_t *mask) {
@@ -75,12 +52,15 @@ void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
     memcpy(op->alpha, params->alpha, op->c * sizeof(float));
     memcpy(op->slope, params->slope, op->c * sizeof(float));
     if (batch_statistics)
-        bp_parallel_for(exec->threads, n, moments_part, &job);
-    for (size_t j = 0; j < op->c; j++)
-        if (batch_statistics)
-            bp_batch_norm_of_batch(&op->norm, j, count, total(op, n, 0, j), total(op, n, 1, j),
-                                   &params->norm);
-        else
+        job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->h * op->w);
+    for (size_t j = 0; j < op->c; j++) {
+        double sum, sum_squares;
+        if (!batch_statistics) {
             bp_batch_norm_of_running(&op->norm, j, &params->norm);
+            continue;
+        }
+        moments(op, j, &sum, &sum_squares);
+        bp_batch_norm_of_batch(&op->norm, j, count, sum, sum_squares, &params->norm);
+    }
     bp_parallel_for(exec->threads, n, sign_part, &job);
 }

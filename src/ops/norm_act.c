@@ -22,7 +22,7 @@ static size_t scratch_bytes(const struct bp_norm_act_shape *s) {
 
 bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, struct bp_plan *plan,
                              const struct bp_norm_act_shape *shape, const char *name,
-                             int forward_time, int last_time) {
+                             int input_time, int forward_time, int last_time) {
     struct bp_norm_act *op;
     *out = NULL;
     BP_TRY(bp_alloc(&op, sizeof *op, "a normalisation"));
@@ -42,6 +42,10 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
         {"winners", shape->max_pool ? pooled : 0, &op->which},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, shape->c, name, forward_time, last_time);
+    if (status == BP_OK && shape->affine == BP_AFFINE_BATCH_NORM)
+        status = bp_channel_sums_plan(&op->sums, exec, plan,
+                                      shape->input_i16 ? BP_SUMS_I16 : BP_SUMS_F32, shape->n,
+                                      shape->c, name, input_time, forward_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);

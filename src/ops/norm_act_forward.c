@@ -13,41 +13,8 @@ struct job {
     const struct bp_norm_act_params *params;
     struct bp_norm_act_out out;
     size_t n;
+    int ascending; /* samples in rising order: begin with what was read last */
 };
-
-/* Sums of one sample: exact integers, or doubles in order of the pixels. */
-static void sums_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct job *job = context;
-    const struct bp_norm_act_shape *s = &job->op->shape;
-    const struct bp_kernels *kernels = &job->exec->kernels;
-    for (size_t n = begin; n < end; n++) {
-        size_t first = n * sample_elements(s);
-        char *partial = (char *)job->op->partial + n * 3 * s->c * 8;
-        memset(partial, 0, 2 * s->c * 8);
-        if (s->input_i16)
-            kernels->sums_i16(y_i16(job->y, first), s->h * s->w, s->c, (int64_t *)(void *)partial,
-                              (int64_t *)(void *)partial + s->c);
-        else
-            kernels->sums_f32(y_f32(job->y, first), s->h * s->w, s->c, (double *)(void *)partial,
-                              (double *)(void *)partial + s->c);
-    }
-}
-
-/* Sum number `which` of channel j over all samples, in order of the samples. */
-static double total(const struct job *job, size_t which, size_t j, int integer) {
-    size_t c = job->op->shape.c;
-    int64_t exact = 0;
-    double sum = 0.0;
-    for (size_t n = 0; n < job->n; n++) {
-        size_t at = (n * 3 + which) * c + j;
-        if (integer)
-            exact += ((const int64_t *)job->op->partial)[at];
-        else
-            sum += ((const double *)job->op->partial)[at];
-    }
-    return integer ? (double)exact : sum;
-}
 
 static double elements_of_channel(const struct job *job) {
     return (double)(job->n * job->op->shape.h * job->op->shape.w);
@@ -66,9 +33,8 @@ static void set_coefficients(const struct job *job, int batch_statistics) {
             op->norm.scale[j] = params.weight[j];
             op->norm.shift[j] = 0.0f;
         } else if (batch_statistics) {
-            bp_batch_norm_of_batch(&op->norm, j, elements_of_channel(job),
-                                   total(job, 0, j, s->input_i16), total(job, 1, j, s->input_i16),
-                                   &params);
+            bp_batch_norm_of_batch(&op->norm, j, elements_of_channel(job), op->sums.total[j],
+                                   op->sums.total[s->c + j], &params);
         } else {
             bp_batch_norm_of_running(&op->norm, j, &params);
         }
@@ -97,6 +63,8 @@ static void store_rows(const struct job *job, size_t n, size_t row, size_t rows,
     if (!op->shape.sign_out) {
         if (z != job->out.out + first * c)
             memcpy(job->out.out + first * c, z, elements * sizeof(float));
+        if (job->out.sums != NULL)
+            bp_channel_sums_add_f32(job->out.sums, &job->exec->kernels, n, z, rows * op->ow);
         return;
     }
     for (size_t y = 0; y < rows; y++) {
@@ -126,7 +94,8 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     float *z = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
     float *pooled = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
-    for (size_t n = begin; n < end; n++) {
+    for (size_t i = begin; i < end; i++) {
+        size_t n = job->ascending ? i : begin + end - 1 - i;
         if (s->sign_out)
             clear_halo_rows(job, n);
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
@@ -157,7 +126,11 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                       .out = *out,
                       .n = n};
     if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
-        bp_parallel_for(exec->threads, n, sums_part, &job);
+        job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->shape.h * op->shape.w);
     set_coefficients(&job, batch_statistics);
+    if (out->sums != NULL)
+        bp_channel_sums_begin(out->sums, exec, n);
     bp_parallel_for(exec->threads, n, forward_part, &job);
+    if (out->sums != NULL)
+        bp_channel_sums_end(out->sums);
 }

@@ -205,6 +205,13 @@ static void drops_last_row(const int16_t *y, size_t n, size_t c, int64_t *sum,
     bp_sums_i16_c(y, n > 100 ? n - 1 : n, c, sum, sum_squares);
 }
 
+static void lowest_has_no_square(const int16_t *y, size_t n, size_t c, int64_t *sums) {
+    bp_half_sums_i16_c(y, n, c, sums);
+    for (size_t i = 0; i < n * c; i++)
+        if (y[i] == INT16_MIN)
+            sums[3 * c + i % c] -= (int64_t)1 << 30;
+}
+
 static void squares_in_float(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
     bp_sums_f32_c(y, n, c, sum, sum_squares);
     for (size_t j = 0; j < c; j++)
@@ -256,13 +263,6 @@ static void last_of_equals_in_window(const float *x, size_t n, size_t step, size
 static void forgets_last_window(const float *g, const uint8_t *winner, const size_t *offset,
                                 const uint8_t *index, size_t count, size_t c, float *dx) {
     bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, c, dx);
-}
-
-static void drops_slope(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                        double *sum, double *sum_squares) {
-    struct bp_act_norm_rows other = *a;
-    other.slope = a->alpha;
-    bp_act_norm_moments_c(y, n, c, &other, sum, sum_squares);
 }
 
 static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
@@ -375,13 +375,13 @@ static const struct kc_planted planted[] = {
     {"round_columns", "always 8 random bits", {.round_columns = ignores_wide}},
     {"scale_mask", "-0.0 where masked", {.scale_mask = minus_zero_where_masked}},
     {"sums_i16", "ignores the last row of many", {.sums_i16 = drops_last_row}},
+    {"half_sums_i16", "-32768 without a square", {.half_sums_i16 = lowest_has_no_square}},
     {"sums_f32", "squares summed in float", {.sums_f32 = squares_in_float}},
     {"affine_act_i16", "fused multiply-add", {.affine_act_i16 = fused_multiply_add}},
     {"affine_act_f32", "reads a slope that is NULL", {.affine_act_f32 = slope_always}},
     {"max_pool_2x2", "the last of equals wins", {.max_pool_2x2 = last_of_equals_wins}},
     {"max_pool_2x2", "loses NaN", {.max_pool_2x2 = pool_drops_nan}},
     {"max_unpool_2x2", "adds to the old content", {.max_unpool_2x2 = adds_to_old_content}},
-    {"act_norm_moments", "another slope", {.act_norm_moments = drops_slope}},
     {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
     {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
     {"act_norm_slope_sums", "another constant", {.act_norm_slope_sums = takes_grad_of_h}},

@@ -5,31 +5,52 @@
 
 #include "base/bits.h"
 
+/* Integers to be summed. */
+static int16_t *make_integers(struct kcheck *t, size_t *n, size_t *c) {
+    kc_sizes(t, n, c);
+    if (*n > 900 && t->layer == NULL) { /* more rows than 32-bit sums hold */
+        *n += 66000;
+        *c = 1 + *c % 3;
+    }
+    kc_params(t, "n=%zu c=%zu", *n, *c);
+    kc_work(t, (double)(*n * *c), "element");
+    int16_t *y = kc_input(t, "y", KC_I16, *n * *c);
+    kc_fill_i16(t, y, *n * *c);
+    return y;
+}
+
+/* Sums that go on from what is there: those of squares are positive. */
+static int64_t *make_sums(struct kcheck *t, const char *name, size_t c, int squares) {
+    int64_t *sum = kc_output(t, name, KC_I64, c);
+    for (size_t j = 0; j < c; j++)
+        sum[j] = (int64_t)(kc_random(t) >> 8) - (squares ? 0 : (int64_t)1 << 55);
+    kc_keep_initial(t, sum);
+    return sum;
+}
+
 void kcheck_sums_i16(struct kcheck *t) {
     size_t n, c;
-    kc_sizes(t, &n, &c);
-    if (n > 900 && t->layer == NULL) { /* more rows than 32-bit sums hold */
-        n += 66000;
-        c = 1 + c % 3;
-    }
-    kc_params(t, "n=%zu c=%zu", n, c);
-    kc_work(t, (double)(n * c), "element");
-    int16_t *y = kc_input(t, "y", KC_I16, n * c);
-    kc_fill_i16(t, y, n * c);
-    int64_t *sum = kc_output(t, "sum", KC_I64, c);
-    int64_t *squares = kc_output(t, "sum_squares", KC_I64, c);
-    for (size_t j = 0; j < c; j++) {
-        sum[j] = (int64_t)(kc_random(t) >> 8) - ((int64_t)1 << 55);
-        squares[j] = (int64_t)(kc_random(t) >> 8);
-    }
-    kc_keep_initial(t, sum);
-    kc_keep_initial(t, squares);
+    int16_t *y = make_integers(t, &n, &c);
+    int64_t *sum = make_sums(t, "sum", c, 0), *squares = make_sums(t, "sum_squares", c, 1);
     for (size_t i = 0; i < n * c; i++) {
         sum[i % c] += y[i];
         squares[i % c] += (int64_t)y[i] * y[i];
     }
     while (kc_next(t))
         t->kernels->sums_i16(kc_at(t, y), n, c, kc_at(t, sum), kc_at(t, squares));
+}
+
+void kcheck_half_sums_i16(struct kcheck *t) {
+    size_t n, c;
+    int16_t *y = make_integers(t, &n, &c);
+    int64_t *sums = make_sums(t, "sums", 4 * c, 0);
+    for (size_t i = 0; i < n * c; i++) {
+        int64_t *at = sums + (y[i] < 0 ? 2 * c : 0) + i % c;
+        at[0] += y[i];
+        at[c] += (int64_t)y[i] * y[i];
+    }
+    while (kc_next(t))
+        t->kernels->half_sums_i16(kc_at(t, y), n, c, kc_at(t, sums));
 }
 
 void kcheck_sums_f32(struct kcheck *t) {

@@ -13,6 +13,17 @@ void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *
         }
 }
 
+void bp_half_sums_i16_c(const int16_t *y, size_t n, size_t c, int64_t *sums) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++) {
+            int32_t v = y[p * c + j], upper = v < 0 ? 0 : v, lower = v - upper;
+            sums[j] += upper;
+            sums[c + j] += upper * upper;
+            sums[2 * c + j] += lower;
+            sums[3 * c + j] += lower * lower;
+        }
+}
+
 void bp_sums_f32_c(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {

@@ -42,37 +42,37 @@ BP_INLINE void add_i64_from_i32(int64_t *to, __mmask16 m, __m512i v, int is_sign
             is_signed ? _mm512_cvtepi32_epi64(high) : _mm512_cvtepu32_epi64(high));
 }
 
-/* 32 channels, up to SUM_ROWS rows, two at a time: rows a and b interleaved make pairs whose sum
- * and sum of squares are one VNNI or multiply-add instruction each. A pair's squares fit 32 bits
- * without sign, their sum over the rows does not: the upper 16 bits of each pair are summed beside
- * the whole (modulo 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the
- * difference. */
-static void sums_run(const int16_t *y, size_t n, size_t c, __mmask32 m, int64_t *sum,
-                     int64_t *sum_squares) {
-    const __m512i ones = _mm512_set1_epi16(1);
+/* Sums of 32 channels over pairs of rows. Rows a and b interleaved make pairs whose sum and sum of
+ * squares are one VNNI or multiply-add instruction each. A pair's squares fit 32 bits without sign,
+ * their sum over the rows does not: the upper 16 bits of each pair are summed beside the whole
+ * (modulo 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the difference. */
+struct pair_sums {
     __m512i total[2], whole[2], upper[2];
+};
+
+BP_INLINE void clear_pairs(struct pair_sums *s) {
     for (int h = 0; h < 2; h++)
-        total[h] = whole[h] = upper[h] = _mm512_setzero_si512();
-    for (size_t p = 0; p < n; p += 2, y += 2 * c) {
-        __m512i a = _mm512_maskz_loadu_epi16(m, y);
-        __m512i b = _mm512_maskz_loadu_epi16(p + 1 < n ? m : 0, y + c);
-        __m512i pair[2] = {_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)};
-        for (int h = 0; h < 2; h++) {
-            __m512i squares = _mm512_madd_epi16(pair[h], pair[h]);
-            total[h] = _mm512_dpwssd_epi32(total[h], pair[h], ones);
-            whole[h] = _mm512_add_epi32(whole[h], squares);
-            upper[h] = _mm512_add_epi32(upper[h], _mm512_srli_epi32(squares, 16));
-        }
-    }
+        s->total[h] = s->whole[h] = s->upper[h] = _mm512_setzero_si512();
+}
+
+BP_INLINE void add_pair(struct pair_sums *s, int h, __m512i pair) {
+    __m512i squares = _mm512_madd_epi16(pair, pair);
+    s->total[h] = _mm512_dpwssd_epi32(s->total[h], pair, _mm512_set1_epi16(1));
+    s->whole[h] = _mm512_add_epi32(s->whole[h], squares);
+    s->upper[h] = _mm512_add_epi32(s->upper[h], _mm512_srli_epi32(squares, 16));
+}
+
+BP_INLINE void flush_pairs(const struct pair_sums *s, __mmask32 m, int64_t *sum,
+                           int64_t *sum_squares) {
     /* Channels 0-3, 8-11, 16-19, 24-27 are in the first half, the others in the second. */
     const __m512i first = _mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0);
     const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
     for (int h = 0; h < 2; h++) {
         __m512i order = h == 0 ? first : second;
         __mmask16 half = (__mmask16)(m >> 16 * h);
-        __m512i t = _mm512_permutex2var_epi32(total[0], order, total[1]);
-        __m512i w = _mm512_permutex2var_epi32(whole[0], order, whole[1]);
-        __m512i u = _mm512_permutex2var_epi32(upper[0], order, upper[1]);
+        __m512i t = _mm512_permutex2var_epi32(s->total[0], order, s->total[1]);
+        __m512i w = _mm512_permutex2var_epi32(s->whole[0], order, s->whole[1]);
+        __m512i u = _mm512_permutex2var_epi32(s->upper[0], order, s->upper[1]);
         __m512i lower = _mm512_sub_epi32(w, _mm512_slli_epi32(u, 16));
         add_i64_from_i32(sum + 16 * h, half, t, 1);
         add_i64_from_i32(sum_squares + 16 * h, half, lower, 0);
@@ -83,11 +83,42 @@ static void sums_run(const int16_t *y, size_t n, size_t c, __mmask32 m, int64_t 
     }
 }
 
+/* 32 channels, up to SUM_ROWS rows: sums [2][c], or with `halves` (a constant) [4][c]. */
+BP_INLINE void sums_run(const int16_t *y, size_t n, size_t c, __mmask32 m, int halves,
+                        int64_t *const sums[4]) {
+    const __m512i zero = _mm512_setzero_si512();
+    struct pair_sums s, lower;
+    clear_pairs(&s);
+    clear_pairs(&lower);
+    for (size_t p = 0; p < n; p += 2, y += 2 * c) {
+        __m512i a = _mm512_maskz_loadu_epi16(m, y);
+        __m512i b = _mm512_maskz_loadu_epi16(p + 1 < n ? m : 0, y + c);
+        __m512i pair[2] = {_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)};
+        for (int h = 0; h < 2; h++) {
+            add_pair(&s, h, halves ? _mm512_max_epi16(pair[h], zero) : pair[h]);
+            if (halves)
+                add_pair(&lower, h, _mm512_min_epi16(pair[h], zero));
+        }
+    }
+    flush_pairs(&s, m, sums[0], sums[1]);
+    if (halves)
+        flush_pairs(&lower, m, sums[2], sums[3]);
+}
+
 void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
     for (size_t p = 0; p < n; p += SUM_ROWS)
-        for (size_t j = 0; j < c; j += 32)
-            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, mask_32(c - j), sum + j,
-                     sum_squares + j);
+        for (size_t j = 0; j < c; j += 32) {
+            int64_t *const sums[4] = {sum + j, sum_squares + j, NULL, NULL};
+            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, mask_32(c - j), 0, sums);
+        }
+}
+
+void bp_half_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int64_t *sums) {
+    for (size_t p = 0; p < n; p += SUM_ROWS)
+        for (size_t j = 0; j < c; j += 32) {
+            int64_t *const at[4] = {sums + j, sums + c + j, sums + 2 * c + j, sums + 3 * c + j};
+            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, mask_32(c - j), 1, at);
+        }
 }
 
 /* The square of a float is exact in double: fused or not is the same. */
