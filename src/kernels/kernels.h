@@ -78,6 +78,12 @@ struct bp_adam {
     float root_correction2, eps;
 };
 
+/* Coefficients of the affine kernels, [c] each. */
+struct bp_affine_rows {
+    const float *scale, *shift;
+    const float *slope; /* of PReLU; NULL: no activation */
+};
+
 /* Coefficients of the act_norm kernels, [c] each. */
 struct bp_act_norm_rows {
     const float *alpha, *slope; /* scale and PReLU of the integers */
@@ -248,12 +254,28 @@ struct bp_kernels {
      */
     void (*sums_f32)(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
 
-    /* v = y * scale[j] + shift[j] (two roundings); z = v < 0 ? v * slope[j] : v. z [n][c]. slope
-     * may be NULL: z = v. z may be y itself in the f32 version. */
-    void (*affine_act_i16)(const int16_t *y, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z);
-    void (*affine_act_f32)(const float *y, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z);
+    /* With the coefficients a: v = y * scale[j] + shift[j] (two roundings); z = v < 0 ? v *
+     * slope[j] : v; z = z + residual, unless that is NULL (residual and z [n][c]). slope may be
+     * NULL: z = v. z may be y itself in the f32 version. sum, sum_squares: unless NULL, as sums_f32
+     * of z. stream: z is not read soon, so it may go past the caches. */
+    void (*affine_act_i16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           const float *residual, int stream, float *z, double *sum,
+                           double *sum_squares);
+    void (*affine_act_f32)(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           const float *residual, int stream, float *z, double *sum,
+                           double *sum_squares);
+
+    /* bits and mask (may be NULL) as sign_pack_f32 of z = v < 0 ? v * slope[j] : v as above. */
+    void (*affine_signs_i16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                             uint64_t *bits, uint64_t *mask);
+    void (*affine_signs_f32)(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                             uint64_t *bits, uint64_t *mask);
+
+    /* The same of max_pool_2x2 of z: two rows upper, lower [2 * n or more][c] of integers -> bits,
+     * mask [n][cw] and which [n][2][cw] (mask and which may be NULL). */
+    void (*affine_pool_signs_i16)(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                  const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
+                                  uint64_t *which);
 
     /* 2x2 max pooling, stride 2, of two rows a, b [2 * n or more][c] -> z [n][c] and, unless NULL,
      * which [n][2][cw]: the low and the high bit of the winner's index 2 * dy + dx. The first

@@ -19,6 +19,10 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->sums_f32 = bp_sums_f32_avx512;
     kernels->affine_act_i16 = bp_affine_act_i16_avx512;
     kernels->affine_act_f32 = bp_affine_act_f32_avx512;
+    kernels->affine_signs_i16 = bp_affine_signs_i16_avx512;
+    kernels->affine_signs_f32 = bp_affine_signs_f32_avx512;
+    kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_avx512;
+    kernels->act_norm_signs = bp_act_norm_signs_avx512;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx512;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx512;
     kernels->act_sums_i16 = bp_act_sums_i16_avx512;

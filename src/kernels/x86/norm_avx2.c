@@ -156,41 +156,57 @@ void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *s
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
 BP_INLINE void affine_8(const void *y, size_t at, int is_i16, size_t j, int full, size_t rest,
-                        const float *scale, const float *shift, const float *slope, float *z) {
-    __m256 v = _mm256_mul_ps(load_y(y, at, is_i16, full, rest), load_ps(scale + j, full, rest));
-    v = _mm256_add_ps(v, load_ps(shift + j, full, rest));
-    if (slope != NULL) {
+                        const struct bp_affine_rows *a, const float *residual, int stream,
+                        float *z) {
+    __m256 v = _mm256_mul_ps(load_y(y, at, is_i16, full, rest), load_ps(a->scale + j, full, rest));
+    v = _mm256_add_ps(v, load_ps(a->shift + j, full, rest));
+    if (a->slope != NULL) {
         __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
-        v = _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(slope + j, full, rest)), negative);
+        v = _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(a->slope + j, full, rest)), negative);
     }
-    store_ps(z + at, full, rest, v);
+    if (residual != NULL)
+        v = _mm256_add_ps(v, load_ps(residual + at, full, rest));
+    if (stream)
+        _mm256_stream_ps(z + at, v);
+    else
+        store_ps(z + at, full, rest, v);
 }
 
-BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z) {
+BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c,
+                           const struct bp_affine_rows *a, const float *residual, int stream,
+                           float *z) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8)
-            affine_8(y, p * c + j, is_i16, j, 1, 8, scale, shift, slope, z);
+            affine_8(y, p * c + j, is_i16, j, 1, 8, a, residual, stream, z);
         if (j < c)
-            affine_8(y, p * c + j, is_i16, j, 0, c - j, scale, shift, slope, z);
+            affine_8(y, p * c + j, is_i16, j, 0, c - j, a, residual, 0, z);
     }
 }
 
-void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 1, n, c, scale, shift, slope, z);
-    else
-        affine_rows(y, 1, n, c, scale, shift, NULL, z);
+BP_INLINE void affine_act(const void *y, int is_i16, size_t n, size_t c,
+                          const struct bp_affine_rows *a, const float *residual, int stream,
+                          float *z, double *sum, double *sum_squares) {
+    if (stream && sum == NULL && c % 8 == 0 && (uintptr_t)z % 32 == 0) {
+        affine_rows(y, is_i16, n, c, a, residual, 1, z);
+        _mm_sfence();
+        return;
+    }
+    affine_rows(y, is_i16, n, c, a, residual, 0, z);
+    if (sum != NULL)
+        bp_sums_f32_avx2(z, n, c, sum, sum_squares);
 }
 
-void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 0, n, c, scale, shift, slope, z);
-    else
-        affine_rows(y, 0, n, c, scale, shift, NULL, z);
+void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            const float *residual, int stream, float *z, double *sum,
+                            double *sum_squares) {
+    affine_act(y, 1, n, c, a, residual, stream, z, sum, sum_squares);
+}
+
+void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            const float *residual, int stream, float *z, double *sum,
+                            double *sum_squares) {
+    affine_act(y, 0, n, c, a, residual, stream, z, sum, sum_squares);
 }
 
 /* --- backward of both ------------------------------------------------------------------------- */

@@ -5,27 +5,6 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx512.h"
 
-BP_INLINE __m512 load_f32(const float *p, __mmask16 m) {
-    return m == 0xffff ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(m, p);
-}
-
-BP_INLINE void store_f32(float *p, __mmask16 m, __m512 v) {
-    if (m == 0xffff)
-        _mm512_storeu_ps(p, v);
-    else
-        _mm512_mask_storeu_ps(p, m, v);
-}
-
-/* 16 values as floats from either type; is_i16 is a constant. */
-BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
-    if (!is_i16)
-        return load_f32((const float *)y + at, m);
-    const int16_t *p = (const int16_t *)y + at;
-    __m256i v = m == 0xffff ? _mm256_loadu_si256((const __m256i *)(const void *)p)
-                            : _mm256_maskz_loadu_epi16(m, p);
-    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(v));
-}
-
 /* --- sums ------------------------------------------------------------------------------------- */
 
 #define SUM_ROWS 32768 /* per run of 32-bit sums, see sums_run */
@@ -121,69 +100,126 @@ void bp_half_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int64_t *sums
         }
 }
 
+/* Sums of 16 channels in double. */
+struct double_sums {
+    __m512d s0, s1, q0, q1;
+};
+
+BP_INLINE void load_sums(struct double_sums *s, const double *sum, const double *sum_squares,
+                         __mmask16 m) {
+    s->s0 = _mm512_maskz_loadu_pd((__mmask8)m, sum);
+    s->s1 = _mm512_maskz_loadu_pd((__mmask8)(m >> 8), sum + 8);
+    s->q0 = _mm512_maskz_loadu_pd((__mmask8)m, sum_squares);
+    s->q1 = _mm512_maskz_loadu_pd((__mmask8)(m >> 8), sum_squares + 8);
+}
+
+BP_INLINE void store_sums(const struct double_sums *s, double *sum, double *sum_squares,
+                          __mmask16 m) {
+    _mm512_mask_storeu_pd(sum, (__mmask8)m, s->s0);
+    _mm512_mask_storeu_pd(sum + 8, (__mmask8)(m >> 8), s->s1);
+    _mm512_mask_storeu_pd(sum_squares, (__mmask8)m, s->q0);
+    _mm512_mask_storeu_pd(sum_squares + 8, (__mmask8)(m >> 8), s->q1);
+}
+
 /* The square of a float is exact in double: fused or not is the same. */
+BP_INLINE void add_sums(struct double_sums *s, __m512 v) {
+    __m512d v0 = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+    __m512d v1 = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    s->s0 = _mm512_add_pd(s->s0, v0);
+    s->s1 = _mm512_add_pd(s->s1, v1);
+    s->q0 = _mm512_fmadd_pd(v0, v0, s->q0);
+    s->q1 = _mm512_fmadd_pd(v1, v1, s->q1);
+}
+
 void bp_sums_f32_avx512(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
     for (size_t j = 0; j < c; j += 16) {
         __mmask16 m = mask_16(c - j);
-        __mmask8 low = (__mmask8)m, high = (__mmask8)(m >> 8);
-        __m512d s0 = _mm512_maskz_loadu_pd(low, sum + j);
-        __m512d s1 = _mm512_maskz_loadu_pd(high, sum + j + 8);
-        __m512d q0 = _mm512_maskz_loadu_pd(low, sum_squares + j);
-        __m512d q1 = _mm512_maskz_loadu_pd(high, sum_squares + j + 8);
-        for (size_t p = 0; p < n; p++) {
-            __m512 v = _mm512_maskz_loadu_ps(m, y + p * c + j);
-            __m512d v0 = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
-            __m512d v1 = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
-            s0 = _mm512_add_pd(s0, v0);
-            s1 = _mm512_add_pd(s1, v1);
-            q0 = _mm512_fmadd_pd(v0, v0, q0);
-            q1 = _mm512_fmadd_pd(v1, v1, q1);
-        }
-        _mm512_mask_storeu_pd(sum + j, low, s0);
-        _mm512_mask_storeu_pd(sum + j + 8, high, s1);
-        _mm512_mask_storeu_pd(sum_squares + j, low, q0);
-        _mm512_mask_storeu_pd(sum_squares + j + 8, high, q1);
+        struct double_sums sums;
+        load_sums(&sums, sum + j, sum_squares + j, m);
+        for (size_t p = 0; p < n; p++)
+            add_sums(&sums, _mm512_maskz_loadu_ps(m, y + p * c + j));
+        store_sums(&sums, sum + j, sum_squares + j, m);
     }
 }
 
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
-BP_INLINE void affine_16(const void *y, size_t at, int is_i16, size_t j, __mmask16 m,
-                         const float *scale, const float *shift, const float *slope, float *z) {
-    __m512 v = _mm512_mul_ps(load_y(y, at, is_i16, m), load_f32(scale + j, m));
-    v = _mm512_add_ps(v, load_f32(shift + j, m));
-    if (slope != NULL) {
-        __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
-        v = _mm512_mask_mul_ps(v, negative, v, load_f32(slope + j, m));
+struct affine_job {
+    const void *y;
+    size_t n, c;
+    const struct bp_affine_rows *a;
+    const float *residual;
+    int stream;
+    float *z;
+    double *sum, *sum_squares;
+};
+
+/* 16 * vectors channels from channel j on, all rows; the coefficients stay in registers. Without an
+ * activation the slope is 1, which changes nothing. */
+BP_INLINE void affine_block(const struct affine_job *job, int is_i16, int with_sums, int vectors,
+                            size_t j, __mmask16 m) {
+    __m512 scale[2], shift[2], slope[2];
+    struct double_sums sums[2];
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 16 * (size_t)q;
+        scale[q] = load_f32(job->a->scale + at, m);
+        shift[q] = load_f32(job->a->shift + at, m);
+        slope[q] = job->a->slope != NULL ? load_f32(job->a->slope + at, m) : _mm512_set1_ps(1.0f);
+        if (with_sums)
+            load_sums(&sums[q], job->sum + at, job->sum_squares + at, m);
     }
-    store_f32(z + at, m, v);
-}
-
-BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z) {
-    for (size_t p = 0; p < n; p++) {
-        size_t j = 0;
-        for (; j + 16 <= c; j += 16)
-            affine_16(y, p * c + j, is_i16, j, 0xffff, scale, shift, slope, z);
-        if (j < c)
-            affine_16(y, p * c + j, is_i16, j, mask_16(c - j), scale, shift, slope, z);
+    for (size_t p = 0; p < job->n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * job->c + j + 16 * (size_t)q;
+            __m512 v = _mm512_mul_ps(load_y(job->y, at, is_i16, m), scale[q]);
+            v = _mm512_add_ps(v, shift[q]);
+            __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
+            v = _mm512_mask_mul_ps(v, negative, v, slope[q]);
+            if (job->residual != NULL)
+                v = _mm512_add_ps(v, load_f32(job->residual + at, m));
+            if (job->stream)
+                _mm512_stream_ps(job->z + at, v);
+            else
+                store_f32(job->z + at, m, v);
+            if (with_sums)
+                add_sums(&sums[q], v);
+        }
+    for (int q = 0; q < vectors && with_sums; q++) {
+        size_t at = j + 16 * (size_t)q;
+        store_sums(&sums[q], job->sum + at, job->sum_squares + at, m);
     }
 }
 
-void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const float *scale,
-                              const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 1, n, c, scale, shift, slope, z);
-    else
-        affine_rows(y, 1, n, c, scale, shift, NULL, z);
+BP_INLINE void affine_blocks(const struct affine_job *job, int is_i16, int with_sums) {
+    size_t j = 0;
+    for (; j + 32 <= job->c; j += 32)
+        affine_block(job, is_i16, with_sums, 2, j, 0xffff);
+    for (; j < job->c; j += 16)
+        affine_block(job, is_i16, with_sums, 1, j, mask_16(job->c - j));
 }
 
-void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const float *scale,
-                              const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 0, n, c, scale, shift, slope, z);
+BP_INLINE void affine_act(struct affine_job *job, int is_i16) {
+    job->stream = job->stream && job->c % 16 == 0 && (uintptr_t)job->z % 64 == 0;
+    if (job->sum != NULL)
+        affine_blocks(job, is_i16, 1);
     else
-        affine_rows(y, 0, n, c, scale, shift, NULL, z);
+        affine_blocks(job, is_i16, 0);
+    if (job->stream)
+        _mm_sfence();
+}
+
+void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              const float *residual, int stream, float *z, double *sum,
+                              double *sum_squares) {
+    struct affine_job job = {y, n, c, a, residual, stream, z, sum, sum_squares};
+    affine_act(&job, 1);
+}
+
+void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              const float *residual, int stream, float *z, double *sum,
+                              double *sum_squares) {
+    struct affine_job job = {y, n, c, a, residual, stream, z, sum, sum_squares};
+    affine_act(&job, 0);
 }
 
 /* --- backward of both ------------------------------------------------------------------------- */
