@@ -243,12 +243,14 @@ struct bp_kernels {
 
     /* --- normalisation, activation, pooling --------------------------------------------------- */
 
-    /* sum[j] += y, sum_squares[j] += y * y over y [n][c], exact. */
-    void (*sums_i16)(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);
+    /* sum[j] += y, sum_squares[j] += y * y over y [n][c], exact. No |y| is larger than limit (1 ..
+     * 32768). */
+    void (*sums_i16)(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                     int64_t *sum_squares);
 
     /* The same for elements >= 0 and elements < 0 apart. sums [4][c]: sum and sum of squares of the
      * former, then of the latter. */
-    void (*half_sums_i16)(const int16_t *y, size_t n, size_t c, int64_t *sums);
+    void (*half_sums_i16)(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums);
 
     /* sum[j] += y, sum_squares[j] += y * y in double (y is converted first), in order of the rows.
      */

@@ -111,7 +111,7 @@ static void tile_product(const struct forward_job *job, const struct tile *tile,
     }
     add_borders(op, tile, y);
     if (job->sums != NULL)
-        bp_channel_sums_add_i16(job->sums, kernels, thread, y, count);
+        bp_channel_sums_add_i16(job->sums, kernels, thread, y, count, bias);
 }
 
 /* Items are groups of samples that are walked together. */

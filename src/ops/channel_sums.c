@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CHUNK_ELEMENTS 8192 /* read at once: several passes of a kernel find them in the cache */
+
 static size_t parts_of(const struct bp_channel_sums *sums) {
     return sums->kind == BP_SUMS_I16_HALVES ? 4 : 2;
 }
@@ -31,12 +33,12 @@ void bp_channel_sums_begin(struct bp_channel_sums *sums, const struct bp_exec *e
 }
 
 void bp_channel_sums_add_i16(struct bp_channel_sums *sums, const struct bp_kernels *kernels,
-                             int thread, const int16_t *y, size_t pixels) {
+                             int thread, const int16_t *y, size_t pixels, int limit) {
     int64_t *to = sums->integers + (size_t)thread * 4 * sums->c;
     if (sums->kind == BP_SUMS_I16_HALVES)
-        kernels->half_sums_i16(y, pixels, sums->c, to);
+        kernels->half_sums_i16(y, pixels, sums->c, limit, to);
     else
-        kernels->sums_i16(y, pixels, sums->c, to, to + sums->c);
+        kernels->sums_i16(y, pixels, sums->c, limit, to, to + sums->c);
 }
 
 double *bp_channel_sums_of_sample(struct bp_channel_sums *sums, size_t sample) {
@@ -62,14 +64,18 @@ struct read_job {
 
 static void read_part(void *context, size_t begin, size_t end, int thread) {
     struct read_job *job = context;
-    size_t sample = job->pixels * job->sums->c;
+    size_t c = job->sums->c, piece = CHUNK_ELEMENTS / c + 1;
     for (size_t n = end; n-- > begin;) /* from the end: it was written last, and may be cached */
-        if (job->sums->kind == BP_SUMS_F32)
-            bp_channel_sums_add_f32(job->sums, job->kernels, n,
-                                    (const float *)job->data + n * sample, job->pixels);
-        else
-            bp_channel_sums_add_i16(job->sums, job->kernels, thread,
-                                    (const int16_t *)job->data + n * sample, job->pixels);
+        for (size_t done = 0; done < job->pixels; done += piece) {
+            size_t at = (n * job->pixels + done) * c,
+                   pixels = bp_min_size(piece, job->pixels - done);
+            if (job->sums->kind == BP_SUMS_F32)
+                bp_channel_sums_add_f32(job->sums, job->kernels, n, (const float *)job->data + at,
+                                        pixels);
+            else
+                bp_channel_sums_add_i16(job->sums, job->kernels, thread,
+                                        (const int16_t *)job->data + at, pixels, INT16_MAX + 1);
+        }
 }
 
 /* The parts of the workers, or of the samples in their order. */

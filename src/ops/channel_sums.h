@@ -36,10 +36,11 @@ bp_status bp_channel_sums_plan(struct bp_channel_sums *sums, struct bp_exec *exe
                                const char *name, int first, int last);
 
 /* For whoever writes the tensor of n samples; each pixel is added once. add_i16: `pixels` of any
- * samples, by worker `thread`. add_f32: the next pixels of `sample`, all by one worker. */
+ * samples, none above `limit` in magnitude, by worker `thread`. add_f32: the next pixels of
+ * `sample`, all by one worker. */
 void bp_channel_sums_begin(struct bp_channel_sums *sums, const struct bp_exec *exec, size_t n);
 void bp_channel_sums_add_i16(struct bp_channel_sums *sums, const struct bp_kernels *kernels,
-                             int thread, const int16_t *y, size_t pixels);
+                             int thread, const int16_t *y, size_t pixels, int limit);
 void bp_channel_sums_add_f32(struct bp_channel_sums *sums, const struct bp_kernels *kernels,
                              size_t sample, const float *y, size_t pixels);
 /* Where the sums of a sample stand, for a kernel that adds to them itself. */

@@ -200,13 +200,27 @@ static void minus_zero_where_masked(const int32_t *sum, const uint64_t *mask, si
 
 /* --- normalisation ---------------------------------------------------------------------------- */
 
-static void drops_last_row(const int16_t *y, size_t n, size_t c, int64_t *sum,
+static void drops_last_row(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
                            int64_t *sum_squares) {
-    bp_sums_i16_c(y, n > 100 ? n - 1 : n, c, sum, sum_squares);
+    bp_sums_i16_c(y, n > 100 ? n - 1 : n, c, limit, sum, sum_squares);
 }
 
-static void lowest_has_no_square(const int16_t *y, size_t n, size_t c, int64_t *sums) {
-    bp_half_sums_i16_c(y, n, c, sums);
+static void squares_wrap(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                         int64_t *sum_squares) {
+    uint32_t square = (uint32_t)limit * (uint32_t)limit;
+    for (size_t p = 0, rows = UINT32_MAX / square + 2; p < n; p += rows) /* rows too many */
+        for (size_t j = 0; j < c; j++) {
+            uint32_t squares = 0;
+            for (size_t i = p; i < n && i < p + rows; i++) {
+                sum[j] += y[i * c + j];
+                squares += (uint32_t)(y[i * c + j] * y[i * c + j]);
+            }
+            sum_squares[j] += squares;
+        }
+}
+
+static void lowest_has_no_square(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums) {
+    bp_half_sums_i16_c(y, n, c, limit, sums);
     for (size_t i = 0; i < n * c; i++)
         if (y[i] == INT16_MIN)
             sums[3 * c + i % c] -= (int64_t)1 << 30;
@@ -433,6 +447,7 @@ static const struct kc_planted planted[] = {
     {"round_columns", "always 8 random bits", {.round_columns = ignores_wide}},
     {"scale_mask", "-0.0 where masked", {.scale_mask = minus_zero_where_masked}},
     {"sums_i16", "ignores the last row of many", {.sums_i16 = drops_last_row}},
+    {"sums_i16", "32-bit sums over too many rows", {.sums_i16 = squares_wrap}},
     {"half_sums_i16", "-32768 without a square", {.half_sums_i16 = lowest_has_no_square}},
     {"sums_f32", "squares summed in float", {.sums_f32 = squares_in_float}},
     {"affine_act_i16", "fused multiply-add", {.affine_act_i16 = fused_multiply_add}},

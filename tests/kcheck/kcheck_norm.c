@@ -5,17 +5,21 @@
 
 #include "base/bits.h"
 
-/* Integers to be summed. */
-static int16_t *make_integers(struct kcheck *t, size_t *n, size_t *c) {
+/* Integers to be summed, and their limit. */
+static int16_t *make_integers(struct kcheck *t, size_t *n, size_t *c, int *limit) {
     kc_sizes(t, n, c);
     if (*n > 900 && t->layer == NULL) { /* more rows than 32-bit sums hold */
         *n += 66000;
         *c = 1 + *c % 3;
     }
-    kc_params(t, "n=%zu c=%zu", *n, *c);
+    static const int limits[] = {1, 2, 100, 576, 2304, 4608, 8191, 8192, 32767, 32768};
+    *limit = t->is_bench ? 576 : limits[kc_below(t, sizeof limits / sizeof limits[0])];
+    kc_params(t, "n=%zu c=%zu limit=%d", *n, *c, *limit);
     kc_work(t, (double)(*n * *c), "element");
     int16_t *y = kc_input(t, "y", KC_I16, *n * *c);
     kc_fill_i16(t, y, *n * *c);
+    for (size_t i = 0; i < *n * *c; i++) /* cut off, so that many are extreme */
+        y[i] = (int16_t)(y[i] < -*limit ? -*limit : y[i] > *limit ? *limit : y[i]);
     return y;
 }
 
@@ -30,19 +34,21 @@ static int64_t *make_sums(struct kcheck *t, const char *name, size_t c, int squa
 
 void kcheck_sums_i16(struct kcheck *t) {
     size_t n, c;
-    int16_t *y = make_integers(t, &n, &c);
+    int limit;
+    int16_t *y = make_integers(t, &n, &c, &limit);
     int64_t *sum = make_sums(t, "sum", c, 0), *squares = make_sums(t, "sum_squares", c, 1);
     for (size_t i = 0; i < n * c; i++) {
         sum[i % c] += y[i];
         squares[i % c] += (int64_t)y[i] * y[i];
     }
     while (kc_next(t))
-        t->kernels->sums_i16(kc_at(t, y), n, c, kc_at(t, sum), kc_at(t, squares));
+        t->kernels->sums_i16(kc_at(t, y), n, c, limit, kc_at(t, sum), kc_at(t, squares));
 }
 
 void kcheck_half_sums_i16(struct kcheck *t) {
     size_t n, c;
-    int16_t *y = make_integers(t, &n, &c);
+    int limit;
+    int16_t *y = make_integers(t, &n, &c, &limit);
     int64_t *sums = make_sums(t, "sums", 4 * c, 0);
     for (size_t i = 0; i < n * c; i++) {
         int64_t *at = sums + (y[i] < 0 ? 2 * c : 0) + i % c;
@@ -50,7 +56,7 @@ void kcheck_half_sums_i16(struct kcheck *t) {
         at[c] += (int64_t)y[i] * y[i];
     }
     while (kc_next(t))
-        t->kernels->half_sums_i16(kc_at(t, y), n, c, kc_at(t, sums));
+        t->kernels->half_sums_i16(kc_at(t, y), n, c, limit, kc_at(t, sums));
 }
 
 void kcheck_sums_f32(struct kcheck *t) {

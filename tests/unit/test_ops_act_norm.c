@@ -191,7 +191,7 @@ static void test_statistics(void **state) {
         for (size_t done = 0, some = 50; done < filled.elements / filled.c; done += some) {
             some = bp_min_size(50, filled.elements / filled.c - done);
             bp_channel_sums_add_i16(&filled.fused->sums, &filled.exec->kernels, (int)(done % 2),
-                                    filled.y + done * filled.c, some);
+                                    filled.y + done * filled.c, some, 32768);
         }
         bp_channel_sums_end(&filled.fused->sums);
         run_one(&filled, 1);

@@ -59,7 +59,9 @@ static void sums_run(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t
         add_i64(sum_squares + 2 * q, squares[q]);
 }
 
-void bp_sums_i16_neon(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+void bp_sums_i16_neon(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                      int64_t *sum_squares) {
+    (void)limit;
     size_t j = 0;
     for (; j + 8 <= c; j += 8)
         for (size_t p = 0; p < n; p += SUM_ROWS)

@@ -5,7 +5,9 @@
 
 #include "base/bits.h"
 
-void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                   int64_t *sum_squares) {
+    (void)limit;
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             int32_t v = y[p * c + j];
@@ -14,7 +16,8 @@ void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *
         }
 }
 
-void bp_half_sums_i16_c(const int16_t *y, size_t n, size_t c, int64_t *sums) {
+void bp_half_sums_i16_c(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums) {
+    (void)limit;
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             int32_t v = y[p * c + j], upper = v < 0 ? 0 : v, lower = v - upper;

@@ -82,7 +82,9 @@ BP_INLINE void sums_run(const int16_t *y, size_t n, size_t c, int half, int64_t 
     flush_pairs(&s, sum, sum_squares);
 }
 
-void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                      int64_t *sum_squares) {
+    (void)limit;
     size_t j = 0;
     for (; j + 16 <= c; j += 16)
         for (size_t p = 0; p < n; p += SUM_ROWS)
@@ -96,7 +98,8 @@ void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_
 }
 
 /* One half after the other: the registers do not hold the sums of both. */
-void bp_half_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int64_t *sums) {
+void bp_half_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums) {
+    (void)limit;
     size_t j = 0;
     for (; j + 16 <= c; j += 16)
         for (size_t p = 0; p < n; p += SUM_ROWS) {

@@ -7,7 +7,8 @@
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
-#define SUM_ROWS 32768 /* per run of 32-bit sums, see sums_run */
+#define SUM_ROWS   32768 /* per run of 32-bit sums, see struct pair_sums */
+#define LEAST_ROWS 64    /* of a bounded run */
 
 BP_INLINE void add_i64(int64_t *to, __mmask8 m, __m512i v) {
     _mm512_mask_storeu_epi64(to, m, _mm512_add_epi64(_mm512_maskz_loadu_epi64(m, to), v));
@@ -22,9 +23,11 @@ BP_INLINE void add_i64_from_i32(int64_t *to, __mmask16 m, __m512i v, int is_sign
 }
 
 /* Sums of 32 channels over pairs of rows. Rows a and b interleaved make pairs whose sum and sum of
- * squares are one VNNI or multiply-add instruction each. A pair's squares fit 32 bits without sign,
- * their sum over the rows does not: the upper 16 bits of each pair are summed beside the whole
- * (modulo 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the difference. */
+ * squares are one VNNI or multiply-add instruction each. Where the rows of a run are few enough for
+ * their squares to fit 32 bits without sign, that is all (`bounded`, a constant). Else a pair's
+ * squares fit, their sum over the rows does not: the upper 16 bits of each pair are summed beside
+ * the whole (modulo 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the
+ * difference. */
 struct pair_sums {
     __m512i total[2], whole[2], upper[2];
 };
@@ -34,14 +37,18 @@ BP_INLINE void clear_pairs(struct pair_sums *s) {
         s->total[h] = s->whole[h] = s->upper[h] = _mm512_setzero_si512();
 }
 
-BP_INLINE void add_pair(struct pair_sums *s, int h, __m512i pair) {
-    __m512i squares = _mm512_madd_epi16(pair, pair);
+BP_INLINE void add_pair(struct pair_sums *s, int h, int bounded, __m512i pair) {
     s->total[h] = _mm512_dpwssd_epi32(s->total[h], pair, _mm512_set1_epi16(1));
+    if (bounded) {
+        s->whole[h] = _mm512_dpwssd_epi32(s->whole[h], pair, pair);
+        return;
+    }
+    __m512i squares = _mm512_madd_epi16(pair, pair);
     s->whole[h] = _mm512_add_epi32(s->whole[h], squares);
     s->upper[h] = _mm512_add_epi32(s->upper[h], _mm512_srli_epi32(squares, 16));
 }
 
-BP_INLINE void flush_pairs(const struct pair_sums *s, __mmask32 m, int64_t *sum,
+BP_INLINE void flush_pairs(const struct pair_sums *s, int bounded, __mmask32 m, int64_t *sum,
                            int64_t *sum_squares) {
     /* Channels 0-3, 8-11, 16-19, 24-27 are in the first half, the others in the second. */
     const __m512i first = _mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0);
@@ -51,9 +58,13 @@ BP_INLINE void flush_pairs(const struct pair_sums *s, __mmask32 m, int64_t *sum,
         __mmask16 half = (__mmask16)(m >> 16 * h);
         __m512i t = _mm512_permutex2var_epi32(s->total[0], order, s->total[1]);
         __m512i w = _mm512_permutex2var_epi32(s->whole[0], order, s->whole[1]);
+        add_i64_from_i32(sum + 16 * h, half, t, 1);
+        if (bounded) {
+            add_i64_from_i32(sum_squares + 16 * h, half, w, 0);
+            continue;
+        }
         __m512i u = _mm512_permutex2var_epi32(s->upper[0], order, s->upper[1]);
         __m512i lower = _mm512_sub_epi32(w, _mm512_slli_epi32(u, 16));
-        add_i64_from_i32(sum + 16 * h, half, t, 1);
         add_i64_from_i32(sum_squares + 16 * h, half, lower, 0);
         __m512i u0 = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(u));
         __m512i u1 = _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(u, 1));
@@ -62,8 +73,8 @@ BP_INLINE void flush_pairs(const struct pair_sums *s, __mmask32 m, int64_t *sum,
     }
 }
 
-/* 32 channels, up to SUM_ROWS rows: sums [2][c], or with `halves` (a constant) [4][c]. */
-BP_INLINE void sums_run(const int16_t *y, size_t n, size_t c, __mmask32 m, int halves,
+/* 32 channels, the rows of a run: sums [2][c], or with `halves` (a constant) [4][c]. */
+BP_INLINE void sums_run(const int16_t *y, size_t n, size_t c, __mmask32 m, int bounded, int halves,
                         int64_t *const sums[4]) {
     const __m512i zero = _mm512_setzero_si512();
     struct pair_sums s, lower;
@@ -74,30 +85,42 @@ BP_INLINE void sums_run(const int16_t *y, size_t n, size_t c, __mmask32 m, int h
         __m512i b = _mm512_maskz_loadu_epi16(p + 1 < n ? m : 0, y + c);
         __m512i pair[2] = {_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)};
         for (int h = 0; h < 2; h++) {
-            add_pair(&s, h, halves ? _mm512_max_epi16(pair[h], zero) : pair[h]);
+            add_pair(&s, h, bounded, halves ? _mm512_max_epi16(pair[h], zero) : pair[h]);
             if (halves)
-                add_pair(&lower, h, _mm512_min_epi16(pair[h], zero));
+                add_pair(&lower, h, bounded, _mm512_min_epi16(pair[h], zero));
         }
     }
-    flush_pairs(&s, m, sums[0], sums[1]);
+    flush_pairs(&s, bounded, m, sums[0], sums[1]);
     if (halves)
-        flush_pairs(&lower, m, sums[2], sums[3]);
+        flush_pairs(&lower, bounded, m, sums[2], sums[3]);
 }
 
-void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
-    for (size_t p = 0; p < n; p += SUM_ROWS)
+/* All channels, in runs of rows. A run takes what 32 bits hold, if that is worth it. */
+BP_INLINE void sums_all(const int16_t *y, size_t n, size_t c, int limit, int halves,
+                        int64_t *const sums[4]) {
+    size_t held = (size_t)(UINT32_MAX / ((uint32_t)limit * (uint32_t)limit));
+    size_t rows = held < LEAST_ROWS ? SUM_ROWS : bp_min_size(held / 2 * 2, SUM_ROWS);
+    for (size_t p = 0; p < n; p += rows)
         for (size_t j = 0; j < c; j += 32) {
-            int64_t *const sums[4] = {sum + j, sum_squares + j, NULL, NULL};
-            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, mask_32(c - j), 0, sums);
+            int64_t *const at[4] = {sums[0] + j, sums[1] + j, halves ? sums[2] + j : NULL,
+                                    halves ? sums[3] + j : NULL};
+            const int16_t *from = y + p * c + j;
+            if (held < LEAST_ROWS)
+                sums_run(from, bp_min_size(rows, n - p), c, mask_32(c - j), 0, halves, at);
+            else
+                sums_run(from, bp_min_size(rows, n - p), c, mask_32(c - j), 1, halves, at);
         }
 }
 
-void bp_half_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int64_t *sums) {
-    for (size_t p = 0; p < n; p += SUM_ROWS)
-        for (size_t j = 0; j < c; j += 32) {
-            int64_t *const at[4] = {sums + j, sums + c + j, sums + 2 * c + j, sums + 3 * c + j};
-            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, mask_32(c - j), 1, at);
-        }
+void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                        int64_t *sum_squares) {
+    int64_t *const sums[4] = {sum, sum_squares, NULL, NULL};
+    sums_all(y, n, c, limit, 0, sums);
+}
+
+void bp_half_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums) {
+    int64_t *const at[4] = {sums, sums + c, sums + 2 * c, sums + 3 * c};
+    sums_all(y, n, c, limit, 1, at);
 }
 
 /* Sums of 16 channels in double. */
@@ -131,15 +154,25 @@ BP_INLINE void add_sums(struct double_sums *s, __m512 v) {
     s->q1 = _mm512_fmadd_pd(v1, v1, s->q1);
 }
 
+/* 16 * vectors channels: rows of up to 64 are read in one go. */
+BP_INLINE void sums_f32_block(const float *y, size_t n, size_t c, int vectors, __mmask16 m,
+                              double *sum, double *sum_squares) {
+    struct double_sums sums[4];
+    for (int q = 0; q < vectors; q++)
+        load_sums(&sums[q], sum + 16 * q, sum_squares + 16 * q, m);
+    for (size_t p = 0; p < n; p++, y += c)
+        for (int q = 0; q < vectors; q++)
+            add_sums(&sums[q], load_f32(y + 16 * q, m));
+    for (int q = 0; q < vectors; q++)
+        store_sums(&sums[q], sum + 16 * q, sum_squares + 16 * q, m);
+}
+
 void bp_sums_f32_avx512(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
-    for (size_t j = 0; j < c; j += 16) {
-        __mmask16 m = mask_16(c - j);
-        struct double_sums sums;
-        load_sums(&sums, sum + j, sum_squares + j, m);
-        for (size_t p = 0; p < n; p++)
-            add_sums(&sums, _mm512_maskz_loadu_ps(m, y + p * c + j));
-        store_sums(&sums, sum + j, sum_squares + j, m);
-    }
+    size_t j = 0;
+    for (; j + 64 <= c; j += 64)
+        sums_f32_block(y + j, n, c, 4, 0xffff, sum + j, sum_squares + j);
+    for (; j < c; j += 16)
+        sums_f32_block(y + j, n, c, 1, mask_16(c - j), sum + j, sum_squares + j);
 }
 
 /* --- batch norm and PReLU --------------------------------------------------------------------- */

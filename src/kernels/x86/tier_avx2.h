@@ -49,8 +49,9 @@ void bp_round_columns_avx2(const float *g, size_t n, size_t g_stride, const int3
                            const struct bp_grid *grid, uint8_t *codes);
 void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                         const float *offset, const uint8_t *row, float *out);
-void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);
-void bp_half_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int64_t *sums);
+void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                      int64_t *sum_squares);
+void bp_half_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums);
 void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
 void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const float *residual, int stream, float *z, double *sum,
