@@ -62,6 +62,7 @@ BP_INLINE void affine_word(const void *y, int is_i16, size_t n, size_t c,
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++) {
         __mmask16 sign[4], inside[4];
+#pragma GCC unroll 4
         for (int q = 0; q < 4; q++) {
             __mmask16 m = lanes_of(rest, q);
             sign_16(value_16(y, p * c + j, is_i16, &k, q, m), m, &sign[q], &inside[q]);
@@ -107,9 +108,11 @@ BP_INLINE void pool_word(const struct pool_job *job, size_t j, size_t rest) {
     size_t c = job->c, cw = bp_words(c), w = j / 64;
     for (size_t p = 0; p < job->n; p++) {
         __mmask16 sign[4], inside[4], low[4], high[4];
+#pragma GCC unroll 4
         for (int q = 0; q < 4; q++) {
             __mmask16 m = lanes_of(rest, q), wins[4];
             __m512 best = value_16(job->row[0], 2 * p * c + j, 1, &k, q, m);
+#pragma GCC unroll 4
             for (size_t i = 1; i < 4; i++) {
                 size_t at = (2 * p + i % 2) * c + j;
                 __m512 later = value_16(job->row[i / 2], at, 1, &k, q, m);
@@ -157,6 +160,7 @@ BP_INLINE void act_norm_word(const int16_t *y, size_t n, size_t c, const struct 
     }
     for (size_t p = 0; p < n; p++) {
         __mmask16 sign[4], inside[4];
+#pragma GCC unroll 4
         for (int q = 0; q < 4; q++) {
             __mmask16 m = lanes_of(rest, q);
             __m512 u = _mm512_mul_ps(load_y(y, p * c + j + 16 * (size_t)q, 1, m), alpha[q]);

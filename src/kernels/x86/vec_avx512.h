@@ -49,8 +49,8 @@ BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
 
 /* Lanes where a later value takes the place of the best so far: greater, or NaN. */
 BP_INLINE __mmask16 beats(__m512 later, __m512 best) {
-    return _cvtu32_mask16((unsigned)_mm512_cmp_ps_mask(later, best, _CMP_GT_OQ) |
-                          (unsigned)_mm512_cmp_ps_mask(later, later, _CMP_UNORD_Q));
+    return _kor_mask16(_mm512_cmp_ps_mask(later, best, _CMP_GT_OQ),
+                       _mm512_cmp_ps_mask(later, later, _CMP_UNORD_Q));
 }
 
 /* Transposes 8 x 8 words. */
