@@ -84,6 +84,13 @@ struct bp_affine_rows {
     const float *slope; /* of PReLU; NULL: no activation */
 };
 
+/* Limits of integers, [c] each: a value is negative, or of magnitude below 1, for low <= y <= high.
+ * y ^ flip (0 or -1) has the order of the values. */
+struct bp_limit_rows {
+    const int16_t *sign_low, *sign_high, *mask_low, *mask_high;
+    const int16_t *flip;
+};
+
 /* Coefficients of the act_norm kernels, [c] each. */
 struct bp_act_norm_rows {
     const float *alpha, *slope; /* scale and PReLU of the integers */
@@ -273,8 +280,18 @@ struct bp_kernels {
     void (*affine_signs_f32)(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                              uint64_t *bits, uint64_t *mask);
 
-    /* The same of max_pool_2x2 of z: two rows upper, lower [2 * n or more][c] of integers -> bits,
-     * mask [n][cw] and which [n][2][cw] (mask and which may be NULL). */
+    /* bits: sign_low[j] <= y && y <= sign_high[j], mask (may be NULL) likewise. */
+    void (*limit_signs_i16)(const int16_t *y, size_t n, size_t c,
+                            const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask);
+
+    /* The same of the winners of 2x2 max pooling, stride 2, of two rows upper, lower [2 * n or
+     * more][c]: the first largest y ^ flip[j]. bits, mask and which as in affine_pool_signs_i16. */
+    void (*limit_pool_signs_i16)(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                 const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask,
+                                 uint64_t *which);
+
+    /* bits and mask of max_pool_2x2 of z: two rows upper, lower [2 * n or more][c] of integers ->
+     * bits, mask [n][cw] and which [n][2][cw] (mask and which may be NULL). */
     void (*affine_pool_signs_i16)(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
                                   const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
                                   uint64_t *which);

@@ -41,6 +41,8 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
     if (status == BP_OK)
         status = bp_channel_sums_plan(&op->sums, exec, plan, BP_SUMS_I16_HALVES, n, c, name,
                                       input_time, forward_time);
+    if (status == BP_OK)
+        status = bp_sign_limits_plan(&op->limits, plan, c, name, forward_time, forward_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);

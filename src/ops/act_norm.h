@@ -10,6 +10,7 @@
 #include "ops/batch_norm.h"
 #include "ops/channel_sums.h"
 #include "ops/op.h"
+#include "ops/sign_limits.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,8 +31,9 @@ struct bp_act_norm {
     size_t chunk_rows;           /* image rows walked at once */
     struct bp_batch_norm norm;   /* v = h * scale + shift; dh = ka dv + kb h + kc */
     struct bp_channel_sums sums; /* of y, halves; its producer may fill them in */
-    float *alpha, *slope;        /* [c] copied, for the backward pass */
-    double *partial;             /* [n][2][c] sums per sample */
+    struct bp_sign_limits limits;
+    float *alpha, *slope; /* [c] copied, for the backward pass */
+    double *partial;      /* [n][2][c] sums per sample */
     /* what the gradient rows are made of, set by backward_sums */
     const int16_t *y;
     const float *g;

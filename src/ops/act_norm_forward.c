@@ -8,7 +8,8 @@ struct job {
     struct bp_exec *exec;
     const int16_t *y;
     uint64_t *bits, *mask;
-    int ascending; /* samples in rising order: begin with what was read last */
+    const struct bp_limit_rows *limits; /* NULL: the signs come from floats */
+    int ascending;                      /* samples in rising order: begin with what was read last */
 };
 
 static void sign_part(void *context, size_t begin, size_t end, int thread) {
@@ -27,9 +28,13 @@ static void sign_part(void *context, size_t begin, size_t end, int thread) {
             uint64_t *to = bits + (row + 1) * bits_row + op->cw;
             memset(to - op->cw, 0, op->cw * sizeof *to);
             memset(to + op->w * op->cw, 0, op->cw * sizeof *to);
-            job->exec->kernels.act_norm_signs(
-                job->y + pixel * op->c, op->w, op->c, &coefficients, to,
-                job->mask == NULL ? NULL : job->mask + pixel * op->cw);
+            uint64_t *mask = job->mask == NULL ? NULL : job->mask + pixel * op->cw;
+            if (job->limits != NULL)
+                job->exec->kernels.limit_signs_i16(job->y + pixel * op->c, op->w, op->c,
+                                                   job->limits, to, mask);
+            else
+                job->exec->kernels.act_norm_signs(job->y + pixel * op->c, op->w, op->c,
+                                                  &coefficients, to, mask);
         }
     }
 }
@@ -62,5 +67,9 @@ void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
         moments(op, j, &sum, &sum_squares);
         bp_batch_norm_of_batch(&op->norm, j, count, sum, sum_squares, &params->norm);
     }
+    const struct bp_act_norm_rows coefficients = coefficients_of(op);
+    const struct bp_limit_rows limits = bp_sign_limits_rows(&op->limits);
+    if (bp_sign_limits_of_act_norm(&op->limits, exec, &coefficients))
+        job.limits = &limits;
     bp_parallel_for(exec->threads, n, sign_part, &job);
 }

@@ -46,6 +46,8 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
         status = bp_channel_sums_plan(&op->sums, exec, plan,
                                       shape->input_i16 ? BP_SUMS_I16 : BP_SUMS_F32, shape->n,
                                       shape->c, name, input_time, forward_time);
+    if (status == BP_OK && shape->input_i16 && shape->sign_out)
+        status = bp_sign_limits_plan(&op->limits, plan, shape->c, name, forward_time, forward_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);

@@ -9,6 +9,7 @@
 #include "ops/batch_norm.h"
 #include "ops/channel_sums.h"
 #include "ops/op.h"
+#include "ops/sign_limits.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,13 +42,14 @@ struct bp_norm_act_grads {
 
 struct bp_norm_act {
     struct bp_norm_act_shape shape;
-    size_t oh, ow, cw;           /* output size, words of c */
-    size_t chunk_rows;           /* input rows walked at once; even if pooling */
-    struct bp_batch_norm norm;   /* coefficients, of a plain scale too */
-    struct bp_channel_sums sums; /* of the input, for batch norm; its producer may fill them in */
-    float *slope;                /* [c], zeros for ReLU; NULL without activation */
-    void *partial;               /* [n][3][c] of 8 bytes: sums per sample */
-    uint64_t *which;             /* [n][oh][ow][2][cw] winners of the pooling */
+    size_t oh, ow, cw;            /* output size, words of c */
+    size_t chunk_rows;            /* input rows walked at once; even if pooling */
+    struct bp_batch_norm norm;    /* coefficients, of a plain scale too */
+    struct bp_channel_sums sums;  /* of the input, for batch norm; its producer may fill them in */
+    struct bp_sign_limits limits; /* of integers that become signs */
+    float *slope;                 /* [c], zeros for ReLU; NULL without activation */
+    void *partial;                /* [n][3][c] of 8 bytes: sums per sample */
+    uint64_t *which;              /* [n][oh][ow][2][cw] winners of the pooling */
     /* what the gradient rows are made of, set by backward_sums */
     const void *y;
     const float *g;

@@ -15,7 +15,8 @@ struct job {
     const struct bp_norm_act_params *params;
     struct bp_norm_act_out out;
     size_t n;
-    int ascending; /* samples in rising order: begin with what was read last */
+    const struct bp_limit_rows *limits; /* NULL: signs come from floats */
+    int ascending;                      /* samples in rising order: begin with what was read last */
 };
 
 static double elements_of_channel(const struct job *job) {
@@ -101,7 +102,10 @@ static void sample_to_signs(const struct job *job, size_t n) {
     for (size_t row = 0; row < s->h; row++) {
         struct sign_row to = sign_row_of(job, n, row);
         size_t element = (n * s->h + row) * s->w * s->c;
-        if (s->input_i16)
+        if (job->limits != NULL)
+            job->exec->kernels.limit_signs_i16(y_i16(job->y, element), s->w, s->c, job->limits,
+                                               to.bits, to.mask);
+        else if (s->input_i16)
             job->exec->kernels.affine_signs_i16(y_i16(job->y, element), s->w, s->c, &a, to.bits,
                                                 to.mask);
         else
@@ -118,8 +122,14 @@ static void sample_to_pooled_signs(const struct job *job, size_t n) {
     for (size_t row = 0; row < op->oh; row++) {
         struct sign_row to = sign_row_of(job, n, row);
         const int16_t *upper = y_i16(job->y, (n * s->h + 2 * row) * s->w * s->c);
-        job->exec->kernels.affine_pool_signs_i16(upper, upper + s->w * s->c, op->ow, s->c, &a,
-                                                 to.bits, to.mask, which_row(op, n, row));
+        const int16_t *lower = upper + s->w * s->c;
+        uint64_t *which = which_row(op, n, row);
+        if (job->limits != NULL)
+            job->exec->kernels.limit_pool_signs_i16(upper, lower, op->ow, s->c, job->limits,
+                                                    to.bits, to.mask, which);
+        else
+            job->exec->kernels.affine_pool_signs_i16(upper, lower, op->ow, s->c, &a, to.bits,
+                                                     to.mask, which);
     }
 }
 
@@ -207,6 +217,13 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
     if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
         job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->shape.h * op->shape.w);
     set_coefficients(&job, batch_statistics);
+    const struct bp_affine_rows coefficients = coefficients_of(op);
+    struct bp_limit_rows limits;
+    if (op->shape.input_i16 && op->shape.sign_out && residual == NULL &&
+        bp_sign_limits_of_affine(&op->limits, exec, &coefficients, op->shape.max_pool)) {
+        limits = bp_sign_limits_rows(&op->limits);
+        job.limits = &limits;
+    }
     if (out->sums != NULL)
         bp_channel_sums_begin(out->sums, exec, n);
     bp_parallel_for(exec->threads, n, forward_part, &job);

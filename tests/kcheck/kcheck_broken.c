@@ -283,6 +283,22 @@ static void signs_with_dirty_pads(const float *y, size_t n, size_t c,
         mask[bp_words(c) - 1] |= (uint64_t)1 << 63;
 }
 
+static void limit_is_outside(const int16_t *y, size_t n, size_t c,
+                             const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask) {
+    bp_limit_signs_i16_c(y, n, c, limits, bits, mask);
+    for (size_t i = 0; mask != NULL && i < n * c; i++)
+        if (y[i] == limits->mask_high[i % c])
+            mask[i / c * bp_words(c) + i % c / 64] &= ~((uint64_t)1 << i % c % 64);
+}
+
+static void ignores_flip(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                         const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask,
+                         uint64_t *which) {
+    const struct bp_limit_rows other = {limits->sign_low, limits->sign_high, limits->mask_low,
+                                        limits->mask_high, limits->sign_low};
+    bp_limit_pool_signs_i16_c(upper, lower, n, c, &other, bits, mask, which);
+}
+
 /* The largest integer wins: right where the activation rises. */
 static void pools_integers(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
                            const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
@@ -456,6 +472,8 @@ static const struct kc_planted planted[] = {
     {"affine_act_f32", "streams whole vectors", {.affine_act_f32 = stores_whole_vectors}},
     {"affine_signs_i16", "no activation", {.affine_signs_i16 = signs_of_v}},
     {"affine_signs_f32", "dirty pad bits in the mask", {.affine_signs_f32 = signs_with_dirty_pads}},
+    {"limit_signs_i16", "the limit itself is outside", {.limit_signs_i16 = limit_is_outside}},
+    {"limit_pool_signs_i16", "another order", {.limit_pool_signs_i16 = ignores_flip}},
     {"affine_pool_signs_i16",
      "the largest integer wins",
      {.affine_pool_signs_i16 = pools_integers}},

@@ -29,6 +29,8 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->affine_act_f32 = bp_affine_act_f32_c;
     kernels->affine_signs_i16 = bp_affine_signs_i16_c;
     kernels->affine_signs_f32 = bp_affine_signs_f32_c;
+    kernels->limit_signs_i16 = bp_limit_signs_i16_c;
+    kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_c;
     kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_c;
     kernels->max_pool_2x2 = bp_max_pool_2x2_c;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_c;

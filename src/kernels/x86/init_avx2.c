@@ -29,6 +29,8 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->affine_act_f32 = bp_affine_act_f32_avx2;
     kernels->affine_signs_i16 = bp_affine_signs_i16_avx2;
     kernels->affine_signs_f32 = bp_affine_signs_f32_avx2;
+    kernels->limit_signs_i16 = bp_limit_signs_i16_avx2;
+    kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_avx2;
     kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_avx2;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx2;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx2;

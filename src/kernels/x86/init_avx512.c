@@ -21,6 +21,8 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->affine_act_f32 = bp_affine_act_f32_avx512;
     kernels->affine_signs_i16 = bp_affine_signs_i16_avx512;
     kernels->affine_signs_f32 = bp_affine_signs_f32_avx512;
+    kernels->limit_signs_i16 = bp_limit_signs_i16_avx512;
+    kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_avx512;
     kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_avx512;
     kernels->act_norm_signs = bp_act_norm_signs_avx512;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx512;

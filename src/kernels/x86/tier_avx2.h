@@ -63,6 +63,11 @@ void bp_affine_signs_i16_avx2(const int16_t *y, size_t n, size_t c, const struct
                               uint64_t *bits, uint64_t *mask);
 void bp_affine_signs_f32_avx2(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               uint64_t *bits, uint64_t *mask);
+void bp_limit_signs_i16_avx2(const int16_t *y, size_t n, size_t c,
+                             const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask);
+void bp_limit_pool_signs_i16_avx2(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                  const struct bp_limit_rows *limits, uint64_t *bits,
+                                  uint64_t *mask, uint64_t *which);
 void bp_affine_pool_signs_i16_avx2(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
                                    const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
                                    uint64_t *which);
