@@ -63,8 +63,9 @@ static void check_sums(const bp_memory_info *info) {
     assert_int_equal(optimizer, s->optimizer);
     assert_int_equal(step, s->step_unshared);
     assert_true(s->step < s->step_unshared);
-    assert_int_equal(s->total, s->parameters + s->gradients + s->optimizer + s->averages + s->step +
-                                   s->scratch + s->batches + s->data + s->program);
+    assert_int_equal(s->total, s->parameters + s->gradients + s->optimizer + s->averages +
+                                   s->variance + s->step + s->scratch + s->batches + s->data +
+                                   s->program);
 }
 
 static void test_sums(void **state) {
