@@ -11,6 +11,7 @@
 
 #include "base/plan.h"
 #include "fp32/fp32_ops.h"
+#include "ops/channel_sums.h"
 #include "ops/grad_quant.h"
 #include "ops/op.h"
 
@@ -77,6 +78,9 @@ struct bp_tensor {
     struct bp_grad_source source;
     float *grad;
     int grad_written;
+    /* Asked for by a consumer that normalises by batch statistics when it plans, else NULL; in
+     * training the producer may fill them in. */
+    struct bp_channel_sums *sums;
     int producer;       /* layer index; -1: the network's input */
     int last_consumer;  /* layer index */
     int first_consumer; /* layer index: the last to touch the gradient before the producer */
