@@ -310,17 +310,20 @@ struct bp_kernels {
     void (*act_norm_signs)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                            uint64_t *bits, uint64_t *mask);
 
-    /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h, in float, in order of the
-     * rows, into sums that the caller cleared before each block of at most 1024 rows. */
+    /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h; sum_gu[j] += u < 0 ? g * u :
+     * 0, in float, in order of the rows, into sums that the caller cleared before each block of at
+     * most 1024 rows. */
     void (*act_norm_sums)(const float *g, const int16_t *y, size_t n, size_t c,
-                          const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
+                          const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                          float *sum_gu);
 
-    /* Likewise, with gh = (g * ka[j] + h * kb[j]) + kc[j] and gu = u < 0 ? gh * slope[j] : gh:
-     *     sum_guy[j] += gu * y;  sum_ghu[j] += u < 0 ? gh * u : 0 */
-    void (*act_norm_slope_sums)(const float *g, const int16_t *y, size_t n, size_t c,
-                                const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
+    /* What the slope's gradient needs of y alone, exact: t = y, -y, 0 where alpha[j] is above,
+     * below, or neither; sum[j] += min(t, 0), sum_squares[j] += min(t, 0)^2. y > -32768. */
+    void (*negative_sums_i16)(const int16_t *y, size_t n, size_t c, const float *alpha,
+                              int64_t *sum, int64_t *sum_squares);
 
-    /* dL/dy: out = gu * alpha[j]. out may be g itself. */
+    /* dL/dy: gh = (g * ka[j] + h * kb[j]) + kc[j], or with g NULL h * kb[j] + kc[j];
+     *     gu = u < 0 ? gh * slope[j] : gh;  out = gu * alpha[j]. out may be g itself. */
     void (*act_norm_grad)(const float *g, const int16_t *y, size_t n, size_t c,
                           const struct bp_act_norm_rows *a, float *out);
 

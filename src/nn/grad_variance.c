@@ -107,7 +107,8 @@ static void run_draws(struct bp_grad_variance *v, const struct bp_layer *layer,
     for (int draw = 0; draw < v->draws; draw++) {
         bp_bconv_backward(parts->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                           &layer->out->source, seed_of_draw(graph, layer, draw),
-                          (unsigned)layer->binary_index, graph->step, parts->weight->value, dx, dw);
+                          (unsigned)layer->binary_index, graph->step, parts->weight->value, dx,
+                          NULL, dw);
         if (dx != NULL)
             add_draw(&v->da, dx);
         add_draw(&v->dw, dw);

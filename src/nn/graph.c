@@ -176,8 +176,13 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     snprintf(text, sizeof text, "%s gradient", t->name);
     int begin =
         t->last_consumer < 0 ? (int)graph->n_layers : backward_time(graph, t->last_consumer);
-    return bp_plan_add(graph->step_plan, text, pixels * t->c * sizeof(float), begin,
-                       last_gradient_read(graph, t), &t->grad);
+    int end = last_gradient_read(graph, t);
+    BP_TRY(
+        bp_plan_add(graph->step_plan, text, pixels * t->c * sizeof(float), begin, end, &t->grad));
+    if (t->kind != BP_TENSOR_BITS)
+        return BP_OK;
+    snprintf(text, sizeof text, "%s kept", t->name);
+    return bp_plan_add(graph->step_plan, text, graph->config.batch, begin, end, &t->grad_kept);
 }
 
 static bp_status plan_all(struct bp_graph *graph) {

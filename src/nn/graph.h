@@ -74,6 +74,9 @@ struct bp_tensor {
     int from_source;
     struct bp_grad_source source;
     float *grad;
+    /* Bits: which samples have a gradient, [n] of 1 or 0; those of the others are zero and not
+     * written. Set by the convolution, its only consumer. NULL: all of them. */
+    uint8_t *grad_kept;
     int grad_written;
     int producer;       /* layer index; -1: the network's input */
     int last_consumer;  /* layer index */

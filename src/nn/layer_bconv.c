@@ -3,6 +3,7 @@
  *   qat       the float gradient against +-1 floats (fp32/fp32_ops.h)
  * then the straight-through masks of activations and latent weights. */
 #include <stdio.h>
+#include <string.h>
 
 #include "nn/layers.h"
 #include "ops/bconv.h"
@@ -85,6 +86,7 @@ static bp_status backward_qat(struct bp_graph *graph, struct bp_layer *layer) {
     if (!layer->in->needs_grad)
         return BP_OK;
     bp_sign_float_of(exec, self->weight->value, self->weight->count, self->w);
+    memset(layer->in->grad_kept, 1, n);
     BP_TRY(bp_fp32_conv_backward_data(self->conv, exec, n, self->g, self->w, layer->in->grad, 0));
     bp_sign_float_mask(exec, layer->in->mask, n * s->h * s->w, s->c, layer->in->grad);
     return BP_OK;
@@ -103,7 +105,8 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         BP_TRY(graph->observer->before(graph->observer, graph, layer));
     bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                       &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
-                      graph->step, self->weight->value, dx, self->weight->grad);
+                      graph->step, self->weight->value, dx,
+                      dx == NULL ? NULL : layer->in->grad_kept, self->weight->grad);
     return BP_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "ops/act_norm.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 
 #define CHUNK_FLOATS 8192 /* elements of one call, that stay in the cache */
 #define BLOCK_ROWS   1024 /* of the float sums, see act_norm_sums */
+#define SUMS         3    /* of g, g h and g u */
 
 /* --- creation --------------------------------------------------------------------------------- */
 
@@ -35,7 +37,8 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
     } buffers[] = {
         {"alpha", c * sizeof(float), &op->alpha},
         {"slope", c * sizeof(float), &op->slope},
-        {"sums", n * 2 * c * sizeof(double), &op->partial},
+        {"sums", n * 3 * c * sizeof(double), &op->partial},
+        {"negative sums", n * 2 * c * sizeof(int64_t), &op->negative},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, c, name, forward_time, last_time);
     char text[96];
@@ -48,7 +51,7 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
         bp_free(op);
         return status;
     }
-    bp_exec_need_scratch(exec, 2 * c * sizeof(float));
+    bp_exec_need_scratch(exec, SUMS * c * sizeof(float));
     *out = op;
     return BP_OK;
 }
@@ -65,6 +68,9 @@ struct job {
     const int16_t *y;
     const float *g;
     uint64_t *bits, *mask;
+    size_t n;
+    const struct bp_act_norm_params *params;
+    const struct bp_act_norm_grads *grads;
 };
 
 /* A run of pixels within one sample. */
@@ -149,60 +155,103 @@ void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
 
 /* --- backward --------------------------------------------------------------------------------- */
 
-/* act_norm_sums or act_norm_slope_sums. */
-typedef void sums_kernel(const float *g, const int16_t *y, size_t n, size_t c,
-                         const struct bp_act_norm_rows *a, float *first, float *second);
+static int has_gradient(const struct bp_act_norm *op, size_t n) {
+    return op->kept == NULL || op->kept[n];
+}
 
-/* Both sums of each sample, in blocks of fixed size. */
-static void sums_of_samples(const struct job *job, size_t begin, size_t end, int thread,
-                            sums_kernel *add) {
+/* The float sums of one sample, in blocks of fixed size. */
+static void sums_of_sample(const struct job *job, size_t n, float *sums) {
     struct bp_act_norm *op = job->op;
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
-    float *sums = bp_exec_scratch(job->exec, thread);
-    for (size_t n = begin; n < end; n++) {
-        double *partial = op->partial + n * 2 * op->c;
-        memset(partial, 0, 2 * op->c * sizeof *partial);
-        for (size_t row = 0; row < op->h; row += op->chunk_rows) {
-            struct chunk chunk = chunk_at(op, n, row);
-            for (size_t p = 0; p < chunk.pixels; p += BLOCK_ROWS) {
-                size_t element = chunk.element + p * op->c;
-                memset(sums, 0, 2 * op->c * sizeof *sums);
-                add(job->g + element, job->y + element, bp_min_size(BLOCK_ROWS, chunk.pixels - p),
-                    op->c, &coefficients, sums, sums + op->c);
-                for (size_t i = 0; i < 2 * op->c; i++)
-                    partial[i] += (double)sums[i];
-            }
+    double *partial = op->partial + n * SUMS * op->c;
+    for (size_t row = 0; row < op->h; row += op->chunk_rows) {
+        struct chunk chunk = chunk_at(op, n, row);
+        for (size_t p = 0; p < chunk.pixels; p += BLOCK_ROWS) {
+            size_t element = chunk.element + p * op->c;
+            memset(sums, 0, SUMS * op->c * sizeof *sums);
+            job->exec->kernels.act_norm_sums(job->g + element, job->y + element,
+                                             bp_min_size(BLOCK_ROWS, chunk.pixels - p), op->c,
+                                             &coefficients, sums, sums + op->c, sums + 2 * op->c);
+            for (size_t i = 0; i < SUMS * op->c; i++)
+                partial[i] += (double)sums[i];
         }
     }
 }
 
-static void norm_sums_part(void *context, size_t begin, size_t end, int thread) {
-    const struct job *job = context;
-    sums_of_samples(job, begin, end, thread, job->exec->kernels.act_norm_sums);
+static void backward_sums_part(void *context, size_t begin, size_t end, int thread) {
+    struct job *job = context;
+    struct bp_act_norm *op = job->op;
+    size_t c = op->c, pixels = op->h * op->w;
+    float *sums = bp_exec_scratch(job->exec, thread);
+    for (size_t n = begin; n < end; n++) {
+        int64_t *negative = op->negative + n * 2 * c;
+        memset(op->partial + n * SUMS * c, 0, SUMS * c * sizeof *op->partial);
+        memset(negative, 0, 2 * c * sizeof *negative);
+        if (has_gradient(op, n))
+            sums_of_sample(job, n, sums);
+        job->exec->kernels.negative_sums_i16(job->y + n * pixels * c, pixels, c, op->alpha,
+                                             negative, negative + c);
+    }
 }
 
-static void act_sums_part(void *context, size_t begin, size_t end, int thread) {
+/* Adds the sums of channels begin .. end - 1 of all samples up in those of the first, in order of
+ * the samples. */
+static void add_samples(struct bp_act_norm *op, size_t n, size_t begin, size_t end) {
+    size_t c = op->c;
+    for (size_t i = 1; i < n; i++) {
+        const double *from = op->partial + i * SUMS * c;
+        const int64_t *negative = op->negative + i * 2 * c;
+        for (size_t which = 0; has_gradient(op, i) && which < SUMS; which++)
+            for (size_t j = begin; j < end; j++)
+                op->partial[which * c + j] += from[which * c + j];
+        for (size_t which = 0; which < 2; which++)
+            for (size_t j = begin; j < end; j++)
+                op->negative[which * c + j] += negative[which * c + j];
+    }
+}
+
+/* The gradients of alpha and slope follow from the sums. With dh = ka g + kb h + kc, of which
+ * dL/dalpha = sum dh h / alpha, batch norm leaves of dh's part along h only what epsilon lets
+ * through. Where u < 0, h is slope u: dL/dslope = sum dh u = ka sum g u + kb slope sum u^2 + kc sum
+ * u, and u is |alpha| times the integers of negative_sums_i16. */
+static void finish_channel(const struct job *job, size_t j) {
+    struct bp_act_norm *op = job->op;
+    size_t c = op->c;
+    const struct bp_batch_norm *norm = &op->norm;
+    double sum_g = op->partial[j], sum_gh = op->partial[c + j], sum_gu = op->partial[2 * c + j];
+    double alpha = (double)op->alpha[j], inverse = norm->inverse_deviation[j];
+    bp_batch_norm_backward(&op->norm, j, (double)(job->n * op->h * op->w), sum_g, sum_gh,
+                           &job->params->norm, job->grads->weight, job->grads->bias);
+    double scale = (double)job->params->norm.weight[j] * inverse;
+    double along_h = scale * (sum_gh - norm->mean[j] * sum_g) * BP_NORM_EPSILON * inverse * inverse;
+    job->grads->alpha[j] = op->alpha[j] == 0.0f ? 0.0f : (float)(along_h / alpha);
+    double sum_u = fabs(alpha) * (double)op->negative[j];
+    double sum_uu = alpha * alpha * (double)op->negative[c + j];
+    job->grads->slope[j] =
+        (float)((double)norm->ka[j] * sum_gu + (double)norm->kb[j] * (double)op->slope[j] * sum_uu +
+                (double)norm->kc[j] * sum_u);
+}
+
+static void finish_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
     const struct job *job = context;
-    sums_of_samples(job, begin, end, thread, job->exec->kernels.act_norm_slope_sums);
+    add_samples(job->op, job->n, begin, end);
+    for (size_t j = begin; j < end; j++)
+        finish_channel(job, j);
 }
 
 void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
-                               const int16_t *y, const float *g,
+                               const int16_t *y, const float *g, const uint8_t *kept,
                                const struct bp_act_norm_params *params,
                                const struct bp_act_norm_grads *grads) {
-    struct job job = {.op = op, .exec = exec, .y = y, .g = g};
+    struct job job = {
+        .op = op, .exec = exec, .y = y, .g = g, .n = n, .params = params, .grads = grads};
     op->y = y;
     op->g = g;
+    op->kept = kept;
     op->kernels = &exec->kernels;
-    bp_parallel_for(exec->threads, n, norm_sums_part, &job);
-    for (size_t j = 0; j < op->c; j++)
-        bp_batch_norm_backward(&op->norm, j, (double)(n * op->h * op->w), total(op, n, 0, j),
-                               total(op, n, 1, j), &params->norm, grads->weight, grads->bias);
-    bp_parallel_for(exec->threads, n, act_sums_part, &job);
-    for (size_t j = 0; j < op->c; j++) {
-        grads->alpha[j] = (float)total(op, n, 0, j);
-        grads->slope[j] = (float)total(op, n, 1, j);
-    }
+    bp_parallel_for(exec->threads, n, backward_sums_part, &job);
+    bp_parallel_for(exec->threads, op->c, finish_part, &job);
 }
 
 void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
@@ -211,6 +260,6 @@ void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t row
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
     size_t element = (n * op->h + row) * op->w * op->c;
     (void)scratch;
-    op->kernels->act_norm_grad(op->g + element, op->y + element, rows * op->w, op->c, &coefficients,
-                               out);
+    op->kernels->act_norm_grad(has_gradient(op, n) ? op->g + element : NULL, op->y + element,
+                               rows * op->w, op->c, &coefficients, out);
 }

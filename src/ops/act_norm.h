@@ -1,8 +1,8 @@
 /* Scale -> PReLU -> batch norm -> sgn: from the integers of one binary convolution to the bits of
  * the next, as inside a block of ResNet. Nothing of full size is kept in floats for the backward
  * pass, and nothing is stored between the two halves: every pass computes h = PReLU(alpha y) again,
- * in the cache. Numbers are the same as those of two operations after one another (ops/norm_act.h).
- */
+ * in the cache. Numbers are the same as those of two operations after one another (ops/norm_act.h),
+ * but for the gradients of alpha and slope, which follow from sums instead of a second pass. */
 #ifndef BP_OPS_ACT_NORM_H
 #define BP_OPS_ACT_NORM_H
 
@@ -28,10 +28,12 @@ struct bp_act_norm {
     size_t chunk_rows;         /* image rows walked at once */
     struct bp_batch_norm norm; /* v = h * scale + shift; dh = ka dv + kb h + kc */
     float *alpha, *slope;      /* [c] copied, for the backward pass */
-    double *partial;           /* [n][2][c] sums per sample */
+    double *partial;           /* [n][3][c] sums per sample */
+    int64_t *negative;         /* [n][2][c] sums of the negative u per sample, in units of alpha */
     /* what the gradient rows are made of, set by backward_sums */
     const int16_t *y;
     const float *g;
+    const uint8_t *kept; /* [n] or NULL */
     const struct bp_kernels *kernels;
 };
 
@@ -48,10 +50,10 @@ void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
                          uint64_t *bits, uint64_t *mask);
 
 /* After forward with batch_statistics: from g = dL/d(value before sgn) [n][h][w][c], the
- * parameters' gradients and the coefficients of the gradient rows. g must live as long as they are
- * asked for. */
+ * parameters' gradients and the coefficients of the gradient rows. kept: as in ops/norm_act.h. g
+ * and kept must live as long as rows are asked for. */
 void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
-                               const int16_t *y, const float *g,
+                               const int16_t *y, const float *g, const uint8_t *kept,
                                const struct bp_act_norm_params *params,
                                const struct bp_act_norm_grads *grads);
 

@@ -79,22 +79,31 @@ static void range_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
+#define MERGED_AT_ONCE 64 /* channels: whole cache lines of each sample */
+
 /* Channel ranges of the batch from those of the samples, in order of the samples. */
 static void merge_channels(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct bp_bconv *op = ((struct backward_job *)context)->op;
     size_t k = op->shape.k, samples = op->samples;
-    for (size_t i = begin; i < end; i++) {
-        struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
-        double squares = 0.0;
-        for (size_t n = 0; n < samples; n++) {
-            const float *lo = op->column_ranges + n * 3 * k + i;
-            range.lo = lo[0] < range.lo ? lo[0] : range.lo;
-            range.hi = lo[k] > range.hi ? lo[k] : range.hi;
-            squares += (double)lo[2 * k];
+    for (size_t first = begin; first < end; first += MERGED_AT_ONCE) {
+        size_t count = bp_min_size(MERGED_AT_ONCE, end - first);
+        float lo[MERGED_AT_ONCE], hi[MERGED_AT_ONCE];
+        double squares[MERGED_AT_ONCE] = {0};
+        for (size_t i = 0; i < count; i++) {
+            lo[i] = FLT_MAX;
+            hi[i] = -FLT_MAX;
         }
-        range.sum_squares = (float)squares;
-        op->groups_dw[i].range = range;
+        for (size_t n = 0; n < samples; n++) {
+            const float *of_sample = op->column_ranges + n * 3 * k + first;
+            for (size_t i = 0; i < count; i++) {
+                lo[i] = of_sample[i] < lo[i] ? of_sample[i] : lo[i];
+                hi[i] = of_sample[k + i] > hi[i] ? of_sample[k + i] : hi[i];
+                squares[i] += (double)of_sample[2 * k + i];
+            }
+        }
+        for (size_t i = 0; i < count; i++)
+            op->groups_dw[first + i].range = (struct bp_range){lo[i], hi[i], (float)squares[i]};
     }
 }
 
@@ -235,7 +244,8 @@ static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_
 
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
-                       unsigned layer, uint32_t step, const float *w, float *dx, float *dw) {
+                       unsigned layer, uint32_t step, const float *w, float *dx, uint8_t *kept,
+                       float *dw) {
     struct backward_job job = {.op = op, .exec = exec, .source = source, .want_da = dx != NULL};
     job.rounding_da =
         make_rounding(&op->quant_da, bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step));
@@ -251,7 +261,9 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
     bp_parallel_for(exec->threads, n, code_part, &job);
     bp_exec_spent(exec, BP_SPENT_CODES, &since);
     if (dx != NULL)
-        bp_bconv_dgrad_run(op, exec, n, mask, dx);
+        bp_bconv_dgrad_run(op, exec, n, mask, dx, kept != NULL);
+    for (size_t i = 0; kept != NULL && i < n; i++)
+        kept[i] = (uint8_t)op->groups_da[i].kept;
     bp_exec_spent(exec, BP_SPENT_DGRAD, &since);
     bp_bconv_wgrad_run(op, exec, n, x, w, dw);
     bp_exec_spent(exec, BP_SPENT_WGRAD, &since);

@@ -108,8 +108,9 @@ void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
+/* leave_dropped: dx of samples that are not kept is not touched, else it is written as zero. */
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
-                        float *dx);
+                        float *dx, int leave_dropped);
 
 /* bconv_wgrad.c: what both methods of dW share; it calls one of the two below. */
 bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,

@@ -109,6 +109,10 @@ static void sums_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
+static int has_gradient(const struct bp_norm_act *op, size_t n) {
+    return op->kept == NULL || op->kept[n];
+}
+
 /* Sum number `which` of channel j over all samples, in order of the samples. */
 static double total(const struct job *job, size_t which, size_t j, int integer) {
     size_t c = job->op->shape.c;
@@ -269,6 +273,21 @@ static void flush(double *partial, const float *sums, size_t count) {
         partial[i] += (double)sums[i];
 }
 
+/* Adds the sums of channels begin .. end - 1 of all samples up in those of the first, in order of
+ * the samples. */
+static void add_samples(struct bp_norm_act *op, size_t n, size_t begin, size_t end) {
+    size_t c = op->shape.c;
+    double *to = op->partial;
+    for (size_t i = 1; i < n; i++) {
+        if (!has_gradient(op, i))
+            continue;
+        const double *from = to + i * 3 * c;
+        for (size_t which = 0; which < 3; which++)
+            for (size_t j = begin; j < end; j++)
+                to[which * c + j] += from[which * c + j];
+    }
+}
+
 static void backward_sums_part(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
     struct bp_norm_act *op = job->op;
@@ -281,6 +300,8 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
     for (size_t n = begin; n < end; n++) {
         double *partial = (double *)op->partial + n * 3 * s->c;
         memset(partial, 0, 3 * s->c * sizeof *partial);
+        if (!has_gradient(op, n))
+            continue;
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row), pixels = rows * s->w;
             const float *g = activation_gradient(op, kernels->max_unpool_2x2, n, row, rows, buffer);
@@ -305,9 +326,10 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
 /* A plain scale: dalpha = sum ga y, dy = alpha ga. */
 static void finish_channel(const struct job *job, size_t j) {
     struct bp_norm_act *op = job->op;
-    double sum_g = total(job, 0, j, 0), sum_gy = total(job, 1, j, 0);
+    const double *sums = op->partial;
+    double sum_g = sums[j], sum_gy = sums[op->shape.c + j];
     if (op->shape.activation == BP_ACT_PRELU)
-        job->grads->slope[j] = (float)total(job, 2, j, 0);
+        job->grads->slope[j] = (float)sums[2 * op->shape.c + j];
     if (op->shape.affine == BP_AFFINE_SCALE) {
         op->norm.ka[j] = op->norm.scale[j];
         op->norm.kb[j] = op->norm.kc[j] = 0.0f;
@@ -321,17 +343,20 @@ static void finish_channel(const struct job *job, size_t j) {
 
 static void finish_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
+    const struct job *job = context;
+    add_samples(job->op, job->n, begin, end);
     for (size_t j = begin; j < end; j++)
-        finish_channel(context, j);
+        finish_channel(job, j);
 }
 
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
-                               const void *y, const float *g,
+                               const void *y, const float *g, const uint8_t *kept,
                                const struct bp_norm_act_params *params,
                                const struct bp_norm_act_grads *grads) {
     struct job job = {.op = op, .exec = exec, .y = y, .params = params, .grads = grads, .n = n};
     op->y = y;
     op->g = g;
+    op->kept = kept;
     op->kernels = &exec->kernels;
     bp_parallel_for(exec->threads, n, backward_sums_part, &job);
     bp_parallel_for(exec->threads, op->shape.c, finish_part, &job);
@@ -341,11 +366,27 @@ size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape) {
     return chunk_rows_of(shape) * shape->w * shape->c * sizeof(float);
 }
 
+/* Of a sample whose g is zero: y * kb + kc. */
+static void rows_without_gradient(const struct bp_norm_act *op, size_t element, size_t pixels,
+                                  float *out) {
+    const struct bp_batch_norm *norm = &op->norm;
+    if (op->shape.input_i16)
+        op->kernels->affine_act_i16(y_i16(op->y, element), pixels, op->shape.c, norm->kb, norm->kc,
+                                    NULL, out);
+    else
+        op->kernels->affine_act_f32(y_f32(op->y, element), pixels, op->shape.c, norm->kb, norm->kc,
+                                    NULL, out);
+}
+
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch) {
     const struct bp_norm_act *op = context;
     const struct bp_norm_act_shape *s = &op->shape;
     size_t row_elements = s->w * s->c;
+    if (!has_gradient(op, n)) {
+        rows_without_gradient(op, (n * s->h + row) * row_elements, rows * s->w, out);
+        return;
+    }
     for (size_t done = 0; done < rows; done += op->chunk_rows) {
         size_t count = bp_min_size(op->chunk_rows, rows - done);
         const float *g =

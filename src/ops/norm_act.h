@@ -49,6 +49,7 @@ struct bp_norm_act {
     /* what the gradient rows are made of, set by backward_sums */
     const void *y;
     const float *g;
+    const uint8_t *kept; /* [n] or NULL */
     const struct bp_kernels *kernels;
 };
 
@@ -70,10 +71,11 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                          int batch_statistics, const struct bp_norm_act_out *out);
 
 /* After forward with batch_statistics: from g = dL/d(value before residual and sgn) [n][oh][ow][c],
- * the parameters' gradients and the coefficients of the gradient rows. g must live as long as they
- * are asked for. */
+ * the parameters' gradients and the coefficients of the gradient rows. kept [n] or NULL (all): 0
+ * where a sample's g is zero; it is then not read. g and kept must live as long as rows are asked
+ * for. */
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
-                               const void *y, const float *g,
+                               const void *y, const float *g, const uint8_t *kept,
                                const struct bp_norm_act_params *params,
                                const struct bp_norm_act_grads *grads);
 

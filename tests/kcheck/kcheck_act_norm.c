@@ -62,7 +62,9 @@ static float h_of(const struct input *in, size_t i) {
 
 static float gh_of(const struct input *in, size_t i) {
     size_t j = i % in->c;
-    float sum = plus(times(in->g[i], in->of[4][j]), times(h_of(in, i), in->of[5][j]));
+    float sum = times(h_of(in, i), in->of[5][j]);
+    if (in->g != NULL)
+        sum = plus(times(in->g[i], in->of[4][j]), sum);
     return plus(sum, in->of[6][j]);
 }
 
@@ -117,54 +119,59 @@ void kcheck_act_norm_signs(struct kcheck *t) {
     }
 }
 
-/* Two float sums a channel that go on from what is there. */
-struct sums {
-    float *first, *second;
-};
-
-static struct sums make_sums(struct kcheck *t, const struct input *in) {
-    struct sums s = {kc_output(t, "first", KC_F32, in->c), kc_output(t, "second", KC_F32, in->c)};
-    kc_fill_moderate(t, s.first, in->c);
-    kc_fill_moderate(t, s.second, in->c);
-    kc_keep_initial(t, s.first);
-    kc_keep_initial(t, s.second);
-    return s;
-}
-
 void kcheck_act_norm_sums(struct kcheck *t) {
     struct input in = make_input(t, 1, 0);
-    struct sums s = make_sums(t, &in);
-    for (size_t i = 0; i < in.n * in.c; i++) {
-        size_t j = i % in.c;
-        s.first[j] = plus(s.first[j], in.g[i]);
-        s.second[j] = plus(s.second[j], times(in.g[i], h_of(&in, i)));
+    static const char *const names[] = {"sum_g", "sum_gh", "sum_gu"};
+    float *s[3];
+    for (size_t i = 0; i < 3; i++) { /* sums go on from what is there */
+        s[i] = kc_output(t, names[i], KC_F32, in.c);
+        kc_fill_moderate(t, s[i], in.c);
+        kc_keep_initial(t, s[i]);
     }
-    while (kc_next(t)) {
-        const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
-                                  kc_at(t, s.first), kc_at(t, s.second));
-    }
-}
-
-void kcheck_act_norm_slope_sums(struct kcheck *t) {
-    struct input in = make_input(t, 1, 0);
-    struct sums s = make_sums(t, &in);
     for (size_t i = 0; i < in.n * in.c; i++) {
         size_t j = i % in.c;
         float u = u_of(&in, i);
-        s.first[j] = plus(s.first[j], times(gu_of(&in, i), (float)in.y[i]));
-        s.second[j] = plus(s.second[j], u < 0 ? times(gh_of(&in, i), u) : 0.0f);
+        s[0][j] = plus(s[0][j], in.g[i]);
+        s[1][j] = plus(s[1][j], times(in.g[i], h_of(&in, i)));
+        s[2][j] = plus(s[2][j], u < 0 ? times(in.g[i], u) : 0.0f);
     }
     while (kc_next(t)) {
         const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_slope_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
-                                        kc_at(t, s.first), kc_at(t, s.second));
+        t->kernels->act_norm_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, s[0]),
+                                  kc_at(t, s[1]), kc_at(t, s[2]));
     }
+}
+
+void kcheck_negative_sums_i16(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    kc_params(t, "n=%zu c=%zu", n, c);
+    kc_work(t, (double)(n * c), "element");
+    int16_t *y = kc_input(t, "y", KC_I16, n * c);
+    float *alpha = kc_input(t, "alpha", KC_F32, c);
+    int64_t *sum = kc_output(t, "sum", KC_I64, c), *squares = kc_output(t, "squares", KC_I64, c);
+    for (size_t i = 0; i < n * c; i++) /* now and then the largest in a row */
+        y[i] = kc_below(t, 3) ? (int16_t)((int)kc_below(t, 65535) - 32767) : INT16_MAX;
+    kc_fill_floats(t, alpha, c, KC_ANY_FLOAT);
+    for (size_t j = 0; j < c; j++)
+        sum[j] = squares[j] = (int64_t)kc_below(t, 1000);
+    kc_keep_initial(t, sum);
+    kc_keep_initial(t, squares);
+    for (size_t i = 0; i < n * c; i++) {
+        int64_t below = alpha[i % c] > 0 ? y[i] : alpha[i % c] < 0 ? -y[i] : 0;
+        below = below < 0 ? below : 0;
+        sum[i % c] += below;
+        squares[i % c] += below * below;
+    }
+    while (kc_next(t))
+        t->kernels->negative_sums_i16(kc_at(t, y), n, c, kc_at(t, alpha), kc_at(t, sum),
+                                      kc_at(t, squares));
 }
 
 void kcheck_act_norm_grad(struct kcheck *t) {
     int in_place = !t->is_bench && kc_below(t, 2) != 0;
-    struct input in = make_input(t, 1, in_place);
+    int with_g = in_place || t->is_bench || kc_below(t, 3) != 0;
+    struct input in = make_input(t, with_g, in_place);
     float *out = in_place ? in.g : kc_output(t, "out", KC_F32, in.n * in.c);
     for (size_t i = 0; i < in.n * in.c; i++)
         out[i] = times(gu_of(&in, i), in.of[0][i % in.c]);

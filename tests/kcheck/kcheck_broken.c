@@ -273,15 +273,18 @@ static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct b
 }
 
 static void swaps_sums(const float *g, const int16_t *y, size_t n, size_t c,
-                       const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh) {
-    bp_act_norm_sums_c(g, y, n, c, a, sum_gh, sum_g);
+                       const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                       float *sum_gu) {
+    bp_act_norm_sums_c(g, y, n, c, a, sum_gh, sum_g, sum_gu);
 }
 
-static void takes_grad_of_h(const float *g, const int16_t *y, size_t n, size_t c,
-                            const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu) {
-    struct bp_act_norm_rows other = *a;
-    other.kc = a->kb;
-    bp_act_norm_slope_sums_c(g, y, n, c, &other, sum_guy, sum_ghu);
+static void squares_in_16_bits(const int16_t *y, size_t n, size_t c, const float *alpha,
+                               int64_t *sum, int64_t *sum_squares) {
+    for (size_t i = 0; i < n * c; i++) {
+        int t = alpha[i % c] < 0 ? -y[i] : alpha[i % c] > 0 ? y[i] : 0;
+        sum[i % c] += t < 0 ? t : 0;
+        sum_squares[i % c] += t < 0 ? (uint16_t)(t * t) : 0;
+    }
 }
 
 static void grad_of_last_row_twice(const float *g, const int16_t *y, size_t n, size_t c,
@@ -384,7 +387,7 @@ static const struct kc_planted planted[] = {
     {"act_norm_moments", "another slope", {.act_norm_moments = drops_slope}},
     {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
     {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
-    {"act_norm_slope_sums", "another constant", {.act_norm_slope_sums = takes_grad_of_h}},
+    {"negative_sums_i16", "squares of 16 bits", {.negative_sums_i16 = squares_in_16_bits}},
     {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
     {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
     {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},

@@ -1,4 +1,5 @@
 /* Scale, PReLU and batch norm between two binary convolutions, forward and backward. */
+#include "kernels/c/kernels_c.h"
 #include "kernels/c/tier_c.h"
 
 #include <math.h>
@@ -12,17 +13,6 @@ struct value {
 static inline struct value value_of(int16_t y, const struct bp_act_norm_rows *a, size_t j) {
     float u = (float)y * a->alpha[j], s = a->slope[j];
     return (struct value){u, u * (u < 0.0f ? s : 1.0f)};
-}
-
-/* dL/dh */
-static inline float grad_h(float g, float h, const struct bp_act_norm_rows *a, size_t j) {
-    return (g * a->ka[j] + h * a->kb[j]) + a->kc[j];
-}
-
-/* dL/du */
-static inline float grad_u(float gh, float u, const struct bp_act_norm_rows *a, size_t j) {
-    float s = a->slope[j];
-    return gh * (u < 0.0f ? s : 1.0f);
 }
 
 void bp_act_norm_moments_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
@@ -53,32 +43,42 @@ void bp_act_norm_signs_c(const int16_t *y, size_t n, size_t c, const struct bp_a
 }
 
 void bp_act_norm_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
-                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh) {
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++) {
-            float gv = g[p * c + j];
-            sum_g[j] += gv;
-            sum_gh[j] += gv * value_of(y[p * c + j], a, j).h;
-        }
-}
-
-void bp_act_norm_slope_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
-                              const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu) {
+                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                        float *sum_gu) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             struct value v = value_of(y[p * c + j], a, j);
-            float gh = grad_h(g[p * c + j], v.h, a, j), product = gh * v.u;
-            sum_guy[j] += grad_u(gh, v.u, a, j) * (float)y[p * c + j];
-            sum_ghu[j] += v.u < 0.0f ? product : 0.0f;
+            float gv = g[p * c + j];
+            sum_g[j] += gv;
+            sum_gh[j] += gv * v.h;
+            sum_gu[j] += bp_value_or_zero(v.u < 0.0f, gv * v.u);
         }
 }
+
+void bp_negative_sums_i16_c(const int16_t *y, size_t n, size_t c, const float *alpha, int64_t *sum,
+                            int64_t *sum_squares) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++) {
+            int32_t t = y[p * c + j] * ((alpha[j] > 0.0f) - (alpha[j] < 0.0f));
+            t = t < 0 ? t : 0;
+            sum[j] += t;
+            sum_squares[j] += t * t;
+        }
+}
+
+/* One loop for all samples and one for those without a gradient. */
+#define GRAD_BODY(of_g)                                                                            \
+    for (size_t p = 0; p < n; p++)                                                                 \
+        for (size_t j = 0; j < c; j++) {                                                           \
+            struct value v = value_of(y[p * c + j], a, j);                                         \
+            float gh = (of_g v.h * a->kb[j]) + a->kc[j], s = a->slope[j];                          \
+            out[p * c + j] = gh * (v.u < 0.0f ? s : 1.0f) * a->alpha[j];                           \
+        }
 
 void bp_act_norm_grad_c(const float *g, const int16_t *y, size_t n, size_t c,
                         const struct bp_act_norm_rows *a, float *out) {
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++) {
-            struct value v = value_of(y[p * c + j], a, j);
-            float gh = grad_h(g[p * c + j], v.h, a, j);
-            out[p * c + j] = grad_u(gh, v.u, a, j) * a->alpha[j];
-        }
+    if (g != NULL)
+        GRAD_BODY(g[p * c + j] * a->ka[j] +)
+    else
+        GRAD_BODY()
 }

@@ -37,7 +37,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_norm_moments = bp_act_norm_moments_c;
     kernels->act_norm_signs = bp_act_norm_signs_c;
     kernels->act_norm_sums = bp_act_norm_sums_c;
-    kernels->act_norm_slope_sums = bp_act_norm_slope_sums_c;
+    kernels->negative_sums_i16 = bp_negative_sums_i16_c;
     kernels->act_norm_grad = bp_act_norm_grad_c;
     kernels->sum_squares_f32 = bp_sum_squares_f32_c;
     kernels->adam_f32 = bp_adam_f32_c;

@@ -5,9 +5,11 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx2.h"
 
-/* Coefficients of 8 channels; unused ones cost nothing. */
+#define NEGATIVE_ROWS 32768 /* of sums of int16 pairs in 32 bits */
+
+/* Coefficients of 8 channels. */
 struct coefficients {
-    __m256 alpha, slope, scale, shift, ka, kb, kc;
+    __m256 alpha, slope;
 };
 
 struct value {
@@ -28,23 +30,6 @@ BP_INLINE void load_act(struct coefficients *k, const struct bp_act_norm_rows *a
                         int full, size_t rest) {
     k->alpha = load_ps(a->alpha + j, full, rest);
     k->slope = load_ps(a->slope + j, full, rest);
-}
-
-BP_INLINE void load_grad(struct coefficients *k, const struct bp_act_norm_rows *a, size_t j,
-                         int full, size_t rest) {
-    load_act(k, a, j, full, rest);
-    k->ka = load_ps(a->ka + j, full, rest);
-    k->kb = load_ps(a->kb + j, full, rest);
-    k->kc = load_ps(a->kc + j, full, rest);
-}
-
-BP_INLINE __m256 grad_h_8(__m256 g, const struct value *v, const struct coefficients *k) {
-    __m256 sum = _mm256_add_ps(_mm256_mul_ps(g, k->ka), _mm256_mul_ps(v->h, k->kb));
-    return _mm256_add_ps(sum, k->kc);
-}
-
-BP_INLINE __m256 grad_u_8(__m256 gh, const struct value *v, const struct coefficients *k) {
-    return _mm256_blendv_ps(gh, _mm256_mul_ps(gh, k->slope), v->negative);
 }
 
 /* --- forward ---------------------------------------------------------------------------------- */
@@ -124,70 +109,124 @@ void bp_act_norm_signs_avx2(const int16_t *y, size_t n, size_t c, const struct b
 
 BP_INLINE void sums_8(const float *g, const int16_t *y, size_t n, size_t c,
                       const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
-                      float *sum_g, float *sum_gh) {
+                      float *const sums[3]) {
     struct coefficients k;
+    __m256 s[3];
     load_act(&k, a, j, full, rest);
-    __m256 sums_g = load_ps(sum_g + j, full, rest), sums_gh = load_ps(sum_gh + j, full, rest);
+    for (int i = 0; i < 3; i++)
+        s[i] = load_ps(sums[i] + j, full, rest);
     for (size_t p = 0; p < n; p++) {
         struct value v = value_8(y + p * c + j, &k, full, rest);
         __m256 gv = load_ps(g + p * c + j, full, rest);
-        sums_g = _mm256_add_ps(sums_g, gv);
-        sums_gh = _mm256_add_ps(sums_gh, _mm256_mul_ps(gv, v.h));
+        s[0] = _mm256_add_ps(s[0], gv);
+        s[1] = _mm256_add_ps(s[1], _mm256_mul_ps(gv, v.h));
+        s[2] = _mm256_add_ps(s[2], _mm256_and_ps(v.negative, _mm256_mul_ps(gv, v.u)));
     }
-    store_ps(sum_g + j, full, rest, sums_g);
-    store_ps(sum_gh + j, full, rest, sums_gh);
+    for (int i = 0; i < 3; i++)
+        store_ps(sums[i] + j, full, rest, s[i]);
 }
 
 void bp_act_norm_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
-                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh) {
+                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                           float *sum_gu) {
+    float *const sums[3] = {sum_g, sum_gh, sum_gu};
     for (size_t j = 0; j < c; j += 8)
         if (c - j >= 8)
-            sums_8(g, y, n, c, a, j, 1, 8, sum_g, sum_gh);
+            sums_8(g, y, n, c, a, j, 1, 8, sums);
         else
-            sums_8(g, y, n, c, a, j, 0, c - j, sum_g, sum_gh);
+            sums_8(g, y, n, c, a, j, 0, c - j, sums);
 }
 
-BP_INLINE void slope_sums_8(const float *g, const int16_t *y, size_t n, size_t c,
-                            const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
-                            float *sum_guy, float *sum_ghu) {
-    struct coefficients k;
-    load_grad(&k, a, j, full, rest);
-    __m256 guy = load_ps(sum_guy + j, full, rest), ghu = load_ps(sum_ghu + j, full, rest);
-    for (size_t p = 0; p < n; p++) {
-        struct value v = value_8(y + p * c + j, &k, full, rest);
-        __m256 gh = grad_h_8(load_ps(g + p * c + j, full, rest), &v, &k);
-        guy = _mm256_add_ps(guy, _mm256_mul_ps(grad_u_8(gh, &v, &k), v.y));
-        ghu = _mm256_add_ps(ghu, _mm256_and_ps(v.negative, _mm256_mul_ps(gh, v.u)));
+BP_INLINE __m128i load_i16(const int16_t *p, int full, size_t rest) {
+    int16_t part[8] = {0};
+    if (full)
+        return _mm_loadu_si128((const __m128i *)(const void *)p);
+    memcpy(part, p, rest * sizeof *p);
+    return _mm_loadu_si128((const __m128i *)(const void *)part);
+}
+
+/* to[0 .. rest - 1] += the lanes of low, then of high. */
+static void add_i64(int64_t *to, size_t rest, __m256i low, __m256i high) {
+    int64_t part[8];
+    store_256(part, low);
+    store_256(part + 4, high);
+    for (size_t j = 0; j < rest; j++)
+        to[j] += part[j];
+}
+
+/* 8 channels, two rows at a time: a pair's squares fit 31 bits, since |y| < 2^15. */
+static void negative_8(const int16_t *y, size_t n, size_t c, const float *alpha, int full,
+                       size_t rest, int64_t *sum, int64_t *sum_squares) {
+    const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
+    __m256 a = load_ps(alpha, full, rest);
+    __m256i below = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
+    __m256i above = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
+    __m256i sign_32 = _mm256_sub_epi32(below, above); /* 1, -1 or 0 */
+    __m128i sign =
+        _mm_packs_epi32(_mm256_castsi256_si128(sign_32), _mm256_extracti128_si256(sign_32, 1));
+    __m256i sum_low = zero, sum_high = zero, low = zero, high = zero;
+    for (size_t first = 0; first < n; first += NEGATIVE_ROWS) {
+        __m256i total = zero;
+        for (size_t p = first; p < bp_min_size(n, first + NEGATIVE_ROWS); p += 2) {
+            __m128i u = _mm_sign_epi16(load_i16(y + p * c, full, rest), sign);
+            __m128i v = p + 1 < n ? _mm_sign_epi16(load_i16(y + (p + 1) * c, full, rest), sign)
+                                  : _mm_setzero_si128();
+            __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi16(u, v), _mm_unpacklo_epi16(u, v));
+            pairs = _mm256_min_epi16(pairs, zero);
+            __m256i squares = _mm256_madd_epi16(pairs, pairs);
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
+            low = _mm256_add_epi64(low, _mm256_cvtepu32_epi64(_mm256_castsi256_si128(squares)));
+            high =
+                _mm256_add_epi64(high, _mm256_cvtepu32_epi64(_mm256_extracti128_si256(squares, 1)));
+        }
+        sum_low = _mm256_add_epi64(sum_low, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(total)));
+        sum_high =
+            _mm256_add_epi64(sum_high, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(total, 1)));
     }
-    store_ps(sum_guy + j, full, rest, guy);
-    store_ps(sum_ghu + j, full, rest, ghu);
+    add_i64(sum, rest, sum_low, sum_high);
+    add_i64(sum_squares, rest, low, high);
 }
 
-void bp_act_norm_slope_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
-                                 const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu) {
+void bp_negative_sums_i16_avx2(const int16_t *y, size_t n, size_t c, const float *alpha,
+                               int64_t *sum, int64_t *sum_squares) {
     for (size_t j = 0; j < c; j += 8)
         if (c - j >= 8)
-            slope_sums_8(g, y, n, c, a, j, 1, 8, sum_guy, sum_ghu);
+            negative_8(y + j, n, c, alpha + j, 1, 8, sum + j, sum_squares + j);
         else
-            slope_sums_8(g, y, n, c, a, j, 0, c - j, sum_guy, sum_ghu);
+            negative_8(y + j, n, c, alpha + j, 0, c - j, sum + j, sum_squares + j);
 }
 
+/* g NULL: the gradient of a sample that has none. */
 BP_INLINE void grad_8(const float *g, const int16_t *y, const struct bp_act_norm_rows *a, size_t j,
                       int full, size_t rest, float *out) {
     struct coefficients k;
-    load_grad(&k, a, j, full, rest);
+    load_act(&k, a, j, full, rest);
     struct value v = value_8(y + j, &k, full, rest);
-    __m256 gh = grad_h_8(load_ps(g + j, full, rest), &v, &k);
-    store_ps(out + j, full, rest, _mm256_mul_ps(grad_u_8(gh, &v, &k), k.alpha));
+    __m256 gh = _mm256_mul_ps(v.h, load_ps(a->kb + j, full, rest));
+    if (g != NULL)
+        gh = _mm256_add_ps(
+            _mm256_mul_ps(load_ps(g + j, full, rest), load_ps(a->ka + j, full, rest)), gh);
+    gh = _mm256_add_ps(gh, load_ps(a->kc + j, full, rest));
+    __m256 gu = _mm256_blendv_ps(gh, _mm256_mul_ps(gh, k.slope), v.negative);
+    store_ps(out + j, full, rest, _mm256_mul_ps(gu, k.alpha));
+}
+
+BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, float *out) {
+    for (size_t p = 0; p < n; p++, y += c, out += c) {
+        const float *row = g == NULL ? NULL : g + p * c;
+        size_t j = 0;
+        for (; j + 8 <= c; j += 8)
+            grad_8(row, y, a, j, 1, 8, out);
+        if (j < c)
+            grad_8(row, y, a, j, 0, c - j, out);
+    }
 }
 
 void bp_act_norm_grad_avx2(const float *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *out) {
-    for (size_t p = 0; p < n; p++, g += c, y += c, out += c) {
-        size_t j = 0;
-        for (; j + 8 <= c; j += 8)
-            grad_8(g, y, a, j, 1, 8, out);
-        if (j < c)
-            grad_8(g, y, a, j, 0, c - j, out);
-    }
+    if (g != NULL)
+        grad_rows(g, y, n, c, a, out);
+    else
+        grad_rows(NULL, y, n, c, a, out);
 }

@@ -80,9 +80,10 @@ void bp_act_norm_moments_avx2(const int16_t *y, size_t n, size_t c,
 void bp_act_norm_signs_avx2(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                             uint64_t *bits, uint64_t *mask);
 void bp_act_norm_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
-                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
-void bp_act_norm_slope_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
-                                 const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
+                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                           float *sum_gu);
+void bp_negative_sums_i16_avx2(const int16_t *y, size_t n, size_t c, const float *alpha,
+                               int64_t *sum, int64_t *sum_squares);
 void bp_act_norm_grad_avx2(const float *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *out);
 void bp_sum_squares_f32_avx2(const float *g, size_t n, double *sum);

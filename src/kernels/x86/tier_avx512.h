@@ -51,5 +51,12 @@ void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c
 void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
                             const float *shift, const float *slope, const float *ka,
                             const float *kb, const float *kc, float *out);
+void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                             float *sum_gu);
+void bp_negative_sums_i16_avx512(const int16_t *y, size_t n, size_t c, const float *alpha,
+                                 int64_t *sum, int64_t *sum_squares);
+void bp_act_norm_grad_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *out);
 
 #endif

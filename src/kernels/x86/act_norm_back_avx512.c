@@ -1,0 +1,149 @@
+/* Backward of scale, PReLU and batch norm between two binary convolutions, AVX-512: 16 channels a
+ * vector (the sums of int16: 32). */
+#include "kernels/x86/tier_avx512.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx512.h"
+
+#define NEGATIVE_ROWS 32768 /* of sums of int16 pairs in 32 bits */
+
+/* 16 channels: y, u = y * alpha, where u is negative, h. `m` is all ones but at the end of a row.
+ */
+struct value {
+    __m512 u, h;
+    __mmask16 negative;
+};
+
+BP_INLINE struct value value_16(const int16_t *y, __m512 alpha, __m512 slope, __mmask16 m) {
+    __m512 v = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(m, y)));
+    struct value value = {.u = _mm512_mul_ps(v, alpha)};
+    value.negative = _mm512_cmp_ps_mask(value.u, _mm512_setzero_ps(), _CMP_LT_OQ);
+    value.h = _mm512_mask_mul_ps(value.u, value.negative, value.u, slope);
+    return value;
+}
+
+/* 16 * vectors channels, all rows. */
+BP_INLINE void sums_block(const float *g, const int16_t *y, size_t n, size_t c, int vectors,
+                          const float *alpha, const float *slope, __mmask16 m, float *const sums[3],
+                          size_t j) {
+    __m512 a[2], k[2], s[3][2];
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 16 * (size_t)q;
+        a[q] = _mm512_maskz_loadu_ps(m, alpha + at);
+        k[q] = _mm512_maskz_loadu_ps(m, slope + at);
+        for (int i = 0; i < 3; i++)
+            s[i][q] = _mm512_maskz_loadu_ps(m, sums[i] + at);
+    }
+    for (size_t p = 0; p < n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * c + j + 16 * (size_t)q;
+            struct value v = value_16(y + at, a[q], k[q], m);
+            __m512 gv = _mm512_maskz_loadu_ps(m, g + at);
+            s[0][q] = _mm512_add_ps(s[0][q], gv);
+            s[1][q] = _mm512_add_ps(s[1][q], _mm512_mul_ps(gv, v.h));
+            s[2][q] = _mm512_add_ps(s[2][q], _mm512_maskz_mul_ps(v.negative, gv, v.u));
+        }
+    for (int q = 0; q < vectors; q++)
+        for (int i = 0; i < 3; i++)
+            _mm512_mask_storeu_ps(sums[i] + j + 16 * (size_t)q, m, s[i][q]);
+}
+
+void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                             float *sum_gu) {
+    float *const sums[3] = {sum_g, sum_gh, sum_gu};
+    size_t j = 0;
+    for (; j + 32 <= c; j += 32)
+        sums_block(g, y, n, c, 2, a->alpha, a->slope, 0xffff, sums, j);
+    for (; j < c; j += 16)
+        sums_block(g, y, n, c, 1, a->alpha, a->slope, mask_16(c - j), sums, j);
+}
+
+/* to[0 .. 15] += the lanes of low, then of high. */
+BP_INLINE void add_i64(int64_t *to, __mmask16 m, __m512i low, __m512i high) {
+    __mmask8 first = (__mmask8)m, second = (__mmask8)(m >> 8);
+    low = _mm512_add_epi64(_mm512_maskz_loadu_epi64(first, to), low);
+    high = _mm512_add_epi64(_mm512_maskz_loadu_epi64(second, to + 8), high);
+    _mm512_mask_storeu_epi64(to, first, low);
+    _mm512_mask_storeu_epi64(to + 8, second, high);
+}
+
+/* 16 channels, two rows at a time, as pairs of int16: their squares fit 31 bits, |y| < 2^15. */
+BP_INLINE void negative_16(const int16_t *y, size_t n, size_t c, const float *alpha, __mmask16 m,
+                           int64_t *sum, int64_t *sum_squares) {
+    const __m512i ones = _mm512_set1_epi16(1), zero = _mm512_setzero_si512();
+    const __m512i low_half = _mm512_set1_epi64(0xffffffff);
+    __m512 a = _mm512_maskz_loadu_ps(m, alpha);
+    /* Signs of the channels, twice each: 1, -1 or 0. */
+    __m512i sign =
+        _mm512_maskz_set1_epi32(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), 0x00010001);
+    sign = _mm512_mask_set1_epi32(sign, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LT_OQ), -1);
+    __m512i sum_low = zero, sum_high = zero, even = zero, odd = zero;
+    for (size_t first = 0; first < n; first += NEGATIVE_ROWS) {
+        __m512i total = zero;
+        for (size_t p = first; p < bp_min_size(n, first + NEGATIVE_ROWS); p += 2) {
+            __m256i u = _mm256_maskz_loadu_epi16(m, y + p * c);
+            __m256i v = _mm256_maskz_loadu_epi16(p + 1 < n ? m : 0, y + (p + 1) * c);
+            __m512i pairs = _mm512_or_si512(_mm512_cvtepu16_epi32(u),
+                                            _mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
+            pairs = _mm512_min_epi16(_mm512_mullo_epi16(pairs, sign), zero);
+            __m512i squares = _mm512_madd_epi16(pairs, pairs);
+            total = _mm512_dpwssd_epi32(total, pairs, ones);
+            even = _mm512_add_epi64(even, _mm512_and_si512(squares, low_half));
+            odd = _mm512_add_epi64(odd, _mm512_srli_epi64(squares, 32));
+        }
+        sum_low = _mm512_add_epi64(sum_low, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(total)));
+        sum_high =
+            _mm512_add_epi64(sum_high, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(total, 1)));
+    }
+    const __m512i first = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0);
+    const __m512i second = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
+    add_i64(sum, m, sum_low, sum_high);
+    add_i64(sum_squares, m, _mm512_permutex2var_epi64(even, first, odd),
+            _mm512_permutex2var_epi64(even, second, odd));
+}
+
+void bp_negative_sums_i16_avx512(const int16_t *y, size_t n, size_t c, const float *alpha,
+                                 int64_t *sum, int64_t *sum_squares) {
+    size_t j = 0;
+    for (; j + 16 <= c; j += 16)
+        negative_16(y + j, n, c, alpha + j, 0xffff, sum + j, sum_squares + j);
+    if (j < c)
+        negative_16(y + j, n, c, alpha + j, mask_16(c - j), sum + j, sum_squares + j);
+}
+
+/* g NULL: the gradient of a sample that has none. */
+BP_INLINE void grad_16(const float *g, const int16_t *y, const struct bp_act_norm_rows *a, size_t j,
+                       __mmask16 m, float *out) {
+    __m512 alpha = _mm512_maskz_loadu_ps(m, a->alpha + j);
+    __m512 slope = _mm512_maskz_loadu_ps(m, a->slope + j);
+    struct value v = value_16(y + j, alpha, slope, m);
+    __m512 gh = _mm512_mul_ps(v.h, _mm512_maskz_loadu_ps(m, a->kb + j));
+    if (g != NULL)
+        gh = _mm512_add_ps(
+            _mm512_mul_ps(_mm512_maskz_loadu_ps(m, g + j), _mm512_maskz_loadu_ps(m, a->ka + j)),
+            gh);
+    gh = _mm512_add_ps(gh, _mm512_maskz_loadu_ps(m, a->kc + j));
+    __m512 gu = _mm512_mask_mul_ps(gh, v.negative, gh, slope);
+    _mm512_mask_storeu_ps(out + j, m, _mm512_mul_ps(gu, alpha));
+}
+
+BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, float *out) {
+    for (size_t p = 0; p < n; p++, y += c, out += c) {
+        const float *row = g == NULL ? NULL : g + p * c;
+        size_t j = 0;
+        for (; j + 16 <= c; j += 16)
+            grad_16(row, y, a, j, 0xffff, out);
+        if (j < c)
+            grad_16(row, y, a, j, mask_16(c - j), out);
+    }
+}
+
+void bp_act_norm_grad_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *out) {
+    if (g != NULL)
+        grad_rows(g, y, n, c, a, out);
+    else
+        grad_rows(NULL, y, n, c, a, out);
+}
