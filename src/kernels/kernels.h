@@ -37,6 +37,11 @@ struct bp_range {
     float sum_squares;
 };
 
+/* The same of columns, [k] each. */
+struct bp_columns {
+    float *lo, *hi, *sum_squares;
+};
+
 /* A quantizer's grid for one group: code = clamp(floor((g - lo) * inv_step + u), code_min,
  * code_max), computed as float t = (g - lo) * inv_step; t = t + u. */
 struct bp_grid {
@@ -207,16 +212,11 @@ struct bp_kernels {
 
     /* --- gradient quantizer ------------------------------------------------------------------- */
 
-    /* Smallest, largest element and sum of squares of g [n], added to what *range holds: lo and hi
-     * by min and max; the sum of squares as 16 partial sums s[i % 16] += g[i] * g[i] (from 0),
-     * folded s[i] += s[i + 8], then + 4, + 2, + 1, and then added to range->sum_squares. A NaN in g
-     * makes sum_squares NaN; lo and hi then hold anything, and not the same on every tier. */
-    void (*range_group)(const float *g, size_t n, struct bp_range *range);
-
-    /* The same per column of g [n][k]: lo[j], hi[j] by min and max, sum_squares[j] += g * g in
-     * order of the rows; a NaN in a column as in range_group. */
-    void (*range_columns)(const float *g, size_t n, size_t k, float *lo, float *hi,
-                          float *sum_squares);
+    /* Smallest, largest element and sum of squares of each column of g [n][k], added to what `to`
+     * holds: lo[j], hi[j] by min and max, sum_squares[j] += g * g in order of the rows. A NaN in a
+     * column makes sum_squares NaN; lo and hi then hold anything, and not the same on every tier.
+     */
+    void (*range_columns)(const float *g, size_t n, size_t k, struct bp_columns to);
 
     /* codes[i] of element `first + i`, i = 0 .. n - 1, one grid for all. */
     void (*round_group)(const float *g, size_t n, uint64_t first,
@@ -295,6 +295,12 @@ struct bp_kernels {
                          const float *shift, const float *slope, const float *ka, const float *kb,
                          const float *kc, float *out);
 
+    /* range_columns of the rows that act_grad_i16 would write; with g NULL, of y * kb[j] + kc[j].
+     */
+    void (*act_range_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, struct bp_columns to);
+
     /* --- activation before normalisation ------------------------------------------------------ */
 
     /* Scale, PReLU and batch norm of integers y [n][c] in one pass, with the coefficients a of
@@ -326,6 +332,10 @@ struct bp_kernels {
      *     gu = u < 0 ? gh * slope[j] : gh;  out = gu * alpha[j]. out may be g itself. */
     void (*act_norm_grad)(const float *g, const int16_t *y, size_t n, size_t c,
                           const struct bp_act_norm_rows *a, float *out);
+
+    /* range_columns of the rows that act_norm_grad would write. */
+    void (*act_norm_range)(const float *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, struct bp_columns to);
 
     /* --- optimizer ---------------------------------------------------------------------------- */
 

@@ -42,6 +42,7 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     bp_act_norm_backward_sums(self->op, graph->exec, graph->n, layer->in->i16, layer->out->grad,
                               layer->out->grad_kept, &params, &grads);
     layer->in->source.rows = bp_act_norm_grad_rows;
+    layer->in->source.ranges = bp_act_norm_grad_ranges;
     layer->in->source.context = self->op;
     return BP_OK;
 }

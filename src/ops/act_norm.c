@@ -263,3 +263,14 @@ void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t row
     op->kernels->act_norm_grad(has_gradient(op, n) ? op->g + element : NULL, op->y + element,
                                rows * op->w, op->c, &coefficients, out);
 }
+
+void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
+    const struct bp_act_norm *op = context;
+    const struct bp_act_norm_rows coefficients = coefficients_of(op);
+    (void)scratch;
+    for (size_t row = 0; row < op->h; row += op->chunk_rows) {
+        struct chunk chunk = chunk_at(op, n, row);
+        op->kernels->act_norm_range(has_gradient(op, n) ? op->g + chunk.element : NULL,
+                                    op->y + chunk.element, chunk.pixels, op->c, &coefficients, to);
+    }
+}

@@ -60,6 +60,8 @@ void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, siz
 /* dL/dy of rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
 void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
+/* The ranges of these rows of sample n: a bp_grad_source's too. */
+void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
 
 #ifdef __cplusplus
 }

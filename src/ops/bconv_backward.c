@@ -1,7 +1,7 @@
 /* From gradient rows to codes. The gradient at the convolution's output is never stored: it is
  * produced twice, row by row, once to see the ranges of the groups and once to round them to codes.
  *
- *   pass A  rows -> range per sample, range per channel
+ *   pass A  rows -> range per channel and sample -> per sample, per channel
  *           groups: grid, probability, choice
  *   pass B  rows -> codes of kept samples -> planes with halo          (dA)
  *                -> codes of kept channels -> planes per position      (dW)
@@ -53,29 +53,46 @@ static size_t rows_of_chunk(const struct bp_bconv *op, size_t row) {
 
 /* --- pass A: ranges --------------------------------------------------------------------------- */
 
+static struct bp_columns ranges_of_sample(const struct bp_bconv *op, size_t n) {
+    size_t k = op->shape.k;
+    float *lo = op->column_ranges + n * 3 * k;
+    return (struct bp_columns){lo, lo + k, lo + 2 * k};
+}
+
+/* The range of a sample from those of its channels, in order of the channels. */
+static struct bp_range merge_columns(const struct bp_columns *columns, size_t k) {
+    struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
+    double squares = 0.0;
+    for (size_t i = 0; i < k; i++) {
+        range.lo = columns->lo[i] < range.lo ? columns->lo[i] : range.lo;
+        range.hi = columns->hi[i] > range.hi ? columns->hi[i] : range.hi;
+        squares += (double)columns->sum_squares[i];
+    }
+    range.sum_squares = (float)squares;
+    return range;
+}
+
 static void range_part(void *context, size_t begin, size_t end, int thread) {
     struct backward_job *job = context;
     struct bp_bconv *op = job->op;
-    const struct bp_kernels *kernels = &job->exec->kernels;
+    const struct bp_grad_source *source = job->source;
     struct worker_scratch scratch = carve_scratch(job, thread);
-    size_t k = op->shape.k, ow = op->shape.ow;
-    int by_channel = op->quant_dw.groups == BP_GROUPS_CHANNEL;
+    size_t k = op->shape.k;
     for (size_t n = begin; n < end; n++) {
-        struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
-        float *lo = op->column_ranges + n * 3 * k, *hi = lo + k, *squares = hi + k;
+        struct bp_columns columns = ranges_of_sample(op, n);
         for (size_t i = 0; i < k; i++) {
-            lo[i] = FLT_MAX;
-            hi[i] = -FLT_MAX;
-            squares[i] = 0.0f;
+            columns.lo[i] = FLT_MAX;
+            columns.hi[i] = -FLT_MAX;
+            columns.sum_squares[i] = 0.0f;
         }
-        for (size_t row = 0; row < op->shape.oh; row += op->chunk_rows) {
+        if (source->ranges != NULL)
+            source->ranges(source->context, n, columns, scratch.source);
+        for (size_t row = 0; source->ranges == NULL && row < op->shape.oh; row += op->chunk_rows) {
             size_t rows = rows_of_chunk(op, row);
-            job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
-            kernels->range_group(scratch.rows, rows * ow * k, &range);
-            if (by_channel)
-                kernels->range_columns(scratch.rows, rows * ow, k, lo, hi, squares);
+            source->rows(source->context, n, row, rows, scratch.rows, scratch.source);
+            job->exec->kernels.range_columns(scratch.rows, rows * op->shape.ow, k, columns);
         }
-        op->groups_da[n].range = range;
+        op->groups_da[n].range = merge_columns(&columns, k);
     }
 }
 
@@ -85,7 +102,7 @@ static void range_part(void *context, size_t begin, size_t end, int thread) {
 static void merge_channels(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct bp_bconv *op = ((struct backward_job *)context)->op;
-    size_t k = op->shape.k, samples = op->samples;
+    size_t samples = op->samples;
     for (size_t first = begin; first < end; first += MERGED_AT_ONCE) {
         size_t count = bp_min_size(MERGED_AT_ONCE, end - first);
         float lo[MERGED_AT_ONCE], hi[MERGED_AT_ONCE];
@@ -95,11 +112,11 @@ static void merge_channels(void *context, size_t begin, size_t end, int thread) 
             hi[i] = -FLT_MAX;
         }
         for (size_t n = 0; n < samples; n++) {
-            const float *of_sample = op->column_ranges + n * 3 * k + first;
+            struct bp_columns of = ranges_of_sample(op, n);
             for (size_t i = 0; i < count; i++) {
-                lo[i] = of_sample[i] < lo[i] ? of_sample[i] : lo[i];
-                hi[i] = of_sample[k + i] > hi[i] ? of_sample[k + i] : hi[i];
-                squares[i] += (double)of_sample[2 * k + i];
+                lo[i] = of.lo[first + i] < lo[i] ? of.lo[first + i] : lo[i];
+                hi[i] = of.hi[first + i] > hi[i] ? of.hi[first + i] : hi[i];
+                squares[i] += (double)of.sum_squares[first + i];
             }
         }
         for (size_t i = 0; i < count; i++)

@@ -404,6 +404,22 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
     }
 }
 
+void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
+    const struct bp_norm_act *op = context;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm *norm = &op->norm;
+    size_t row_elements = s->w * s->c;
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+        size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+        const float *g = NULL;
+        if (has_gradient(op, n))
+            g = activation_gradient(op, op->kernels->max_unpool_2x2, n, row, rows, scratch);
+        op->kernels->act_range_i16(g, y_i16(op->y, (n * s->h + row) * row_elements), rows * s->w,
+                                   s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
+                                   norm->kc, to);
+    }
+}
+
 static void all_part(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
     const struct bp_norm_act_shape *s = &job->op->shape;

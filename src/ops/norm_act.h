@@ -82,6 +82,8 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
 /* dL/dy of input rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
+/* The ranges of these rows of sample n, where input_i16: a bp_grad_source's too. */
+void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape);
 
 /* All rows, written or added to dx [n][h][w][c]. */

@@ -115,6 +115,11 @@ void *kc_input(struct kcheck *t, const char *name, enum kc_type type, size_t cou
 void *kc_output(struct kcheck *t, const char *name, enum kc_type type, size_t count);
 void kc_keep_initial(struct kcheck *t, const void *data);
 int kc_next(struct kcheck *t);
+/* Outputs of ranges of k columns (kcheck_range.c): what stands there, one more element of column j,
+ * where the kernel finds them. */
+struct bp_columns kc_columns(struct kcheck *t, size_t k);
+void kc_columns_add(const struct bp_columns *r, size_t j, float v);
+struct bp_columns kc_columns_at(struct kcheck *t, const struct bp_columns *r);
 /* Where the kernel finds the buffer that was given as `data` (NULL stays NULL). */
 void *kc_at(struct kcheck *t, const void *data);
 /* What one call amounts to, for --bench. unit: "MAC", "element". */

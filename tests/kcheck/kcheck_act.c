@@ -138,3 +138,28 @@ void kcheck_act_grad_f32(struct kcheck *t) {
                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
                                  kc_at(t, r.kb), kc_at(t, r.kc), kc_at(t, r.out));
 }
+
+/* With g: the rows of act_grad_i16. */
+void kcheck_act_range_i16(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_I16, 0);
+    int with_g = t->is_bench || kc_below(t, 2) != 0;
+    const char *const names[] = {"ka", "kb", "kc"};
+    float *k[3];
+    for (size_t i = 0; i < 3; i++) {
+        k[i] = kc_input(t, names[i], KC_F32, a.c);
+        kc_fill_moderate(t, k[i], a.c);
+    }
+    struct bp_columns r = kc_columns(t, a.c);
+    for (size_t i = 0; i < a.n * a.c; i++) {
+        size_t j = i % a.c;
+        float y = input_at(&a, INPUT_I16, i), v, ga = activated(&a, y, i, &v);
+        float of_g = ga * k[0][j], sum = y * k[1][j];
+        sum = with_g ? of_g + sum : sum;
+        kc_columns_add(&r, j, sum + k[2][j]);
+    }
+    while (kc_next(t))
+        t->kernels->act_range_i16(with_g ? kc_at(t, a.g) : NULL, kc_at(t, a.y), a.n, a.c,
+                                  kc_at(t, a.scale), kc_at(t, a.shift), kc_at(t, a.slope),
+                                  kc_at(t, k[0]), kc_at(t, k[1]), kc_at(t, k[2]),
+                                  kc_columns_at(t, &r));
+}

@@ -180,3 +180,15 @@ void kcheck_act_norm_grad(struct kcheck *t) {
         t->kernels->act_norm_grad(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, out));
     }
 }
+
+void kcheck_act_norm_range(struct kcheck *t) {
+    struct input in = make_input(t, t->is_bench || kc_below(t, 3) != 0, 0);
+    struct bp_columns r = kc_columns(t, in.c);
+    for (size_t i = 0; i < in.n * in.c; i++)
+        kc_columns_add(&r, i % in.c, times(gu_of(&in, i), in.of[0][i % in.c]));
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_range(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
+                                   kc_columns_at(t, &r));
+    }
+}

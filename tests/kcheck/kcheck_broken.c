@@ -139,24 +139,15 @@ static void drops_last_word(const uint64_t *a, size_t words, size_t c, int32_t *
 
 /* --- quantizer -------------------------------------------------------------------------------- */
 
-static void sums_in_order(const float *g, size_t n, struct bp_range *range) {
-    float squares = range->sum_squares;
-    bp_range_group_c(g, n, range);
-    for (size_t i = 0; i < n; i++)
-        squares += g[i] * g[i];
-    range->sum_squares = squares;
-}
-
-static void reads_before(const float *g, size_t n, struct bp_range *range) {
-    bp_range_group_c(g, n, range);
+static void reads_before(const float *g, size_t n, size_t k, struct bp_columns to) {
+    bp_range_columns_c(g, n, k, to);
     sink = (uint64_t)((const volatile float *)g)[-1];
 }
 
-static void starts_from_zero(const float *g, size_t n, size_t k, float *lo, float *hi,
-                             float *sum_squares) {
+static void starts_from_zero(const float *g, size_t n, size_t k, struct bp_columns to) {
     for (size_t j = 0; j < k; j++)
-        lo[j] = fminf(lo[j], 0.0f);
-    bp_range_columns_c(g, n, k, lo, hi, sum_squares);
+        to.lo[j] = fminf(to.lo[j], 0.0f);
+    bp_range_columns_c(g, n, k, to);
 }
 
 static void writes_one_byte_more(const float *g, size_t n, uint64_t first,
@@ -293,6 +284,18 @@ static void grad_of_last_row_twice(const float *g, const int16_t *y, size_t n, s
     out[n * c - 1] *= 2.0f;
 }
 
+static void range_of_first_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                                const struct bp_act_norm_rows *a, struct bp_columns to) {
+    bp_act_norm_range_c(g, y, n > 4 ? n - n % 4 : n, c, a, to);
+}
+
+static void range_without_constant(const float *g, const int16_t *y, size_t n, size_t c,
+                                   const float *scale, const float *shift, const float *slope,
+                                   const float *ka, const float *kb, const float *kc,
+                                   struct bp_columns to) {
+    bp_act_range_i16_c(g, y, n, c, scale, shift, slope, ka, kb, g == NULL ? kb : kc, to);
+}
+
 static void adds_to_old_content(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
                                 float *b) {
     float old = b[2 * n * c - 1];
@@ -369,8 +372,7 @@ static const struct kc_planted planted[] = {
     {"product_positions", "overwrites, does not add", {.product_positions = overwrites_sums}},
     {"product_positions", "writes between the rows", {.product_positions = writes_between_rows}},
     {"count_positions", "drops the words after a block", {.count_positions = drops_last_word}},
-    {"range_group", "another order of summation", {.range_group = sums_in_order}},
-    {"range_group", "reads before the begin", {.range_group = reads_before}},
+    {"range_columns", "reads before the begin", {.range_columns = reads_before}},
     {"range_columns", "minimum starts from 0", {.range_columns = starts_from_zero}},
     {"round_group", "writes one byte past the end", {.round_group = writes_one_byte_more}},
     {"round_group", "block number in 32 bits", {.round_group = block_number_in_32_bits}},
@@ -389,6 +391,8 @@ static const struct kc_planted planted[] = {
     {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
     {"negative_sums_i16", "squares of 16 bits", {.negative_sums_i16 = squares_in_16_bits}},
     {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
+    {"act_norm_range", "drops the last rows", {.act_norm_range = range_of_first_rows}},
+    {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},
     {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
     {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},

@@ -66,19 +66,40 @@ void bp_negative_sums_i16_c(const int16_t *y, size_t n, size_t c, const float *a
         }
 }
 
-/* One loop for all samples and one for those without a gradient. */
+/* With g, and without it. The coefficients are not written: restrict, so that the loop is one of
+ * vectors. */
 #define GRAD_BODY(of_g)                                                                            \
     for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
-            struct value v = value_of(y[p * c + j], a, j);                                         \
-            float gh = (of_g v.h * a->kb[j]) + a->kc[j], s = a->slope[j];                          \
-            out[p * c + j] = gh * (v.u < 0.0f ? s : 1.0f) * a->alpha[j];                           \
+            float u = (float)y[p * c + j] * alpha[j], s = slope[j];                                \
+            float d = u < 0.0f ? s : 1.0f, h = u * d;                                              \
+            float gh = (of_g h * kb[j]) + kc[j];                                                   \
+            out[p * c + j] = gh * d * alpha[j];                                                    \
         }
 
 void bp_act_norm_grad_c(const float *g, const int16_t *y, size_t n, size_t c,
                         const struct bp_act_norm_rows *a, float *out) {
+    const float *restrict alpha = a->alpha, *restrict slope = a->slope;
+    const float *restrict ka = a->ka, *restrict kb = a->kb, *restrict kc = a->kc;
     if (g != NULL)
-        GRAD_BODY(g[p * c + j] * a->ka[j] +)
+        GRAD_BODY(g[p * c + j] * ka[j] +)
     else
         GRAD_BODY()
+}
+
+#define PIECE 256 /* channels of a row that are on the stack at once */
+
+void bp_act_norm_range_c(const float *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, struct bp_columns to) {
+    float row[PIECE];
+    for (size_t at = 0; at < n * c; at += c)
+        for (size_t j = 0; j < c; j += PIECE) {
+            size_t count = bp_min_size(PIECE, c - j);
+            const struct bp_act_norm_rows from = {a->alpha + j, a->slope + j, a->scale + j,
+                                                  a->shift + j, a->ka + j,    a->kb + j,
+                                                  a->kc + j};
+            bp_act_norm_grad_c(g == NULL ? NULL : g + at + j, y + at + j, 1, count, &from, row);
+            bp_range_columns_c(row, 1, count,
+                               (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
+        }
 }

@@ -183,3 +183,22 @@ void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const
     else
         ACT_GRAD_BODY(0)
 }
+
+#define PIECE 256 /* channels of a row that are on the stack at once */
+
+void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                        const float *shift, const float *slope, const float *ka, const float *kb,
+                        const float *kc, struct bp_columns to) {
+    float row[PIECE];
+    for (size_t at = 0; at < n * c; at += c)
+        for (size_t j = 0; j < c; j += PIECE) {
+            size_t count = bp_min_size(PIECE, c - j);
+            if (g == NULL)
+                bp_affine_act_i16_c(y + at + j, 1, count, kb + j, kc + j, NULL, row);
+            else
+                bp_act_grad_i16_c(g + at + j, y + at + j, 1, count, scale + j, shift + j,
+                                  slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, row);
+            bp_range_columns_c(row, 1, count,
+                               (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
+        }
+}

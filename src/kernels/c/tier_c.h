@@ -38,9 +38,7 @@ void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
                           const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                           size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
                           size_t y_stride);
-void bp_range_group_c(const float *g, size_t n, struct bp_range *range);
-void bp_range_columns_c(const float *g, size_t n, size_t k, float *lo, float *hi,
-                        float *sum_squares);
+void bp_range_columns_c(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_c(const float *g, size_t n, uint64_t first, const struct bp_rounding *rounding,
                       struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_c(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
@@ -88,5 +86,10 @@ void bp_act_norm_grad_c(const float *g, const int16_t *y, size_t n, size_t c,
 void bp_sum_squares_f32_c(const float *g, size_t n, double *sum);
 void bp_adam_f32_c(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                    float *v);
+void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                        const float *shift, const float *slope, const float *ka, const float *kb,
+                        const float *kc, struct bp_columns to);
+void bp_act_norm_range_c(const float *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, struct bp_columns to);
 
 #endif

@@ -196,19 +196,34 @@ void bp_negative_sums_i16_avx2(const int16_t *y, size_t n, size_t c, const float
             negative_8(y + j, n, c, alpha + j, 0, c - j, sum + j, sum_squares + j);
 }
 
-/* g NULL: the gradient of a sample that has none. */
-BP_INLINE void grad_8(const float *g, const int16_t *y, const struct bp_act_norm_rows *a, size_t j,
-                      int full, size_t rest, float *out) {
+struct gradient {
+    __m256 ka, kb, kc;
+};
+
+BP_INLINE struct gradient load_gradient(const struct bp_act_norm_rows *a, size_t j, int full,
+                                        size_t rest) {
+    return (struct gradient){load_ps(a->ka + j, full, rest), load_ps(a->kb + j, full, rest),
+                             load_ps(a->kc + j, full, rest)};
+}
+
+/* dL/dy. g NULL: of a sample that has no gradient. */
+BP_INLINE __m256 grad_8(const float *g, const int16_t *y, const struct coefficients *k,
+                        const struct gradient *d, int full, size_t rest) {
+    struct value v = value_8(y, k, full, rest);
+    __m256 gh = _mm256_mul_ps(v.h, d->kb);
+    if (g != NULL)
+        gh = _mm256_add_ps(_mm256_mul_ps(load_ps(g, full, rest), d->ka), gh);
+    gh = _mm256_add_ps(gh, d->kc);
+    __m256 gu = _mm256_blendv_ps(gh, _mm256_mul_ps(gh, k->slope), v.negative);
+    return _mm256_mul_ps(gu, k->alpha);
+}
+
+BP_INLINE void grad_store(const float *g, const int16_t *y, const struct bp_act_norm_rows *a,
+                          size_t j, int full, size_t rest, float *out) {
     struct coefficients k;
     load_act(&k, a, j, full, rest);
-    struct value v = value_8(y + j, &k, full, rest);
-    __m256 gh = _mm256_mul_ps(v.h, load_ps(a->kb + j, full, rest));
-    if (g != NULL)
-        gh = _mm256_add_ps(
-            _mm256_mul_ps(load_ps(g + j, full, rest), load_ps(a->ka + j, full, rest)), gh);
-    gh = _mm256_add_ps(gh, load_ps(a->kc + j, full, rest));
-    __m256 gu = _mm256_blendv_ps(gh, _mm256_mul_ps(gh, k.slope), v.negative);
-    store_ps(out + j, full, rest, _mm256_mul_ps(gu, k.alpha));
+    struct gradient d = load_gradient(a, j, full, rest);
+    store_ps(out + j, full, rest, grad_8(g == NULL ? NULL : g + j, y + j, &k, &d, full, rest));
 }
 
 BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
@@ -217,9 +232,9 @@ BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
         const float *row = g == NULL ? NULL : g + p * c;
         size_t j = 0;
         for (; j + 8 <= c; j += 8)
-            grad_8(row, y, a, j, 1, 8, out);
+            grad_store(row, y, a, j, 1, 8, out);
         if (j < c)
-            grad_8(row, y, a, j, 0, c - j, out);
+            grad_store(row, y, a, j, 0, c - j, out);
     }
 }
 
@@ -229,4 +244,35 @@ void bp_act_norm_grad_avx2(const float *g, const int16_t *y, size_t n, size_t c,
         grad_rows(g, y, n, c, a, out);
     else
         grad_rows(NULL, y, n, c, a, out);
+}
+
+/* 8 channels, all rows. */
+BP_INLINE void range_8(const float *g, const int16_t *y, size_t n, size_t c,
+                       const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
+                       struct bp_columns to) {
+    struct coefficients k;
+    load_act(&k, a, j, full, rest);
+    struct gradient d = load_gradient(a, j, full, rest);
+    struct range_256 range = range_load(&to, j, full, rest);
+    for (size_t p = 0; p < n; p++)
+        range_add(&range,
+                  grad_8(g == NULL ? NULL : g + p * c + j, y + p * c + j, &k, &d, full, rest));
+    range_store(&to, j, full, rest, &range);
+}
+
+BP_INLINE void range_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                          const struct bp_act_norm_rows *a, struct bp_columns to) {
+    size_t j = 0;
+    for (; j + 8 <= c; j += 8)
+        range_8(g, y, n, c, a, j, 1, 8, to);
+    if (j < c)
+        range_8(g, y, n, c, a, j, 0, c - j, to);
+}
+
+void bp_act_norm_range_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+                            const struct bp_act_norm_rows *a, struct bp_columns to) {
+    if (g != NULL)
+        range_rows(g, y, n, c, a, to);
+    else
+        range_rows(NULL, y, n, c, a, to);
 }

@@ -112,20 +112,33 @@ void bp_negative_sums_i16_avx512(const int16_t *y, size_t n, size_t c, const flo
         negative_16(y + j, n, c, alpha + j, mask_16(c - j), sum + j, sum_squares + j);
 }
 
-/* g NULL: the gradient of a sample that has none. */
-BP_INLINE void grad_16(const float *g, const int16_t *y, const struct bp_act_norm_rows *a, size_t j,
-                       __mmask16 m, float *out) {
-    __m512 alpha = _mm512_maskz_loadu_ps(m, a->alpha + j);
-    __m512 slope = _mm512_maskz_loadu_ps(m, a->slope + j);
-    struct value v = value_16(y + j, alpha, slope, m);
-    __m512 gh = _mm512_mul_ps(v.h, _mm512_maskz_loadu_ps(m, a->kb + j));
+struct coefficients {
+    __m512 alpha, slope, ka, kb, kc;
+};
+
+BP_INLINE struct coefficients load_coefficients(const struct bp_act_norm_rows *a, size_t j,
+                                                __mmask16 m) {
+    return (struct coefficients){load_f32(a->alpha + j, m), load_f32(a->slope + j, m),
+                                 load_f32(a->ka + j, m), load_f32(a->kb + j, m),
+                                 load_f32(a->kc + j, m)};
+}
+
+/* dL/dy. g NULL: of a sample that has no gradient. */
+BP_INLINE __m512 grad_16(const float *g, const int16_t *y, const struct coefficients *k,
+                         __mmask16 m) {
+    struct value v = value_16(y, k->alpha, k->slope, m);
+    __m512 gh = _mm512_mul_ps(v.h, k->kb);
     if (g != NULL)
-        gh = _mm512_add_ps(
-            _mm512_mul_ps(_mm512_maskz_loadu_ps(m, g + j), _mm512_maskz_loadu_ps(m, a->ka + j)),
-            gh);
-    gh = _mm512_add_ps(gh, _mm512_maskz_loadu_ps(m, a->kc + j));
-    __m512 gu = _mm512_mask_mul_ps(gh, v.negative, gh, slope);
-    _mm512_mask_storeu_ps(out + j, m, _mm512_mul_ps(gu, alpha));
+        gh = _mm512_add_ps(_mm512_mul_ps(load_f32(g, m), k->ka), gh);
+    gh = _mm512_add_ps(gh, k->kc);
+    __m512 gu = _mm512_mask_mul_ps(gh, v.negative, gh, k->slope);
+    return _mm512_mul_ps(gu, k->alpha);
+}
+
+BP_INLINE void grad_store(const float *g, const int16_t *y, const struct bp_act_norm_rows *a,
+                          size_t j, __mmask16 m, float *out) {
+    struct coefficients k = load_coefficients(a, j, m);
+    store_f32(out + j, m, grad_16(g == NULL ? NULL : g + j, y + j, &k, m));
 }
 
 BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
@@ -134,9 +147,9 @@ BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
         const float *row = g == NULL ? NULL : g + p * c;
         size_t j = 0;
         for (; j + 16 <= c; j += 16)
-            grad_16(row, y, a, j, 0xffff, out);
+            grad_store(row, y, a, j, 0xffff, out);
         if (j < c)
-            grad_16(row, y, a, j, mask_16(c - j), out);
+            grad_store(row, y, a, j, mask_16(c - j), out);
     }
 }
 
@@ -146,4 +159,40 @@ void bp_act_norm_grad_avx512(const float *g, const int16_t *y, size_t n, size_t 
         grad_rows(g, y, n, c, a, out);
     else
         grad_rows(NULL, y, n, c, a, out);
+}
+
+/* 16 * vectors channels, all rows. */
+BP_INLINE void range_block(const float *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, int vectors, size_t j, __mmask16 m,
+                           struct bp_columns to) {
+    struct coefficients k[2];
+    struct range_512 range[2];
+    for (int q = 0; q < vectors; q++) {
+        k[q] = load_coefficients(a, j + 16 * (size_t)q, m);
+        range[q] = range_load(&to, j + 16 * (size_t)q, m);
+    }
+    for (size_t p = 0; p < n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * c + j + 16 * (size_t)q;
+            range_add(&range[q], grad_16(g == NULL ? NULL : g + at, y + at, &k[q], m));
+        }
+    for (int q = 0; q < vectors; q++)
+        range_store(&to, j + 16 * (size_t)q, m, &range[q]);
+}
+
+BP_INLINE void range_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                          const struct bp_act_norm_rows *a, struct bp_columns to) {
+    size_t j = 0;
+    for (; j + 32 <= c; j += 32)
+        range_block(g, y, n, c, a, 2, j, 0xffff, to);
+    for (; j < c; j += 16)
+        range_block(g, y, n, c, a, 1, j, mask_16(c - j), to);
+}
+
+void bp_act_norm_range_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                              const struct bp_act_norm_rows *a, struct bp_columns to) {
+    if (g != NULL)
+        range_rows(g, y, n, c, a, to);
+    else
+        range_rows(NULL, y, n, c, a, to);
 }

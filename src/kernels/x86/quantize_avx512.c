@@ -8,63 +8,25 @@
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
-void bp_range_group_avx512(const float *g, size_t n, struct bp_range *range) {
-    __m512 lo = _mm512_set1_ps(range->lo), hi = _mm512_set1_ps(range->hi);
-    __m512 sum = _mm512_setzero_ps();
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m512 v = _mm512_loadu_ps(g + i);
-        lo = _mm512_min_ps(v, lo);
-        hi = _mm512_max_ps(v, hi);
-        sum = _mm512_add_ps(sum, _mm512_mul_ps(v, v));
-    }
-    if (i < n) {
-        __mmask16 m = mask_16(n - i);
-        __m512 v = _mm512_maskz_loadu_ps(m, g + i);
-        lo = _mm512_mask_min_ps(lo, m, v, lo);
-        hi = _mm512_mask_max_ps(hi, m, v, hi);
-        sum = _mm512_mask_add_ps(sum, m, sum, _mm512_mul_ps(v, v));
-    }
-    /* Folding by halves: + 8, + 4, + 2, + 1. */
-    __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
-    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
-    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-    __m128 s1 = _mm_add_ss(s2, _mm_movehdup_ps(s2));
-    range->lo = _mm512_reduce_min_ps(lo);
-    range->hi = _mm512_reduce_max_ps(hi);
-    range->sum_squares += _mm_cvtss_f32(s1);
+/* 16 * vectors columns from column j on; the last vector of a row is masked. */
+BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, size_t j, __mmask16 m,
+                           struct bp_columns to) {
+    struct range_512 range[4];
+    for (int q = 0; q < vectors; q++)
+        range[q] = range_load(&to, j + 16 * (size_t)q, m);
+    for (size_t i = 0; i < n; i++)
+        for (int q = 0; q < vectors; q++)
+            range_add(&range[q], load_f32(g + i * k + j + 16 * (size_t)q, m));
+    for (int q = 0; q < vectors; q++)
+        range_store(&to, j + 16 * (size_t)q, m, &range[q]);
 }
 
-/* One block of 16 * vectors columns; the last vector is masked. */
-BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, __mmask16 m, float *lo,
-                           float *hi, float *sum_squares) {
-    __m512 low[4], high[4], sum[4];
-    for (int q = 0; q < vectors; q++) {
-        low[q] = _mm512_maskz_loadu_ps(m, lo + 16 * q);
-        high[q] = _mm512_maskz_loadu_ps(m, hi + 16 * q);
-        sum[q] = _mm512_maskz_loadu_ps(m, sum_squares + 16 * q);
-    }
-    for (size_t i = 0; i < n; i++, g += k)
-        for (int q = 0; q < vectors; q++) {
-            __m512 v = _mm512_maskz_loadu_ps(m, g + 16 * q);
-            low[q] = _mm512_min_ps(v, low[q]);
-            high[q] = _mm512_max_ps(v, high[q]);
-            sum[q] = _mm512_add_ps(sum[q], _mm512_mul_ps(v, v));
-        }
-    for (int q = 0; q < vectors; q++) {
-        _mm512_mask_storeu_ps(lo + 16 * q, m, low[q]);
-        _mm512_mask_storeu_ps(hi + 16 * q, m, high[q]);
-        _mm512_mask_storeu_ps(sum_squares + 16 * q, m, sum[q]);
-    }
-}
-
-void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, float *hi,
-                             float *sum_squares) {
+void bp_range_columns_avx512(const float *g, size_t n, size_t k, struct bp_columns to) {
     size_t j = 0;
     for (; j + 64 <= k; j += 64)
-        range_block(4, g + j, n, k, 0xffff, lo + j, hi + j, sum_squares + j);
+        range_block(4, g, n, k, j, 0xffff, to);
     for (; j < k; j += 16)
-        range_block(1, g + j, n, k, mask_16(k - j), lo + j, hi + j, sum_squares + j);
+        range_block(1, g, n, k, j, mask_16(k - j), to);
 }
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
