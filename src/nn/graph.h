@@ -77,6 +77,10 @@ struct bp_tensor {
     /* Bits: which samples have a gradient, [n] of 1 or 0; those of the others are zero and not
      * written. Set by the convolution, its only consumer. NULL: all of them. */
     uint8_t *grad_kept;
+    /* grad is that of the last consumer's output, of which this is the residual branch: the sum's
+     * gradient is the branch's, and is not read any more when another consumer adds to it. That
+     * layer sets the pointer. */
+    int grad_shared;
     int grad_written;
     int producer;       /* layer index; -1: the network's input */
     int last_consumer;  /* layer index */

@@ -1,5 +1,6 @@
 #include "ops/norm_act.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,11 @@ static size_t chunk_rows_of(const struct bp_norm_act_shape *s) {
 
 static size_t sample_elements(const struct bp_norm_act_shape *s) {
     return s->h * s->w * s->c;
+}
+
+/* The rows of a plain scale do not wait for the sums: their ranges are taken in the same pass. */
+static int takes_ranges(const struct bp_norm_act_shape *s) {
+    return s->affine == BP_AFFINE_SCALE && s->input_i16;
 }
 
 /* Row buffers of the forward pass and of the sums: activated rows, pooled rows, and three sums. */
@@ -44,6 +50,7 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
         {"slope", shape->activation == BP_ACT_NONE ? 0 : shape->c * sizeof(float), &op->slope},
         {"sums", shape->n * 3 * shape->c * 8, &op->partial},
         {"winners", shape->max_pool ? pooled : 0, &op->which},
+        {"ranges", takes_ranges(shape) ? shape->n * 3 * shape->c * sizeof(float) : 0, &op->ranges},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, shape->c, name, forward_time, last_time);
     char text[96];
@@ -267,6 +274,28 @@ static const float *activation_gradient(const struct bp_norm_act *op,
     return buffer;
 }
 
+static struct bp_columns ranges_of_sample(const struct bp_norm_act *op, size_t n) {
+    float *lo = op->ranges + n * 3 * op->shape.c;
+    return (struct bp_columns){lo, lo + op->shape.c, lo + 2 * op->shape.c};
+}
+
+static void clear_ranges(const struct bp_norm_act *op, size_t n) {
+    struct bp_columns to = ranges_of_sample(op, n);
+    for (size_t j = 0; j < op->shape.c; j++) {
+        to.lo[j] = FLT_MAX;
+        to.hi[j] = -FLT_MAX;
+        to.sum_squares[j] = 0.0f;
+    }
+}
+
+/* `pixels` of one sample from `element` on, g NULL where it has no gradient. */
+static void add_ranges(const struct bp_norm_act *op, const float *g, size_t element, size_t pixels,
+                       struct bp_columns to) {
+    const struct bp_batch_norm *norm = &op->norm;
+    op->kernels->act_range_i16(g, y_i16(op->y, element), pixels, op->shape.c, norm->scale,
+                               norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
+}
+
 /* Adds the float sums of one block of pixels to the doubles of the sample. */
 static void flush(double *partial, const float *sums, size_t count) {
     for (size_t i = 0; i < count; i++)
@@ -300,11 +329,17 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
     for (size_t n = begin; n < end; n++) {
         double *partial = (double *)op->partial + n * 3 * s->c;
         memset(partial, 0, 3 * s->c * sizeof *partial);
+        if (op->ranges != NULL)
+            clear_ranges(op, n);
+        if (!has_gradient(op, n) && op->ranges != NULL)
+            add_ranges(op, NULL, n * sample_elements(s), s->h * s->w, ranges_of_sample(op, n));
         if (!has_gradient(op, n))
             continue;
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row), pixels = rows * s->w;
             const float *g = activation_gradient(op, kernels->max_unpool_2x2, n, row, rows, buffer);
+            if (op->ranges != NULL)
+                add_ranges(op, g, (n * s->h + row) * row_elements, pixels, ranges_of_sample(op, n));
             for (size_t p = 0; p < pixels; p += 1024) {
                 size_t count = bp_min_size(1024, pixels - p);
                 size_t element = (n * s->h + row) * row_elements + p * s->c;
@@ -323,7 +358,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
     }
 }
 
-/* A plain scale: dalpha = sum ga y, dy = alpha ga. */
+/* A plain scale: dalpha = sum ga y. */
 static void finish_channel(const struct job *job, size_t j) {
     struct bp_norm_act *op = job->op;
     const double *sums = op->partial;
@@ -331,8 +366,6 @@ static void finish_channel(const struct job *job, size_t j) {
     if (op->shape.activation == BP_ACT_PRELU)
         job->grads->slope[j] = (float)sums[2 * op->shape.c + j];
     if (op->shape.affine == BP_AFFINE_SCALE) {
-        op->norm.ka[j] = op->norm.scale[j];
-        op->norm.kb[j] = op->norm.kc[j] = 0.0f;
         job->grads->weight[j] = (float)sum_gy;
         return;
     }
@@ -358,6 +391,10 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
     op->g = g;
     op->kept = kept;
     op->kernels = &exec->kernels;
+    for (size_t j = 0; op->shape.affine == BP_AFFINE_SCALE && j < op->shape.c; j++) {
+        op->norm.ka[j] = op->norm.scale[j]; /* dy = alpha ga */
+        op->norm.kb[j] = op->norm.kc[j] = 0.0f;
+    }
     bp_parallel_for(exec->threads, n, backward_sums_part, &job);
     bp_parallel_for(exec->threads, op->shape.c, finish_part, &job);
 }
@@ -407,16 +444,22 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
     const struct bp_norm_act *op = context;
     const struct bp_norm_act_shape *s = &op->shape;
-    const struct bp_batch_norm *norm = &op->norm;
     size_t row_elements = s->w * s->c;
+    if (op->ranges != NULL) {
+        struct bp_columns from = ranges_of_sample(op, n);
+        for (size_t j = 0; j < s->c; j++) {
+            to.lo[j] = from.lo[j] < to.lo[j] ? from.lo[j] : to.lo[j];
+            to.hi[j] = from.hi[j] > to.hi[j] ? from.hi[j] : to.hi[j];
+            to.sum_squares[j] += from.sum_squares[j];
+        }
+        return;
+    }
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         const float *g = NULL;
         if (has_gradient(op, n))
             g = activation_gradient(op, op->kernels->max_unpool_2x2, n, row, rows, scratch);
-        op->kernels->act_range_i16(g, y_i16(op->y, (n * s->h + row) * row_elements), rows * s->w,
-                                   s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
-                                   norm->kc, to);
+        add_ranges(op, g, (n * s->h + row) * row_elements, rows * s->w, to);
     }
 }
 

@@ -45,6 +45,7 @@ struct bp_norm_act {
     struct bp_batch_norm norm; /* coefficients, of a plain scale too */
     float *slope;              /* [c], zeros for ReLU; NULL without activation */
     void *partial;             /* [n][3][c] of 8 bytes: sums per sample */
+    float *ranges;             /* plain scale of integers: [n][3][c] of the gradient rows */
     uint64_t *which;           /* [n][oh][ow][2][cw] winners of the pooling */
     /* what the gradient rows are made of, set by backward_sums */
     const void *y;
