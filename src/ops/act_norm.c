@@ -159,38 +159,39 @@ static int has_gradient(const struct bp_act_norm *op, size_t n) {
     return op->kept == NULL || op->kept[n];
 }
 
-/* The float sums of one sample, in blocks of fixed size. */
-static void sums_of_sample(const struct job *job, size_t n, float *sums) {
+/* The float sums of a chunk, in blocks of fixed size, added to those of its sample. */
+static void add_sums(const struct job *job, const struct chunk *chunk, float *sums,
+                     double *partial) {
     struct bp_act_norm *op = job->op;
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
-    double *partial = op->partial + n * SUMS * op->c;
-    for (size_t row = 0; row < op->h; row += op->chunk_rows) {
-        struct chunk chunk = chunk_at(op, n, row);
-        for (size_t p = 0; p < chunk.pixels; p += BLOCK_ROWS) {
-            size_t element = chunk.element + p * op->c;
-            memset(sums, 0, SUMS * op->c * sizeof *sums);
-            job->exec->kernels.act_norm_sums(job->g + element, job->y + element,
-                                             bp_min_size(BLOCK_ROWS, chunk.pixels - p), op->c,
-                                             &coefficients, sums, sums + op->c, sums + 2 * op->c);
-            for (size_t i = 0; i < SUMS * op->c; i++)
-                partial[i] += (double)sums[i];
-        }
+    for (size_t p = 0; p < chunk->pixels; p += BLOCK_ROWS) {
+        size_t element = chunk->element + p * op->c;
+        memset(sums, 0, SUMS * op->c * sizeof *sums);
+        job->exec->kernels.act_norm_sums(job->g + element, job->y + element,
+                                         bp_min_size(BLOCK_ROWS, chunk->pixels - p), op->c,
+                                         &coefficients, sums, sums + op->c, sums + 2 * op->c);
+        for (size_t i = 0; i < SUMS * op->c; i++)
+            partial[i] += (double)sums[i];
     }
 }
 
 static void backward_sums_part(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
     struct bp_act_norm *op = job->op;
-    size_t c = op->c, pixels = op->h * op->w;
+    size_t c = op->c;
     float *sums = bp_exec_scratch(job->exec, thread);
     for (size_t n = begin; n < end; n++) {
+        double *partial = op->partial + n * SUMS * c;
         int64_t *negative = op->negative + n * 2 * c;
-        memset(op->partial + n * SUMS * c, 0, SUMS * c * sizeof *op->partial);
+        memset(partial, 0, SUMS * c * sizeof *partial);
         memset(negative, 0, 2 * c * sizeof *negative);
-        if (has_gradient(op, n))
-            sums_of_sample(job, n, sums);
-        job->exec->kernels.negative_sums_i16(job->y + n * pixels * c, pixels, c, op->alpha,
-                                             negative, negative + c);
+        for (size_t row = 0; row < op->h; row += op->chunk_rows) {
+            struct chunk chunk = chunk_at(op, n, row);
+            if (has_gradient(op, n))
+                add_sums(job, &chunk, sums, partial);
+            job->exec->kernels.negative_sums_i16(job->y + chunk.element, chunk.pixels, c, op->alpha,
+                                                 negative, negative + c);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx2.h"
 
 /* ga, and what the slope's sum takes. */
@@ -47,6 +48,10 @@ BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int ha
             sum_gy[q] = _mm256_add_ps(sum_gy[q], _mm256_mul_ps(ga, y));
             if (has_slope)
                 sum_slope[q] = _mm256_add_ps(sum_slope[q], term);
+            size_t done = (j + 8 * (size_t)q) * job->n + 8 * p; /* elements */
+            fetch_behind(job->g + job->n * job->c, 4 * done);
+            fetch_behind((const char *)job->y + job->n * job->c * (is_i16 ? 2 : 4),
+                         (is_i16 ? 2 : 4) * done);
         }
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 8 * (size_t)q;
@@ -161,6 +166,10 @@ BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int h
             v = _mm256_add_ps(_mm256_mul_ps(ga, ka), v);
         }
         range_add(&range, _mm256_add_ps(v, kc));
+        size_t done = j * job->n + 8 * p; /* elements */
+        fetch_behind(job->y + job->n * job->c, 2 * done);
+        if (has_g)
+            fetch_behind(job->g + job->n * job->c, 4 * done);
     }
     range_store(&to, j, full, rest, &range);
 }

@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* ga, and what the slope's sum takes. */
@@ -47,6 +48,12 @@ BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int ha
             sum_gy[q] = _mm512_add_ps(sum_gy[q], _mm512_mul_ps(ga, y));
             if (has_slope)
                 sum_slope[q] = _mm512_add_ps(sum_slope[q], term);
+            size_t done = (j + 16 * (size_t)q) * job->n + 16 * p; /* elements */
+            fetch_behind(job->g + job->n * job->c, 4 * done);
+            if (!is_i16)
+                fetch_behind((const float *)job->y + job->n * job->c, 4 * done);
+            else if (q == 0)
+                fetch_behind((const int16_t *)job->y + job->n * job->c, 2 * (j * job->n + 32 * p));
         }
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 16 * (size_t)q;
@@ -166,6 +173,11 @@ BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int h
                 v = _mm512_add_ps(_mm512_mul_ps(ga, ka[q]), v);
             }
             range_add(&range[q], _mm512_add_ps(v, kc[q]));
+            if (has_g)
+                fetch_behind(job->g + job->n * job->c,
+                             4 * ((j + 16 * (size_t)q) * job->n + 16 * p));
+            if (q == 0)
+                fetch_behind(job->y + job->n * job->c, 2 * (j * job->n + 32 * p));
         }
     for (int q = 0; q < vectors; q++)
         range_store(&to, j + 16 * (size_t)q, m, &range[q]);

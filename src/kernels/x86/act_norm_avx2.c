@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx2.h"
 
 #define NEGATIVE_ROWS 32768 /* of sums of int16 pairs in 32 bits */
@@ -121,6 +122,8 @@ BP_INLINE void sums_8(const float *g, const int16_t *y, size_t n, size_t c,
         s[0] = _mm256_add_ps(s[0], gv);
         s[1] = _mm256_add_ps(s[1], _mm256_mul_ps(gv, v.h));
         s[2] = _mm256_add_ps(s[2], _mm256_and_ps(v.negative, _mm256_mul_ps(gv, v.u)));
+        fetch_behind(g + n * c, 4 * (j * n + 8 * p));
+        fetch_behind(y + n * c, 2 * (j * n + 8 * p));
     }
     for (int i = 0; i < 3; i++)
         store_ps(sums[i] + j, full, rest, s[i]);
@@ -155,10 +158,10 @@ static void add_i64(int64_t *to, size_t rest, __m256i low, __m256i high) {
 }
 
 /* 8 channels, two rows at a time: a pair's squares fit 31 bits, since |y| < 2^15. */
-static void negative_8(const int16_t *y, size_t n, size_t c, const float *alpha, int full,
+static void negative_8(const int16_t *y, size_t n, size_t c, size_t j, const float *alpha, int full,
                        size_t rest, int64_t *sum, int64_t *sum_squares) {
     const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
-    __m256 a = load_ps(alpha, full, rest);
+    __m256 a = load_ps(alpha + j, full, rest);
     __m256i below = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
     __m256i above = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
     __m256i sign_32 = _mm256_sub_epi32(below, above); /* 1, -1 or 0 */
@@ -168,11 +171,12 @@ static void negative_8(const int16_t *y, size_t n, size_t c, const float *alpha,
     for (size_t first = 0; first < n; first += NEGATIVE_ROWS) {
         __m256i total = zero;
         for (size_t p = first; p < bp_min_size(n, first + NEGATIVE_ROWS); p += 2) {
-            __m128i u = _mm_sign_epi16(load_i16(y + p * c, full, rest), sign);
-            __m128i v = p + 1 < n ? _mm_sign_epi16(load_i16(y + (p + 1) * c, full, rest), sign)
+            __m128i u = _mm_sign_epi16(load_i16(y + p * c + j, full, rest), sign);
+            __m128i v = p + 1 < n ? _mm_sign_epi16(load_i16(y + (p + 1) * c + j, full, rest), sign)
                                   : _mm_setzero_si128();
             __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi16(u, v), _mm_unpacklo_epi16(u, v));
             pairs = _mm256_min_epi16(pairs, zero);
+            fetch_behind(y + n * c, 2 * (j * n + 8 * p));
             __m256i squares = _mm256_madd_epi16(pairs, pairs);
             total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
             low = _mm256_add_epi64(low, _mm256_cvtepu32_epi64(_mm256_castsi256_si128(squares)));
@@ -183,17 +187,17 @@ static void negative_8(const int16_t *y, size_t n, size_t c, const float *alpha,
         sum_high =
             _mm256_add_epi64(sum_high, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(total, 1)));
     }
-    add_i64(sum, rest, sum_low, sum_high);
-    add_i64(sum_squares, rest, low, high);
+    add_i64(sum + j, rest, sum_low, sum_high);
+    add_i64(sum_squares + j, rest, low, high);
 }
 
 void bp_negative_sums_i16_avx2(const int16_t *y, size_t n, size_t c, const float *alpha,
                                int64_t *sum, int64_t *sum_squares) {
     for (size_t j = 0; j < c; j += 8)
         if (c - j >= 8)
-            negative_8(y + j, n, c, alpha + j, 1, 8, sum + j, sum_squares + j);
+            negative_8(y, n, c, j, alpha, 1, 8, sum, sum_squares);
         else
-            negative_8(y + j, n, c, alpha + j, 0, c - j, sum + j, sum_squares + j);
+            negative_8(y, n, c, j, alpha, 0, c - j, sum, sum_squares);
 }
 
 struct gradient {
@@ -254,9 +258,13 @@ BP_INLINE void range_8(const float *g, const int16_t *y, size_t n, size_t c,
     load_act(&k, a, j, full, rest);
     struct gradient d = load_gradient(a, j, full, rest);
     struct range_256 range = range_load(&to, j, full, rest);
-    for (size_t p = 0; p < n; p++)
+    for (size_t p = 0; p < n; p++) {
         range_add(&range,
                   grad_8(g == NULL ? NULL : g + p * c + j, y + p * c + j, &k, &d, full, rest));
+        fetch_behind(y + n * c, 2 * (j * n + 8 * p));
+        if (g != NULL)
+            fetch_behind(g + n * c, 4 * (j * n + 8 * p));
+    }
     range_store(&to, j, full, rest, &range);
 }
 
