@@ -92,6 +92,8 @@ bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, cons
     BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->value));
     if (graph->config.training) {
         BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->grad));
+        if (flags & BP_PARAM_LATENT)
+            BP_TRY(bp_plan_add(graph->model_plan, param->name, dims[0], 0, 0, &param->grad_zero));
         BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->moment1));
         BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->moment2));
     }

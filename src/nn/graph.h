@@ -36,6 +36,7 @@ struct bp_param {
     unsigned flags;
     float init_mean, init_deviation; /* first values: normal; set by the layer that adds it */
     float *value, *grad;
+    uint8_t *grad_zero;       /* latent: [dims[0]] 1 where a row of grad is known to be zeros */
     float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
     size_t sign_row;          /* latent: elements of a row of signs; else 0 */
     uint64_t *signs;          /* latent: [count / sign_row][words of sign_row], the optimizer's */

@@ -80,6 +80,7 @@ static bp_status backward_qat(struct bp_graph *graph, struct bp_layer *layer) {
     size_t n = graph->n;
     bp_grad_source_collect(exec, &layer->out->source, n, s->oh, s->ow * s->k, self->g);
     bp_sign_float_unpack(exec, layer->in->bits, n, s->h, s->w, s->c, self->a);
+    memset(self->weight->grad_zero, 0, s->k);
     BP_TRY(bp_fp32_conv_backward_weights(self->conv, exec, n, self->a, self->g, self->weight->grad,
                                          NULL));
     bp_sign_float_mask_latent(exec, self->weight->value, self->weight->count, self->weight->grad);
@@ -103,10 +104,11 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         return backward_qat(graph, layer);
     if (graph->observer != NULL)
         BP_TRY(graph->observer->before(graph->observer, graph, layer));
+    struct bp_bconv_zeros zeros = {dx == NULL ? NULL : layer->in->grad_kept,
+                                   self->weight->grad_zero};
     bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                       &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
-                      graph->step, self->weight->value, dx,
-                      dx == NULL ? NULL : layer->in->grad_kept, self->weight->grad);
+                      graph->step, self->weight->value, dx, self->weight->grad, &zeros);
     return BP_OK;
 }
 

@@ -117,8 +117,9 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time);
 /* Where the codes of dW of `position` (n oh + y) ow + x begin, `kept` channels of each position. */
 uint8_t *bp_bconv_wgrad_codes(const struct bp_bconv *op, size_t position, size_t kept);
+/* zero_rows [k] or NULL: see bp_bconv_zeros. */
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        const float *w, float *dw);
+                        const float *w, float *dw, uint8_t *zero_rows);
 /* dw[i] = 0 where not |w[i]| < 1; w NULL: nothing. */
 void bp_bconv_mask_row(const float *w, size_t n, float *dw);
 
@@ -134,7 +135,8 @@ struct bp_wgrad_lookup;
 bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
+/* zero_rows: rows of dw that hold zeros already, or NULL. */
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw);
+                         const float *w, float *dw, const uint8_t *zero_rows);
 
 #endif
