@@ -301,6 +301,11 @@ struct bp_kernels {
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, struct bp_columns to);
 
+    /* Some columns of such rows: out[p * k + j] = y[p * c + i] * kb[i] + kc[i] with i = column[j],
+     * rising. */
+    void (*act_columns_i16)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                            const float *kb, const float *kc, float *out);
+
     /* --- activation before normalisation ------------------------------------------------------ */
 
     /* Scale, PReLU and batch norm of integers y [n][c] in one pass, with the coefficients a of
@@ -336,6 +341,11 @@ struct bp_kernels {
     /* range_columns of the rows that act_norm_grad would write. */
     void (*act_norm_range)(const float *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, struct bp_columns to);
+
+    /* Some columns of the rows that act_norm_grad would write with g NULL: out [n][k], column [k]
+     * rising. */
+    void (*act_norm_columns)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                             const struct bp_act_norm_rows *a, float *out);
 
     /* --- optimizer ---------------------------------------------------------------------------- */
 

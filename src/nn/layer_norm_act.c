@@ -84,6 +84,7 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     if (layer->in->from_source) {
         layer->in->source.rows = bp_norm_act_grad_rows;
         layer->in->source.ranges = self->shape.input_i16 ? bp_norm_act_grad_ranges : NULL;
+        layer->in->source.columns = self->shape.input_i16 ? bp_norm_act_grad_columns : NULL;
         layer->in->source.context = self->op;
     } else if (layer->in->needs_grad) {
         bp_norm_act_backward_all(self->op, graph->exec, graph->n, layer->in->grad,

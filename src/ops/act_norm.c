@@ -275,3 +275,14 @@ void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to
                                     op->y + chunk.element, chunk.pixels, op->c, &coefficients, to);
     }
 }
+
+int bp_act_norm_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out) {
+    const struct bp_act_norm *op = context;
+    const struct bp_act_norm_rows coefficients = coefficients_of(op);
+    if (has_gradient(op, n))
+        return 0;
+    op->kernels->act_norm_columns(op->y + (n * op->h + row) * op->w * op->c, rows * op->w, op->c,
+                                  column, k, &coefficients, out);
+    return 1;
+}

@@ -62,6 +62,9 @@ void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t row
                            void *scratch);
 /* The ranges of these rows of sample n: a bp_grad_source's too. */
 void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
+/* Columns of the rows, of samples that have no gradient: a bp_grad_source's too. */
+int bp_act_norm_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out);
 
 #ifdef __cplusplus
 }

@@ -154,6 +154,7 @@ static void assign_slots(struct bp_bconv *op, size_t n) {
             continue;
         op->slot_of_channel[i] = (int32_t)slot;
         op->kept_grid[slot] = op->groups_dw[i].grid;
+        op->slot_of_column[slot] = (int32_t)slot;
         op->kept_channel[slot++] = (int32_t)i;
     }
 }
@@ -210,8 +211,9 @@ static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, 
     }
 }
 
+/* packed: scratch->rows holds the kept columns only. */
 static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, size_t rows,
-                          const struct worker_scratch *scratch) {
+                          const struct worker_scratch *scratch, int packed) {
     struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t k = op->shape.k, ow = op->shape.ow, pixels = rows * ow;
@@ -224,10 +226,21 @@ static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, 
         kernels->round_group(scratch->rows, pixels * k, (uint64_t)position * k, &job->rounding_dw,
                              op->groups_dw[n].grid, codes);
     else
-        kernels->round_columns(scratch->rows, pixels, k, op->kept_channel, kept,
+        kernels->round_columns(scratch->rows, pixels, packed ? kept : k,
+                               packed ? op->slot_of_column : op->kept_channel, kept,
                                (uint64_t)position * kept, &job->rounding_dw, op->kept_grid, codes);
     if (codes != to)
         kernels->pack_planes(codes, pixels, kept, op->quant_dw.bits, (uint64_t *)(void *)to);
+}
+
+/* The columns that dW's codes need alone, where that is cheaper. */
+static int make_columns(const struct backward_job *job, size_t n, size_t row, size_t rows,
+                        const struct worker_scratch *scratch) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_grad_source *source = job->source;
+    return source->columns != NULL && op->quant_dw.groups == BP_GROUPS_CHANNEL &&
+           source->columns(source->context, n, row, rows, op->kept_channel, op->kept_dw,
+                           scratch->rows);
 }
 
 static void code_part(void *context, size_t begin, size_t end, int thread) {
@@ -241,11 +254,13 @@ static void code_part(void *context, size_t begin, size_t end, int thread) {
             clear_halo(op, codes_of_slot(op, n));
         for (size_t row = 0; (da || dw) && row < op->shape.oh; row += op->chunk_rows) {
             size_t rows = rows_of_chunk(op, row);
-            job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
+            int packed = !da && make_columns(job, n, row, rows, &scratch);
+            if (!packed)
+                job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
             if (da)
                 code_chunk_da(job, n, row, rows, &scratch);
             if (dw)
-                code_chunk_dw(job, n, row, rows, &scratch);
+                code_chunk_dw(job, n, row, rows, &scratch, packed);
         }
     }
 }

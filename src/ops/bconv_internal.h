@@ -72,6 +72,7 @@ struct bp_bconv {
     int32_t *slot_of_sample;    /* [n] slot in codes_da, or -1 */
     int32_t *sample_of_slot;    /* [slots_da] */
     int32_t *kept_channel;      /* [slots_dw] */
+    int32_t *slot_of_column;    /* [slots_dw] 0, 1, 2, ...: columns that are packed already */
     int32_t *slot_of_channel;   /* [k] slot in codes_dw, or -1 */
     struct bp_grid *kept_grid;  /* [slots_dw] */
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */

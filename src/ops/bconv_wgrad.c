@@ -45,6 +45,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         {"group order", larger * sizeof(uint32_t), &op->order},
         {"channel ranges", s->n * 3 * s->k * sizeof(float), &op->column_ranges},
         {"kept channels", kept * sizeof(int32_t), &op->kept_channel},
+        {"columns dW", kept * sizeof(int32_t), &op->slot_of_column},
         {"slots dW", s->k * sizeof(int32_t), &op->slot_of_channel},
         {"kept grids", kept * sizeof(struct bp_grid), &op->kept_grid},
         {"codes dW", positions * position_bytes(op, op->slots_dw), &op->codes_dw},

@@ -463,6 +463,17 @@ void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to
     }
 }
 
+int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out) {
+    const struct bp_norm_act *op = context;
+    const struct bp_norm_act_shape *s = &op->shape;
+    if (has_gradient(op, n))
+        return 0;
+    op->kernels->act_columns_i16(y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w, s->c,
+                                 column, k, op->norm.kb, op->norm.kc, out);
+    return 1;
+}
+
 static void all_part(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
     const struct bp_norm_act_shape *s = &job->op->shape;

@@ -85,6 +85,9 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
                            void *scratch);
 /* The ranges of these rows of sample n, where input_i16: a bp_grad_source's too. */
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
+/* Columns of the rows, of samples that have no gradient: a bp_grad_source's too. */
+int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out);
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape);
 
 /* All rows, written or added to dx [n][h][w][c]. */

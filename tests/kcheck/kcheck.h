@@ -120,6 +120,8 @@ int kc_next(struct kcheck *t);
 struct bp_columns kc_columns(struct kcheck *t, size_t k);
 void kc_columns_add(const struct bp_columns *r, size_t j, float v);
 struct bp_columns kc_columns_at(struct kcheck *t, const struct bp_columns *r);
+/* An input of *k of c columns, rising. */
+int32_t *kc_rising(struct kcheck *t, size_t c, size_t *k);
 /* Where the kernel finds the buffer that was given as `data` (NULL stays NULL). */
 void *kc_at(struct kcheck *t, const void *data);
 /* What one call amounts to, for --bench. unit: "MAC", "element". */

@@ -163,3 +163,26 @@ void kcheck_act_range_i16(struct kcheck *t) {
                                   kc_at(t, k[0]), kc_at(t, k[1]), kc_at(t, k[2]),
                                   kc_columns_at(t, &r));
 }
+
+void kcheck_act_columns_i16(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    int16_t *y = kc_input(t, "y", KC_I16, n * c);
+    float *kb = kc_input(t, "kb", KC_F32, c), *kc = kc_input(t, "kc", KC_F32, c);
+    size_t k;
+    int32_t *column = kc_rising(t, c, &k);
+    kc_params(t, "n=%zu c=%zu k=%zu", n, c, k);
+    kc_work(t, (double)(n * c), "element");
+    kc_fill_i16(t, y, n * c);
+    kc_fill_moderate(t, kb, c);
+    kc_fill_moderate(t, kc, c);
+    float *out = kc_output(t, "out", KC_F32, n * k);
+    for (size_t i = 0; i < n * k; i++) {
+        size_t j = (size_t)column[i % k];
+        float product = (float)y[i / k * c + j] * kb[j];
+        out[i] = product + kc[j];
+    }
+    while (kc_next(t))
+        t->kernels->act_columns_i16(kc_at(t, y), n, c, kc_at(t, column), k, kc_at(t, kb),
+                                    kc_at(t, kc), kc_at(t, out));
+}

@@ -192,3 +192,19 @@ void kcheck_act_norm_range(struct kcheck *t) {
                                    kc_columns_at(t, &r));
     }
 }
+
+void kcheck_act_norm_columns(struct kcheck *t) {
+    struct input in = make_input(t, 0, 0);
+    size_t k;
+    int32_t *column = kc_rising(t, in.c, &k);
+    float *out = kc_output(t, "out", KC_F32, in.n * k);
+    for (size_t i = 0; i < in.n * k; i++) {
+        size_t j = (size_t)column[i % k];
+        out[i] = times(gu_of(&in, i / k * in.c + j), in.of[0][j]);
+    }
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_columns(kc_at(t, in.y), in.n, in.c, kc_at(t, column), k, &rows,
+                                     kc_at(t, out));
+    }
+}

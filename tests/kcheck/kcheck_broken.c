@@ -296,6 +296,20 @@ static void range_without_constant(const float *g, const int16_t *y, size_t n, s
     bp_act_range_i16_c(g, y, n, c, scale, shift, slope, ka, kb, g == NULL ? kb : kc, to);
 }
 
+static void columns_in_their_order(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                                   size_t k, const struct bp_act_norm_rows *a, float *out) {
+    bp_act_norm_columns_c(y, n, c, column, k, a, out);
+    if (k > 1 && column[k - 1] != (int32_t)k - 1)
+        out[k - 1] = out[0];
+}
+
+static void coefficients_in_their_order(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                                        size_t k, const float *kb, const float *kc, float *out) {
+    bp_act_columns_i16_c(y, n, c, column, k, kb, kc, out);
+    for (size_t i = 0; i < n * k; i++)
+        out[i] = (float)y[i / k * c + (size_t)column[i % k]] * kb[i % k] + kc[i % k];
+}
+
 static void adds_to_old_content(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
                                 float *b) {
     float old = b[2 * n * c - 1];
@@ -392,6 +406,12 @@ static const struct kc_planted planted[] = {
     {"negative_sums_i16", "squares of 16 bits", {.negative_sums_i16 = squares_in_16_bits}},
     {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
     {"act_norm_range", "drops the last rows", {.act_norm_range = range_of_first_rows}},
+    {"act_norm_columns",
+     "the last column is the first",
+     {.act_norm_columns = columns_in_their_order}},
+    {"act_columns_i16",
+     "coefficients not picked",
+     {.act_columns_i16 = coefficients_in_their_order}},
     {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},
     {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
     {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},

@@ -29,6 +29,21 @@ void kc_columns_add(const struct bp_columns *r, size_t j, float v) {
     r->sum_squares[j] += square;
 }
 
+int32_t *kc_rising(struct kcheck *t, size_t c, size_t *k) {
+    size_t of = t->is_bench ? 4 : 1 + kc_below(t, 4), count = 0;
+    for (size_t j = 0; j < c; j++) /* of a bench every fourth, else all or some */
+        count += of == 1 || j % of == 0;
+    int32_t *column = kc_input(t, "column", KC_I32, count);
+    *k = count;
+    count = 0;
+    for (size_t j = 0; j < c; j++)
+        if (of == 1 || j % of == 0)
+            column[count++] = (int32_t)j;
+    for (size_t i = 0; of > 1 && i + 1 < count; i++) /* not evenly */
+        column[i] += (int32_t)kc_below(t, of);
+    return column;
+}
+
 struct bp_columns kc_columns_at(struct kcheck *t, const struct bp_columns *r) {
     return (struct bp_columns){kc_at(t, r->lo), kc_at(t, r->hi), kc_at(t, r->sum_squares)};
 }

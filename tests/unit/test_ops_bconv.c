@@ -276,7 +276,7 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_t
     set_up(&f, &shape, &da, quant, tier, threads);
     bp_bconv_forward(f.op, f.exec, shape.n, f.x, f.y);
     check_forward(&f);
-    struct bp_grad_source source = {rows_of_g, &f, 1, NULL};
+    struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
     for (uint32_t step = 0; step < 2; step++) {
         const float *masked = step == 1 ? f.w : NULL;
         bp_bconv_backward(f.op, f.exec, shape.n, f.x, f.mask, &source, 99, 3, step, masked, f.dx,
@@ -309,7 +309,7 @@ static void test_threads_and_partial_batch(void **state) {
     struct fixture f[3];
     for (int i = 0; i < 3; i++) {
         set_up(&f[i], &shape, &quants[1], &quants[1], bp_cpu_best(), i + 1);
-        struct bp_grad_source source = {rows_of_g, &f[i], 1, NULL};
+        struct bp_grad_source source = {.rows = rows_of_g, .context = &f[i], .scratch_bytes = 1};
         bp_bconv_backward(f[i].op, f[i].exec, 7, f[i].x, f[i].mask, &source, 5, 0, 8, NULL, f[i].dx,
                           f[i].dw, NULL);
     }
@@ -329,7 +329,7 @@ static void test_leaves_dropped_samples(void **state) {
     const size_t of_sample = 25 * 12;
     assert_int_equal(bp_conv_shape_set(&shape, 9, 5, 5, 12, 8, 3, 1, 1), BP_OK);
     set_up(&f, &shape, &quants[0], &quants[0], bp_cpu_best(), 2);
-    struct bp_grad_source source = {rows_of_g, &f, 1, NULL};
+    struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
     float *all = take(9 * of_sample * sizeof(float));
     uint8_t kept[9];
     bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, all, f.dw, NULL);
@@ -363,7 +363,7 @@ static void test_leaves_zero_rows(void **state) {
         if (!bp_cpu_has((enum bp_tier)tier))
             continue;
         set_up(&f, &shape, &quants[0], &quants[0], (enum bp_tier)tier, 2);
-        struct bp_grad_source source = {rows_of_g, &f, 1, NULL};
+        struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
         uint8_t rows[K] = {0};
         const struct bp_bconv_zeros zeros = {NULL, rows};
         float *all = take(K * ROW * sizeof(float));
@@ -395,7 +395,7 @@ static void test_degenerate_gradients(void **state) {
         struct bp_quant da = quants[j];
         da.groups = BP_GROUPS_SAMPLE;
         set_up(&f, &shape, &da, &quants[j], bp_cpu_best(), 2);
-        struct bp_grad_source source = {rows_of_g, &f, 1, NULL};
+        struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
         memset(f.g, 0, 4 * 16 * 8 * sizeof(float));
         bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw, NULL);
         for (size_t i = 0; i < 4 * 16 * 16; i++)

@@ -212,7 +212,7 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, uint64_t 
     static struct product products[2];
     set_up(&f, dims, quant);
     const struct bp_conv_shape *s = &f.shape;
-    struct bp_grad_source source = {rows_of_g, &f, 1, NULL};
+    struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
     memset(products, 0, sizeof products);
     products[0].elements = s->n * s->h * s->w * s->c;
     products[1].elements = s->k * s->r * s->r * s->c;

@@ -103,3 +103,15 @@ void bp_act_norm_range_c(const float *g, const int16_t *y, size_t n, size_t c,
                                (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
         }
 }
+
+void bp_act_norm_columns_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                           const struct bp_act_norm_rows *a, float *out) {
+    for (size_t p = 0; p < n; p++, y += c, out += k)
+        for (size_t j = 0; j < k; j++) {
+            int32_t i = column[j];
+            float u = (float)y[i] * a->alpha[i], s = a->slope[i];
+            float d = u < 0.0f ? s : 1.0f, h = u * d;
+            float gh = h * a->kb[i] + a->kc[i];
+            out[j] = gh * d * a->alpha[i];
+        }
+}

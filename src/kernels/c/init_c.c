@@ -34,12 +34,14 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_grad_i16 = bp_act_grad_i16_c;
     kernels->act_grad_f32 = bp_act_grad_f32_c;
     kernels->act_range_i16 = bp_act_range_i16_c;
+    kernels->act_columns_i16 = bp_act_columns_i16_c;
     kernels->act_norm_moments = bp_act_norm_moments_c;
     kernels->act_norm_signs = bp_act_norm_signs_c;
     kernels->act_norm_sums = bp_act_norm_sums_c;
     kernels->negative_sums_i16 = bp_negative_sums_i16_c;
     kernels->act_norm_grad = bp_act_norm_grad_c;
     kernels->act_norm_range = bp_act_norm_range_c;
+    kernels->act_norm_columns = bp_act_norm_columns_c;
     kernels->sum_squares_f32 = bp_sum_squares_f32_c;
     kernels->adam_f32 = bp_adam_f32_c;
 }

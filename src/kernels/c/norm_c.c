@@ -202,3 +202,12 @@ void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, co
                                (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
         }
 }
+
+void bp_act_columns_i16_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                          const float *kb, const float *kc, float *out) {
+    for (size_t p = 0; p < n; p++, y += c, out += k)
+        for (size_t j = 0; j < k; j++) {
+            int32_t i = column[j];
+            out[j] = (float)y[i] * kb[i] + kc[i];
+        }
+}

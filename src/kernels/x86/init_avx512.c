@@ -24,8 +24,10 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_grad_i16 = bp_act_grad_i16_avx512;
     kernels->act_grad_f32 = bp_act_grad_f32_avx512;
     kernels->act_range_i16 = bp_act_range_i16_avx512;
+    kernels->act_columns_i16 = bp_act_columns_i16_avx512;
     kernels->act_norm_sums = bp_act_norm_sums_avx512;
     kernels->negative_sums_i16 = bp_negative_sums_i16_avx512;
     kernels->act_norm_grad = bp_act_norm_grad_avx512;
     kernels->act_norm_range = bp_act_norm_range_avx512;
+    kernels->act_norm_columns = bp_act_norm_columns_avx512;
 }

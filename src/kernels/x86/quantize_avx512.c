@@ -285,9 +285,9 @@ BP_INLINE size_t wrapped(size_t channel, size_t k) {
     return channel;
 }
 
-BP_INLINE __m128i round_picked_16(const struct fractions *f, const struct picks *p, size_t i,
+BP_INLINE __m128i round_picked_16(const struct fractions *f, const struct picks *p, __m512 picked,
                                   size_t channel, int wide, __m512 code_min, __m512 code_max) {
-    return round_16(_mm512_loadu_ps(p->picked + i), _mm512_loadu_ps(p->lo + channel),
+    return round_16(picked, _mm512_loadu_ps(p->lo + channel),
                     _mm512_loadu_ps(p->inv_step + channel), fractions_load(f, f->at, wide),
                     code_min, code_max);
 }
@@ -300,23 +300,27 @@ BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const int
     struct fractions f;
     struct picks p;
     size_t at_once = k < PICK_FLOATS ? PICK_FLOATS / k : 1;
+    int all = k == g_stride; /* nothing to pick */
     fractions_start(&f, rounding, first, wide);
     picks_start(&p, column, k, grid);
     for (size_t row = 0; row < n; row += at_once) {
         size_t rows = bp_min_size(at_once, n - row), channel = 0;
+        const float *flat = all ? g : p.picked;
         float *to = p.picked;
         for (size_t i = 0; i < rows; i++, g += g_stride)
-            for (size_t v = 0; v < p.steps; v++)
+            for (size_t v = 0; !all && v < p.steps; v++)
                 to = pick(&p.step[v], g, g_stride, to);
         for (size_t i = 0; i < rows * k;) {
             size_t end = i + fractions_ready(&f, rows * k - i);
             for (; i + 16 <= end; i += 16, f.at += 16) {
-                __m128i code = round_picked_16(&f, &p, i, channel, wide, code_min, code_max);
+                __m512 picked = _mm512_loadu_ps(flat + i);
+                __m128i code = round_picked_16(&f, &p, picked, channel, wide, code_min, code_max);
                 _mm_storeu_si128((__m128i *)(void *)(codes + i), code);
                 channel = wrapped(channel + 16, k);
             }
             if (i < end) {
-                __m128i code = round_picked_16(&f, &p, i, channel, wide, code_min, code_max);
+                __m512 picked = _mm512_maskz_loadu_ps(mask_16(end - i), flat + i);
+                __m128i code = round_picked_16(&f, &p, picked, channel, wide, code_min, code_max);
                 _mm_mask_storeu_epi8(codes + i, mask_16(end - i), code);
                 channel = wrapped(channel + end - i, k);
                 f.at += end - i;

@@ -62,5 +62,9 @@ void bp_act_range_i16_avx512(const float *g, const int16_t *y, size_t n, size_t 
                              struct bp_columns to);
 void bp_act_norm_range_avx512(const float *g, const int16_t *y, size_t n, size_t c,
                               const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_act_columns_i16_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                               size_t k, const float *kb, const float *kc, float *out);
+void bp_act_norm_columns_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                                size_t k, const struct bp_act_norm_rows *a, float *out);
 
 #endif
