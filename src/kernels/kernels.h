@@ -269,10 +269,10 @@ struct bp_kernels {
     void (*max_window)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                        size_t row_step, size_t c, float *z, uint8_t *winner);
 
-    /* The reverse for one pixel that lies in `count` windows: in order of w, dx[j] += g[offset[w] +
-     * j] where winner[offset[w] + j] == index[w]. */
+    /* The reverse for one pixel that lies in `count` windows: dx[j] is set to +0.0 unless `add`;
+     * then, in order of w, dx[j] += g[offset[w] + j] where winner[offset[w] + j] == index[w]. */
     void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,
-                            const uint8_t *index, size_t count, size_t c, float *dx);
+                            const uint8_t *index, size_t count, size_t c, int add, float *dx);
 
     /* Backward of affine_act for one block of rows. g [n][c] is dL/dz. With v = y * scale + shift:
      *     ga = v < 0 ? g * slope : g          (slope NULL: ga = g)

@@ -245,8 +245,13 @@ static void last_of_equals_in_window(const float *x, size_t n, size_t step, size
 }
 
 static void forgets_last_window(const float *g, const uint8_t *winner, const size_t *offset,
-                                const uint8_t *index, size_t count, size_t c, float *dx) {
-    bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, c, dx);
+                                const uint8_t *index, size_t count, size_t c, int add, float *dx) {
+    bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, c, add, dx);
+}
+
+static void always_adds(const float *g, const uint8_t *winner, const size_t *offset,
+                        const uint8_t *index, size_t count, size_t c, int add, float *dx) {
+    bp_max_window_back_c(g, winner, offset, index, count, c, add | 1, dx);
 }
 
 static void drops_slope(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
@@ -415,6 +420,7 @@ static const struct kc_planted planted[] = {
     {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},
     {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
     {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},
+    {"max_window_back", "adds to what stood there", {.max_window_back = always_adds}},
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},

@@ -118,7 +118,9 @@ void bp_max_window_c(const float *x, size_t n, size_t step, size_t rows, size_t 
 }
 
 void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
-                          const uint8_t *index, size_t count, size_t c, float *dx) {
+                          const uint8_t *index, size_t count, size_t c, int add, float *dx) {
+    for (size_t j = 0; !add && j < c; j++)
+        dx[j] = 0.0f;
     for (size_t w = 0; w < count; w++)
         for (size_t j = 0; j < c; j++) {
             float sum = dx[j] + g[offset[w] + j];
