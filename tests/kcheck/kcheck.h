@@ -197,8 +197,8 @@ struct kc_planted {
     const char *kernel, *mistake;
     struct bp_kernels kernels; /* the one broken entry; the rest is empty */
 };
-extern const struct kc_planted kc_planted_lookup[];
-extern const size_t kc_planted_lookup_count;
+extern const struct kc_planted kc_planted_act[], kc_planted_lookup[];
+extern const size_t kc_planted_act_count, kc_planted_lookup_count;
 /* Runs planted broken kernels: each one that is found passed. */
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed);
 

@@ -189,6 +189,33 @@ static void test_same_bytes(void **state) {
             }
 }
 
+/* Ranges are those of the rows; of samples that have no gradient, chosen columns are those of the
+ * rows. */
+static void check_ranges_and_columns(const struct fixture *f, const uint8_t *kept) {
+    size_t pixels = f->h * f->w;
+    float *numbers = take(6 * f->c * sizeof(float)), *some = take(pixels * 2 * sizeof(float));
+    for (size_t n = 0; n < f->n; n++) {
+        const float *rows = f->dy[1] + n * pixels * f->c;
+        const int32_t column[2] = {3, 68};
+        struct bp_columns to[2];
+        for (int i = 0; i < 2; i++) {
+            float *at = numbers + (size_t)i * 3 * f->c;
+            to[i] = (struct bp_columns){at, at + f->c, at + 2 * f->c};
+            for (size_t j = 0; j < 3 * f->c; j++)
+                at[j] = j < f->c ? INFINITY : j < 2 * f->c ? -INFINITY : 0.0f;
+        }
+        f->exec->kernels.range_columns(rows, pixels, f->c, to[0]);
+        bp_act_norm_grad_ranges(f->fused, n, to[1], NULL);
+        for (size_t j = 0; j < 3 * f->c; j++)
+            assert_true(numbers[j] == numbers[3 * f->c + j]);
+        assert_int_equal(bp_act_norm_grad_columns(f->fused, n, 2, 3, column, 2, some), !kept[n]);
+        for (size_t i = 0; !kept[n] && i < 3 * f->w * 2; i++)
+            assert_true(some[i] == rows[(2 * f->w + i / 2) * f->c + (size_t)column[i % 2]]);
+    }
+    bp_free(numbers);
+    bp_free(some);
+}
+
 /* Samples that are said to have no gradient are as if theirs were zero; it is not read. */
 static void test_kept_samples(void **state) {
     (void)state;
@@ -209,6 +236,7 @@ static void test_kept_samples(void **state) {
         check_grads(&f);
         for (size_t i = 0; i < f.elements; i++)
             assert_true(f.dy[0][i] == f.dy[1][i]); /* a zero may have either sign */
+        check_ranges_and_columns(&f, kept);
         tear_down(&f);
     }
 }

@@ -446,6 +446,38 @@ static void test_same_bytes(void **state) {
     }
 }
 
+/* Ranges are those of the rows, whole or of samples that have no gradient; of the latter, chosen
+ * columns are those of the rows. */
+static void check_ranges_and_columns(struct fixture *f, const uint8_t *kept) {
+    size_t c = f->shape.c, pixels = f->shape.h * f->shape.w;
+    void *scratch = take(bp_norm_act_grad_scratch_bytes(&f->shape));
+    float *some = take(pixels * 2 * sizeof(float));
+    float numbers[2][3][C_MAX];
+    for (size_t n = 0; n < f->n; n++) {
+        const float *rows = f->dx + n * pixels * c;
+        const int32_t column[2] = {3, 68};
+        struct bp_columns to[2];
+        for (int i = 0; i < 2; i++) {
+            for (size_t j = 0; j < c; j++) {
+                numbers[i][0][j] = INFINITY;
+                numbers[i][1][j] = -INFINITY;
+                numbers[i][2][j] = 0.0f;
+            }
+            to[i] = (struct bp_columns){numbers[i][0], numbers[i][1], numbers[i][2]};
+        }
+        f->exec->kernels.range_columns(rows, pixels, c, to[0]);
+        bp_norm_act_grad_ranges(f->op, n, to[1], scratch);
+        for (int i = 0; i < 3; i++)
+            for (size_t j = 0; j < c; j++)
+                assert_true(numbers[0][i][j] == numbers[1][i][j]);
+        assert_int_equal(bp_norm_act_grad_columns(f->op, n, 2, 3, column, 2, some), !kept[n]);
+        for (size_t i = 0; !kept[n] && i < 3 * f->shape.w * 2; i++)
+            assert_true(some[i] == rows[(2 * f->shape.w + i / 2) * c + (size_t)column[i % 2]]);
+    }
+    bp_free(some);
+    bp_free(scratch);
+}
+
 /* Samples that are said to have no gradient are as if theirs were zero; it is not read. */
 static void test_kept_samples(void **state) {
     (void)state;
@@ -471,6 +503,8 @@ static void test_kept_samples(void **state) {
         }
         for (size_t i = 0; i < f[0].in_count; i++)
             assert_true(f[0].dx[i] == f[1].dx[i]); /* a zero may have either sign */
+        if (shape.input_i16)
+            check_ranges_and_columns(&f[1], kept);
         assert_memory_equal(f[0].d_weight, f[1].d_weight, 70 * sizeof(float));
         assert_memory_equal(f[0].d_bias, f[1].d_bias, 70 * sizeof(float));
         assert_memory_equal(f[0].d_slope, f[1].d_slope, 70 * sizeof(float));
