@@ -1,10 +1,11 @@
-/* From gradient rows to codes. The gradient at the convolution's output is never stored: it is
- * produced twice, row by row, once to see the ranges of the groups and once to round them to codes.
+/* From gradient rows to codes. The gradient at the convolution's output is never stored: its ranges
+ * come from whoever makes the rows, then the rows are produced, piece by piece, and rounded to
+ * codes.
  *
- *   pass A  rows -> range per channel and sample -> per sample, per channel
+ *   pass A  ranges per sample and channel -> per sample, per channel
  *           groups: grid, probability, choice
- *   pass B  rows -> codes of kept samples -> planes with halo          (dA)
- *                -> codes of kept channels -> planes per position      (dW)
+ *   pass B  rows             -> codes of kept samples -> planes with halo       (dA)
+ *           rows, or columns -> codes of kept channels -> planes per position   (dW)
  *   products: bconv_dgrad.c, bconv_wgrad.c */
 #include "ops/bconv_internal.h"
 
