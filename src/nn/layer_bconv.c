@@ -64,12 +64,19 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     if (codes)
         bp_exec_need_scratch(graph->exec, bp_bconv_backward_scratch_bytes(
                                               &self->shape, layer->out->source.scratch_bytes));
+    if (bp_layer_is_trained(graph, layer)) { /* kept from step to step, as the gradient is */
+        char text[96];
+        snprintf(text, sizeof text, "%s zero rows", layer->name);
+        BP_TRY(bp_plan_add(graph->step_plan, text, self->shape.k, 0, 2 * (int)graph->n_layers,
+                           &self->weight->grad_zero));
+    }
     return plans_qat(graph, layer) ? plan_qat(graph, layer) : BP_OK;
 }
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bconv *self = layer->self;
-    bp_bconv_forward(self->op, graph->exec, graph->n, layer->in->bits, layer->out->i16);
+    bp_bconv_forward(self->op, graph->exec, graph->n, layer->in->bits, layer->out->i16,
+                     graph->training ? layer->out->sums : NULL);
     return BP_OK;
 }
 

@@ -1,6 +1,5 @@
-#include "ops/act_norm.h"
+#include "ops/act_norm_internal.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +19,7 @@ static size_t chunk_rows_of(size_t w, size_t c) {
 
 bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, struct bp_plan *plan,
                              size_t n, size_t h, size_t w, size_t c, const char *name,
-                             int forward_time, int last_time) {
+                             int input_time, int forward_time, int last_time) {
     struct bp_act_norm *op;
     *out = NULL;
     BP_TRY(bp_alloc(&op, sizeof *op, "a normalisation"));
@@ -38,9 +37,14 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
         {"alpha", c * sizeof(float), &op->alpha},
         {"slope", c * sizeof(float), &op->slope},
         {"sums", n * 3 * c * sizeof(double), &op->partial},
-        {"negative sums", n * 2 * c * sizeof(int64_t), &op->negative},
+        {"negative sums", 2 * c * sizeof(double), &op->negative},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, c, name, forward_time, last_time);
+    if (status == BP_OK)
+        status = bp_channel_sums_plan(&op->sums, exec, plan, BP_SUMS_I16_HALVES, n, c, name,
+                                      input_time, forward_time);
+    if (status == BP_OK)
+        status = bp_sign_limits_plan(&op->limits, plan, c, name, forward_time, forward_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
@@ -60,14 +64,13 @@ void bp_act_norm_destroy(struct bp_act_norm *op) {
     bp_free(op);
 }
 
-/* --- forward ---------------------------------------------------------------------------------- */
+/* --- backward --------------------------------------------------------------------------------- */
 
 struct job {
     struct bp_act_norm *op;
     struct bp_exec *exec;
     const int16_t *y;
     const float *g;
-    uint64_t *bits, *mask;
     size_t n;
     const struct bp_act_norm_params *params;
     const struct bp_act_norm_grads *grads;
@@ -83,77 +86,6 @@ static struct chunk chunk_at(const struct bp_act_norm *op, size_t n, size_t row)
     struct chunk chunk = {(n * op->h + row) * op->w * op->c, rows * op->w};
     return chunk;
 }
-
-static struct bp_act_norm_rows coefficients_of(const struct bp_act_norm *op) {
-    return (struct bp_act_norm_rows){op->alpha,   op->slope,   op->norm.scale, op->norm.shift,
-                                     op->norm.ka, op->norm.kb, op->norm.kc};
-}
-
-static void moments_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct job *job = context;
-    struct bp_act_norm *op = job->op;
-    const struct bp_act_norm_rows coefficients = coefficients_of(op);
-    for (size_t n = begin; n < end; n++) {
-        double *partial = op->partial + n * 2 * op->c;
-        memset(partial, 0, 2 * op->c * sizeof *partial);
-        for (size_t row = 0; row < op->h; row += op->chunk_rows) {
-            struct chunk chunk = chunk_at(op, n, row);
-            job->exec->kernels.act_norm_moments(job->y + chunk.element, chunk.pixels, op->c,
-                                                &coefficients, partial, partial + op->c);
-        }
-    }
-}
-
-static void sign_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct job *job = context;
-    struct bp_act_norm *op = job->op;
-    const struct bp_act_norm_rows coefficients = coefficients_of(op);
-    size_t bits_row = (op->w + 2) * op->cw;
-    for (size_t n = begin; n < end; n++) {
-        uint64_t *bits = job->bits + n * (op->h + 2) * bits_row;
-        memset(bits, 0, bits_row * sizeof *bits);
-        memset(bits + (op->h + 1) * bits_row, 0, bits_row * sizeof *bits);
-        for (size_t row = 0; row < op->h; row++) {
-            size_t pixel = (n * op->h + row) * op->w;
-            uint64_t *to = bits + (row + 1) * bits_row + op->cw;
-            memset(to - op->cw, 0, op->cw * sizeof *to);
-            memset(to + op->w * op->cw, 0, op->cw * sizeof *to);
-            job->exec->kernels.act_norm_signs(
-                job->y + pixel * op->c, op->w, op->c, &coefficients, to,
-                job->mask == NULL ? NULL : job->mask + pixel * op->cw);
-        }
-    }
-}
-
-/* Sum number `which` of channel j over the first n samples, in order. */
-static double total(const struct bp_act_norm *op, size_t n, size_t which, size_t j) {
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++)
-        sum += op->partial[(i * 2 + which) * op->c + j];
-    return sum;
-}
-
-void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n, const int16_t *y,
-                         const struct bp_act_norm_params *params, int batch_statistics,
-                         uint64_t *bits, uint64_t *mask) {
-    struct job job = {.op = op, .exec = exec, .y = y, .bits = bits, .mask = mask};
-    double count = (double)(n * op->h * op->w);
-    memcpy(op->alpha, params->alpha, op->c * sizeof(float));
-    memcpy(op->slope, params->slope, op->c * sizeof(float));
-    if (batch_statistics)
-        bp_parallel_for(exec->threads, n, moments_part, &job);
-    for (size_t j = 0; j < op->c; j++)
-        if (batch_statistics)
-            bp_batch_norm_of_batch(&op->norm, j, count, total(op, n, 0, j), total(op, n, 1, j),
-                                   &params->norm);
-        else
-            bp_batch_norm_of_running(&op->norm, j, &params->norm);
-    bp_parallel_for(exec->threads, n, sign_part, &job);
-}
-
-/* --- backward --------------------------------------------------------------------------------- */
 
 static int has_gradient(const struct bp_act_norm *op, size_t n) {
     return op->kept == NULL || op->kept[n];
@@ -182,15 +114,10 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
     float *sums = bp_exec_scratch(job->exec, thread);
     for (size_t n = begin; n < end; n++) {
         double *partial = op->partial + n * SUMS * c;
-        int64_t *negative = op->negative + n * 2 * c;
         memset(partial, 0, SUMS * c * sizeof *partial);
-        memset(negative, 0, 2 * c * sizeof *negative);
-        for (size_t row = 0; row < op->h; row += op->chunk_rows) {
+        for (size_t row = 0; has_gradient(op, n) && row < op->h; row += op->chunk_rows) {
             struct chunk chunk = chunk_at(op, n, row);
-            if (has_gradient(op, n))
-                add_sums(job, &chunk, sums, partial);
-            job->exec->kernels.negative_sums_i16(job->y + chunk.element, chunk.pixels, c, op->alpha,
-                                                 negative, negative + c);
+            add_sums(job, &chunk, sums, partial);
         }
     }
 }
@@ -201,20 +128,16 @@ static void add_samples(struct bp_act_norm *op, size_t n, size_t begin, size_t e
     size_t c = op->c;
     for (size_t i = 1; i < n; i++) {
         const double *from = op->partial + i * SUMS * c;
-        const int64_t *negative = op->negative + i * 2 * c;
         for (size_t which = 0; has_gradient(op, i) && which < SUMS; which++)
             for (size_t j = begin; j < end; j++)
                 op->partial[which * c + j] += from[which * c + j];
-        for (size_t which = 0; which < 2; which++)
-            for (size_t j = begin; j < end; j++)
-                op->negative[which * c + j] += negative[which * c + j];
     }
 }
 
 /* The gradients of alpha and slope follow from the sums. With dh = ka g + kb h + kc, of which
  * dL/dalpha = sum dh h / alpha, batch norm leaves of dh's part along h only what epsilon lets
  * through. Where u < 0, h is slope u: dL/dslope = sum dh u = ka sum g u + kb slope sum u^2 + kc sum
- * u, and u is |alpha| times the integers of negative_sums_i16. */
+ * u. */
 static void finish_channel(const struct job *job, size_t j) {
     struct bp_act_norm *op = job->op;
     size_t c = op->c;
@@ -226,11 +149,10 @@ static void finish_channel(const struct job *job, size_t j) {
     double scale = (double)job->params->norm.weight[j] * inverse;
     double along_h = scale * (sum_gh - norm->mean[j] * sum_g) * BP_NORM_EPSILON * inverse * inverse;
     job->grads->alpha[j] = op->alpha[j] == 0.0f ? 0.0f : (float)(along_h / alpha);
-    double sum_u = fabs(alpha) * (double)op->negative[j];
-    double sum_uu = alpha * alpha * (double)op->negative[c + j];
     job->grads->slope[j] =
-        (float)((double)norm->ka[j] * sum_gu + (double)norm->kb[j] * (double)op->slope[j] * sum_uu +
-                (double)norm->kc[j] * sum_u);
+        (float)((double)norm->ka[j] * sum_gu +
+                (double)norm->kb[j] * (double)op->slope[j] * op->negative[c + j] +
+                (double)norm->kc[j] * op->negative[j]);
 }
 
 static void finish_part(void *context, size_t begin, size_t end, int thread) {

@@ -55,9 +55,8 @@ static void clear_ranges(const struct bp_norm_act *op, size_t n) {
 static void add_ranges(const struct bp_norm_act *op, const float *g, size_t element, size_t pixels,
                        struct bp_columns to) {
     const struct bp_batch_norm *norm = &op->norm;
-    op->kernels->act_range_i16(g, bp_norm_act_y_i16(op->y, element), pixels, op->shape.c,
-                               norm->scale, norm->shift, op->slope, norm->ka, norm->kb, norm->kc,
-                               to);
+    op->kernels->act_range_i16(g, y_i16(op->y, element), pixels, op->shape.c, norm->scale,
+                               norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
 }
 
 /* Adds the float sums of one block of pixels to the doubles of the sample. */
@@ -96,8 +95,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
         if (op->ranges != NULL)
             clear_ranges(op, n);
         if (!has_gradient(op, n) && op->ranges != NULL)
-            add_ranges(op, NULL, n * bp_norm_act_sample_elements(s), s->h * s->w,
-                       ranges_of_sample(op, n));
+            add_ranges(op, NULL, n * sample_elements(s), s->h * s->w, ranges_of_sample(op, n));
         if (!has_gradient(op, n))
             continue;
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
@@ -110,12 +108,12 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
                 size_t element = (n * s->h + row) * row_elements + p * s->c;
                 memset(sums, 0, 3 * s->c * sizeof *sums);
                 if (s->input_i16)
-                    kernels->act_sums_i16(g + p * s->c, bp_norm_act_y_i16(op->y, element), count,
-                                          s->c, op->norm.scale, op->norm.shift, op->slope, sums,
+                    kernels->act_sums_i16(g + p * s->c, y_i16(op->y, element), count, s->c,
+                                          op->norm.scale, op->norm.shift, op->slope, sums,
                                           sums + s->c, sums + 2 * s->c);
                 else
-                    kernels->act_sums_f32(g + p * s->c, bp_norm_act_y_f32(op->y, element), count,
-                                          s->c, op->norm.scale, op->norm.shift, op->slope, sums,
+                    kernels->act_sums_f32(g + p * s->c, y_f32(op->y, element), count, s->c,
+                                          op->norm.scale, op->norm.shift, op->slope, sums,
                                           sums + s->c, sums + 2 * s->c);
                 flush(partial, sums, 3 * s->c);
             }
@@ -134,9 +132,9 @@ static void finish_channel(const struct job *job, size_t j) {
         job->grads->weight[j] = (float)sum_gy;
         return;
     }
-    const struct bp_batch_norm_params params = bp_norm_act_params_of_norm(job->params);
-    bp_batch_norm_backward(&op->norm, j, bp_norm_act_elements(op, job->n), sum_g, sum_gy, &params,
-                           job->grads->weight, job->grads->bias);
+    const struct bp_batch_norm_params params = norm_params(job->params);
+    bp_batch_norm_backward(&op->norm, j, (double)(job->n * op->shape.h * op->shape.w), sum_g,
+                           sum_gy, &params, job->grads->weight, job->grads->bias);
 }
 
 static void finish_part(void *context, size_t begin, size_t end, int thread) {
@@ -167,13 +165,13 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
 /* Of a sample whose g is zero: y * kb + kc. */
 static void rows_without_gradient(const struct bp_norm_act *op, size_t element, size_t pixels,
                                   float *out) {
-    const struct bp_batch_norm *norm = &op->norm;
+    const struct bp_affine_rows rows = {op->norm.kb, op->norm.kc, NULL};
     if (op->shape.input_i16)
-        op->kernels->affine_act_i16(bp_norm_act_y_i16(op->y, element), pixels, op->shape.c,
-                                    norm->kb, norm->kc, NULL, out);
+        op->kernels->affine_act_i16(y_i16(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
+                                    NULL, NULL);
     else
-        op->kernels->affine_act_f32(bp_norm_act_y_f32(op->y, element), pixels, op->shape.c,
-                                    norm->kb, norm->kc, NULL, out);
+        op->kernels->affine_act_f32(y_f32(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
+                                    NULL, NULL);
 }
 
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
@@ -192,13 +190,13 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
         size_t element = (n * s->h + row + done) * row_elements;
         float *to = out + done * row_elements;
         if (s->input_i16)
-            op->kernels->act_grad_i16(g, bp_norm_act_y_i16(op->y, element), count * s->w, s->c,
-                                      op->norm.scale, op->norm.shift, op->slope, op->norm.ka,
-                                      op->norm.kb, op->norm.kc, to);
+            op->kernels->act_grad_i16(g, y_i16(op->y, element), count * s->w, s->c, op->norm.scale,
+                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
+                                      op->norm.kc, to);
         else
-            op->kernels->act_grad_f32(g, bp_norm_act_y_f32(op->y, element), count * s->w, s->c,
-                                      op->norm.scale, op->norm.shift, op->slope, op->norm.ka,
-                                      op->norm.kb, op->norm.kc, to);
+            op->kernels->act_grad_f32(g, y_f32(op->y, element), count * s->w, s->c, op->norm.scale,
+                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
+                                      op->norm.kc, to);
     }
 }
 
@@ -230,8 +228,8 @@ int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t r
     const struct bp_norm_act_shape *s = &op->shape;
     if (has_gradient(op, n))
         return 0;
-    op->kernels->act_columns_i16(bp_norm_act_y_i16(op->y, (n * s->h + row) * s->w * s->c),
-                                 rows * s->w, s->c, column, k, op->norm.kb, op->norm.kc, out);
+    op->kernels->act_columns_i16(y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w, s->c,
+                                 column, k, op->norm.kb, op->norm.kc, out);
     return 1;
 }
 

@@ -73,28 +73,6 @@ static float gu_of(const struct input *in, size_t i) {
     return u_of(in, i) < 0 ? times(gh, in->of[1][i % in->c]) : gh;
 }
 
-void kcheck_act_norm_moments(struct kcheck *t) {
-    struct input in = make_input(t, 0, 0);
-    double *sum = kc_output(t, "sum", KC_F64, in.c);
-    double *squares = kc_output(t, "sum_squares", KC_F64, in.c);
-    for (size_t j = 0; j < in.c; j++) {
-        sum[j] = (double)kc_below(t, 1000);
-        squares[j] = (double)kc_below(t, 1000);
-    }
-    kc_keep_initial(t, sum);
-    kc_keep_initial(t, squares);
-    for (size_t i = 0; i < in.n * in.c; i++) {
-        double h = (double)h_of(&in, i);
-        sum[i % in.c] += h;
-        squares[i % in.c] += h * h;
-    }
-    while (kc_next(t)) {
-        const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_moments(kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, sum),
-                                     kc_at(t, squares));
-    }
-}
-
 void kcheck_act_norm_signs(struct kcheck *t) {
     struct input in = make_input(t, 0, 0);
     size_t cw = bp_words(in.c);
@@ -140,32 +118,6 @@ void kcheck_act_norm_sums(struct kcheck *t) {
         t->kernels->act_norm_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, s[0]),
                                   kc_at(t, s[1]), kc_at(t, s[2]));
     }
-}
-
-void kcheck_negative_sums_i16(struct kcheck *t) {
-    size_t n, c;
-    kc_sizes(t, &n, &c);
-    kc_params(t, "n=%zu c=%zu", n, c);
-    kc_work(t, (double)(n * c), "element");
-    int16_t *y = kc_input(t, "y", KC_I16, n * c);
-    float *alpha = kc_input(t, "alpha", KC_F32, c);
-    int64_t *sum = kc_output(t, "sum", KC_I64, c), *squares = kc_output(t, "squares", KC_I64, c);
-    for (size_t i = 0; i < n * c; i++) /* now and then the largest in a row */
-        y[i] = kc_below(t, 3) ? (int16_t)((int)kc_below(t, 65535) - 32767) : INT16_MAX;
-    kc_fill_floats(t, alpha, c, KC_ANY_FLOAT);
-    for (size_t j = 0; j < c; j++)
-        sum[j] = squares[j] = (int64_t)kc_below(t, 1000);
-    kc_keep_initial(t, sum);
-    kc_keep_initial(t, squares);
-    for (size_t i = 0; i < n * c; i++) {
-        int64_t below = alpha[i % c] > 0 ? y[i] : alpha[i % c] < 0 ? -y[i] : 0;
-        below = below < 0 ? below : 0;
-        sum[i % c] += below;
-        squares[i % c] += below * below;
-    }
-    while (kc_next(t))
-        t->kernels->negative_sums_i16(kc_at(t, y), n, c, kc_at(t, alpha), kc_at(t, sum),
-                                      kc_at(t, squares));
 }
 
 void kcheck_act_norm_grad(struct kcheck *t) {

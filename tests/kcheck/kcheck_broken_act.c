@@ -5,13 +5,6 @@
 
 #include "kernels/c/tier_c.h"
 
-static void drops_slope(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                        double *sum, double *sum_squares) {
-    struct bp_act_norm_rows other = *a;
-    other.slope = a->alpha;
-    bp_act_norm_moments_c(y, n, c, &other, sum, sum_squares);
-}
-
 static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                             uint64_t *bits, uint64_t *mask) {
     bp_act_norm_signs_c(y, n, c, a, bits, mask);
@@ -23,15 +16,6 @@ static void swaps_sums(const float *g, const int16_t *y, size_t n, size_t c,
                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                        float *sum_gu) {
     bp_act_norm_sums_c(g, y, n, c, a, sum_gh, sum_g, sum_gu);
-}
-
-static void squares_in_16_bits(const int16_t *y, size_t n, size_t c, const float *alpha,
-                               int64_t *sum, int64_t *sum_squares) {
-    for (size_t i = 0; i < n * c; i++) {
-        int t = alpha[i % c] < 0 ? -y[i] : alpha[i % c] > 0 ? y[i] : 0;
-        sum[i % c] += t < 0 ? t : 0;
-        sum_squares[i % c] += t < 0 ? (uint16_t)(t * t) : 0;
-    }
 }
 
 static void grad_of_last_row_twice(const float *g, const int16_t *y, size_t n, size_t c,
@@ -111,10 +95,8 @@ static void illegal_instruction(const float *g, const float *y, size_t n, size_t
 }
 
 const struct kc_planted kc_planted_act[] = {
-    {"act_norm_moments", "another slope", {.act_norm_moments = drops_slope}},
     {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
     {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
-    {"negative_sums_i16", "squares of 16 bits", {.negative_sums_i16 = squares_in_16_bits}},
     {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
     {"act_norm_range", "drops the last rows", {.act_norm_range = range_of_first_rows}},
     {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},

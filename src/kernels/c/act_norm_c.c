@@ -15,16 +15,6 @@ static inline struct value value_of(int16_t y, const struct bp_act_norm_rows *a,
     return (struct value){u, u * (u < 0.0f ? s : 1.0f)};
 }
 
-void bp_act_norm_moments_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                           double *sum, double *sum_squares) {
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++) {
-            double h = (double)value_of(y[p * c + j], a, j).h;
-            sum[j] += h;
-            sum_squares[j] += h * h;
-        }
-}
-
 void bp_act_norm_signs_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                          uint64_t *bits, uint64_t *mask) {
     size_t cw = bp_words(c);
@@ -52,17 +42,6 @@ void bp_act_norm_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
             sum_g[j] += gv;
             sum_gh[j] += gv * v.h;
             sum_gu[j] += bp_value_or_zero(v.u < 0.0f, gv * v.u);
-        }
-}
-
-void bp_negative_sums_i16_c(const int16_t *y, size_t n, size_t c, const float *alpha, int64_t *sum,
-                            int64_t *sum_squares) {
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++) {
-            int32_t t = y[p * c + j] * ((alpha[j] > 0.0f) - (alpha[j] < 0.0f));
-            t = t < 0 ? t : 0;
-            sum[j] += t;
-            sum_squares[j] += t * t;
         }
 }
 

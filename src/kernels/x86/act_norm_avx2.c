@@ -6,8 +6,6 @@
 #include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx2.h"
 
-#define NEGATIVE_ROWS 32768 /* of sums of int16 pairs in 32 bits */
-
 /* Coefficients of 8 channels. */
 struct coefficients {
     __m256 alpha, slope;
@@ -34,47 +32,6 @@ BP_INLINE void load_act(struct coefficients *k, const struct bp_act_norm_rows *a
 }
 
 /* --- forward ---------------------------------------------------------------------------------- */
-
-BP_INLINE void moments_8(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                         size_t j, int full, size_t rest, double *sum, double *sum_squares) {
-    struct coefficients k;
-    load_act(&k, a, j, full, rest);
-    double s[8] = {0}, q[8] = {0};
-    if (!full) {
-        memcpy(s, sum + j, rest * sizeof *s);
-        memcpy(q, sum_squares + j, rest * sizeof *q);
-    }
-    /* Full vectors bypass the arrays: else gcc keeps the sums in memory. */
-    double *at_s = full ? sum + j : s, *at_q = full ? sum_squares + j : q;
-    __m256d s0 = _mm256_loadu_pd(at_s), s1 = _mm256_loadu_pd(at_s + 4);
-    __m256d q0 = _mm256_loadu_pd(at_q), q1 = _mm256_loadu_pd(at_q + 4);
-    for (size_t p = 0; p < n; p++) {
-        struct value v = value_8(y + p * c + j, &k, full, rest);
-        __m256d h0 = _mm256_cvtps_pd(_mm256_castps256_ps128(v.h));
-        __m256d h1 = _mm256_cvtps_pd(_mm256_extractf128_ps(v.h, 1));
-        s0 = _mm256_add_pd(s0, h0);
-        s1 = _mm256_add_pd(s1, h1);
-        q0 = _mm256_fmadd_pd(h0, h0, q0); /* the square of a float is exact: fused is the same */
-        q1 = _mm256_fmadd_pd(h1, h1, q1);
-    }
-    _mm256_storeu_pd(at_s, s0);
-    _mm256_storeu_pd(at_s + 4, s1);
-    _mm256_storeu_pd(at_q, q0);
-    _mm256_storeu_pd(at_q + 4, q1);
-    if (!full) {
-        memcpy(sum + j, s, rest * sizeof *s);
-        memcpy(sum_squares + j, q, rest * sizeof *q);
-    }
-}
-
-void bp_act_norm_moments_avx2(const int16_t *y, size_t n, size_t c,
-                              const struct bp_act_norm_rows *a, double *sum, double *sum_squares) {
-    for (size_t j = 0; j < c; j += 8)
-        if (c - j >= 8)
-            moments_8(y, n, c, a, j, 1, 8, sum, sum_squares);
-        else
-            moments_8(y, n, c, a, j, 0, c - j, sum, sum_squares);
-}
 
 BP_INLINE __m256 norm_8(const int16_t *y, const struct bp_act_norm_rows *a, size_t j, int full,
                         size_t rest) {
@@ -138,66 +95,6 @@ void bp_act_norm_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
             sums_8(g, y, n, c, a, j, 1, 8, sums);
         else
             sums_8(g, y, n, c, a, j, 0, c - j, sums);
-}
-
-BP_INLINE __m128i load_i16(const int16_t *p, int full, size_t rest) {
-    int16_t part[8] = {0};
-    if (full)
-        return _mm_loadu_si128((const __m128i *)(const void *)p);
-    memcpy(part, p, rest * sizeof *p);
-    return _mm_loadu_si128((const __m128i *)(const void *)part);
-}
-
-/* to[0 .. rest - 1] += the lanes of low, then of high. */
-static void add_i64(int64_t *to, size_t rest, __m256i low, __m256i high) {
-    int64_t part[8];
-    store_256(part, low);
-    store_256(part + 4, high);
-    for (size_t j = 0; j < rest; j++)
-        to[j] += part[j];
-}
-
-/* 8 channels, two rows at a time: a pair's squares fit 31 bits, since |y| < 2^15. */
-static void negative_8(const int16_t *y, size_t n, size_t c, size_t j, const float *alpha, int full,
-                       size_t rest, int64_t *sum, int64_t *sum_squares) {
-    const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
-    __m256 a = load_ps(alpha + j, full, rest);
-    __m256i below = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
-    __m256i above = _mm256_castps_si256(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ));
-    __m256i sign_32 = _mm256_sub_epi32(below, above); /* 1, -1 or 0 */
-    __m128i sign =
-        _mm_packs_epi32(_mm256_castsi256_si128(sign_32), _mm256_extracti128_si256(sign_32, 1));
-    __m256i sum_low = zero, sum_high = zero, low = zero, high = zero;
-    for (size_t first = 0; first < n; first += NEGATIVE_ROWS) {
-        __m256i total = zero;
-        for (size_t p = first; p < bp_min_size(n, first + NEGATIVE_ROWS); p += 2) {
-            __m128i u = _mm_sign_epi16(load_i16(y + p * c + j, full, rest), sign);
-            __m128i v = p + 1 < n ? _mm_sign_epi16(load_i16(y + (p + 1) * c + j, full, rest), sign)
-                                  : _mm_setzero_si128();
-            __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi16(u, v), _mm_unpacklo_epi16(u, v));
-            pairs = _mm256_min_epi16(pairs, zero);
-            fetch_behind(y + n * c, 2 * (j * n + 8 * p));
-            __m256i squares = _mm256_madd_epi16(pairs, pairs);
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
-            low = _mm256_add_epi64(low, _mm256_cvtepu32_epi64(_mm256_castsi256_si128(squares)));
-            high =
-                _mm256_add_epi64(high, _mm256_cvtepu32_epi64(_mm256_extracti128_si256(squares, 1)));
-        }
-        sum_low = _mm256_add_epi64(sum_low, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(total)));
-        sum_high =
-            _mm256_add_epi64(sum_high, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(total, 1)));
-    }
-    add_i64(sum + j, rest, sum_low, sum_high);
-    add_i64(sum_squares + j, rest, low, high);
-}
-
-void bp_negative_sums_i16_avx2(const int16_t *y, size_t n, size_t c, const float *alpha,
-                               int64_t *sum, int64_t *sum_squares) {
-    for (size_t j = 0; j < c; j += 8)
-        if (c - j >= 8)
-            negative_8(y, n, c, j, alpha, 1, 8, sum, sum_squares);
-        else
-            negative_8(y, n, c, j, alpha, 0, c - j, sum, sum_squares);
 }
 
 struct gradient {

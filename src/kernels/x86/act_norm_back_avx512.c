@@ -1,12 +1,10 @@
 /* Backward of scale, PReLU and batch norm between two binary convolutions, AVX-512: 16 channels a
- * vector (the sums of int16: 32). */
+ * vector. */
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
 #include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
-
-#define NEGATIVE_ROWS 32768 /* of sums of int16 pairs in 32 bits */
 
 /* 16 channels: y, u = y * alpha, where u is negative, h. `m` is all ones but at the end of a row.
  */
@@ -61,60 +59,6 @@ void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t 
         sums_block(g, y, n, c, 2, a->alpha, a->slope, 0xffff, sums, j);
     for (; j < c; j += 16)
         sums_block(g, y, n, c, 1, a->alpha, a->slope, mask_16(c - j), sums, j);
-}
-
-/* to[0 .. 15] += the lanes of low, then of high. */
-BP_INLINE void add_i64(int64_t *to, __mmask16 m, __m512i low, __m512i high) {
-    __mmask8 first = (__mmask8)m, second = (__mmask8)(m >> 8);
-    low = _mm512_add_epi64(_mm512_maskz_loadu_epi64(first, to), low);
-    high = _mm512_add_epi64(_mm512_maskz_loadu_epi64(second, to + 8), high);
-    _mm512_mask_storeu_epi64(to, first, low);
-    _mm512_mask_storeu_epi64(to + 8, second, high);
-}
-
-/* 16 channels, two rows at a time, as pairs of int16: their squares fit 31 bits, |y| < 2^15. */
-BP_INLINE void negative_16(const int16_t *y, size_t n, size_t c, size_t j, const float *alpha,
-                           __mmask16 m, int64_t *sum, int64_t *sum_squares) {
-    const __m512i ones = _mm512_set1_epi16(1), zero = _mm512_setzero_si512();
-    const __m512i low_half = _mm512_set1_epi64(0xffffffff);
-    __m512 a = _mm512_maskz_loadu_ps(m, alpha + j);
-    /* Signs of the channels, twice each: 1, -1 or 0. */
-    __m512i sign =
-        _mm512_maskz_set1_epi32(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), 0x00010001);
-    sign = _mm512_mask_set1_epi32(sign, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LT_OQ), -1);
-    __m512i sum_low = zero, sum_high = zero, even = zero, odd = zero;
-    for (size_t first = 0; first < n; first += NEGATIVE_ROWS) {
-        __m512i total = zero;
-        for (size_t p = first; p < bp_min_size(n, first + NEGATIVE_ROWS); p += 2) {
-            __m256i u = _mm256_maskz_loadu_epi16(m, y + p * c + j);
-            __m256i v = _mm256_maskz_loadu_epi16(p + 1 < n ? m : 0, y + (p + 1) * c + j);
-            __m512i pairs = _mm512_or_si512(_mm512_cvtepu16_epi32(u),
-                                            _mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
-            pairs = _mm512_min_epi16(_mm512_mullo_epi16(pairs, sign), zero);
-            fetch_behind(y + n * c, 2 * (j * n + 16 * p));
-            __m512i squares = _mm512_madd_epi16(pairs, pairs);
-            total = _mm512_dpwssd_epi32(total, pairs, ones);
-            even = _mm512_add_epi64(even, _mm512_and_si512(squares, low_half));
-            odd = _mm512_add_epi64(odd, _mm512_srli_epi64(squares, 32));
-        }
-        sum_low = _mm512_add_epi64(sum_low, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(total)));
-        sum_high =
-            _mm512_add_epi64(sum_high, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(total, 1)));
-    }
-    const __m512i first = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0);
-    const __m512i second = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
-    add_i64(sum + j, m, sum_low, sum_high);
-    add_i64(sum_squares + j, m, _mm512_permutex2var_epi64(even, first, odd),
-            _mm512_permutex2var_epi64(even, second, odd));
-}
-
-void bp_negative_sums_i16_avx512(const int16_t *y, size_t n, size_t c, const float *alpha,
-                                 int64_t *sum, int64_t *sum_squares) {
-    size_t j = 0;
-    for (; j + 16 <= c; j += 16)
-        negative_16(y, n, c, j, alpha, 0xffff, sum, sum_squares);
-    if (j < c)
-        negative_16(y, n, c, j, alpha, mask_16(c - j), sum, sum_squares);
 }
 
 struct coefficients {

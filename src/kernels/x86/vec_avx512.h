@@ -72,6 +72,12 @@ BP_INLINE void range_store(const struct bp_columns *to, size_t j, __mmask16 m,
     store_f32(to->sum_squares + j, m, range->squares);
 }
 
+/* Lanes where a later value takes the place of the best so far: greater, or NaN. */
+BP_INLINE __mmask16 beats(__m512 later, __m512 best) {
+    return _kor_mask16(_mm512_cmp_ps_mask(later, best, _CMP_GT_OQ),
+                       _mm512_cmp_ps_mask(later, later, _CMP_UNORD_Q));
+}
+
 /* Transposes 8 x 8 words. */
 BP_INLINE void transpose_8x8(__m512i v[8]) {
     __m512i pair[8], quad[8];
