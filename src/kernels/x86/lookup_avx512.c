@@ -16,8 +16,7 @@
 #define TOGETHER    4
 #define STEP_TABLES ((ptrdiff_t)TOGETHER * BP_TABLE_BYTES)
 #define MAX_ROWS    4
-#define MAX_VECTORS 4 /* of 16 lanes */
-#define LANES       ((size_t)16 * MAX_VECTORS)
+#define MAX_LANES   ((size_t)64)
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
@@ -36,75 +35,138 @@ BP_INLINE void add_fours(__m512i *sum, __m512i bytes, __m512i one) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(bytes), "v"(one));
 }
 
-BP_INLINE void load_index(__m512i at[MAX_VECTORS], int vectors, const uint8_t *index,
-                          size_t half_bytes) {
-    for (int v = 0; v < vectors; v++)
-        at[v] = _mm512_loadu_si512(index + (size_t)(v / 2) * half_bytes + 64 * (v % 2));
+/* 64 lanes: the index bytes of a step, or the sums of a row. Blocks of them are written out,
+ * without arrays and loops, which gcc 12 keeps in memory. */
+struct lanes {
+    __m512i v0, v1, v2, v3;
+};
+
+BP_INLINE struct lanes load_index(int vectors, const uint8_t *index, size_t half_bytes) {
+    struct lanes at;
+    at.v0 = _mm512_loadu_si512(index);
+    at.v1 = _mm512_loadu_si512(index + 64);
+    at.v2 = vectors > 2 ? _mm512_loadu_si512(index + half_bytes) : at.v0;
+    at.v3 = vectors > 2 ? _mm512_loadu_si512(index + half_bytes + 64) : at.v1;
+    return at;
 }
 
-BP_INLINE void add_steps(__m512i sums[MAX_ROWS][MAX_VECTORS], int rows, int vectors,
-                         const uint8_t *const first[MAX_ROWS], const struct segment *segment,
-                         const struct block *b) {
+/* Looks up the entries at i of table t and at j of table u, and adds the entries before them, `e`,
+ * to their sum. In assembly for the order. Which of the four vector units of a Zen 4 an instruction
+ * goes to is settled before it can run, so that with other orders, as compilers find them, a
+ * quarter of the time is lost or not, as chance has it. */
+BP_INLINE void next_entries(__m512i *sum, __m512i *e, __m512i i, __m512i t, __m512i j, __m512i u,
+                            __m512i one) {
+    __m512i first, second;
+    __asm__("vpermb %5, %4, %1\n\t"
+            "vpermb %7, %6, %2\n\t"
+            "vpaddb %2, %1, %1\n\t"
+            "vpdpbusd %8, %3, %0"
+            : "+v"(*sum), "=&v"(first), "=&v"(second)
+            : "v"(*e), "v"(i), "v"(t), "v"(j), "v"(u), "v"(one));
+    *e = first;
+}
+
+/* The sum of the lanes that were looked up last in `sum`. */
+BP_INLINE __m512i *last_of(struct lanes *sum, int vectors) {
+    return vectors == 2 ? &sum->v1 : &sum->v3;
+}
+
+/* Two steps; `before` is the sum of the pending entries. */
+BP_INLINE void add_two(struct lanes *sum, __m512i *before, __m512i *e, int vectors,
+                       const uint8_t *row, const struct lanes *a, const struct lanes *b) {
     const __m512i one = _mm512_set1_epi8(1);
-    const uint8_t *row[MAX_ROWS], *index = b->index + segment->index;
-    uint32_t steps = segment->fours;
-    for (int p = 0; p < rows; p++)
-        row[p] = first[p] + segment->table;
-    for (; steps >= 2; steps -= 2) {
-        __m512i at[2][MAX_VECTORS];
-        load_index(at[0], vectors, index, b->half_bytes);
-        load_index(at[1], vectors, index + b->index_step, b->half_bytes);
-        for (int p = 0; p < rows; p++) {
-            __m512i t0 = _mm512_loadu_si512(row[p]), t1 = _mm512_loadu_si512(row[p] + STEP_TABLES);
-            for (int v = 0; v < vectors; v++)
-                add_fours(&sums[p][v],
-                          _mm512_add_epi8(_mm512_permutexvar_epi8(at[0][v], t0),
-                                          _mm512_permutexvar_epi8(at[1][v], t1)),
-                          one);
-            row[p] += 2 * STEP_TABLES;
-        }
-        index += 2 * b->index_step;
-    }
-    if (steps > 0) {
-        __m512i at[MAX_VECTORS];
-        load_index(at, vectors, index, b->half_bytes);
-        for (int p = 0; p < rows; p++) {
-            __m512i t = _mm512_loadu_si512(row[p]);
-            for (int v = 0; v < vectors; v++)
-                add_fours(&sums[p][v], _mm512_permutexvar_epi8(at[v], t), one);
-        }
-    }
+    __m512i t = _mm512_loadu_si512(row), u = _mm512_loadu_si512(row + STEP_TABLES);
+    next_entries(before, e, a->v0, t, b->v0, u, one);
+    next_entries(&sum->v0, e, a->v1, t, b->v1, u, one);
+    if (vectors == 2)
+        return;
+    next_entries(&sum->v1, e, a->v2, t, b->v2, u, one);
+    next_entries(&sum->v2, e, a->v3, t, b->v3, u, one);
 }
 
-BP_INLINE void store_row(const __m512i sums[MAX_VECTORS], int vectors, const struct block *b,
-                         int32_t *y) {
-    const __m128i by = _mm_cvtsi32_si128(b->shift);
-    const int32_t *from = b->from != NULL ? b->from : y;
-    for (int v = 0; v < vectors && b->lanes > (size_t)(16 * v); v++) {
-        __mmask16 mask = mask_16(b->lanes - (size_t)(16 * v));
-        __m512i old = _mm512_maskz_loadu_epi32(mask, from + 16 * v);
-        _mm512_mask_storeu_epi32(y + 16 * v, mask,
-                                 _mm512_add_epi32(old, _mm512_sll_epi32(sums[v], by)));
+BP_INLINE void add_one(struct lanes *sum, int vectors, const uint8_t *row, const struct lanes *a) {
+    const __m512i one = _mm512_set1_epi8(1);
+    __m512i t = _mm512_loadu_si512(row);
+    add_fours(&sum->v0, _mm512_permutexvar_epi8(a->v0, t), one);
+    add_fours(&sum->v1, _mm512_permutexvar_epi8(a->v1, t), one);
+    if (vectors == 2)
+        return;
+    add_fours(&sum->v2, _mm512_permutexvar_epi8(a->v2, t), one);
+    add_fours(&sum->v3, _mm512_permutexvar_epi8(a->v3, t), one);
+}
+
+struct sums {
+    struct lanes r0, r1, r2, r3;
+    __m512i e; /* looked up for the last row, not yet added */
+};
+
+BP_INLINE void add_steps(struct sums *s, int rows, int vectors, const struct segment *segment,
+                         const struct block *b) {
+    const ptrdiff_t begin = segment->table, end = begin + (ptrdiff_t)segment->fours * STEP_TABLES;
+    const uint8_t *index = b->index + segment->index;
+    ptrdiff_t at = begin;
+    for (; at + STEP_TABLES < end; at += 2 * STEP_TABLES, index += 2 * b->index_step) {
+        struct lanes i0 = load_index(vectors, index, b->half_bytes);
+        struct lanes i1 = load_index(vectors, index + b->index_step, b->half_bytes);
+        add_two(&s->r0, last_of(rows == 1 ? &s->r0 : &s->r3, vectors), &s->e, vectors,
+                b->row[0] + at, &i0, &i1);
+        if (rows == 1)
+            continue;
+        add_two(&s->r1, last_of(&s->r0, vectors), &s->e, vectors, b->row[1] + at, &i0, &i1);
+        add_two(&s->r2, last_of(&s->r1, vectors), &s->e, vectors, b->row[2] + at, &i0, &i1);
+        add_two(&s->r3, last_of(&s->r2, vectors), &s->e, vectors, b->row[3] + at, &i0, &i1);
     }
+    if (at == end)
+        return;
+    struct lanes i0 = load_index(vectors, index, b->half_bytes);
+    add_one(&s->r0, vectors, b->row[0] + at, &i0);
+    if (rows == 1)
+        return;
+    add_one(&s->r1, vectors, b->row[1] + at, &i0);
+    add_one(&s->r2, vectors, b->row[2] + at, &i0);
+    add_one(&s->r3, vectors, b->row[3] + at, &i0);
+}
+
+BP_INLINE void store_vector(__m512i sum, const struct block *b, size_t row, size_t lane) {
+    if (b->lanes <= lane)
+        return;
+    __mmask16 mask = mask_16(b->lanes - lane);
+    int32_t *y = b->y + row * b->y_stride + lane;
+    const int32_t *from = b->from != NULL ? b->from + lane : y;
+    sum = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(b->shift));
+    _mm512_mask_storeu_epi32(y, mask, _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, from)));
+}
+
+BP_INLINE void store_row(const struct lanes *sum, int vectors, const struct block *b, size_t row) {
+    store_vector(sum->v0, b, row, 0);
+    store_vector(sum->v1, b, row, 16);
+    if (vectors == 2)
+        return;
+    store_vector(sum->v2, b, row, 32);
+    store_vector(sum->v3, b, row, 48);
 }
 
 BP_INLINE void add_block(int rows, int vectors, const struct pass *pass, const struct block *b) {
-    __m512i sums[MAX_ROWS][MAX_VECTORS];
-    for (int p = 0; p < rows; p++)
-        for (int v = 0; v < vectors; v++)
-            sums[p][v] = _mm512_setzero_si512();
+    const __m512i zero = _mm512_setzero_si512();
+    const struct lanes none = {zero, zero, zero, zero};
+    struct sums s = {none, none, none, none, zero};
     for (size_t i = 0; i < pass->n_segments; i++)
-        add_steps(sums, rows, vectors, b->row, &pass->segments[i], b);
-    for (int p = 0; p < rows; p++)
-        store_row(sums[p], vectors, b, b->y + (size_t)p * b->y_stride);
+        add_steps(&s, rows, vectors, &pass->segments[i], b);
+    add_fours(last_of(rows == 1 ? &s.r0 : &s.r3, vectors), s.e, _mm512_set1_epi8(1));
+    store_row(&s.r0, vectors, b, 0);
+    if (rows == 1)
+        return;
+    store_row(&s.r1, vectors, b, 1);
+    store_row(&s.r2, vectors, b, 2);
+    store_row(&s.r3, vectors, b, 3);
 }
 
 /* Not inlined: the loops get all registers. */
 static __attribute__((noinline)) void add_wide(const struct pass *pass, const struct block *b) {
     if (b->rows == MAX_ROWS)
-        add_block(MAX_ROWS, MAX_VECTORS, pass, b);
+        add_block(MAX_ROWS, 4, pass, b);
     else
-        add_block(1, MAX_VECTORS, pass, b);
+        add_block(1, 4, pass, b);
 }
 
 static __attribute__((noinline)) void add_narrow(const struct pass *pass, const struct block *b) {
@@ -136,9 +198,9 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
     for (size_t step = 0; step < taps * quads;) {
         const int32_t *from = step == 0 ? base : NULL;
         step = pass_of_windows(&pass, step, tap, tap_w, taps, quads, BP_TABLE_BYTES);
-        for (size_t j = 0; j < c; j += LANES) {
+        for (size_t j = 0; j < c; j += MAX_LANES) {
             b.index = index + j * w_taps * quads;
-            b.lanes = bp_min_size(c - j, LANES);
+            b.lanes = bp_min_size(c - j, MAX_LANES);
             b.from = from != NULL ? from + j : NULL;
             for (size_t p = 0; p < n; p += b.rows) {
                 b.rows = n - p >= MAX_ROWS ? MAX_ROWS : 1;
@@ -185,9 +247,9 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
     struct run_cursor cursor = {.runs = runs, .n_runs = n_runs};
     while (cursor.run < n_runs) {
         next_steps(&pass, &cursor, index_step);
-        for (size_t j = 0; j < c; j += LANES) {
+        for (size_t j = 0; j < c; j += MAX_LANES) {
             b.index = index + j * TOGETHER;
-            b.lanes = bp_min_size(c - j, LANES);
+            b.lanes = bp_min_size(c - j, MAX_LANES);
             for (size_t i = 0; i < k; i += b.rows) {
                 b.rows = k - i >= MAX_ROWS ? MAX_ROWS : 1;
                 for (size_t r = 0; r < b.rows; r++)
