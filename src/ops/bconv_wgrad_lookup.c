@@ -43,6 +43,12 @@ static size_t chunk_quads(const struct bp_bconv *op, const struct bp_wgrad_looku
     return self->rows * op->shape.ow * self->quads;
 }
 
+/* From the tables of one output channel to the next: not a multiple of 4 KiB, which would put them
+ * into the same few sets of the cache. */
+static size_t column_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    return chunk_quads(op, self) * BP_TABLE_BYTES + 64;
+}
+
 static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
     return op->shape.h * op->shape.w * self->quads * self->lanes;
 }
@@ -134,7 +140,7 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
     choose_sizes(op, bp_threads_count(exec->threads), exec->kernels.together, self);
     BP_TRY(list_runs(op, self));
     size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
-    bp_exec_need_scratch(exec, self->columns * tables);
+    bp_exec_need_scratch(exec, self->columns * column_bytes(op, self));
     snprintf(text, sizeof text, "%s activation index", name);
     BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time, time,
                        &self->index));
@@ -218,7 +224,7 @@ static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk,
     const struct bp_wgrad_lookup *self = job->self;
     const struct bp_conv_shape *s = &op->shape;
     size_t row = chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
-    size_t column_bytes = chunk_quads(op, self) * BP_TABLE_BYTES;
+    size_t pitch = column_bytes(op, self);
     size_t step = self->quads * BP_TABLE_BYTES;
     const uint8_t *codes = bp_bconv_wgrad_codes(op, row * s->ow, job->kept) + first;
     for (size_t quad = 0; quad < self->quads; quad += self->together) {
@@ -227,10 +233,10 @@ static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk,
         uint8_t *to = tables + quad * BP_TABLE_BYTES;
         if (samples > 0)
             job->kernels->tables_of_samples(codes, offset, samples, self->together, rows * s->ow,
-                                            job->kept, columns, digit, to, column_bytes, step);
+                                            job->kept, columns, digit, to, pitch, step);
         for (size_t i = 0; samples == 0 && i < columns; i++)
             for (size_t p = 0; p < rows * s->ow; p++)
-                memset(to + i * column_bytes + p * step, 0, self->together * BP_TABLE_BYTES);
+                memset(to + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
     }
 }
 
@@ -243,10 +249,9 @@ static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, si
     const size_t *begin = self->run_begin + chunk * op->taps + tap;
     size_t lanes = bp_min_size(BLOCK_LANES, op->shape.c - block * BLOCK_LANES);
     const uint8_t *index = self->index + (group * self->blocks + block) * block_bytes(op, self);
-    job->kernels->product_samples(tables, columns, chunk_quads(op, self) * BP_TABLE_BYTES,
-                                  self->runs + begin[0], begin[1] - begin[0], index,
-                                  self->index_step, lanes, self->together, entry_max, 0, y,
-                                  y_stride);
+    job->kernels->product_samples(tables, columns, column_bytes(op, self), self->runs + begin[0],
+                                  begin[1] - begin[0], index, self->index_step, lanes,
+                                  self->together, entry_max, 0, y, y_stride);
 }
 
 /* Items are groups of kept output channels. */

@@ -50,38 +50,20 @@ BP_INLINE struct lanes load_index(int vectors, const uint8_t *index, size_t half
     return at;
 }
 
-/* Looks up the entries at i of table t and at j of table u, and adds the entries before them, `e`,
- * to their sum. In assembly for the order. Which of the four vector units of a Zen 4 an instruction
- * goes to is settled before it can run, so that with other orders, as compilers find them, a
- * quarter of the time is lost or not, as chance has it. */
-BP_INLINE void next_entries(__m512i *sum, __m512i *e, __m512i i, __m512i t, __m512i j, __m512i u,
-                            __m512i one) {
-    __m512i first, second;
-    __asm__("vpermb %5, %4, %1\n\t"
-            "vpermb %7, %6, %2\n\t"
-            "vpaddb %2, %1, %1\n\t"
-            "vpdpbusd %8, %3, %0"
-            : "+v"(*sum), "=&v"(first), "=&v"(second)
-            : "v"(*e), "v"(i), "v"(t), "v"(j), "v"(u), "v"(one));
-    *e = first;
+BP_INLINE __m512i two_entries(__m512i i, __m512i t, __m512i j, __m512i u) {
+    return _mm512_add_epi8(_mm512_permutexvar_epi8(i, t), _mm512_permutexvar_epi8(j, u));
 }
 
-/* The sum of the lanes that were looked up last in `sum`. */
-BP_INLINE __m512i *last_of(struct lanes *sum, int vectors) {
-    return vectors == 2 ? &sum->v1 : &sum->v3;
-}
-
-/* Two steps; `before` is the sum of the pending entries. */
-BP_INLINE void add_two(struct lanes *sum, __m512i *before, __m512i *e, int vectors,
-                       const uint8_t *row, const struct lanes *a, const struct lanes *b) {
+BP_INLINE void add_two(struct lanes *sum, int vectors, const uint8_t *row, const struct lanes *a,
+                       const struct lanes *b) {
     const __m512i one = _mm512_set1_epi8(1);
     __m512i t = _mm512_loadu_si512(row), u = _mm512_loadu_si512(row + STEP_TABLES);
-    next_entries(before, e, a->v0, t, b->v0, u, one);
-    next_entries(&sum->v0, e, a->v1, t, b->v1, u, one);
+    add_fours(&sum->v0, two_entries(a->v0, t, b->v0, u), one);
+    add_fours(&sum->v1, two_entries(a->v1, t, b->v1, u), one);
     if (vectors == 2)
         return;
-    next_entries(&sum->v1, e, a->v2, t, b->v2, u, one);
-    next_entries(&sum->v2, e, a->v3, t, b->v3, u, one);
+    add_fours(&sum->v2, two_entries(a->v2, t, b->v2, u), one);
+    add_fours(&sum->v3, two_entries(a->v3, t, b->v3, u), one);
 }
 
 BP_INLINE void add_one(struct lanes *sum, int vectors, const uint8_t *row, const struct lanes *a) {
@@ -97,7 +79,6 @@ BP_INLINE void add_one(struct lanes *sum, int vectors, const uint8_t *row, const
 
 struct sums {
     struct lanes r0, r1, r2, r3;
-    __m512i e; /* looked up for the last row, not yet added */
 };
 
 BP_INLINE void add_steps(struct sums *s, int rows, int vectors, const struct segment *segment,
@@ -108,13 +89,12 @@ BP_INLINE void add_steps(struct sums *s, int rows, int vectors, const struct seg
     for (; at + STEP_TABLES < end; at += 2 * STEP_TABLES, index += 2 * b->index_step) {
         struct lanes i0 = load_index(vectors, index, b->half_bytes);
         struct lanes i1 = load_index(vectors, index + b->index_step, b->half_bytes);
-        add_two(&s->r0, last_of(rows == 1 ? &s->r0 : &s->r3, vectors), &s->e, vectors,
-                b->row[0] + at, &i0, &i1);
+        add_two(&s->r0, vectors, b->row[0] + at, &i0, &i1);
         if (rows == 1)
             continue;
-        add_two(&s->r1, last_of(&s->r0, vectors), &s->e, vectors, b->row[1] + at, &i0, &i1);
-        add_two(&s->r2, last_of(&s->r1, vectors), &s->e, vectors, b->row[2] + at, &i0, &i1);
-        add_two(&s->r3, last_of(&s->r2, vectors), &s->e, vectors, b->row[3] + at, &i0, &i1);
+        add_two(&s->r1, vectors, b->row[1] + at, &i0, &i1);
+        add_two(&s->r2, vectors, b->row[2] + at, &i0, &i1);
+        add_two(&s->r3, vectors, b->row[3] + at, &i0, &i1);
     }
     if (at == end)
         return;
@@ -127,32 +107,41 @@ BP_INLINE void add_steps(struct sums *s, int rows, int vectors, const struct seg
     add_one(&s->r3, vectors, b->row[3] + at, &i0);
 }
 
-BP_INLINE void store_vector(__m512i sum, const struct block *b, size_t row, size_t lane) {
-    if (b->lanes <= lane)
-        return;
-    __mmask16 mask = mask_16(b->lanes - lane);
-    int32_t *y = b->y + row * b->y_stride + lane;
-    const int32_t *from = b->from != NULL ? b->from + lane : y;
-    sum = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(b->shift));
+BP_INLINE void store_vector(__m512i sum, __m128i shift, const int32_t *from, size_t lanes,
+                            int32_t *y) {
+    __mmask16 mask = mask_16(lanes);
+    sum = _mm512_sll_epi32(sum, shift);
     _mm512_mask_storeu_epi32(y, mask, _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, from)));
 }
 
 BP_INLINE void store_row(const struct lanes *sum, int vectors, const struct block *b, size_t row) {
-    store_vector(sum->v0, b, row, 0);
-    store_vector(sum->v1, b, row, 16);
+    const __m128i shift = _mm_cvtsi32_si128(b->shift);
+    int32_t *y = b->y + row * b->y_stride;
+    const int32_t *from = b->from != NULL ? b->from : y;
+    if (b->lanes == MAX_LANES && vectors == 4) {
+        store_vector(sum->v0, shift, from, 16, y);
+        store_vector(sum->v1, shift, from + 16, 16, y + 16);
+        store_vector(sum->v2, shift, from + 32, 16, y + 32);
+        store_vector(sum->v3, shift, from + 48, 16, y + 48);
+        return;
+    }
+    store_vector(sum->v0, shift, from, b->lanes, y);
+    if (b->lanes > 16)
+        store_vector(sum->v1, shift, from + 16, b->lanes - 16, y + 16);
     if (vectors == 2)
         return;
-    store_vector(sum->v2, b, row, 32);
-    store_vector(sum->v3, b, row, 48);
+    if (b->lanes > 32)
+        store_vector(sum->v2, shift, from + 32, b->lanes - 32, y + 32);
+    if (b->lanes > 48)
+        store_vector(sum->v3, shift, from + 48, b->lanes - 48, y + 48);
 }
 
 BP_INLINE void add_block(int rows, int vectors, const struct pass *pass, const struct block *b) {
     const __m512i zero = _mm512_setzero_si512();
     const struct lanes none = {zero, zero, zero, zero};
-    struct sums s = {none, none, none, none, zero};
+    struct sums s = {none, none, none, none};
     for (size_t i = 0; i < pass->n_segments; i++)
         add_steps(&s, rows, vectors, &pass->segments[i], b);
-    add_fours(last_of(rows == 1 ? &s.r0 : &s.r3, vectors), s.e, _mm512_set1_epi8(1));
     store_row(&s.r0, vectors, b, 0);
     if (rows == 1)
         return;

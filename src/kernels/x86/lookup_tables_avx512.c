@@ -8,28 +8,30 @@
 #define TOGETHER    4
 #define STEP_TABLES ((size_t)TOGETHER * BP_TABLE_BYTES)
 
+/* The first `count` of 4 vectors, `step` bytes apart. Written out: gcc 12 copies a loop through
+ * memory. */
+BP_INLINE void store_first(uint8_t *to, size_t step, const __m512i v[4], size_t count) {
+    _mm512_storeu_si512(to, v[0]);
+    if (count > 1)
+        _mm512_storeu_si512(to + step, v[1]);
+    if (count > 2)
+        _mm512_storeu_si512(to + 2 * step, v[2]);
+    if (count > 3)
+        _mm512_storeu_si512(to + 3 * step, v[3]);
+}
+
 /* --- tables ----------------------------------------------------------------------------------- */
 
-/* A digit's vectors, and where the entries of a table take their digits from: entry m takes digit e
- * from byte e of 4, and from 8 bytes behind it if bit e of m is set. */
+/* A digit's vectors: codes become digits, digits become top - digit. */
 struct digits {
-    __m512i code_min, mask, top, from[4];
+    __m512i code_min, mask, top;
     __m128i shift;
 };
 
 BP_INLINE struct digits digits_of(const struct bp_digit *digit) {
-    const __m128i m = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    struct digits d = {.code_min = _mm512_set1_epi8((char)digit->code_min),
-                       .mask = _mm512_set1_epi8((char)(255 >> digit->shift & 15)),
-                       .top = _mm512_set1_epi8((char)digit->top),
-                       .shift = _mm_cvtsi32_si128(digit->shift)};
-    for (int e = 0; e < 4; e++) {
-        __m128i bit = _mm_set1_epi8((char)(1 << e));
-        __m128i is_set = _mm_cmpeq_epi8(_mm_and_si128(m, bit), bit);
-        __m128i from =
-            _mm_add_epi8(_mm_set1_epi8((char)e), _mm_and_si128(is_set, _mm_set1_epi8(8)));
-        d.from[e] = _mm512_broadcast_i32x4(from);
-    }
+    const struct digits d = {_mm512_set1_epi8((char)digit->code_min),
+                             _mm512_set1_epi8((char)(255 >> digit->shift & 15)),
+                             _mm512_set1_epi8((char)digit->top), _mm_cvtsi32_si128(digit->shift)};
     return d;
 }
 
@@ -38,24 +40,26 @@ BP_INLINE __m512i cut_digits(const struct digits *d, __m512i codes) {
     return _mm512_and_si512(_mm512_srl_epi16(u, d->shift), d->mask);
 }
 
-/* One table in each 16 bytes, of the quad at byte `at`; top - digit stands 8 bytes behind. */
-BP_INLINE __m512i four_tables(const struct digits *d, __m512i from, int at) {
-    __m512i entry[4];
-    for (int e = 0; e < 4; e++)
-        entry[e] = _mm512_shuffle_epi8(
-            from, at == 0 ? d->from[e] : _mm512_add_epi8(d->from[e], _mm512_set1_epi8((char)at)));
-    return _mm512_add_epi8(_mm512_add_epi8(entry[0], entry[1]),
-                           _mm512_add_epi8(entry[2], entry[3]));
+BP_INLINE __m512i shuffle(__m512i v, int b0, int b4, int b8, int b12) {
+    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_setr_epi32(b0, b4, b8, b12)));
 }
 
-/* 4 quads of digits in each 16 bytes: table[i], byte 16 x and up, is that of quad i of part x. */
+/* 4 quads of digits in each 16 bytes: table[i], byte 16 x and up, is that of quad i of part x.
+ * Entry m is one of four sums of elements 0 and 1 plus one of four of 2 and 3. */
 BP_INLINE void sixteen_tables(const struct digits *d, __m512i quads, __m512i table[4]) {
     __m512i rest = _mm512_sub_epi8(d->top, quads);
-    __m512i first = _mm512_unpacklo_epi64(quads, rest), second = _mm512_unpackhi_epi64(quads, rest);
-    table[0] = four_tables(d, first, 0);
-    table[1] = four_tables(d, first, 4);
-    table[2] = four_tables(d, second, 0);
-    table[3] = four_tables(d, second, 4);
+    for (int h = 0; h < 2; h++) { /* two quads, and 8 bytes behind them top - digit */
+        __m512i v =
+            h == 0 ? _mm512_unpacklo_epi64(quads, rest) : _mm512_unpackhi_epi64(quads, rest);
+        __m512i sums = _mm512_add_epi8(shuffle(v, 0x08000800, 0x0a020a02, 0x0c040c04, 0x0e060e06),
+                                       shuffle(v, 0x09090101, 0x0b0b0303, 0x0d0d0505, 0x0f0f0707));
+        table[2 * h] =
+            _mm512_add_epi8(shuffle(sums, 0x03020100, 0x03020100, 0x03020100, 0x03020100),
+                            shuffle(sums, 0x04040404, 0x05050505, 0x06060606, 0x07070707));
+        table[2 * h + 1] =
+            _mm512_add_epi8(shuffle(sums, 0x0b0a0908, 0x0b0a0908, 0x0b0a0908, 0x0b0a0908),
+                            shuffle(sums, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f));
+    }
 }
 
 void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
@@ -75,30 +79,56 @@ void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t 
             __m512i table[4], v = _mm512_maskz_loadu_epi8(mask, codes);
             v = _mm512_maskz_mov_epi8(mask, cut_digits(&d, v));
             sixteen_tables(&d, _mm512_permutexvar_epi32(by_part, v), table);
-            for (size_t q = 0; q < steps; q++)
-                _mm512_storeu_si512(tables + q * STEP_TABLES, table[q]);
+            store_first(tables, STEP_TABLES, table, steps);
             codes += count;
             tables += steps * STEP_TABLES;
         }
 }
 
-/* The digits of 16 columns of samples first, first + 4, .. first + 12: 16 bytes each. */
-BP_INLINE __m512i rows_of_samples(const struct digits *d, const uint8_t *codes,
+/* The digits of up to 16 columns of samples first, first + 4, .. first + 12, 16 bytes each; `full`:
+ * all samples and columns exist. */
+BP_INLINE __m512i rows_of_samples(const struct digits *d, int full, const uint8_t *codes,
                                   const int32_t *offset, size_t samples, size_t first,
-                                  __mmask16 columns) {
-    __m128i row[TOGETHER];
+                                  size_t columns) {
+    __m512i v = _mm512_setzero_si512();
     __mmask64 mask = 0;
     for (size_t q = 0; q < TOGETHER; q++) {
         size_t e = 4 * q + first;
-        row[q] = _mm_setzero_si128();
-        if (e < samples) {
-            row[q] = _mm_maskz_loadu_epi8(columns, codes + offset[e]);
+        __mmask16 part = (__mmask16)(0xf << 4 * q);
+        if (full) {
+            __m128i row = _mm_loadu_si128((const __m128i *)(codes + offset[e]));
+            v = _mm512_mask_broadcast_i32x4(v, part, row);
+        } else if (e < samples) {
+            __m128i row = _mm_maskz_loadu_epi8(mask_16(columns), codes + offset[e]);
+            v = _mm512_mask_broadcast_i32x4(v, part, row);
             mask |= (__mmask64)0xffff << 16 * q;
         }
     }
-    __m512i v = _mm512_inserti32x4(_mm512_castsi128_si512(row[0]), row[1], 1);
-    v = _mm512_inserti32x4(_mm512_inserti32x4(v, row[2], 2), row[3], 3);
-    return _mm512_maskz_mov_epi8(mask, cut_digits(d, v));
+    v = cut_digits(d, v);
+    return full ? v : _mm512_maskz_mov_epi8(mask, v);
+}
+
+/* The tables of up to 16 columns at one position. */
+BP_INLINE void tables_of_position(const struct digits *d, int full, const uint8_t *codes,
+                                  const int32_t *offset, size_t samples, size_t columns,
+                                  uint8_t *out, size_t column_bytes) {
+    __m512i row[4], pair[4], table[4];
+    for (size_t e = 0; e < 4; e++)
+        row[e] = rows_of_samples(d, full, codes, offset, samples, e, columns);
+    for (size_t h = 0; h < 2; h++) { /* samples 0, 1 and 2, 3 of each quad */
+        pair[h] = _mm512_unpacklo_epi8(row[2 * h], row[2 * h + 1]);
+        pair[2 + h] = _mm512_unpackhi_epi8(row[2 * h], row[2 * h + 1]);
+    }
+    for (size_t g = 0; g < 4; g++) { /* 4 columns; the parts are the quads */
+        const __m512i *half = pair + g / 2 * 2;
+        if (!full && 4 * g >= columns)
+            return;
+        sixteen_tables(d,
+                       g % 2 == 0 ? _mm512_unpacklo_epi16(half[0], half[1])
+                                  : _mm512_unpackhi_epi16(half[0], half[1]),
+                       table);
+        store_first(out + 4 * g * column_bytes, column_bytes, table, full ? 4 : columns - 4 * g);
+    }
 }
 
 void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
@@ -112,22 +142,10 @@ void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, si
             size_t columns = bp_min_size(k - i, 16);
             const uint8_t *from = codes + p * code_step + i;
             uint8_t *to = out + i * column_bytes + p * position_bytes;
-            __m512i row[4], pair[4], table[4];
-            for (size_t e = 0; e < 4; e++)
-                row[e] = rows_of_samples(&d, from, offset, samples, e, mask_16(columns));
-            for (size_t h = 0; h < 2; h++) { /* samples 0, 1 and 2, 3 of each quad */
-                pair[h] = _mm512_unpacklo_epi8(row[2 * h], row[2 * h + 1]);
-                pair[2 + h] = _mm512_unpackhi_epi8(row[2 * h], row[2 * h + 1]);
-            }
-            for (size_t g = 0; g < 4 && 4 * g < columns; g++) { /* 4 columns, part = quad */
-                const __m512i *from_pair = pair + g / 2 * 2;
-                sixteen_tables(&d,
-                               g % 2 == 0 ? _mm512_unpacklo_epi16(from_pair[0], from_pair[1])
-                                          : _mm512_unpackhi_epi16(from_pair[0], from_pair[1]),
-                               table);
-                for (size_t q = 0; q < 4 && 4 * g + q < columns; q++, to += column_bytes)
-                    _mm512_storeu_si512(to, table[q]);
-            }
+            if (samples == 16 && columns == 16)
+                tables_of_position(&d, 1, from, offset, 16, 16, to, column_bytes);
+            else
+                tables_of_position(&d, 0, from, offset, samples, columns, to, column_bytes);
         }
 }
 
@@ -216,6 +234,11 @@ BP_INLINE void index_word(__m512i low, __m512i high, __m512i index[4]) {
 
 /* 8 words `stride` words apart, those of lanes beyond `lanes` zero. */
 BP_INLINE __m512i load_column(const uint64_t *from, size_t stride, size_t lanes) {
+    if (lanes >= 8) /* faster than the gather */
+        return _mm512_setr_epi64((long long)from[0], (long long)from[stride],
+                                 (long long)from[2 * stride], (long long)from[3 * stride],
+                                 (long long)from[4 * stride], (long long)from[5 * stride],
+                                 (long long)from[6 * stride], (long long)from[7 * stride]);
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i at = _mm256_mullo_epi32(lane, _mm256_set1_epi32((int)stride));
     return _mm512_mask_i32gather_epi64(_mm512_setzero_si512(), mask_8(lanes), at, from, 8);
@@ -241,8 +264,7 @@ void bp_index_weights_avx512(const uint64_t *bits, size_t lanes, size_t taps, si
                     if (here > 8)
                         high = load_column(from + 8 * stride, stride, here - 8);
                     index_word(low, high, v);
-                    for (size_t q = 0; q < steps; q++)
-                        _mm512_storeu_si512(index + q * TOGETHER * BP_LANES + j * TOGETHER, v[q]);
+                    store_first(index + j * TOGETHER, (size_t)TOGETHER * BP_LANES, v, steps);
                 }
                 index += steps * TOGETHER * BP_LANES;
             }
