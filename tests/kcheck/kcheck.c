@@ -254,7 +254,7 @@ static const char usage[] =
     "       kcheck --self-test | --list\n"
     "       kcheck --bench [--shapes FILE] [--kernel NAME] [--tier NAME]\n"
     "              [--entry-max 1..60]   largest entry of the tables of product_tables, _samples\n"
-    "              [--peak]              products by lookup: share of a loop on registers alone\n"
+    "              [--peak]              products: share of a loop on registers alone\n"
     "exit: 0 passed, 1 failed, 2 usage, 77 the tier is not here\n";
 
 static int read_number(const char *text, uint64_t *out) {

@@ -73,7 +73,7 @@ struct kc_bench {
     const char *unit;
     double ns[KC_VERSIONS], rate[KC_VERSIONS];
     int with_peak;
-    double peak; /* of the kernel's loop on registers, 0: unknown */
+    int planes; /* of a product on words; 0: it has none */
 };
 
 struct kcheck {
@@ -188,9 +188,9 @@ unsigned kc_cases_count(void);
 int kc_bench_next(struct kcheck *t);
 /* Times the versions of one kernel on each layer and prints a line per version. */
 void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers, size_t count);
-/* What the loop of the kernel being timed reaches on registers alone, in GMAC/s; 0: no such loop.
- */
-double kc_peak(const struct kcheck *t);
+/* What the tier's loop of the kernel being timed reaches on registers alone, in GMAC/s; 0: no such
+ * loop. */
+double kc_peak(const struct kcheck *t, enum bp_tier tier);
 /* A kernel with a mistake. */
 struct kc_planted {
     const char *kernel, *mistake;

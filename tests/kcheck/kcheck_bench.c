@@ -71,8 +71,9 @@ static void print_version(const struct kcheck *t, size_t index) {
     printf("%-18s %-16s %-7s %12.0f %10.2f %9s %7.1fx%s%s", t->kernel_name, t->layer->name,
            t->versions[index].label, ns, rate, is_mac ? "GMAC/s" : "elem/ns", b->ns[0] / ns,
            is_slower ? "  SLOWER than " : "", is_slower ? t->versions[fastest].label : "");
-    if (b->peak > 0 && t->versions[index].tier != BP_TIER_C)
-        printf("  %.0f %% of %.0f", 100 * rate / b->peak, b->peak);
+    double peak = b->with_peak ? kc_peak(t, t->versions[index].tier) : 0;
+    if (peak > 0)
+        printf("  %.0f %% of %.0f", 100 * rate / peak, peak);
     printf("\n");
 }
 
@@ -81,9 +82,8 @@ void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers
     for (size_t i = 0; i < count; i++) {
         t->layer = &layers[i];
         t->bench.calls = t->bench.left = 0;
+        t->bench.planes = 0;
         kc_run_case(t, kernel, 0);
-        if (t->bench.with_peak)
-            t->bench.peak = kc_peak(t);
         for (size_t v = 0; v < t->n_versions; v++)
             print_version(t, v);
     }
