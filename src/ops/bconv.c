@@ -95,7 +95,7 @@ static void choose_methods(struct bp_bconv *op, enum bp_tier tier) {
     if (!op->backward)
         return;
     op->method_da = bp_product_method_gradient(tier, op->quant_da.bits);
-    op->method_dw = bp_product_method_gradient(tier, op->quant_dw.bits);
+    op->method_dw = bp_product_method_weights(tier, op->quant_dw.bits, op->shape.n);
     if (op->quant_dw.groups == BP_GROUPS_SAMPLE) /* a lookup adds up four samples */
         op->method_dw = BP_PRODUCT_BITS;
 }

@@ -107,7 +107,38 @@ static void drops_short_runs(const uint8_t *tables, size_t k, size_t column_byte
                                  together, entry_max, shift, y, y_stride);
 }
 
+/* Wrong only where four quads stand together. */
+static void numbers_every_second(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
+                                 size_t quads, size_t together, uint8_t *index) {
+    bp_index_weights_c(bits, lanes, taps, words, quads, together, index);
+    for (size_t i = 0; i < (lanes + 31) / 32 * taps * quads * 32; i++)
+        index[i] &= 0x2f;
+}
+
+static void one_table_a_step(const uint8_t *tables, size_t k, size_t column_bytes,
+                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                             int32_t *y, size_t y_stride) {
+    for (size_t r = 0; r < n_runs; r++)
+        for (int32_t s = 0; s < runs[r].count; s++) {
+            const struct bp_run one = {runs[r].table + BP_TABLE_BYTES * s,
+                                       runs[r].index + s * (int32_t)index_step, 1};
+            bp_product_samples_c(tables, k, column_bytes, &one, 1, index, index_step, c, together,
+                                 entry_max, shift, y, y_stride);
+        }
+}
+
+static void few_samples_stay(const uint64_t *bits, const int32_t *offset, size_t samples,
+                             size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                             size_t out_step) {
+    bp_index_of_samples_c(bits, offset, samples > 8 ? 8 : samples, together, n, words, c, out,
+                          out_step);
+}
+
 const struct kc_planted kc_planted_lookup[] = {
+    {"index_weights", "numbers every second quad", {.index_weights = numbers_every_second}},
+    {"product_samples", "one table a step", {.product_samples = one_table_a_step}},
+    {"index_of_samples", "takes 8 samples at most", {.index_of_samples = few_samples_stay}},
     {"index_weights", "leaves empty lanes as they were", {.index_weights = keeps_old_index}},
     {"tables_of_codes", "a missing digit is the largest", {.tables_of_codes = missing_is_top}},
     {"tables_of_codes", "reads whole quads of codes", {.tables_of_codes = reads_whole_quads}},
