@@ -68,8 +68,8 @@ struct bp_digit {
     int code_min, shift, top;
 };
 
-/* `count` (0 and more) tables in a row, from byte `table` on, and the index rows that belong to
- * them, from byte `index` on. */
+/* `count` (0 and more) steps in a row, of as many tables as stand together: from byte `table` on,
+ * and the index rows that belong to them, from byte `index` on. */
 struct bp_run {
     int32_t table, index, count;
 };
@@ -163,65 +163,76 @@ struct bp_kernels {
      *     entry(m) = sum over e of (bit e of m ? top - d_e : d_e)                    (0 .. 4 * top)
      * A quad of signs is an index byte, 0 .. 15: bit e set = element e is negative. Hence
      *     sum of d * sign = sum of entries - top * (number of negative signs)
-     * Elements beyond the end have digit 0 and sign +, so they add nothing. quads = ceil(n / 4).
-     * Lanes (outputs) are blocked by 32, as in packed weights. */
+     * Elements beyond the end have digit 0 and sign +, so they add nothing. Lanes (outputs) are
+     * blocked by 32, as in packed weights.
+     *
+     * `together`: the index bytes of as many quads, 1 or 4, stand side by side, for a lookup in the
+     * tables of 4 quads at once: byte [lane][q] is 16 * q + the index of quad q. The number of
+     * quads is a multiple of it. A tier has one value (the field below), and only for that one its
+     * functions are called; index_weights for 1 too, as product_signs takes. The C tier has all. */
 
-    /* Sign bits [lanes][taps][words] -> index bytes [ceil(lanes / 32)][taps][quads][32]; zero for
-     * the lanes beyond the end. quads <= 16 * words. */
+    /* Sign bits [lanes][taps][words] -> index [ceil(lanes / 32)][taps][quads / together][32]
+     * [together], signs + for the lanes beyond the end. quads <= 16 * words. */
     void (*index_weights)(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
-                          size_t quads, uint8_t *index);
+                          size_t quads, size_t together, uint8_t *index);
 
-    /* codes [n][k] -> tables [n][ceil(k / 4)][16]. */
-    void (*tables_of_codes)(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                            uint8_t *tables);
+    /* codes [n][k] -> tables [n][quads][16], quads = ceil(k / 4 / together) * together. */
+    void (*tables_of_codes)(const uint8_t *codes, size_t n, size_t k, size_t together,
+                            const struct bp_digit *digit, uint8_t *tables);
 
     /* Sign bits [n][words] -> 16 * index byte of each quad, [n][quads]. quads <= 16 * words. */
     void (*quads_of_signs)(const uint64_t *bits, size_t n, size_t words, size_t quads,
                            uint8_t *out);
 
     /* The activation gradient's product. For pixel p and lane j:
-     *     s = sum over t, i of tables[16 * (pixel[p] + tap[t] + i) + index(j, tap_w[t], i)]
+     *     s = sum over t, i, q of tables[16 * (pixel[p] + tap[t] + i * together) +
+     *                                    index(j, tap_w[t], i, q)]
      *     y[p * c + j] = base[j] + (s << shift), or with base NULL y[p * c + j] += s << shift
-     * t = 0 .. taps - 1; i = 0 .. quads - 1; index: [ceil(c / 32)][w_taps][quads][32]. No entry is
-     * larger than entry_max (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte
-     * aligned, index: 32-byte aligned. */
+     * t = 0 .. taps - 1; i = 0 .. quads / together - 1; q = 0 .. together - 1; index:
+     * [ceil(c / 32)][w_taps][quads / together][32][together]. No entry is larger than entry_max
+     * (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte aligned, index: 32-byte
+     * aligned. */
     void (*product_tables)(const uint8_t *tables, const int32_t *pixel, size_t n,
                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
-                           size_t quads, int entry_max, const uint8_t *index, size_t c,
-                           const int32_t *base, int shift, int32_t *y);
+                           size_t quads, size_t together, int entry_max, const uint8_t *index,
+                           size_t c, const int32_t *base, int shift, int32_t *y);
 
     /* The forward product: y[p * k + j] = bias - 2 * sum over t, i of
      *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, t, i))
-     * x: bytes from quads_of_signs; index: [ceil(k / 32)][taps][quads][32], 32-byte aligned.
+     * x: bytes from quads_of_signs; index: [ceil(k / 32)][taps][quads][32], 32-byte aligned, that
+     * is with one quad together.
      * taps * quads * 4 <= 32767. */
     void (*product_signs)(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                           size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
                           int16_t *y);
 
     /* For the weight gradient a quad is four samples at one position. Signs: for pixel p = 0 .. n -
-     * 1, index bytes at out + p * out_step, 32 * ceil(c / 32) of them: byte j has bit e = bit j of
-     * bits[offset[e] + p * words .. + words - 1], e = 0 .. samples - 1 (1 .. 4); the others, and
-     * the lanes beyond c, are zero. */
-    void (*index_of_samples)(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
-                             size_t words, size_t c, uint8_t *out, size_t out_step);
+     * 1, an index row at out + p * out_step, [32 * ceil(c / 32)][together]: byte (j, q) has bit e =
+     * bit j of bits[offset[4 * q + e] + p * words .. + words - 1], where 4 * q + e < samples (1 ..
+     * 4 * together); the others, and those of the lanes beyond c, are +. */
+    void (*index_of_samples)(const uint64_t *bits, const int32_t *offset, size_t samples,
+                             size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                             size_t out_step);
 
-    /* Tables: for column i = 0 .. k - 1 and position p = 0 .. n - 1, the table at
+    /* Tables: for column i = 0 .. k - 1 and position p = 0 .. n - 1, the `together` tables from
      *     out + i * column_bytes + p * position_bytes
-     * of the digits of codes[offset[e] + p * code_step + i], e = 0 .. samples - 1. */
-    void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
-                              size_t code_step, size_t k, const struct bp_digit *digit,
-                              uint8_t *out, size_t column_bytes, size_t position_bytes);
+     * on, that of quad q of the digits of codes[offset[4 * q + e] + p * code_step + i], 4 * q + e =
+     * 0 .. samples - 1. */
+    void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples,
+                              size_t together, size_t n, size_t code_step, size_t k,
+                              const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                              size_t position_bytes);
 
     /* The weight gradient's product:
-     *     y[i * y_stride + j] += (sum over runs r, s = 0 .. r.count - 1 of
-     *         tables[i * column_bytes + r.table + 16 * s + index[r.index + s * index_step + j]])
-     *         << shift
-     * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) bytes and are 32-byte
-     * aligned, as index_step is. entry_max as above. */
+     *     y[i * y_stride + j] += (sum over runs r, s = 0 .. r.count - 1, q of
+     *         tables[i * column_bytes + r.table + 16 * s * together +
+     *                index[r.index + s * index_step + j * together + q]]) << shift
+     * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) * together bytes and
+     * are 32-byte aligned, as index_step is. entry_max as above. */
     void (*product_samples)(const uint8_t *tables, size_t k, size_t column_bytes,
                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                            size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
-                            size_t y_stride);
+                            size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                            int32_t *y, size_t y_stride);
 
     /* --- gradient quantizer ------------------------------------------------------------------- */
 
@@ -398,6 +409,9 @@ struct bp_kernels {
 
     /* Which tier serves each kernel, in the order of kernels.def. */
     enum bp_tier tier[64];
+
+    /* How many quads stand together in this tier's products by lookup. */
+    size_t together;
 };
 
 /* The table of a tier: C first, then every tier up to `tier` that this build has. */

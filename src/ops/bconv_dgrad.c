@@ -286,7 +286,8 @@ static void fill_tables(const struct dgrad_job *job, const struct tile *tile,
         for (size_t y = 0; y < tile->rows + 2; y++) {
             const uint8_t *row =
                 codes + i * sample_bytes(op) + y * (op->shape.ow + 2) * op->pixel_da;
-            job->exec->kernels.tables_of_codes(row, columns, op->shape.k, digit, tables);
+            job->exec->kernels.tables_of_codes(row, columns, op->shape.k,
+                                               job->exec->kernels.together, digit, tables);
             tables += columns * op->kq * BP_TABLE_BYTES;
         }
 }
@@ -313,10 +314,11 @@ static void parity_product(const struct dgrad_job *job, const struct tile *tile,
         return;
     }
     for (size_t d = 0; d < job->n_digits; d++)
-        kernels->product_tables(
-            tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES, pixel, count, tap,
-            p->tap_w, p->taps, op->taps, op->kq, BP_QUAD * job->digits[d].top, op->index_t, s->c,
-            d == 0 ? op->base_da + parity * s->c : NULL, job->digits[d].shift, sums);
+        kernels->product_tables(tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES,
+                                pixel, count, tap, p->tap_w, p->taps, op->taps, op->kq,
+                                kernels->together, BP_QUAD * job->digits[d].top, op->index_t, s->c,
+                                d == 0 ? op->base_da + parity * s->c : NULL, job->digits[d].shift,
+                                sums);
 }
 
 static void tile_product(const struct dgrad_job *job, const struct tile *tile,

@@ -33,7 +33,7 @@ struct bp_tiling {
 
 struct bp_bconv {
     struct bp_conv_shape shape;
-    size_t cw, kw, cq, kq, taps; /* words and quads of the channels */
+    size_t cw, kw, cq, kq, taps; /* words and quads of the channels; kq in whole togethers */
     size_t in_words;             /* bits of one sample, halo included */
     int backward;                /* quantized backward planned */
     struct bp_quant quant_da, quant_dw;
@@ -45,7 +45,7 @@ struct bp_bconv {
     uint64_t *w;        /* packed [ceil(k/32)][taps][cw][32] */
     uint64_t *w_t;      /* packed [ceil(c/32)][taps][kw][32] */
     uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
-    uint8_t *index_t;   /* [ceil(c/32)][taps][kq][32] */
+    uint8_t *index_t;   /* [ceil(c/32)][taps][kq / together][32][together] */
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
     int16_t *border;    /* [16][k] what to add at a pixel of a border class */
 

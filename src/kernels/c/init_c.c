@@ -48,4 +48,5 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_norm_columns = bp_act_norm_columns_c;
     kernels->sum_squares_f32 = bp_sum_squares_f32_c;
     kernels->adam_f32 = bp_adam_f32_c;
+    kernels->together = 1;
 }

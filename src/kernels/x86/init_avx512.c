@@ -9,6 +9,13 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->product_planes = bp_product_planes_avx512;
     kernels->product_positions = bp_product_positions_avx512;
     kernels->count_positions = bp_count_positions_avx512;
+    kernels->index_weights = bp_index_weights_avx512;
+    kernels->tables_of_codes = bp_tables_of_codes_avx512;
+    kernels->product_tables = bp_product_tables_avx512;
+    kernels->index_of_samples = bp_index_of_samples_avx512;
+    kernels->tables_of_samples = bp_tables_of_samples_avx512;
+    kernels->product_samples = bp_product_samples_avx512;
+    kernels->together = 4;
     kernels->range_columns = bp_range_columns_avx512;
     kernels->round_group = bp_round_group_avx512;
     kernels->round_columns = bp_round_columns_avx512;
