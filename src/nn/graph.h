@@ -31,12 +31,14 @@ enum {
 
 struct bp_param {
     char name[96]; /* "features.3.conv.weight": the name in checkpoints */
+    size_t layer;  /* index of the one that has it */
     int n_dims;
     size_t dims[4]; /* convolutions [k][r][r][c] */
     size_t count;
     unsigned flags;
     float init_mean, init_deviation; /* first values: normal; set by the layer that adds it */
     float *value, *grad;
+    uint8_t *grad_zero;       /* latent: [dims[0]] 1 where a row of grad is known to be zeros */
     float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
     size_t sign_row;          /* latent: elements of a row of signs; else 0 */
     uint64_t *signs;          /* latent: [count / sign_row][words of sign_row], the optimizer's */
@@ -45,6 +47,7 @@ struct bp_param {
 /* A saved tensor that is not trained: running statistics. */
 struct bp_running {
     char name[96];
+    size_t layer;
     size_t count;
     float init; /* first value */
     float *value;
@@ -75,6 +78,13 @@ struct bp_tensor {
     int from_source;
     struct bp_grad_source source;
     float *grad;
+    /* Bits: which samples have a gradient, [n] of 1 or 0; those of the others are zero and not
+     * written. Set by the convolution, its only consumer. NULL: all of them. */
+    uint8_t *grad_kept;
+    /* grad is that of the last consumer's output, of which this is the residual branch: the sum's
+     * gradient is the branch's, and is not read any more when another consumer adds to it. That
+     * layer sets the pointer. */
+    int grad_shared;
     int grad_written;
     /* Asked for by a consumer that normalises by batch statistics when it plans, else NULL; in
      * training the producer may fill them in. */
@@ -171,6 +181,10 @@ struct bp_graph {
  * parameters initialised from config->seed. Impossible sizes are BP_USAGE. */
 bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
                           const struct bp_graph_config *config);
+/* The same without the memory: plans are placed, no buffer has an address. For forecasts; nothing
+ * but the plans, exec->scratch_bytes and the lists of the graph may be looked at. */
+bp_status bp_graph_plan(struct bp_graph **out, struct bp_exec *exec,
+                        const struct bp_graph_config *config);
 void bp_graph_destroy(struct bp_graph *graph);
 
 /* Pixels [n][height][width][channels] -> graph->input. n <= config.batch. */
@@ -213,7 +227,8 @@ bp_status bp_graph_add_layer(struct bp_graph *graph, struct bp_layer **out,
                              const struct bp_layer_type *type, const char *name,
                              struct bp_tensor *in, struct bp_tensor *in2, struct bp_tensor *output,
                              size_t self_bytes);
-/* Declares a parameter; its memory is in the model plan. dims [n_dims]. */
+/* Declares a parameter of the layer that was added last; its memory is in the model plan. dims
+ * [n_dims]. */
 bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, const char *layer,
                              const char *name, int n_dims, const size_t *dims, unsigned flags);
 bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, const char *layer,

@@ -324,7 +324,8 @@ void kcheck_max_window_back(struct kcheck *t) {
     size_t n, c, count = 1 + kc_below(t, 4), offset[4];
     uint8_t index[4];
     kc_sizes(t, &n, &c);
-    kc_params(t, "n=%zu c=%zu windows=%zu", n, c, count);
+    int add = kc_below(t, 2) != 0;
+    kc_params(t, "n=%zu c=%zu windows=%zu add=%d", n, c, count, add);
     kc_work(t, (double)(count * c), "element");
     float *g = kc_input(t, "g", KC_F32, n * c);
     kc_fill_floats(t, g, n * c, KC_ANY_FLOAT);
@@ -334,6 +335,8 @@ void kcheck_max_window_back(struct kcheck *t) {
     float *dx = kc_output(t, "dx", KC_F32, c);
     kc_fill_floats(t, dx, c, KC_ANY_FLOAT);
     kc_keep_initial(t, dx);
+    for (size_t j = 0; !add && j < c; j++)
+        dx[j] = 0.0f;
     for (size_t w = 0; w < count; w++) {
         offset[w] = kc_below(t, n) * c;
         index[w] = (uint8_t)kc_below(t, 4);
@@ -343,6 +346,6 @@ void kcheck_max_window_back(struct kcheck *t) {
             if (winner[offset[w] + j] == index[w])
                 dx[j] += g[offset[w] + j];
     while (kc_next(t))
-        t->kernels->max_window_back(kc_at(t, g), kc_at(t, winner), offset, index, count, c,
+        t->kernels->max_window_back(kc_at(t, g), kc_at(t, winner), offset, index, count, c, add,
                                     kc_at(t, dx));
 }

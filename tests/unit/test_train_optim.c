@@ -196,6 +196,38 @@ static void test_options(void **state) {
     }
 }
 
+/* Rows whose gradient is known to be zero are updated as with zeros, which are not read. */
+static void test_zero_rows(void **state) {
+    (void)state;
+    enum { ROWS = 7, ROW = 9002 / ROWS };
+    static uint8_t zero[ROWS] = {1, 1, 0, 1, 0, 0, 1};
+    for (int kind = BP_OPTIM_SGD; kind <= BP_OPTIM_ADAMW; kind++) {
+        struct bp_optim_config c;
+        struct bp_optim_result result[2];
+        struct fixture f[2];
+        bp_optim_config_default(&c, (enum bp_optim_kind)kind);
+        c.weight_decay = 0.1;
+        for (int known = 0; known < 2; known++) {
+            fixture_init(&f[known], 1 + known);
+            f[known].params[0].dims[0] = ROWS;
+            f[known].params[0].grad_zero = known ? zero : NULL;
+            for (uint64_t t = 1; t <= 3; t++) {
+                set_gradients(&f[known], t);
+                for (size_t i = 0; i < counts[0]; i++)
+                    if (zero[i / ROW])
+                        f[known].params[0].grad[i] = known ? NAN : 0.0f;
+                bp_optim_step(f[known].optim, f[known].exec, &c, 1, t, &result[known]);
+            }
+        }
+        assert_true(fabs(result[0].grad_norm - result[1].grad_norm) < 1e-12 * result[0].grad_norm);
+        for (size_t p = 0; p < N_PARAMS; p++)
+            assert_memory_equal(f[0].params[p].value, f[1].params[p].value,
+                                counts[p] * sizeof(float));
+        fixture_free(&f[0]);
+        fixture_free(&f[1]);
+    }
+}
+
 /* Same bytes for any number of threads. */
 static void test_threads(void **state) {
     (void)state;
@@ -340,7 +372,7 @@ static void test_schedules(void **state) {
     c.warmup_steps = 4;
     c.min_factor = 0.2;
     for (uint64_t s = 0; s < 4; s++)
-        assert_close(bp_schedule_factor(&c, s, 24), 0.25 * (double)(s + 1));
+        assert_close(bp_schedule_factor(&c, (double)s, 24), 0.25 * (double)(s + 1));
     assert_close(bp_schedule_factor(&c, 4, 24), 1);
     assert_close(bp_schedule_factor(&c, 14, 24), 0.6);
     assert_close(bp_schedule_factor(&c, 24, 24), 0.2);
@@ -380,13 +412,62 @@ static void test_step_schedule(void **state) {
     assert_int_equal(bp_schedule_parse("linear", &kind), BP_USAGE);
 }
 
+/* --- a run that is cut ------------------------------------------------------------------------ */
+
+static void test_cut_schedule(void **state) {
+    (void)state;
+    struct bp_schedule_cut cut = {0};
+    struct bp_schedule_config cosine = {.kind = BP_SCHEDULE_COSINE};
+    const uint64_t planned = 1000;
+    for (uint64_t step = 0; step < planned; step += 37)
+        assert_true(bp_schedule_position(&cut, step, planned) == (double)step);
+    /* After step 300 it is to end after 400 steps: the rest goes seven times as fast. */
+    bp_schedule_cut_to(&cut, 300, 400, planned);
+    assert_true(cut.step == 300 && cut.position == 300 && cut.steps == 400);
+    assert_close(bp_schedule_position(&cut, 300, planned), 300);
+    assert_close(bp_schedule_position(&cut, 301, planned), 307);
+    assert_close(bp_schedule_position(&cut, 399, planned), 993);
+    assert_close(bp_schedule_position(&cut, 400, planned), 1000);
+    /* Again: from where it stands then. */
+    bp_schedule_cut_to(&cut, 350, 375, planned);
+    assert_close(cut.position, 650);
+    assert_close(bp_schedule_position(&cut, 351, planned), 664);
+    assert_close(bp_schedule_position(&cut, 375, planned), 1000);
+    double before = 1;
+    for (uint64_t step = 350; step < 375; step++) { /* it falls to its end, without a jump */
+        double factor =
+            bp_schedule_factor(&cosine, bp_schedule_position(&cut, step, planned), planned);
+        assert_true(factor < before && (step == 350 || before - factor < 0.05));
+        before = factor;
+    }
+    assert_true(before < 0.001);
+    bp_schedule_cut_to(&cut, 360, 361, planned); /* to end now */
+    assert_close(bp_schedule_position(&cut, 361, planned), 1000);
+}
+
+/* Whole numbers give what they gave when the function took them as such. */
+static void test_step_positions(void **state) {
+    (void)state;
+    struct bp_schedule_config c = {.kind = BP_SCHEDULE_STEP, .gamma = 0.5};
+    for (uint64_t every = 1; every < 200; every += 7) {
+        c.every_steps = every;
+        for (uint64_t step = 0; step < 1000; step++)
+            assert_true(bp_schedule_factor(&c, (double)step, 1000) ==
+                        pow(0.5, (double)(step / every)));
+    }
+    c.every_steps = 3;
+    assert_true(bp_schedule_factor(&c, (double)UINT32_MAX - 1, UINT32_MAX) ==
+                pow(0.5, (double)((UINT32_MAX - 1) / 3)));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formulas),        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_threads),         cmocka_unit_test(test_signs),
-        cmocka_unit_test(test_not_finite),      cmocka_unit_test(test_config_check),
-        cmocka_unit_test(test_create_failures), cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_step_schedule),
+        cmocka_unit_test(test_zero_rows),    cmocka_unit_test(test_formulas),
+        cmocka_unit_test(test_options),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_signs),        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_config_check), cmocka_unit_test(test_create_failures),
+        cmocka_unit_test(test_schedules),    cmocka_unit_test(test_step_schedule),
+        cmocka_unit_test(test_cut_schedule), cmocka_unit_test(test_step_positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
