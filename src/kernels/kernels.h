@@ -37,6 +37,11 @@ struct bp_range {
     float sum_squares;
 };
 
+/* The same of columns, [k] each. */
+struct bp_columns {
+    float *lo, *hi, *sum_squares;
+};
+
 /* A quantizer's grid for one group: code = clamp(floor((g - lo) * inv_step + u), code_min,
  * code_max), computed as float t = (g - lo) * inv_step; t = t + u. */
 struct bp_grid {
@@ -231,16 +236,11 @@ struct bp_kernels {
 
     /* --- gradient quantizer ------------------------------------------------------------------- */
 
-    /* Smallest, largest element and sum of squares of g [n], added to what *range holds: lo and hi
-     * by min and max; the sum of squares as 16 partial sums s[i % 16] += g[i] * g[i] (from 0),
-     * folded s[i] += s[i + 8], then + 4, + 2, + 1, and then added to range->sum_squares. A NaN in g
-     * makes sum_squares NaN; lo and hi then hold anything, and not the same on every tier. */
-    void (*range_group)(const float *g, size_t n, struct bp_range *range);
-
-    /* The same per column of g [n][k]: lo[j], hi[j] by min and max, sum_squares[j] += g * g in
-     * order of the rows; a NaN in a column as in range_group. */
-    void (*range_columns)(const float *g, size_t n, size_t k, float *lo, float *hi,
-                          float *sum_squares);
+    /* Smallest, largest element and sum of squares of each column of g [n][k], added to what `to`
+     * holds: lo[j], hi[j] by min and max, sum_squares[j] += g * g in order of the rows. A NaN in a
+     * column makes sum_squares NaN; lo and hi then hold anything, and not the same on every tier.
+     */
+    void (*range_columns)(const float *g, size_t n, size_t k, struct bp_columns to);
 
     /* codes[i] of element `first + i`, i = 0 .. n - 1, one grid for all. */
     void (*round_group)(const float *g, size_t n, uint64_t first,
@@ -325,10 +325,10 @@ struct bp_kernels {
     void (*max_window)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                        size_t row_step, size_t c, float *z, uint8_t *winner);
 
-    /* The reverse for one pixel that lies in `count` windows: in order of w, dx[j] += g[offset[w] +
-     * j] where winner[offset[w] + j] == index[w]. */
+    /* The reverse for one pixel that lies in `count` windows: dx[j] is set to +0.0 unless `add`;
+     * then, in order of w, dx[j] += g[offset[w] + j] where winner[offset[w] + j] == index[w]. */
     void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,
-                            const uint8_t *index, size_t count, size_t c, float *dx);
+                            const uint8_t *index, size_t count, size_t c, int add, float *dx);
 
     /* Backward of affine_act for one block of rows. g [n][c] is dL/dz. With v = y * scale + shift:
      *     ga = v < 0 ? g * slope : g          (slope NULL: ga = g)
@@ -351,6 +351,17 @@ struct bp_kernels {
                          const float *shift, const float *slope, const float *ka, const float *kb,
                          const float *kc, float *out);
 
+    /* range_columns of the rows that act_grad_i16 would write; with g NULL, of y * kb[j] + kc[j].
+     */
+    void (*act_range_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, struct bp_columns to);
+
+    /* Some columns of such rows: out[p * k + j] = y[p * c + i] * kb[i] + kc[i] with i = column[j],
+     * rising. */
+    void (*act_columns_i16)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                            const float *kb, const float *kc, float *out);
+
     /* --- activation before normalisation ------------------------------------------------------ */
 
     /* Scale, PReLU and batch norm of integers y [n][c] in one pass, with the coefficients a of
@@ -361,19 +372,26 @@ struct bp_kernels {
     void (*act_norm_signs)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                            uint64_t *bits, uint64_t *mask);
 
-    /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h, in float, in order of the
-     * rows, into sums that the caller cleared before each block of at most 1024 rows. */
+    /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h; sum_gu[j] += u < 0 ? g * u :
+     * 0, in float, in order of the rows, into sums that the caller cleared before each block of at
+     * most 1024 rows. */
     void (*act_norm_sums)(const float *g, const int16_t *y, size_t n, size_t c,
-                          const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
+                          const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                          float *sum_gu);
 
-    /* Likewise, with gh = (g * ka[j] + h * kb[j]) + kc[j] and gu = u < 0 ? gh * slope[j] : gh:
-     *     sum_guy[j] += gu * y;  sum_ghu[j] += u < 0 ? gh * u : 0 */
-    void (*act_norm_slope_sums)(const float *g, const int16_t *y, size_t n, size_t c,
-                                const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
-
-    /* dL/dy: out = gu * alpha[j]. out may be g itself. */
+    /* dL/dy: gh = (g * ka[j] + h * kb[j]) + kc[j], or with g NULL h * kb[j] + kc[j];
+     *     gu = u < 0 ? gh * slope[j] : gh;  out = gu * alpha[j]. out may be g itself. */
     void (*act_norm_grad)(const float *g, const int16_t *y, size_t n, size_t c,
                           const struct bp_act_norm_rows *a, float *out);
+
+    /* range_columns of the rows that act_norm_grad would write. */
+    void (*act_norm_range)(const float *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, struct bp_columns to);
+
+    /* Some columns of the rows that act_norm_grad would write with g NULL: out [n][k], column [k]
+     * rising. */
+    void (*act_norm_columns)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                             const struct bp_act_norm_rows *a, float *out);
 
     /* --- optimizer ---------------------------------------------------------------------------- */
 
@@ -390,7 +408,7 @@ struct bp_kernels {
                      float *v);
 
     /* Which tier serves each kernel, in the order of kernels.def. */
-    enum bp_tier tier[48];
+    enum bp_tier tier[64];
 
     /* How many quads stand together in this tier's products by lookup. */
     size_t together;

@@ -392,7 +392,7 @@ static void fill_base(const struct dgrad_job *job) {
 }
 
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
-                        float *dx) {
+                        float *dx, int leave_dropped) {
     struct dgrad_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx};
     int code_min, code_max;
     bp_quant_codes(&op->quant_da, &code_min, &code_max, &job.is_signed);
@@ -401,7 +401,8 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
         fill_base(&job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
-    bp_parallel_for(exec->threads, n, clear_dropped, &job);
+    if (!leave_dropped)
+        bp_parallel_for(exec->threads, n, clear_dropped, &job);
     size_t samples = op->tiling_da.samples;
     bp_parallel_for(exec->threads, (op->kept_da + samples - 1) / samples, dgrad_part, &job);
 }

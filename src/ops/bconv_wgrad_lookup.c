@@ -166,6 +166,7 @@ struct wgrad_job {
     const uint64_t *x;
     const float *w;
     float *dw;
+    const uint8_t *zero_rows;
     size_t n, kept;
     struct bp_digit digits[2];
     size_t n_digits;
@@ -336,7 +337,8 @@ static void finish_part(void *context, size_t begin, size_t end, int thread) {
         int32_t slot = op->slot_of_channel[k];
         float *out = job->dw + k * row;
         if (slot < 0) {
-            memset(out, 0, row * sizeof *out);
+            if (job->zero_rows == NULL || !job->zero_rows[k])
+                memset(out, 0, row * sizeof *out);
             continue;
         }
         const int32_t *entries = op->sum_dw + (size_t)slot * row;
@@ -356,7 +358,7 @@ static void fill_count_tables(const struct bp_bconv *op) {
 }
 
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw) {
+                         const float *w, float *dw, const uint8_t *zero_rows) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     struct wgrad_job job = {.op = op,
                             .exec = exec,
@@ -365,6 +367,7 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
                             .x = x,
                             .w = w,
                             .dw = dw,
+                            .zero_rows = zero_rows,
                             .n = n,
                             .kept = op->kept_dw};
     job.n_digits = bp_bconv_digits(&op->quant_dw, job.digits);

@@ -116,6 +116,13 @@ void *kc_input(struct kcheck *t, const char *name, enum kc_type type, size_t cou
 void *kc_output(struct kcheck *t, const char *name, enum kc_type type, size_t count);
 void kc_keep_initial(struct kcheck *t, const void *data);
 int kc_next(struct kcheck *t);
+/* Outputs of ranges of k columns (kcheck_range.c): what stands there, one more element of column j,
+ * where the kernel finds them. */
+struct bp_columns kc_columns(struct kcheck *t, size_t k);
+void kc_columns_add(const struct bp_columns *r, size_t j, float v);
+struct bp_columns kc_columns_at(struct kcheck *t, const struct bp_columns *r);
+/* An input of *k of c columns, rising. */
+int32_t *kc_rising(struct kcheck *t, size_t c, size_t *k);
 /* How many quads stand together in this case, 1 or 4. Each case runs for both, with the versions
  * made for it (also_one: those made for 4 take 1 too) and the C tier, which takes both. */
 size_t kc_together(struct kcheck *t, int also_one);
@@ -196,8 +203,8 @@ struct kc_planted {
     const char *kernel, *mistake;
     struct bp_kernels kernels; /* the one broken entry; the rest is empty */
 };
-extern const struct kc_planted kc_planted_lookup[];
-extern const size_t kc_planted_lookup_count;
+extern const struct kc_planted kc_planted_act[], kc_planted_lookup[], kc_planted_norm[];
+extern const size_t kc_planted_act_count, kc_planted_lookup_count, kc_planted_norm_count;
 /* Runs planted broken kernels: each one that is found passed. */
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed);
 

@@ -35,9 +35,7 @@ void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_byte
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                              size_t index_step, size_t c, size_t together, int entry_max, int shift,
                              int32_t *y, size_t y_stride);
-void bp_range_group_neon(const float *g, size_t n, struct bp_range *range);
-void bp_range_columns_neon(const float *g, size_t n, size_t k, float *lo, float *hi,
-                           float *sum_squares);
+void bp_range_columns_neon(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_neon(const float *g, size_t n, uint64_t first,
                          const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_neon(const float *g, size_t n, size_t g_stride, const int32_t *column,

@@ -40,9 +40,7 @@ void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
                           const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                           size_t index_step, size_t c, size_t together, int entry_max, int shift,
                           int32_t *y, size_t y_stride);
-void bp_range_group_c(const float *g, size_t n, struct bp_range *range);
-void bp_range_columns_c(const float *g, size_t n, size_t k, float *lo, float *hi,
-                        float *sum_squares);
+void bp_range_columns_c(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_c(const float *g, size_t n, uint64_t first, const struct bp_rounding *rounding,
                       struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_c(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
@@ -79,7 +77,7 @@ void bp_max_unpool_2x2_c(const float *g, const uint64_t *which, size_t n, size_t
 void bp_max_window_c(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                      size_t row_step, size_t c, float *z, uint8_t *winner);
 void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
-                          const uint8_t *index, size_t count, size_t c, float *dx);
+                          const uint8_t *index, size_t count, size_t c, int add, float *dx);
 void bp_act_sums_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, float *sum_g, float *sum_gy,
                        float *sum_slope);
@@ -95,13 +93,21 @@ void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const
 void bp_act_norm_signs_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                          uint64_t *bits, uint64_t *mask);
 void bp_act_norm_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
-                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
-void bp_act_norm_slope_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
-                              const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
+                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                        float *sum_gu);
 void bp_act_norm_grad_c(const float *g, const int16_t *y, size_t n, size_t c,
                         const struct bp_act_norm_rows *a, float *out);
 void bp_sum_squares_f32_c(const float *g, size_t n, double *sum);
 void bp_adam_f32_c(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                    float *v);
+void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                        const float *shift, const float *slope, const float *ka, const float *kb,
+                        const float *kc, struct bp_columns to);
+void bp_act_norm_range_c(const float *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_act_columns_i16_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                          const float *kb, const float *kc, float *out);
+void bp_act_norm_columns_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                           const struct bp_act_norm_rows *a, float *out);
 
 #endif

@@ -16,7 +16,6 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->tables_of_samples = bp_tables_of_samples_avx512;
     kernels->product_samples = bp_product_samples_avx512;
     kernels->together = 4;
-    kernels->range_group = bp_range_group_avx512;
     kernels->range_columns = bp_range_columns_avx512;
     kernels->round_group = bp_round_group_avx512;
     kernels->round_columns = bp_round_columns_avx512;
@@ -34,8 +33,15 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_norm_signs = bp_act_norm_signs_avx512;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx512;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx512;
+    kernels->max_window_back = bp_max_window_back_avx512;
     kernels->act_sums_i16 = bp_act_sums_i16_avx512;
     kernels->act_sums_f32 = bp_act_sums_f32_avx512;
     kernels->act_grad_i16 = bp_act_grad_i16_avx512;
     kernels->act_grad_f32 = bp_act_grad_f32_avx512;
+    kernels->act_range_i16 = bp_act_range_i16_avx512;
+    kernels->act_columns_i16 = bp_act_columns_i16_avx512;
+    kernels->act_norm_sums = bp_act_norm_sums_avx512;
+    kernels->act_norm_grad = bp_act_norm_grad_avx512;
+    kernels->act_norm_range = bp_act_norm_range_avx512;
+    kernels->act_norm_columns = bp_act_norm_columns_avx512;
 }

@@ -38,9 +38,7 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                                const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                                size_t index_step, size_t c, size_t together, int entry_max,
                                int shift, int32_t *y, size_t y_stride);
-void bp_range_group_avx512(const float *g, size_t n, struct bp_range *range);
-void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, float *hi,
-                             float *sum_squares);
+void bp_range_columns_avx512(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_avx512(const float *g, size_t n, uint64_t first,
                            const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
@@ -88,5 +86,22 @@ void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c
 void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
                             const float *shift, const float *slope, const float *ka,
                             const float *kb, const float *kc, float *out);
+void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                             float *sum_gu);
+void bp_act_norm_grad_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *out);
+void bp_act_range_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const float *scale, const float *shift, const float *slope,
+                             const float *ka, const float *kb, const float *kc,
+                             struct bp_columns to);
+void bp_act_norm_range_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                              const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_act_columns_i16_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                               size_t k, const float *kb, const float *kc, float *out);
+void bp_act_norm_columns_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                                size_t k, const struct bp_act_norm_rows *a, float *out);
+void bp_max_window_back_avx512(const float *g, const uint8_t *winner, const size_t *offset,
+                               const uint8_t *index, size_t count, size_t c, int add, float *dx);
 
 #endif
