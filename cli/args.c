@@ -36,7 +36,7 @@ int cli_takes_own(const struct cli_command *command, const struct cli_option *op
 }
 
 int cli_takes(const struct cli_command *command, const bp_option *option) {
-    return (option->commands & command->options) != 0 && !option->positional;
+    return (option->commands & command->options & ~option->positional) != 0;
 }
 
 static const char *closest_option(const char *name, const struct cli_command *command) {
@@ -153,7 +153,7 @@ static bp_status read_variable(const struct cli_command *command, const char *va
     for (char *c = name; *c != 0; c++)
         *c = *c == '_' ? '-' : (char)tolower((unsigned char)*c);
     const bp_option *option = bp_option_find(name);
-    if (option != NULL && !option->positional) {
+    if (option != NULL && !(option->positional & command->options)) {
         if (!cli_takes(command, option))
             return BP_OK;
         return (bp_status)cli_report(bp_config_set(args->config, name, equals + 1, text));

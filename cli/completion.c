@@ -54,7 +54,7 @@ static void bash_values(void) {
     puts("# The values of an option: words, PATH, FOLDER or ANYTHING; fails if it has none.\n"
          "_bitprop_values() {\n    case $1 in");
     for (size_t i = 0; i < count; i++)
-        if (!options[i].positional && options[i].type != BP_OPTION_BOOL)
+        if (options[i].commands & ~options[i].positional && options[i].type != BP_OPTION_BOOL)
             bash_value(options[i].name, kind_of(options[i].placeholder, options[i].choices),
                        options[i].choices, 0);
     for (int i = 0; i < cli_n_options; i++)

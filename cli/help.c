@@ -95,10 +95,10 @@ const char *cli_option_text(const bp_option *option, char *text, size_t size) {
     return holder;
 }
 
-static void print_option(const bp_option *option) {
+static void print_option(const struct cli_command *command, const bp_option *option) {
     char text[512];
     const char *holder = cli_option_text(option, text, sizeof text);
-    if (option->positional)
+    if (option->positional & command->options)
         print_wrapped("", option->placeholder, NULL, text);
     else
         print_wrapped("--", option->name, holder, text);
@@ -116,7 +116,7 @@ void cli_help_command(const struct cli_command *command) {
         if (strcmp(group, options[i].group) != 0)
             printf("\n%s:\n", options[i].group);
         group = options[i].group;
-        print_option(&options[i]);
+        print_option(command, &options[i]);
     }
     printf("\nProgram:\n");
     for (int i = 0; i < cli_n_options; i++)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const bench_words[] = {"step", NULL};
+static const char *const bench_words[] = {"step", "layers", NULL};
 static const char *const data_words[] = {"check", NULL};
 static const char *const shells[] = {"bash", "zsh", NULL};
 
@@ -54,9 +54,12 @@ const struct cli_command cli_commands[] = {
      "  bitprop report runs/fashion-mnist-vgg16-1      # writes report.html there\n"
      "  bitprop report runs/a runs/b runs/c -o comparison.html\n",
      0, CLI_OUTPUT, 1, CLI_MANY, NULL, cli_report_page},
-    {"bench", "bench step [options]", "time a whole training step",
+    {"bench", "bench step|layers [options]",
+     "time a whole training step, or the 1-bit products of each layer",
      "  bitprop bench step --model vgg16 --batch 128 --precision fqt --vs fp32\n"
-     "  bitprop bench step --model resnet18 --preset balanced --json\n",
+     "  bitprop bench step --model resnet18 --preset balanced --json\n"
+     "  bitprop bench step --data photos --size 128 --aug light    # waiting for data too\n"
+     "  bitprop bench layers --model vgg16 --preset balanced --cpu avx2\n",
      BP_COMMAND_BENCH, CLI_CONFIG | CLI_VERSUS | CLI_JSON, 1, 1, bench_words, cli_bench},
     {"doctor", "doctor", "show this machine and its limits, and test its kernels",
      "  bitprop doctor\n  bitprop doctor --json\n", 0, CLI_JSON, 0, 0, NULL, cli_doctor},

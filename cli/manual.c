@@ -116,7 +116,9 @@ static void print_own_takers(const struct cli_option *own) {
 static void print_option(const bp_option *option) {
     char text[512];
     const char *holder = cli_option_text(option, text, sizeof text);
-    if (option->positional)
+    if (option->positional && option->commands & ~option->positional)
+        printf(".It Ar %s , Fl \\-%s Ar %s\n", option->placeholder, option->name, holder);
+    else if (option->positional)
         printf(".It Ar %s\n", option->placeholder);
     else if (option->type == BP_OPTION_BOOL)
         printf(".It Fl \\-%s , \\-no\\-%s\n", option->name, option->name);

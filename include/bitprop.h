@@ -91,7 +91,7 @@ typedef struct bp_option {
                                    instead; else NULL */
     double minimum, maximum;    /* of numbers, inclusive */
     unsigned commands;          /* BP_COMMAND_... */
-    int positional;             /* 1 for "data": given as an argument, not as --data */
+    unsigned positional;        /* BP_COMMAND_... that take it as an argument, not as --NAME */
     const char *help;           /* one line */
 } bp_option;
 
@@ -517,11 +517,12 @@ BP_API bp_status bp_self_test(bp_self_test_result *out);
 #define BP_STAGES_MAX 16
 
 typedef struct bp_stage {
-    const char *name; /* "input", "stem", "forward_product", "norm_forward", "norm_backward",
-                         "gradient_ranges", "gradient_codes", "da_product", "dw_product", "conv"
-                         (float convolutions besides the stem), "pool", "head", "optimizer", "pack"
-                         (weights, for the next step), "other" */
-    double ms;        /* median per step */
+    const char
+        *name; /* "data" (waiting for a batch), "input", "stem", "forward_product",
+                  "norm_forward", "norm_backward", "gradient_ranges", "gradient_codes",
+                  "da_product", "dw_product", "conv" (float convolutions besides the stem), "pool",
+                  "head", "optimizer", "pack" (weights, for the next step), "other" */
+    double ms; /* median per step */
 } bp_stage;
 
 typedef struct bp_bench_side {
@@ -531,12 +532,14 @@ typedef struct bp_bench_side {
     double step_ms_min;
     double images_per_s; /* from the median */
     double peak_rss_mb;  /* of this process with this side alone in it, 10^6 bytes */
+    double data_share;   /* of the time of all timed steps, spent waiting for data */
     double planned_mb;   /* weights, activations, gradients, scratch of the network, 10^6 bytes */
     size_t n_stages;
     bp_stage stages[BP_STAGES_MAX]; /* add up to about step_ms */
 } bp_bench_side;
 
 typedef struct bp_bench_result {
+    char data[BP_PATH_BYTES]; /* the data set; "": made-up images */
     char model[16];
     double width;
     size_t size, batch, classes;
@@ -548,10 +551,59 @@ typedef struct bp_bench_result {
     double ratio;           /* median of (side 1 / side 0) over the rounds; 0 with one side */
 } bp_bench_result;
 
-/* Times whole training steps on made-up images. `versus` (may be NULL) is a second side that runs
- * in alternation with the first, in the same process: a precision, or "fqt:PRESET". The options of
- * BP_COMMAND_BENCH apply. */
+/* Times whole training steps, on made-up images or, where the config has data, on batches of that
+ * data set, which a loader prepares ahead as in a run. `versus` (may be NULL) is a second side,
+ * with its own loader, that runs in alternation with the first, in the same process: a precision,
+ * or "fqt:PRESET". The options of BP_COMMAND_BENCH apply. */
 BP_API bp_status bp_bench_step(const bp_config *config, const char *versus, bp_bench_result *out);
+
+#define BP_BENCH_PRODUCTS   3
+#define BP_BENCH_LAYERS_MAX 32
+
+/* A product of a binary convolution. Its time has all that belongs to it: tables, borders, scaling,
+ * the sums that the next layer asks for; not the rounding of gradients, and not the packing of
+ * weights. */
+typedef struct bp_bench_product {
+    const char *method; /* "words" or "lookup" (docs/KERNELS.md, "Which method") */
+    double ms;          /* median of the rounds */
+    double gmac;        /* 10^9 multiply-adds that are really made: of pruned gradients those of the
+                           groups that are kept; with the zeros around the image, where the method
+                           multiplies them */
+    double gmac_needed; /* of these, those inside the image */
+    double gmac_per_s;
+    double ceiling; /* GMAC/s of a loop of the method's instructions on registers alone, on all
+                       threads; 0: the tier has none */
+    double share;   /* gmac_per_s / ceiling; 0 without one */
+} bp_bench_product;
+
+typedef struct bp_bench_layer {
+    size_t h, w, c;   /* input */
+    size_t k;         /* output channels */
+    size_t r, stride; /* kernel r x r */
+    size_t count;     /* how often it occurs; the rest is of one of them, on the average */
+    bp_bench_product products[BP_BENCH_PRODUCTS]; /* forward, activation and weight gradient */
+} bp_bench_layer;
+
+typedef struct bp_bench_layers_result {
+    char model[16];
+    double width;
+    size_t size, batch;
+    int threads;
+    const char *tier;
+    char precision[8];
+    char preset[16]; /* of fqt; else "" */
+    size_t rounds;
+    size_t n_layers;
+    bp_bench_layer layers[BP_BENCH_LAYERS_MAX]; /* each shape once, in the order of the network */
+    bp_bench_product mean[BP_BENCH_PRODUCTS];   /* of the network: ms, gmac and gmac_needed are
+                                                   sums; gmac_per_s, ceiling and share means
+                                                   weighted by gmac */
+} bp_bench_layers_result;
+
+/* Times the three products of every binary convolution while the network does steps on made-up
+ * images, on the tier that the config names (--cpu). fqt and psq only. The options of
+ * BP_COMMAND_BENCH apply, but data. */
+BP_API bp_status bp_bench_layers(const bp_config *config, bp_bench_layers_result *out);
 
 #ifdef __cplusplus
 }

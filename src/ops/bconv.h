@@ -10,6 +10,7 @@
 #include "ops/channel_sums.h"
 #include "ops/grad_quant.h"
 #include "ops/op.h"
+#include "ops/product_method.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,6 +62,26 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
 /* The groups as decided by the last backward call: n samples for dA; samples or channels for dW. */
 const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op);
 const struct bp_group *bp_bconv_groups_dw(const struct bp_bconv *op);
+
+/* --- what the products take, for those who time them ------------------------------------------ */
+
+enum bp_bconv_product { BP_BCONV_FORWARD, BP_BCONV_DA, BP_BCONV_DW, BP_BCONV_PRODUCTS };
+
+enum bp_product_method bp_bconv_method(const struct bp_bconv *op, enum bp_bconv_product product);
+
+/* Multiply-adds of elements: `done` those that the method makes, `needed` those of taps inside the
+ * image. The others are with the zeros around it. Lanes and words that are partly empty do not
+ * count. */
+struct bp_bconv_work {
+    double done, needed;
+};
+/* A product of n samples; of the gradients, as far as the last backward call kept them. */
+struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_product product,
+                                   size_t n);
+
+/* How often the inner loop goes over the elements: planes on words, digits by lookup, whose entries
+ * are at most *entry_max. */
+int bp_bconv_passes(const struct bp_bconv *op, enum bp_bconv_product product, int *entry_max);
 
 #ifdef __cplusplus
 }

@@ -1,12 +1,11 @@
 /* What the files of the binary convolution share: bconv.c (set-up), bconv_pack.c (weights),
  * bconv_forward.c, bconv_backward.c (from gradient rows to codes), bconv_dgrad.c (dA),
  * bconv_wgrad.c (dW, epilogue and products on words), bconv_wgrad_lookup.c (dW's products by
- * lookup). */
+ * lookup), bconv_work.c (what the products multiply). */
 #ifndef BP_OPS_BCONV_INTERNAL_H
 #define BP_OPS_BCONV_INTERNAL_H
 
 #include "ops/bconv.h"
-#include "ops/product_method.h"
 
 #define BP_TAPS_MAX   9
 #define BP_KEPT_BLOCK 4 /* output channels of one work item of dW on words */

@@ -1,7 +1,7 @@
 #include "ops/product_method.h"
 
 const char *bp_product_method_name(enum bp_product_method method) {
-    return method == BP_PRODUCT_LOOKUP ? "lookup" : "bits";
+    return method == BP_PRODUCT_LOOKUP ? "lookup" : "words";
 }
 
 /* AVX2 counts bits by looking up nibbles anyway, and a lookup of four products costs as much as one

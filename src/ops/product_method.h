@@ -14,7 +14,7 @@ extern "C" {
 
 enum bp_product_method { BP_PRODUCT_BITS, BP_PRODUCT_LOOKUP };
 
-/* "bits", "lookup" */
+/* "words", "lookup" */
 const char *bp_product_method_name(enum bp_product_method method);
 
 enum bp_product_method bp_product_method_forward(enum bp_tier tier);

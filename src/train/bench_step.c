@@ -1,20 +1,20 @@
-/* bp_bench_step: whole training steps on made-up images, one or two networks in alternation, so
- * that both see the same machine. Data loading is not part of it. */
+/* bp_bench_step: whole training steps on made-up images or on a data set, one or two networks in
+ * alternation, so that both see the same machine. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "train/config.h"
-#include "train/evaluate.h"
 #include "train/made_up.h"
-#include "train/session.h"
+#include "train/rounds.h"
+#include "train/step.h"
 
-enum { WARM_UP_STEPS = 2, DEFAULT_SIDE = 32 };
+/* With data, until the batches that were prepared before the first step are used up. */
+enum { WARM_UP_STEPS = 2, WARM_UP_DATA = BP_BATCHES_AHEAD + 1 };
 
 enum stage {
+    DATA,
     INPUT,
     STEM,
     FORWARD_PRODUCT,
@@ -32,20 +32,27 @@ enum stage {
     OTHER,
     STAGE_COUNT
 };
-static const char *const stage_names[STAGE_COUNT] = {
-    "input",          "stem",          "forward_product",
-    "norm_forward",   "norm_backward", "gradient_ranges",
-    "gradient_codes", "da_product",    "dw_product",
-    "conv",           "pool",          "head",
-    "optimizer",      "pack",          "other"};
+static const char *const stage_names[STAGE_COUNT] = {"data",
+                                                     "input",
+                                                     "stem",
+                                                     "forward_product",
+                                                     "norm_forward",
+                                                     "norm_backward",
+                                                     "gradient_ranges",
+                                                     "gradient_codes",
+                                                     "da_product",
+                                                     "dw_product",
+                                                     "conv",
+                                                     "pool",
+                                                     "head",
+                                                     "optimizer",
+                                                     "pack",
+                                                     "other"};
 _Static_assert((int)STAGE_COUNT <= (int)BP_STAGES_MAX, "the public struct holds all stages");
 
 struct side {
     bp_config *config;
-    struct bp_settings settings;
-    struct bp_exec *exec;
-    struct bp_graph *graph;
-    struct bp_optim *optim;
+    struct bp_session session;
     uint64_t step;
     double *step_ms;           /* [rounds] */
     double *stage_ms;          /* [STAGE_COUNT][rounds] */
@@ -54,7 +61,8 @@ struct side {
 
 struct bench {
     struct side sides[2];
-    size_t n_sides, rounds, side_px;
+    size_t n_sides, rounds;
+    struct bp_batch made_up; /* no images: with data */
     uint8_t *images;
     int32_t *labels;
 };
@@ -105,34 +113,30 @@ static void count_spent(const struct bp_exec *exec, double ms[STAGE_COUNT]) {
         ms[parts[i].stage] += (double)exec->spent_ns[parts[i].part] * 1e-6;
 }
 
-/* One training step as the trainer does it, with times in ms unless NULL. */
+/* One training step as the trainer does it, with times in ms. */
 static bp_status step(const struct bench *bench, struct side *side, double *total_ms,
                       double ms[STAGE_COUNT]) {
-    struct bp_graph *graph = side->graph;
-    struct bp_optim_result update;
-    double loss;
-    size_t correct;
-    memset(side->exec->spent_ns, 0, sizeof side->exec->spent_ns);
+    struct bp_session *session = &side->session;
+    struct bp_batch batch = bench->made_up;
+    struct bp_step_result result;
+    memset(session->exec->spent_ns, 0, sizeof session->exec->spent_ns);
     uint64_t begin_ns = bp_clock_ns();
-    graph->step = (uint32_t)side->step++;
-    bp_graph_set_input(graph, side->settings.batch, bench->images);
-    uint64_t input_ns = bp_clock_ns();
-    BP_TRY(bp_graph_forward(graph, 1));
-    BP_TRY(bp_graph_loss(graph, bench->labels, 1, &loss, &correct));
-    BP_TRY(bp_graph_backward(graph));
-    uint64_t optimizer_ns = bp_clock_ns();
-    bp_optim_step(side->optim, side->exec, &side->settings.optim, 1, side->step, &update);
-    uint64_t pack_ns = bp_clock_ns();
-    bp_graph_weights_updated(graph);
-    uint64_t end_ns = bp_clock_ns();
-    *total_ms = (double)(end_ns - begin_ns) * 1e-6;
+    if (session->train != NULL)
+        BP_TRY(bp_loader_next(session->train, &batch));
+    uint64_t data_ns = session->train != NULL ? bp_clock_ns() - begin_ns : 0;
+    BP_TRY(bp_session_step_with(session, NULL, side->step++, &batch, &result));
+    *total_ms = (double)(bp_clock_ns() - begin_ns) * 1e-6;
+    if (result.infinite != NULL)
+        return bp_fail(BP_DIVERGED, "%s became NaN or infinite in a timed step; lower --lr",
+                       result.infinite);
     memset(ms, 0, STAGE_COUNT * sizeof *ms);
-    for (size_t i = 0; i < graph->n_layers; i++)
-        count_layer(graph, graph->layers[i], ms);
-    count_spent(side->exec, ms);
-    ms[INPUT] = (double)(input_ns - begin_ns) * 1e-6;
-    ms[OPTIMIZER] = (double)(pack_ns - optimizer_ns) * 1e-6;
-    ms[PACK] = (double)(end_ns - pack_ns) * 1e-6;
+    for (size_t i = 0; i < session->graph->n_layers; i++)
+        count_layer(session->graph, session->graph->layers[i], ms);
+    count_spent(session->exec, ms);
+    ms[DATA] = (double)data_ns * 1e-6;
+    ms[INPUT] = (double)result.input_ns * 1e-6;
+    ms[OPTIMIZER] = (double)result.optimizer_ns * 1e-6;
+    ms[PACK] = (double)result.pack_ns * 1e-6;
     ms[OTHER] = *total_ms;
     for (int i = 0; i < OTHER; i++)
         ms[OTHER] -= ms[i];
@@ -179,50 +183,57 @@ static bp_status configure(struct bench *bench, const bp_config *config, const c
         unset_foreign(bench->sides[1].config);
     }
     for (size_t i = 0; i < bench->n_sides; i++)
-        BP_TRY(
-            bp_config_resolve(bench->sides[i].config, BP_COMMAND_BENCH, &bench->sides[i].settings));
-    const struct bp_settings *settings = &bench->sides[0].settings;
-    bench->rounds = settings->rounds;
-    bench->side_px = settings->size > 0 ? settings->size : DEFAULT_SIDE;
+        BP_TRY(bp_config_check(bench->sides[i].config, BP_COMMAND_BENCH));
     return BP_OK;
 }
 
-static bp_status make_up_data(struct bench *bench) {
-    const struct bp_settings *settings = &bench->sides[0].settings;
-    size_t bytes = settings->batch * bench->side_px * bench->side_px * settings->channels;
+static bp_status make_up_data(struct bench *bench, const struct bp_session *session) {
+    const struct bp_settings *settings = &session->settings;
+    const struct bp_graph_config *config = &session->graph->config;
+    size_t bytes = settings->batch * config->height * config->width_px * config->channels;
     BP_TRY(bp_alloc(&bench->images, bytes, "made-up images"));
     BP_TRY(bp_alloc_array(&bench->labels, settings->batch, sizeof *bench->labels, "labels"));
     bp_made_up_images(bench->images, bytes, settings->seed);
     bp_made_up_labels(bench->labels, settings->batch, settings->classes);
+    bench->made_up =
+        (struct bp_batch){.n = settings->batch, .images = bench->images, .labels = bench->labels};
     return BP_OK;
 }
 
-static bp_status open_side(const struct bench *bench, struct side *side) {
-    struct bp_settings *settings = &side->settings;
-    struct bp_graph_config config;
-    for (int c = 0; c < 3; c++) {
-        settings->mean[c] = 0.5f;
-        settings->deviation[c] = 0.25f;
-    }
+/* A session whose steps are those of a run, but with the same learning rate for all. */
+static bp_status open_with_data(struct bp_session *session, const bp_config *config) {
+    static const char *const made_up[] = {"classes", "channels"};
+    for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++)
+        if (bp_config_is_set(config, made_up[i]))
+            return bp_fail(BP_USAGE, "--%s is for made-up images; with --data, leave it out",
+                           made_up[i]);
+    BP_TRY(bp_session_open(session, config, BP_COMMAND_BENCH, NULL));
+    session->schedule = (struct bp_schedule_config){.kind = BP_SCHEDULE_CONSTANT};
+    session->qat_steps = 0;
+    return bp_session_start(session, 0);
+}
+
+static bp_status open_side(struct bench *bench, struct side *side) {
+    int with_data = bp_config_is_set(side->config, "data");
+    double total_ms, ms[STAGE_COUNT];
     side->rss_before = resident_mb();
+    if (with_data)
+        BP_TRY(open_with_data(&side->session, side->config));
+    else
+        BP_TRY(bp_session_open_made_up(&side->session, side->config, BP_COMMAND_BENCH));
+    bench->rounds = side->session.settings.rounds;
     BP_TRY(bp_alloc_array(&side->step_ms, bench->rounds, sizeof(double), "times"));
     BP_TRY(bp_alloc_array(&side->stage_ms, STAGE_COUNT * bench->rounds, sizeof(double), "times"));
-    bp_session_graph_config(settings, bench->side_px, bench->side_px, settings->channels,
-                            settings->classes, &config);
-    BP_TRY(bp_exec_create(&side->exec, settings->tier, settings->threads));
-    BP_TRY(bp_graph_create(&side->graph, side->exec, &config));
-    BP_TRY(bp_optim_create(&side->optim, side->graph->params, side->graph->n_params));
-    double total_ms, ms[STAGE_COUNT];
-    for (int i = 0; i < WARM_UP_STEPS; i++)
+    if (!with_data && bench->images == NULL)
+        BP_TRY(make_up_data(bench, &side->session));
+    for (int i = 0; i < (with_data ? WARM_UP_DATA : WARM_UP_STEPS); i++)
         BP_TRY(step(bench, side, &total_ms, ms));
     side->rss_mb = resident_mb();
     return BP_OK;
 }
 
 static void close_side(struct side *side) {
-    bp_optim_destroy(side->optim);
-    bp_graph_destroy(side->graph);
-    bp_exec_destroy(side->exec);
+    bp_session_close(&side->session);
     bp_free(side->step_ms);
     bp_free(side->stage_ms);
     bp_config_destroy(side->config);
@@ -234,11 +245,7 @@ static bp_status run_rounds(struct bench *bench) {
     for (size_t round = 0; round < bench->rounds; round++) {
         for (size_t i = 0; i < bench->n_sides; i++) {
             struct side *side = &bench->sides[(i + round) % bench->n_sides];
-            bp_status stopped = bp_interrupt_requested();
-            if (stopped != BP_OK) {
-                bp_interrupt(0);
-                return bp_fail(stopped, "timing stopped on request");
-            }
+            BP_TRY(bp_rounds_check_interrupt());
             BP_TRY(step(bench, side, &side->step_ms[round], ms));
             for (size_t s = 0; s < STAGE_COUNT; s++)
                 side->stage_ms[s * bench->rounds + round] = ms[s];
@@ -247,53 +254,55 @@ static bp_status run_rounds(struct bench *bench) {
     return BP_OK;
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts the values. */
-static double median(double *values, size_t count) {
-    qsort(values, count, sizeof *values, compare);
-    return count % 2 == 1 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
+static double sum(const double *values, size_t count) {
+    double total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += values[i];
+    return total;
 }
 
 static void report_side(const struct bench *bench, size_t index, bp_bench_side *out) {
     const struct side *side = &bench->sides[index];
     *out = (bp_bench_side){.n_stages = STAGE_COUNT};
     snprintf(out->precision, sizeof out->precision, "%s",
-             bp_precision_name(side->settings.precision));
-    snprintf(out->preset, sizeof out->preset, "%s", side->settings.preset);
-    out->step_ms = median(side->step_ms, bench->rounds);
+             bp_precision_name(side->session.settings.precision));
+    snprintf(out->preset, sizeof out->preset, "%s", side->session.settings.preset);
+    out->data_share = sum(side->stage_ms + DATA * bench->rounds, bench->rounds) /
+                      sum(side->step_ms, bench->rounds);
+    out->step_ms = bp_rounds_median(side->step_ms, bench->rounds);
     out->step_ms_min = side->step_ms[0];
-    out->images_per_s = 1e3 * (double)side->settings.batch / out->step_ms;
+    out->images_per_s = 1e3 * (double)side->session.settings.batch / out->step_ms;
     out->peak_rss_mb = bench->n_sides == 1
                            ? (double)bp_clock_peak_rss_bytes() / 1e6
                            : bench->sides[0].rss_before + (side->rss_mb - side->rss_before);
-    out->planned_mb = (double)bp_graph_planned_bytes(side->graph) / 1e6;
+    out->planned_mb = (double)bp_graph_planned_bytes(side->session.graph) / 1e6;
     for (size_t s = 0; s < STAGE_COUNT; s++) {
         out->stages[s].name = stage_names[s];
-        out->stages[s].ms = median(side->stage_ms + s * bench->rounds, bench->rounds);
+        out->stages[s].ms = bp_rounds_median(side->stage_ms + s * bench->rounds, bench->rounds);
     }
 }
 
 static bp_status report(struct bench *bench, bp_bench_result *out) {
-    const struct bp_settings *settings = &bench->sides[0].settings;
+    const struct bp_session *session = &bench->sides[0].session;
+    const struct bp_settings *settings = &session->settings;
+    const struct bp_graph_config *config = &session->graph->config;
     *out = (bp_bench_result){.width = settings->width,
-                             .size = bench->side_px,
+                             .size = config->height,
                              .batch = settings->batch,
-                             .classes = settings->classes,
-                             .threads = bp_threads_count(bench->sides[0].exec->threads),
+                             .classes = config->classes,
+                             .threads = bp_threads_count(session->exec->threads),
                              .tier = bp_tier_name(settings->tier),
                              .rounds = bench->rounds,
                              .n_sides = bench->n_sides};
+    if (session->data != NULL)
+        snprintf(out->data, sizeof out->data, "%s", settings->data);
     snprintf(out->model, sizeof out->model, "%s", settings->model);
     if (bench->n_sides == 2) {
         double *ratios;
         BP_TRY(bp_alloc_array(&ratios, bench->rounds, sizeof *ratios, "ratios"));
         for (size_t i = 0; i < bench->rounds; i++)
             ratios[i] = bench->sides[1].step_ms[i] / bench->sides[0].step_ms[i];
-        out->ratio = median(ratios, bench->rounds);
+        out->ratio = bp_rounds_median(ratios, bench->rounds);
         bp_free(ratios);
     }
     for (size_t i = 0; i < bench->n_sides; i++) /* sorts the times: after the ratios */
@@ -304,8 +313,6 @@ static bp_status report(struct bench *bench, bp_bench_result *out) {
 bp_status bp_bench_step(const bp_config *config, const char *versus, bp_bench_result *out) {
     struct bench bench = {0};
     bp_status status = configure(&bench, config, versus);
-    if (status == BP_OK)
-        status = make_up_data(&bench);
     for (size_t i = 0; i < bench.n_sides && status == BP_OK; i++)
         status = open_side(&bench, &bench.sides[i]);
     if (status == BP_OK)

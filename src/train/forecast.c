@@ -187,7 +187,7 @@ static bp_status forecast(bp_config *config, bp_forecast *f) {
     uint64_t begin_ns = bp_clock_ns();
     BP_TRY(bp_config_check(config, BP_COMMAND_TRAIN));
     BP_TRY(bp_config_load_init(config));
-    BP_TRY(bp_session_open(&session, config, NULL));
+    BP_TRY(bp_session_open(&session, config, BP_COMMAND_TRAIN, NULL));
     bp_status status = fill(&session, begin_ns, f);
     if (status == BP_OK)
         status = write_json(f);

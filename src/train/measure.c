@@ -4,6 +4,7 @@
 #include "base/disk_speed.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/rounds.h"
 #include "train/step.h"
 
 /* A step waits for data only when the batches that were prepared ahead are used up. */
@@ -11,14 +12,6 @@ enum { NOT_TIMED = BP_BATCHES_AHEAD + 1, TIMED_LEAST = 2, TIMED_MOST = 50 };
 
 static double seconds_since(uint64_t begin_ns) {
     return (double)(bp_clock_ns() - begin_ns) * 1e-9;
-}
-
-static bp_status check_interrupt(void) {
-    bp_status stopped = bp_interrupt_requested();
-    if (stopped == BP_OK)
-        return BP_OK;
-    bp_interrupt(0); /* answered */
-    return bp_fail(stopped, "timing stopped on request");
 }
 
 /* Mean seconds of the steps from number `first` on, and their share of waiting for data. */
@@ -31,7 +24,7 @@ static bp_status time_steps(struct bp_session *session, struct bp_average *avera
         int enough = seconds_since(begin_ns) > seconds;
         if (enough && timed >= least)
             break;
-        BP_TRY(check_interrupt());
+        BP_TRY(bp_rounds_check_interrupt());
         BP_TRY(bp_session_step(session, average, first + i, &result));
         if (i == 0 && seconds_since(begin_ns) > seconds)
             least = 1;
@@ -57,7 +50,7 @@ static bp_status time_validation(struct bp_session *session, double seconds, dou
     size_t correct, images = 0;
     uint64_t begin_ns = bp_clock_ns();
     while (!batch.last && (images == 0 || seconds_since(begin_ns) < seconds)) {
-        BP_TRY(check_interrupt());
+        BP_TRY(bp_rounds_check_interrupt());
         BP_TRY(bp_loader_next(session->val, &batch));
         bp_graph_set_input(graph, batch.n, batch.images);
         BP_TRY(bp_graph_forward(graph, 0));

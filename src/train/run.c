@@ -189,7 +189,7 @@ static bp_status prepare_new(struct bp_trainer *t, const bp_config *config) {
     BP_TRY(bp_config_copy(&t->config, config));
     BP_TRY(bp_config_check(t->config, BP_COMMAND_TRAIN)); /* before anything is read */
     BP_TRY(bp_init_open(&t->init, t->config));
-    BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
+    BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, BP_COMMAND_TRAIN, &t->bad)));
     BP_TRY(bp_time_limit_begin(&t->limit, &t->session, t->begin_ns));
     BP_TRY(bp_session_record(&t->session, t->config));
     BP_TRY(bp_config_recipe(t->config, &t->recipe));
@@ -293,7 +293,7 @@ static bp_status prepare_resumed(struct bp_trainer *t, const char *run,
     BP_TRY(bp_run_folder_read_config(&t->folder, t->config));
     BP_TRY(apply_overrides(t->config, overrides));
     BP_TRY(bp_config_recipe(t->config, &t->recipe));
-    BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
+    BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, BP_COMMAND_TRAIN, &t->bad)));
     BP_TRY(bp_data_record_check(&t->folder, t->session.data));
     int again = !bp_path_exists(t->folder.last);
     BP_TRY(again ? begin_again(t) : begin(t));

@@ -151,10 +151,7 @@ static bp_status configure(struct net *net, const char *model, const char *preci
         if (options[i][1] != NULL)
             BP_TRY(bp_config_set(net->config, options[i][0], options[i][1], "self-test"));
     BP_TRY(bp_config_resolve(net->config, BP_COMMAND_BENCH, &net->settings));
-    for (int c = 0; c < CHANNELS; c++) {
-        net->settings.mean[c] = 0.5f;
-        net->settings.deviation[c] = 0.25f;
-    }
+    bp_made_up_moments(net->settings.mean, net->settings.deviation);
     return BP_OK;
 }
 

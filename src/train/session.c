@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "train/checkpoint.h"
+#include "train/made_up.h"
 #include "train/memory_fit.h"
 
 enum { SMALLEST_INPUT = 32 };
@@ -172,22 +173,44 @@ void bp_session_cut(struct bp_session *session, const struct bp_schedule_cut *cu
     session->epochs = (size_t)((cut->steps + session->batches - 1) / session->batches);
 }
 
-static bp_status open_network(struct bp_session *session) {
+static bp_status build(struct bp_session *session, const struct bp_graph_config *config) {
     const struct bp_settings *settings = &session->settings;
-    struct bp_graph_config config;
-    describe_network(session, session->data, &config);
     BP_TRY(bp_exec_create(&session->exec, settings->tier, settings->threads));
-    BP_TRY(bp_graph_create(&session->graph, session->exec, &config));
-    BP_TRY(bp_memory_sum(session->graph, settings, session->data->train.count,
-                         session->data->val.count, &session->memory));
-    bp_memory_set_data(&session->memory, bp_dataset_bytes(session->data));
+    BP_TRY(bp_graph_create(&session->graph, session->exec, config));
     return bp_optim_create(&session->optim, session->graph->params, session->graph->n_params);
 }
 
-bp_status bp_session_open(struct bp_session *session, const bp_config *config,
+static bp_status open_network(struct bp_session *session) {
+    struct bp_graph_config config;
+    describe_network(session, session->data, &config);
+    BP_TRY(build(session, &config));
+    BP_TRY(bp_memory_sum(session->graph, &session->settings, session->data->train.count,
+                         session->data->val.count, &session->memory));
+    bp_memory_set_data(&session->memory, bp_dataset_bytes(session->data));
+    return BP_OK;
+}
+
+bp_status bp_session_open_made_up(struct bp_session *session, const bp_config *config,
+                                  unsigned command) {
+    struct bp_graph_config network;
+    memset(session, 0, sizeof *session);
+    struct bp_settings *settings = &session->settings;
+    BP_TRY(bp_config_resolve(config, command, settings));
+    size_t side = settings->size > 0 ? settings->size : SMALLEST_INPUT;
+    bp_made_up_moments(settings->mean, settings->deviation);
+    session->schedule.kind = BP_SCHEDULE_CONSTANT;
+    session->total_steps = session->planned_steps = UINT32_MAX;
+    bp_session_graph_config(settings, side, side, settings->channels, settings->classes, &network);
+    bp_status status = build(session, &network);
+    if (status != BP_OK)
+        bp_session_close(session);
+    return status;
+}
+
+bp_status bp_session_open(struct bp_session *session, const bp_config *config, unsigned command,
                           struct bp_bad_files *bad) {
     memset(session, 0, sizeof *session);
-    BP_TRY(bp_config_resolve(config, BP_COMMAND_TRAIN, &session->settings));
+    BP_TRY(bp_config_resolve(config, command, &session->settings));
     bp_status status = open_data(session, bad);
     if (status == BP_OK)
         status = bp_session_count_steps(session);

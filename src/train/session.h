@@ -35,10 +35,16 @@ struct bp_session {
     bp_memory_sums memory; /* forecast of the whole run */
 };
 
-/* Reads the data and builds the network for training. The config must outlive the session. `bad`
- * receives files that cannot be used, also on failure. On failure nothing stays open. */
-bp_status bp_session_open(struct bp_session *session, const bp_config *config,
+/* Reads the data and builds the network for training, with the options of `command`. The config
+ * must outlive the session. `bad` receives files that cannot be used, also on failure. On failure
+ * nothing stays open. */
+bp_status bp_session_open(struct bp_session *session, const bp_config *config, unsigned command,
                           struct bp_bad_files *bad);
+/* The same without data, to time or test a network on made-up images (made_up.h): of the size,
+ * channels and classes that the settings say, 32 pixels where they say no size. All steps have the
+ * same learning rate. */
+bp_status bp_session_open_made_up(struct bp_session *session, const bp_config *config,
+                                  unsigned command);
 void bp_session_close(struct bp_session *session);
 
 /* Sets what was chosen in the config that the session was opened with, so that it makes the same

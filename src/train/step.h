@@ -14,11 +14,17 @@ struct bp_step_result {
     size_t correct;
     const char *infinite; /* what became NaN or infinite, "the loss": nothing was updated; or NULL
                            */
+    /* Nanoseconds of parts: input to floats, optimizer, weights packed for the next step. */
+    uint64_t input_ns, optimizer_ns, pack_ns;
 };
 
 /* Takes the next batch of session->train through step `step` (0, 1, ...). `average` may be NULL. */
 bp_status bp_session_step(struct bp_session *session, struct bp_average *average, uint64_t step,
                           struct bp_step_result *out);
+/* The same with a batch of the caller's. */
+bp_status bp_session_step_with(struct bp_session *session, struct bp_average *average,
+                               uint64_t step, const struct bp_batch *batch,
+                               struct bp_step_result *out);
 
 #ifdef __cplusplus
 }

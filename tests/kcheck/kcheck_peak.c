@@ -14,9 +14,8 @@ static int kind_of(const struct kcheck *t, enum bp_peak_kind *out) {
     static const struct {
         const char *name;
         int is_lookup, entry_max; /* entry_max 0: the bench's */
-    } products[] = {{"product_xor", 0, 0},       {"product_planes", 0, 0},
-                    {"product_positions", 0, 0}, {"product_signs", 1, 4},
-                    {"product_tables", 1, 0},    {"product_samples", 1, 0}};
+    } products[] = {{"product_xor", 0, 0},   {"product_planes", 0, 0}, {"product_positions", 0, 0},
+                    {"product_signs", 1, 4}, {"product_tables", 1, 0}, {"product_samples", 1, 0}};
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
         if (strcmp(t->kernel_name, products[i].name) != 0)
             continue;

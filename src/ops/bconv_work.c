@@ -1,0 +1,62 @@
+/* What the products of a binary convolution multiply, for those who time them. */
+#include "ops/bconv_internal.h"
+
+enum bp_product_method bp_bconv_method(const struct bp_bconv *op, enum bp_bconv_product product) {
+    return product == BP_BCONV_FORWARD ? op->method_forward
+           : product == BP_BCONV_DA    ? op->method_da
+                                       : op->method_dw;
+}
+
+/* Pairs of an input and an output pixel of one sample that a tap inside the image joins. */
+static size_t joined_pixels(const struct bp_bconv *op) {
+    size_t count = 0;
+    for (size_t t = 0; t < op->taps; t++)
+        count += op->valid_count[t];
+    return count;
+}
+
+/* The same with the halo: dA sees all taps of a pixel's parity. */
+static size_t parity_pixels(const struct bp_bconv *op) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t count = 0;
+    for (size_t i = 0; i < s->stride * s->stride; i++) {
+        size_t rows = (s->h - i / s->stride + s->stride - 1) / s->stride;
+        size_t columns = (s->w - i % s->stride + s->stride - 1) / s->stride;
+        count += rows * columns * op->parity[i].taps;
+    }
+    return count;
+}
+
+struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_product product,
+                                   size_t n) {
+    const struct bp_conv_shape *s = &op->shape;
+    double channels = (double)s->c * (double)s->k, samples = (double)n;
+    size_t inside = joined_pixels(op), all = s->oh * s->ow * op->taps;
+    if (product == BP_BCONV_DA) {
+        samples = (double)op->kept_da;
+        all = parity_pixels(op);
+    } else if (product == BP_BCONV_DW) {
+        if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
+            channels = (double)s->c * (double)op->kept_dw;
+        else
+            samples = (double)op->kept_dw;
+        if (op->method_dw == BP_PRODUCT_LOOKUP) /* its runs leave the halo out */
+            all = inside;
+    }
+    return (struct bp_bconv_work){samples * channels * (double)all,
+                                  samples * channels * (double)inside};
+}
+
+int bp_bconv_passes(const struct bp_bconv *op, enum bp_bconv_product product, int *entry_max) {
+    const struct bp_quant *quant = product == BP_BCONV_DA ? &op->quant_da : &op->quant_dw;
+    int is_lookup = bp_bconv_method(op, product) == BP_PRODUCT_LOOKUP;
+    *entry_max = BP_QUAD; /* one for each sign */
+    if (product == BP_BCONV_FORWARD)
+        return 1;
+    if (!is_lookup)
+        return quant->bits;
+    struct bp_digit digits[2];
+    int count = (int)bp_bconv_digits(quant, digits);
+    *entry_max = BP_QUAD * digits[0].top;
+    return count;
+}
