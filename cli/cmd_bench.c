@@ -111,10 +111,9 @@ static void print_layers(const bp_bench_layers_result *r) {
          "share of the\nmultiply-adds that are with the zeros around the images.");
     if (r->mean[0].ceiling <= 0)
         return;
-    fputs("Peak, a loop of the method's instructions on registers alone, in GMAC/s:", stdout);
-    for (int i = 0; i < BP_BENCH_PRODUCTS; i++)
-        printf("%s %s %.0f", i == 0 ? "" : ",", product_names[i], r->mean[i].ceiling);
-    putchar('\n');
+    printf("Peak: a loop of the method's instructions on registers alone, on all threads:\nforward "
+           "%.0f, dA %.0f, dW %.0f GMAC/s.\n",
+           r->mean[0].ceiling, r->mean[1].ceiling, r->mean[2].ceiling);
 }
 
 static void print_products_json(const bp_bench_product products[BP_BENCH_PRODUCTS]) {

@@ -43,7 +43,7 @@ void cli_help_program(void) {
            "usage: bitprop COMMAND [arguments] [options]\n\ncommands:\n",
            bp_version());
     for (int i = 0; i < cli_n_commands; i++)
-        printf("  %-26s %s\n", cli_commands[i].usage, cli_commands[i].summary);
+        printf("  %-27s %s\n", cli_commands[i].usage, cli_commands[i].summary);
     printf(
         "\nexamples:\n"
         "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"

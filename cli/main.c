@@ -58,7 +58,7 @@ const struct cli_command cli_commands[] = {
      "time a whole training step, or the 1-bit products of each layer",
      "  bitprop bench step --model vgg16 --batch 128 --precision fqt --vs fp32\n"
      "  bitprop bench step --model resnet18 --preset balanced --json\n"
-     "  bitprop bench step --data photos --size 128 --aug light    # waiting for data too\n"
+     "  bitprop bench step --data photos --aug light    # with waiting for data\n"
      "  bitprop bench layers --model vgg16 --preset balanced --cpu avx2\n",
      BP_COMMAND_BENCH, CLI_CONFIG | CLI_VERSUS | CLI_JSON, 1, 1, bench_words, cli_bench},
     {"doctor", "doctor", "show this machine and its limits, and test its kernels",

@@ -200,7 +200,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "megabytes for the run: --batch auto keeps to it; pictures stay decoded in what the network leaves, the others are decoded each time; eval: for pictures alone (default: 0, half of what the process may use)"),
 
 [BP_OPT_ROUNDS] = INT("rounds", TIMING, "10", 1, 1e6, BENCH,
-    "timed steps of each side, after two that are not timed"),
+    "timed steps (of each side), after a few that are not timed"),
 
 [BP_OPT_TOP] = INT("top", ANSWERS, "1", 1, 100000, PREDICT,
     "show the N likeliest classes of each picture"),

@@ -34,6 +34,8 @@ TYPED = [
     ("bitprop train data --progress j", "bitprop train data --progress json"),
     ("bitprop eval my", "bitprop eval my file.ckpt"),
     ("bitprop bench st", "bitprop bench step"),
+    ("bitprop bench la", "bitprop bench layers"),
+    ("bitprop bench step --data my", "bitprop bench step --data my file.ckpt"),
     ("bitprop bench step --vs fqt:bal", "bitprop bench step --vs fqt:balanced"),
     ("bitprop bench step --vs=fqt:bal", "bitprop bench step --vs=fqt:balanced"),
     ("bitprop completion z", "bitprop completion zsh"),
