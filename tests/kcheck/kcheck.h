@@ -192,6 +192,8 @@ struct kc_planted {
 };
 extern const struct kc_planted kc_planted_lookup[];
 extern const size_t kc_planted_lookup_count;
+extern const struct kc_planted kc_planted_bytes[];
+extern const size_t kc_planted_bytes_count;
 /* Runs planted broken kernels: each one that is found passed. */
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed);
 

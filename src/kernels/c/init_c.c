@@ -17,6 +17,9 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->index_of_samples = bp_index_of_samples_c;
     kernels->tables_of_samples = bp_tables_of_samples_c;
     kernels->product_samples = bp_product_samples_c;
+    kernels->product_bytes = bp_product_bytes_c;
+    kernels->product_bytes_f32 = bp_product_bytes_f32_c;
+    kernels->interleave_codes = bp_interleave_codes_c;
     kernels->range_group = bp_range_group_c;
     kernels->range_columns = bp_range_columns_c;
     kernels->round_group = bp_round_group_c;

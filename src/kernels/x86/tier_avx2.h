@@ -39,6 +39,12 @@ void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_byte
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                              size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
                              size_t y_stride);
+void bp_product_bytes_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                           size_t quads, const int8_t *w, size_t k, int32_t *y);
+void bp_product_bytes_f32_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                               const float *scale, float *y);
+void bp_interleave_codes_avx2(const uint8_t *codes, size_t n, size_t k, int8_t *out, int32_t *sum);
 void bp_range_group_avx2(const float *g, size_t n, struct bp_range *range);
 void bp_range_columns_avx2(const float *g, size_t n, size_t k, float *lo, float *hi,
                            float *sum_squares);

@@ -19,6 +19,13 @@ void bp_product_planes_avx512(const uint64_t *x, const int32_t *pixel, size_t n,
 void bp_product_positions_avx512(const uint64_t *a, const uint64_t *g, size_t words, size_t k,
                                  size_t c, int planes, int is_signed, int32_t *y, size_t y_stride);
 void bp_count_positions_avx512(const uint64_t *a, size_t words, size_t c, int32_t *count);
+void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                             size_t quads, const int8_t *w, size_t k, int32_t *y);
+void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,
+                                 const int32_t *quad, size_t quads, const int8_t *w, size_t k,
+                                 const int32_t *base, const float *scale, float *y);
+void bp_interleave_codes_avx512(const uint8_t *codes, size_t n, size_t k, int8_t *out,
+                                int32_t *sum);
 void bp_range_group_avx512(const float *g, size_t n, struct bp_range *range);
 void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, float *hi,
                              float *sum_squares);
