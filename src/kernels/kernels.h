@@ -226,9 +226,16 @@ struct bp_kernels {
                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
                               const float *scale, float *y);
 
-    /* Codes [n][k] (signed bytes) -> [ceil(n / 4)][lanes][4]: element e of quad t and lane j is
-     * code (4 * t + e, j), zero beyond n and k. sum[j] += the codes of column j. */
-    void (*interleave_codes)(const uint8_t *codes, size_t n, size_t k, int8_t *out, int32_t *sum);
+    /* out [n][16]: the bytes of n blocks of a stream, from block `first` on, see struct
+     * bp_rounding. */
+    void (*random_blocks)(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
+
+    /* Stochastic rounding to quads: g [n][k] -> out [ceil(n / 4)][lanes][4]. Element e of quad t
+     * and lane j is the code of g at row p = 4 * t + e, column j: code = floor((r + random[16 * p +
+     * j % 16]) / 256) r = g * scale[j] rounded to the nearest integer, ties to even; |r| <= 32512,
+     * else codes and sums are anything. Zero beyond n and k. sum[j] += the codes of column j. */
+    void (*code_quads)(const float *g, size_t n, size_t k, const uint8_t *random,
+                       const float *scale, int8_t *out, int32_t *sum);
 
     /* --- gradient quantizer ------------------------------------------------------------------- */
 

@@ -66,7 +66,6 @@ static bp_status backward_tables(struct bp_byte_conv *op) {
     size_t row_quads = (s->ow + 3) / 4, quads = op->chunk_rows * row_quads;
     BP_TRY(bp_alloc_array(&op->tap_offset, op->taps, sizeof(int32_t), "tap offsets"));
     BP_TRY(bp_alloc_array(&op->position_quads, quads, sizeof(int32_t), "pixel offsets"));
-    BP_TRY(bp_alloc_array(&op->columns, s->k, sizeof(int32_t), "columns"));
     for (size_t t = 0; t < op->taps; t++) {
         size_t dy = t / (s->r * s->c), dx = t / s->c % s->r;
         op->tap_offset[t] = (int32_t)bp_byte_conv_tap(op, t % s->c, dy, dx);
@@ -74,8 +73,6 @@ static bp_status backward_tables(struct bp_byte_conv *op) {
     for (size_t i = 0; i < quads; i++)
         op->position_quads[i] =
             (int32_t)(i / row_quads * s->stride * op->width + i % row_quads * 4);
-    for (size_t j = 0; j < s->k; j++)
-        op->columns[j] = (int32_t)j;
     return BP_OK;
 }
 
@@ -142,7 +139,6 @@ void bp_byte_conv_destroy(struct bp_byte_conv *op) {
     bp_free(op->scale);
     bp_free(op->tap_offset);
     bp_free(op->position_quads);
-    bp_free(op->columns);
     bp_free(op);
 }
 

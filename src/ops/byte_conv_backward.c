@@ -12,20 +12,19 @@ struct backward_job {
     struct bp_byte_conv *op;
     struct bp_exec *exec;
     const struct bp_grad_source *source;
-    struct bp_rounding rounding;
+    struct bp_stream stream;
     size_t samples;
     float *dw;
 };
 
 /* A worker's scratch. */
 struct worker_scratch {
-    float *rows;        /* [chunk rows][ow][k] */
-    uint8_t *codes;     /* the same as bytes */
-    int8_t *quads;      /* [chunk rows * ceil(ow / 4)][lanes][4] */
-    int32_t *sums;      /* [taps][k] */
-    int32_t *code_sums; /* [k] */
-    float *lo, *hi, *squares, *step;
-    struct bp_grid *grid; /* [k] each */
+    float *rows;                             /* [chunk rows][ow][k] */
+    uint8_t *random;                         /* [chunk rows * ow][16] */
+    int8_t *quads;                           /* [chunk rows * ceil(ow / 4)][lanes][4] */
+    int32_t *sums;                           /* [taps][k] */
+    int32_t *code_sums;                      /* [k] */
+    float *lo, *hi, *squares, *step, *scale; /* [k] each */
     void *source;
 };
 
@@ -38,10 +37,9 @@ static size_t padded(size_t bytes) {
 size_t bp_byte_conv_backward_scratch_bytes(const struct bp_conv_shape *s, size_t source_bytes) {
     size_t rows = bp_byte_conv_chunk_rows(s), elements = rows * s->ow * s->k;
     size_t lanes = bp_round_up(s->k, BP_BYTE_LANES), taps = s->r * s->r * s->c;
-    return padded(elements * sizeof(float)) + padded(elements) +
+    return padded(elements * sizeof(float)) + padded(rows * s->ow * 16) +
            padded(rows * bp_round_up(s->ow, 4) * lanes) + padded(taps * s->k * sizeof(int32_t)) +
-           padded(s->k * sizeof(int32_t)) + 4 * padded(s->k * sizeof(float)) +
-           padded(s->k * sizeof(struct bp_grid)) + padded(source_bytes);
+           padded(s->k * sizeof(int32_t)) + 5 * padded(s->k * sizeof(float)) + padded(source_bytes);
 }
 
 static struct worker_scratch carve_scratch(const struct backward_job *job, int thread) {
@@ -51,7 +49,7 @@ static struct worker_scratch carve_scratch(const struct backward_job *job, int t
     size_t elements = op->chunk_rows * s->ow * s->k;
     struct worker_scratch scratch;
     scratch.rows = bp_carve(&carver, elements * sizeof(float));
-    scratch.codes = bp_carve(&carver, elements);
+    scratch.random = bp_carve(&carver, op->chunk_rows * s->ow * 16);
     scratch.quads = bp_carve(&carver, op->chunk_rows * bp_round_up(s->ow, 4) * op->lanes);
     scratch.sums = bp_carve(&carver, op->taps * s->k * sizeof(int32_t));
     scratch.code_sums = bp_carve(&carver, s->k * sizeof(int32_t));
@@ -59,14 +57,14 @@ static struct worker_scratch carve_scratch(const struct backward_job *job, int t
     scratch.hi = bp_carve(&carver, s->k * sizeof(float));
     scratch.squares = bp_carve(&carver, s->k * sizeof(float));
     scratch.step = bp_carve(&carver, s->k * sizeof(float));
-    scratch.grid = bp_carve(&carver, s->k * sizeof(struct bp_grid));
+    scratch.scale = bp_carve(&carver, s->k * sizeof(float));
     scratch.source = bp_carve(&carver, job->source->scratch_bytes);
     return scratch;
 }
 
-/* Grids of the channels of a chunk of `count` positions. */
-static void choose_grids(const struct backward_job *job, size_t count,
-                         const struct worker_scratch *scratch) {
+/* Scales of the channels of a chunk of `count` positions. */
+static void choose_scales(const struct backward_job *job, size_t count,
+                          const struct worker_scratch *scratch) {
     size_t k = job->op->shape.k;
     for (size_t j = 0; j < k; j++) {
         scratch->lo[j] = FLT_MAX;
@@ -78,8 +76,14 @@ static void choose_grids(const struct backward_job *job, size_t count,
     for (size_t j = 0; j < k; j++) {
         struct bp_group group = {.range = {scratch->lo[j], scratch->hi[j], scratch->squares[j]}};
         bp_quant_grid(&quant, count, &group);
-        scratch->grid[j] = group.grid;
-        scratch->step[j] = isnan(group.range.sum_squares) ? NAN : group.step;
+        float scale = 256.0f * group.grid.inv_step;
+        int usable = scale <= FLT_MAX;
+        scratch->scale[j] = usable ? scale : 0.0f;
+        scratch->step[j] = usable ? group.step : 0.0f;
+        if (isnan(group.range.sum_squares)) { /* a run that diverged is to show it */
+            scratch->scale[j] = 0.0f;
+            scratch->step[j] = NAN;
+        }
     }
 }
 
@@ -89,15 +93,15 @@ static void code_chunk(const struct backward_job *job, size_t n, size_t row, siz
     const struct bp_byte_conv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
     const struct bp_kernels *kernels = &job->exec->kernels;
-    uint64_t first = ((uint64_t)n * s->oh + row) * s->ow * s->k;
-    kernels->round_columns(scratch->rows, rows * s->ow, s->k, op->columns, s->k, first,
-                           &job->rounding, scratch->grid, scratch->codes);
-    memset(scratch->code_sums, 0, s->k * sizeof *scratch->code_sums);
     size_t at_once = s->ow % 4 == 0 ? rows : 1;
+    kernels->random_blocks(&job->stream, ((uint64_t)n * s->oh + row) * s->ow, rows * s->ow,
+                           scratch->random);
+    memset(scratch->code_sums, 0, s->k * sizeof *scratch->code_sums);
     for (size_t y = 0; y < rows; y += at_once)
-        kernels->interleave_codes(scratch->codes + y * s->ow * s->k, at_once * s->ow, s->k,
-                                  scratch->quads + y * bp_round_up(s->ow, 4) * op->lanes,
-                                  scratch->code_sums);
+        kernels->code_quads(scratch->rows + y * s->ow * s->k, at_once * s->ow, s->k,
+                            scratch->random + y * s->ow * 16, scratch->scale,
+                            scratch->quads + y * bp_round_up(s->ow, 4) * op->lanes,
+                            scratch->code_sums);
 }
 
 /* partial[t][j] += S_j (sum of codes u - z sum of codes) */
@@ -125,7 +129,7 @@ static void sample_part(void *context, size_t begin, size_t end, int thread) {
             size_t rows = bp_min_size(op->chunk_rows, s->oh - row);
             const uint8_t *x = op->planes + n * op->sample_bytes + row * s->stride * op->width;
             job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
-            choose_grids(job, rows * s->ow, &scratch);
+            choose_scales(job, rows * s->ow, &scratch);
             code_chunk(job, n, row, rows, &scratch);
             memset(scratch.sums, 0, op->taps * s->k * sizeof *scratch.sums);
             job->exec->kernels.product_bytes(x, op->tap_offset, op->taps, op->position_quads,
@@ -155,9 +159,7 @@ void bp_byte_conv_backward(struct bp_byte_conv *op, struct bp_exec *exec, size_t
                            const struct bp_grad_source *source, uint64_t seed, uint32_t step,
                            float *dw) {
     struct backward_job job = {.op = op, .exec = exec, .source = source, .samples = n, .dw = dw};
-    int is_signed;
-    bp_quant_codes(&quant, &job.rounding.code_min, &job.rounding.code_max, &is_signed);
-    job.rounding.stream = bp_stream_make(seed, BP_RANDOM_ROUND_INPUT, 0, step);
+    job.stream = bp_stream_make(seed, BP_RANDOM_ROUND_INPUT, 0, step);
     bp_parallel_for(exec->threads, n, sample_part, &job);
     bp_parallel_for(exec->threads, op->taps, add_samples, &job);
 }

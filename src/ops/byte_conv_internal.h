@@ -25,7 +25,6 @@ struct bp_byte_conv {
     size_t chunk_rows;       /* output rows coded at once; even, or all */
     int32_t *tap_offset;     /* [taps] */
     int32_t *position_quads; /* [chunk_rows * ceil(ow / 4)] */
-    int32_t *columns;        /* [k]: 0, 1, .. */
     float *partial;          /* [n][taps][k]: sums of the samples */
 };
 

@@ -1,6 +1,7 @@
 /* Tests of the products of bytes, and broken versions of them for --self-test. */
 #include "kcheck/kcheck.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -91,26 +92,68 @@ void kcheck_product_bytes_f32(struct kcheck *t) {
                                       kc_at(t, y));
 }
 
-void kcheck_interleave_codes(struct kcheck *t) {
+void kcheck_random_blocks(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    n = t->layer == NULL && t->case_index < KC_SWEEP ? c : n;
+    /* The number of a block has 64 bits: cross the end of the low half now and then. */
+    uint64_t first =
+        kc_below(t, 2) ? kc_random(t) >> kc_below(t, 60) : UINT32_MAX - kc_below(t, 40);
+    struct bp_stream stream = bp_stream_make(kc_random(t), BP_RANDOM_TEST,
+                                             (unsigned)kc_below(t, 20), (uint32_t)kc_random(t));
+    kc_params(t, "n=%zu first=%llu", n, (unsigned long long)first);
+    kc_work(t, (double)n, "block");
+    uint8_t *out = kc_output(t, "out", KC_U8, 16 * n);
+    for (size_t i = 0; i < 16 * n; i++) {
+        uint32_t block[4];
+        bp_stream_block(&stream, first + i / 16, block);
+        out[i] = (uint8_t)(block[i % 16 / 4] >> i % 4 * 8);
+    }
+    while (kc_next(t))
+        t->kernels->random_blocks(&stream, first, n, kc_at(t, out));
+}
+
+/* g of a column up to its limit, with exact halves of r among them. */
+static void draw_gradients(struct kcheck *t, float *g, size_t n, size_t k, float *scale) {
+    kc_fill_moderate(t, scale, k);
+    for (size_t j = 0; j < k; j++)
+        scale[j] = kc_below(t, 8) == 0 ? 0.0f : fabsf(scale[j]) + 1.0f;
+    for (size_t i = 0; i < n * k; i++) {
+        float r = (float)kc_below(t, 65025) - 32512.0f;
+        if (kc_below(t, 2) && fabsf(r) < 32512.0f)
+            r += kc_below(t, 2) ? 0.5f : 0.3f;
+        if (kc_below(t, 8) == 0)
+            r = kc_below(t, 2) ? 32512.0f : -32512.0f;
+        g[i] = scale[i % k] == 0.0f ? r : r / scale[i % k];
+    }
+}
+
+void kcheck_code_quads(struct kcheck *t) {
     size_t n, k;
     kc_sizes(t, &n, &k);
     k = t->layer != NULL ? t->layer->k : k;
-    size_t lanes = bp_round_up(k, BP_BYTE_LANES), quads = bp_round_up(n, 4) / 4;
+    size_t lanes = bp_round_up(k, BP_BYTE_LANES);
     kc_params(t, "n=%zu k=%zu", n, k);
     kc_work(t, (double)(n * k), "element");
-    uint8_t *codes = kc_input(t, "codes", KC_U8, n * k);
-    kc_fill_bytes(t, codes, n * k);
-    uint8_t *out = kc_output(t, "out", KC_U8, quads * lanes * 4);
+    float *g = kc_input(t, "g", KC_F32, n * k);
+    float *scale = kc_input(t, "scale", KC_F32, k);
+    draw_gradients(t, g, n, k, scale);
+    uint8_t *random = kc_input(t, "random", KC_U8, 16 * n);
+    kc_fill_bytes(t, random, 16 * n);
+    uint8_t *out = kc_output(t, "out", KC_U8, bp_round_up(n, 4) * lanes);
     int32_t *sum = kc_output(t, "sum", KC_I32, k);
     kc_fill_i32(t, sum, k);
     kc_keep_initial(t, sum);
     for (size_t i = 0; i < n * k; i++) {
         size_t p = i / k, j = i % k;
-        out[(p / 4 * lanes + j) * 4 + p % 4] = codes[i];
-        sum[j] += codes[i] < 128 ? codes[i] : codes[i] - 256;
+        float r = g[i] * scale[j];
+        double code = floor((rint((double)r) + random[16 * p + j % 16]) / 256.0);
+        out[(p / 4 * lanes + j) * 4 + p % 4] = (uint8_t)(int)code;
+        sum[j] += (int32_t)code;
     }
     while (kc_next(t))
-        t->kernels->interleave_codes(kc_at(t, codes), n, k, kc_at(t, out), kc_at(t, sum));
+        t->kernels->code_quads(kc_at(t, g), n, k, kc_at(t, random), kc_at(t, scale), kc_at(t, out),
+                               kc_at(t, sum));
 }
 
 /* --- broken versions -------------------------------------------------------------------------- */
@@ -164,18 +207,47 @@ static void scales_apart(const uint8_t *x, const int32_t *row, size_t n, const i
         y[i] += scale[i % k] * (float)base[i % k];
 }
 
-static void keeps_old_rows(const uint8_t *codes, size_t n, size_t k, int8_t *out, int32_t *sum) {
+static void counts_in_32_bits(const struct bp_stream *stream, uint64_t first, size_t n,
+                              uint8_t *out) {
+    for (size_t i = 0; i < n; i++)
+        bp_random_blocks_c(stream, (first & ~(uint64_t)UINT32_MAX) | (uint32_t)(first + i), 1,
+                           out + 16 * i);
+}
+
+static void writes_whole_batches(const struct bp_stream *stream, uint64_t first, size_t n,
+                                 uint8_t *out) {
+    bp_random_blocks_c(stream, first, n, out);
+    if (n % 2 != 0)
+        ((volatile uint8_t *)out)[16 * n] = 0;
+}
+
+static void keeps_old_rows(const float *g, size_t n, size_t k, const uint8_t *random,
+                           const float *scale, int8_t *out, int32_t *sum) {
     size_t last = bp_round_up(n, 4) * bp_round_up(k, BP_BYTE_LANES) - 1;
     int8_t old = out[last];
-    bp_interleave_codes_c(codes, n, k, out, sum);
+    bp_code_quads_c(g, n, k, random, scale, out, sum);
     if (n % 4 != 0)
         out[last] = old;
 }
 
-static void sums_unsigned(const uint8_t *codes, size_t n, size_t k, int8_t *out, int32_t *sum) {
-    bp_interleave_codes_c(codes, n, k, out, sum);
+static void half_away_from_zero(const float *g, size_t n, size_t k, const uint8_t *random,
+                                const float *scale, int8_t *out, int32_t *sum) {
+    size_t lanes = bp_round_up(k, BP_BYTE_LANES);
+    bp_code_quads_c(g, n, k, random, scale, out, sum);
+    for (size_t i = 0; i < n * k; i++) {
+        size_t p = i / k, j = i % k;
+        float r = roundf(g[i] * scale[j]);
+        float code = floorf((r + (float)random[16 * p + j % 16]) / 256.0f);
+        out[(p / 4 * lanes + j) * 4 + p % 4] = (int8_t)code;
+    }
+}
+
+static void sums_unsigned(const float *g, size_t n, size_t k, const uint8_t *random,
+                          const float *scale, int8_t *out, int32_t *sum) {
+    size_t lanes = bp_round_up(k, BP_BYTE_LANES);
+    bp_code_quads_c(g, n, k, random, scale, out, sum);
     for (size_t i = 0; i < n * k; i++)
-        sum[i % k] += codes[i] & 128 ? 256 : 0;
+        sum[i % k] += out[(i / k / 4 * lanes + i % k) * 4 + i / k % 4] < 0 ? 256 : 0;
 }
 
 const struct kc_planted kc_planted_bytes[] = {
@@ -184,7 +256,10 @@ const struct kc_planted kc_planted_bytes[] = {
     {"product_bytes_f32", "reads 16 bytes of a quad", {.product_bytes_f32 = reads_16_bytes}},
     {"product_bytes_f32", "writes lanes beyond k", {.product_bytes_f32 = writes_whole_lanes}},
     {"product_bytes_f32", "scales the base apart", {.product_bytes_f32 = scales_apart}},
-    {"interleave_codes", "leaves missing rows as they were", {.interleave_codes = keeps_old_rows}},
-    {"interleave_codes", "sums codes as unsigned", {.interleave_codes = sums_unsigned}},
+    {"random_blocks", "counts blocks in 32 bits", {.random_blocks = counts_in_32_bits}},
+    {"random_blocks", "writes pairs of blocks", {.random_blocks = writes_whole_batches}},
+    {"code_quads", "leaves missing rows as they were", {.code_quads = keeps_old_rows}},
+    {"code_quads", "rounds halves away from zero", {.code_quads = half_away_from_zero}},
+    {"code_quads", "sums codes as unsigned", {.code_quads = sums_unsigned}},
 };
 const size_t kc_planted_bytes_count = sizeof kc_planted_bytes / sizeof kc_planted_bytes[0];

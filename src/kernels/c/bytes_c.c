@@ -1,6 +1,7 @@
 /* Products of bytes. */
 #include "kernels/c/tier_c.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -60,15 +61,37 @@ void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, cons
     }
 }
 
-void bp_interleave_codes_c(const uint8_t *codes, size_t n, size_t k, int8_t *out, int32_t *sum) {
+/* --- codes ------------------------------------------------------------------------------------ */
+
+void bp_random_blocks_c(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t block[4];
+        bp_stream_block(stream, first + i, block);
+        for (size_t byte = 0; byte < 16; byte++)
+            *out++ = (uint8_t)(block[byte / 4] >> byte % 4 * 8);
+    }
+}
+
+/* The nearest integer, ties to even: in this range floats are integers. */
+static int32_t nearest(float value) {
+    const float integers = 12582912.0f; /* 1.5 * 2^23 */
+    float rounded = (value + integers) - integers;
+    return fabsf(rounded) <= 32512.0f ? (int32_t)rounded : 0;
+}
+
+void bp_code_quads_c(const float *g, size_t n, size_t k, const uint8_t *random, const float *scale,
+                     int8_t *out, int32_t *sum) {
     size_t lanes = bp_round_up(k, BP_BYTE_LANES);
-    for (size_t p = 0; p < n; p += 4, codes += 4 * k)
+    for (size_t p = 0; p < n; p += 4)
         for (size_t j = 0; j < lanes; j++)
             for (size_t e = 0; e < 4; e++) {
-                int code = j < k && p + e < n ? codes[e * k + j] : 0;
-                code = code < 128 ? code : code - 256;
-                *out++ = (int8_t)code;
-                if (j < k)
+                int32_t code = 0;
+                if (j < k && p + e < n) {
+                    int32_t r = nearest(g[(p + e) * k + j] * scale[j]);
+                    int32_t positive = r + 32768 + random[16 * (p + e) + j % 16];
+                    code = positive / 256 - 128;
                     sum[j] += code;
+                }
+                *out++ = (int8_t)code;
             }
 }

@@ -135,45 +135,66 @@ void bp_product_bytes_f32_avx2(const uint8_t *x, const int32_t *row, size_t n, c
 
 /* --- codes ------------------------------------------------------------------------------------ */
 
-/* 16 codes of row e of four, zero beyond the rows and columns that exist. */
-BP_INLINE __m128i code_row(const uint8_t *codes, size_t k, size_t e, size_t rows, size_t columns) {
-    uint8_t part[16] = {0};
-    if (e >= rows)
-        return _mm_setzero_si128();
-    if (columns >= 16)
-        return _mm_loadu_si128((const __m128i *)(const void *)(codes + e * k));
-    memcpy(part, codes + e * k, columns);
-    return _mm_loadu_si128((const __m128i *)(const void *)part);
+/* 8 random bytes as 32-bit numbers. */
+BP_INLINE __m256i load_bytes(const uint8_t *random) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)random));
 }
 
 /* The sums of 4 codes each of 8 lanes. */
 BP_INLINE __m256i sum_quads(__m256i quads) {
-    const __m256i ones = _mm256_set1_epi8(1);
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(ones, quads), _mm256_set1_epi16(1));
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), quads);
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-void bp_interleave_codes_avx2(const uint8_t *codes, size_t n, size_t k, int8_t *out, int32_t *sum) {
-    size_t lanes = bp_round_up(k, BP_BYTE_LANES);
-    for (size_t j = 0; j < k; j += BP_BYTE_LANES) {
-        __m256i total0 = _mm256_setzero_si256(), total1 = total0;
-        for (size_t p = 0; p < n; p += 4) {
-            __m128i row[4];
-            for (size_t e = 0; e < 4; e++)
-                row[e] = code_row(codes + p * k + j, k, e, n - p, k - j);
-            __m128i lo = _mm_unpacklo_epi8(row[0], row[1]), hi = _mm_unpackhi_epi8(row[0], row[1]);
-            __m128i lo2 = _mm_unpacklo_epi8(row[2], row[3]);
-            __m128i hi2 = _mm_unpackhi_epi8(row[2], row[3]);
-            __m256i q0 = _mm256_set_m128i(_mm_unpackhi_epi16(lo, lo2), _mm_unpacklo_epi16(lo, lo2));
-            __m256i q1 = _mm256_set_m128i(_mm_unpackhi_epi16(hi, hi2), _mm_unpacklo_epi16(hi, hi2));
-            store_256(out + p * lanes + 4 * j, q0);
-            store_256(out + p * lanes + 4 * j + 32, q1);
-            total0 = _mm256_add_epi32(total0, sum_quads(q0));
-            total1 = _mm256_add_epi32(total1, sum_quads(q1));
+/* count rows (1 .. 4) of 8 columns to 8 quads: the code is the second byte of r + u. */
+BP_INLINE __m256i code_rows(const float *g, size_t k, size_t count, int full, size_t rest,
+                            const uint8_t *random, __m256 scale) {
+    __m256i s[4];
+    for (size_t e = 0; e < 4; e++) {
+        s[e] = _mm256_setzero_si256();
+        if (e < count) {
+            __m256 v = _mm256_mul_ps(load_ps(g + e * k, full, rest), scale);
+            s[e] = _mm256_add_epi32(_mm256_cvtps_epi32(v), load_bytes(random + 16 * e));
         }
-        int32_t totals[16];
-        store_256(totals, total0);
-        store_256(totals + 8, total1);
-        for (size_t i = 0; i < 16 && j + i < k; i++)
-            sum[j + i] += totals[i];
+    }
+    const __m256i second = _mm256_set1_epi32(0xff00);
+    __m256i s0 = _mm256_srli_epi32(_mm256_and_si256(s[0], second), 8);
+    __m256i s1 = _mm256_and_si256(s[1], second);
+    __m256i s2 = _mm256_slli_epi32(_mm256_and_si256(s[2], second), 8);
+    __m256i s3 = _mm256_slli_epi32(_mm256_and_si256(s[3], second), 16);
+    return _mm256_or_si256(_mm256_or_si256(s0, s1), _mm256_or_si256(s2, s3));
+}
+
+/* 8 columns; full is a constant. */
+BP_INLINE void code_block(const float *g, size_t n, size_t k, int full, size_t rest,
+                          const uint8_t *random, const float *scale, int8_t *out, size_t lanes,
+                          int32_t *sum) {
+    __m256 scales = load_ps(scale, full, rest);
+    __m256i total = _mm256_setzero_si256();
+    int32_t totals[8];
+    for (size_t p = 0; p < n; p += 4, g += 4 * k, random += 64, out += 4 * lanes) {
+        size_t count = bp_min_size(4, n - p);
+        __m256i quads = count == 4 ? code_rows(g, k, 4, full, rest, random, scales)
+                                   : code_rows(g, k, count, full, rest, random, scales);
+        total = _mm256_add_epi32(total, sum_quads(quads));
+        store_256(out, quads);
+    }
+    store_256(totals, total);
+    for (size_t j = 0; j < 8 && j < rest; j++)
+        sum[j] += totals[j];
+}
+
+void bp_code_quads_avx2(const float *g, size_t n, size_t k, const uint8_t *random,
+                        const float *scale, int8_t *out, int32_t *sum) {
+    size_t lanes = bp_round_up(k, BP_BYTE_LANES);
+    for (size_t j = 0; j < lanes; j += 8) {
+        const uint8_t *bytes = random + j % 16;
+        if (j + 8 <= k)
+            code_block(g + j, n, k, 1, 8, bytes, scale + j, out + 4 * j, lanes, sum + j);
+        else if (j < k)
+            code_block(g + j, n, k, 0, k - j, bytes, scale + j, out + 4 * j, lanes, sum + j);
+        else
+            for (size_t p = 0; p < n; p += 4)
+                memset(out + p * lanes + 4 * j, 0, 32);
     }
 }

@@ -116,30 +116,59 @@ void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,
 
 /* --- codes ------------------------------------------------------------------------------------ */
 
-/* Four rows of 16 codes to 16 quads; count of them exist. */
-BP_INLINE __m512i quads_of_rows(const uint8_t *codes, size_t k, size_t count, __mmask16 m) {
-    __m128i row[4];
-    for (size_t e = 0; e < 4; e++)
-        row[e] = e < count ? _mm_maskz_loadu_epi8(m, codes + e * k) : _mm_setzero_si128();
-    __m128i lo = _mm_unpacklo_epi8(row[0], row[1]), hi = _mm_unpackhi_epi8(row[0], row[1]);
-    __m128i lo2 = _mm_unpacklo_epi8(row[2], row[3]), hi2 = _mm_unpackhi_epi8(row[2], row[3]);
-    __m256i first = _mm256_set_m128i(_mm_unpackhi_epi16(lo, lo2), _mm_unpacklo_epi16(lo, lo2));
-    __m256i second = _mm256_set_m128i(_mm_unpackhi_epi16(hi, hi2), _mm_unpacklo_epi16(hi, hi2));
-    return _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+/* count rows (1 .. 4) of 16 columns to 16 quads. u: the random bytes of these rows. */
+BP_INLINE __m512i code_rows(const float *g, size_t k, int count, __mmask16 m, __m512 scale,
+                            const __m512i u[4]) {
+    __m512i s[4];
+    for (int e = 0; e < 4; e++) {
+        s[e] = _mm512_setzero_si512();
+        if (e < count) {
+            __m512 v = _mm512_maskz_loadu_ps(m, g + (size_t)e * k);
+            s[e] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, scale)), u[e]);
+        }
+    }
+    /* The code is the second byte of s; 0xca: a where the mask is set, else b. */
+    const __m512i first = _mm512_set1_epi32(0xff), low = _mm512_set1_epi32(0xffff);
+    const __m512i third = _mm512_set1_epi32(0xff0000);
+    __m512i s0 = _mm512_srli_epi32(s[0], 8), s2 = _mm512_slli_epi32(s[2], 8);
+    __m512i a = _mm512_ternarylogic_epi32(first, s0, s[1], 0xca);
+    __m512i b = _mm512_ternarylogic_epi32(third, s2, _mm512_slli_epi32(s[3], 16), 0xca);
+    return _mm512_ternarylogic_epi32(low, a, b, 0xca);
 }
 
-void bp_interleave_codes_avx512(const uint8_t *codes, size_t n, size_t k, int8_t *out,
-                                int32_t *sum) {
+/* vectors (a constant) of 16 columns from g on; only the last of a row is not full. */
+BP_INLINE void code_block(int vectors, const float *g, size_t n, size_t k, __mmask16 m,
+                          const uint8_t *random, const float *scale, int8_t *out, size_t lanes,
+                          int32_t *sum) {
     const __m512i ones = _mm512_set1_epi8(1);
-    size_t lanes = bp_round_up(k, BP_BYTE_LANES);
-    for (size_t j = 0; j < k; j += BP_BYTE_LANES) {
-        __mmask16 m = mask_16(k - j);
-        __m512i total = _mm512_maskz_loadu_epi32(m, sum + j);
-        for (size_t p = 0; p < n; p += 4) {
-            __m512i quads = quads_of_rows(codes + p * k + j, k, bp_min_size(4, n - p), m);
-            total = _mm512_dpbusd_epi32(total, ones, quads);
-            _mm512_storeu_si512(out + p * lanes + 4 * j, quads);
-        }
-        _mm512_mask_storeu_epi32(sum + j, m, total);
+    __m512i total[4];
+    __m512 scales[4];
+    for (int v = 0; v < vectors; v++) {
+        total[v] = _mm512_maskz_loadu_epi32(m, sum + 16 * v);
+        scales[v] = _mm512_maskz_loadu_ps(m, scale + 16 * v);
     }
+    for (size_t p = 0; p < n; p += 4, g += 4 * k, out += 4 * lanes) {
+        __m512i u[4];
+        int count = n - p < 4 ? (int)(n - p) : 4;
+        for (int e = 0; e < 4; e++)
+            u[e] = e < count ? _mm512_cvtepu8_epi32(_mm_loadu_si128(
+                                   (const __m128i *)(const void *)(random + 16 * p) + e))
+                             : _mm512_setzero_si512();
+        for (int v = 0; v < vectors; v++) {
+            __m512i quads = code_rows(g + 16 * v, k, count, m, scales[v], u);
+            total[v] = _mm512_dpbusd_epi32(total[v], ones, quads);
+            _mm512_storeu_si512(out + 64 * v, quads);
+        }
+    }
+    for (int v = 0; v < vectors; v++)
+        _mm512_mask_storeu_epi32(sum + 16 * v, m, total[v]);
+}
+
+void bp_code_quads_avx512(const float *g, size_t n, size_t k, const uint8_t *random,
+                          const float *scale, int8_t *out, int32_t *sum) {
+    size_t lanes = bp_round_up(k, BP_BYTE_LANES), j = 0;
+    for (; j + 64 <= k; j += 64)
+        code_block(4, g + j, n, k, 0xffff, random, scale + j, out + 4 * j, lanes, sum + j);
+    for (; j < k; j += 16)
+        code_block(1, g + j, n, k, mask_16(k - j), random, scale + j, out + 4 * j, lanes, sum + j);
 }
