@@ -231,9 +231,10 @@ struct bp_kernels {
     void (*random_blocks)(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
 
     /* Stochastic rounding to quads: g [n][k] -> out [ceil(n / 4)][lanes][4]. Element e of quad t
-     * and lane j is the code of g at row p = 4 * t + e, column j: code = floor((r + random[16 * p +
-     * j % 16]) / 256) r = g * scale[j] rounded to the nearest integer, ties to even; |r| <= 32512,
-     * else codes and sums are anything. Zero beyond n and k. sum[j] += the codes of column j. */
+     * and lane j is the code of g at row p = 4 * t + e, column j: code = floor((r + u) / 65536), u
+     * = random[32 * p + i] + 256 * random[32 * p + i + 1], i = 2 * (j % 16) r = g * scale[j], then
+     * rounded to the nearest integer, ties to even; |r| <= 127 * 65536, else codes and sums are
+     * anything. Zero beyond n and k. sum[j] += the codes of column j. */
     void (*code_quads)(const float *g, size_t n, size_t k, const uint8_t *random,
                        const float *scale, int8_t *out, int32_t *sum);
 

@@ -51,9 +51,9 @@ size_t bp_byte_conv_backward_scratch_bytes(const struct bp_conv_shape *shape, si
 
 /* dw [k][r][r][c], after forward. The rows that `source` gives are coded chunk by chunk while they
  * are in the cache: a channel of a chunk of one sample has a scale of its own, code = floor(g / S +
- * u), S = max |g| / 127. u, a random byte / 256, is byte j % 16 (j the channel) of block p (the
- * flat index [n][oh][ow] of the position) of the stream of seed and step, purpose
- * BP_RANDOM_ROUND_INPUT: channels share bytes, but those that meet in an element of dw do not. Not
+ * u), S = max |g| / 126.875. u = half-word j % 16 (j the channel) of blocks 2 p and 2 p + 1 (p the
+ * flat index [n][oh][ow] of the position) / 65536 of the stream of seed and step, purpose
+ * BP_RANDOM_ROUND_INPUT: channels share numbers, but not the codes that make one element of dw. Not
  * a number in g gives not a number in dw. */
 void bp_byte_conv_backward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
                            const struct bp_grad_source *source, uint64_t seed, uint32_t step,

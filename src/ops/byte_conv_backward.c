@@ -6,8 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "ops/grad_quant.h"
-
 struct backward_job {
     struct bp_byte_conv *op;
     struct bp_exec *exec;
@@ -20,7 +18,7 @@ struct backward_job {
 /* A worker's scratch. */
 struct worker_scratch {
     float *rows;                             /* [chunk rows][ow][k] */
-    uint8_t *random;                         /* [chunk rows * ow][16] */
+    uint8_t *random;                         /* [chunk rows * ow][32] */
     int8_t *quads;                           /* [chunk rows * ceil(ow / 4)][lanes][4] */
     int32_t *sums;                           /* [taps][k] */
     int32_t *code_sums;                      /* [k] */
@@ -28,7 +26,8 @@ struct worker_scratch {
     void *source;
 };
 
-static const struct bp_quant quant = {.bits = 8, .keep = 1, .grid = BP_GRID_ZERO};
+/* Somewhat less than 127, so that no rounding leads beyond it. */
+#define LARGEST_CODE 126.875f
 
 static size_t padded(size_t bytes) {
     return bp_round_up(bytes, 64);
@@ -37,7 +36,7 @@ static size_t padded(size_t bytes) {
 size_t bp_byte_conv_backward_scratch_bytes(const struct bp_conv_shape *s, size_t source_bytes) {
     size_t rows = bp_byte_conv_chunk_rows(s), elements = rows * s->ow * s->k;
     size_t lanes = bp_round_up(s->k, BP_BYTE_LANES), taps = s->r * s->r * s->c;
-    return padded(elements * sizeof(float)) + padded(rows * s->ow * 16) +
+    return padded(elements * sizeof(float)) + padded(rows * s->ow * 32) +
            padded(rows * bp_round_up(s->ow, 4) * lanes) + padded(taps * s->k * sizeof(int32_t)) +
            padded(s->k * sizeof(int32_t)) + 5 * padded(s->k * sizeof(float)) + padded(source_bytes);
 }
@@ -49,7 +48,7 @@ static struct worker_scratch carve_scratch(const struct backward_job *job, int t
     size_t elements = op->chunk_rows * s->ow * s->k;
     struct worker_scratch scratch;
     scratch.rows = bp_carve(&carver, elements * sizeof(float));
-    scratch.random = bp_carve(&carver, op->chunk_rows * s->ow * 16);
+    scratch.random = bp_carve(&carver, op->chunk_rows * s->ow * 32);
     scratch.quads = bp_carve(&carver, op->chunk_rows * bp_round_up(s->ow, 4) * op->lanes);
     scratch.sums = bp_carve(&carver, op->taps * s->k * sizeof(int32_t));
     scratch.code_sums = bp_carve(&carver, s->k * sizeof(int32_t));
@@ -74,15 +73,14 @@ static void choose_scales(const struct backward_job *job, size_t count,
     job->exec->kernels.range_columns(scratch->rows, count, k, scratch->lo, scratch->hi,
                                      scratch->squares);
     for (size_t j = 0; j < k; j++) {
-        struct bp_group group = {.range = {scratch->lo[j], scratch->hi[j], scratch->squares[j]}};
-        bp_quant_grid(&quant, count, &group);
-        float scale = 256.0f * group.grid.inv_step;
-        int usable = scale <= FLT_MAX;
+        float step = fmaxf(fabsf(scratch->lo[j]), fabsf(scratch->hi[j])) / LARGEST_CODE;
+        float scale = 65536.0f / step;
+        int usable = step > 0.0f && scale <= FLT_MAX;
+        scratch->step[j] = usable ? step : 0.0f;
         scratch->scale[j] = usable ? scale : 0.0f;
-        scratch->step[j] = usable ? group.step : 0.0f;
-        if (isnan(group.range.sum_squares)) { /* a run that diverged is to show it */
-            scratch->scale[j] = 0.0f;
+        if (isnan(scratch->squares[j])) { /* a run that diverged is to show it */
             scratch->step[j] = NAN;
+            scratch->scale[j] = 0.0f;
         }
     }
 }
@@ -94,12 +92,12 @@ static void code_chunk(const struct backward_job *job, size_t n, size_t row, siz
     const struct bp_conv_shape *s = &op->shape;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t at_once = s->ow % 4 == 0 ? rows : 1;
-    kernels->random_blocks(&job->stream, ((uint64_t)n * s->oh + row) * s->ow, rows * s->ow,
-                           scratch->random);
+    uint64_t position = ((uint64_t)n * s->oh + row) * s->ow;
+    kernels->random_blocks(&job->stream, 2 * position, 2 * rows * s->ow, scratch->random);
     memset(scratch->code_sums, 0, s->k * sizeof *scratch->code_sums);
     for (size_t y = 0; y < rows; y += at_once)
         kernels->code_quads(scratch->rows + y * s->ow * s->k, at_once * s->ow, s->k,
-                            scratch->random + y * s->ow * 16, scratch->scale,
+                            scratch->random + y * s->ow * 32, scratch->scale,
                             scratch->quads + y * bp_round_up(s->ow, 4) * op->lanes,
                             scratch->code_sums);
 }

@@ -113,17 +113,28 @@ void kcheck_random_blocks(struct kcheck *t) {
         t->kernels->random_blocks(&stream, first, n, kc_at(t, out));
 }
 
-/* g of a column up to its limit, with exact halves of r among them. */
-static void draw_gradients(struct kcheck *t, float *g, size_t n, size_t k, float *scale) {
-    kc_fill_moderate(t, scale, k);
+enum { R_MAX = 127 * 65536 };
+
+static uint32_t half_word(const uint8_t *random, size_t p, size_t j) {
+    const uint8_t *at = random + 32 * p + 2 * (j % 16);
+    return at[0] + 256u * at[1];
+}
+
+/* g of a column up to its limit, often where the next code begins, with exact halves of r among
+ * them: scales that are powers of two. */
+static void draw_gradients(struct kcheck *t, float *g, size_t n, size_t k, const uint8_t *random,
+                           float *scale) {
     for (size_t j = 0; j < k; j++)
-        scale[j] = kc_below(t, 8) == 0 ? 0.0f : fabsf(scale[j]) + 1.0f;
+        scale[j] = ldexpf(kc_below(t, 8) ? 1.0f : 0.0f, (int)kc_below(t, 20) - 10);
     for (size_t i = 0; i < n * k; i++) {
-        float r = (float)kc_below(t, 65025) - 32512.0f;
-        if (kc_below(t, 2) && fabsf(r) < 32512.0f)
-            r += kc_below(t, 2) ? 0.5f : 0.3f;
+        float r = (float)kc_below(t, 2 * R_MAX) - (float)R_MAX;
+        if (kc_below(t, 2)) {
+            int32_t next = ((int32_t)kc_below(t, 100) - 50) * 65536;
+            r = (float)(next - (int32_t)half_word(random, i / k, i % k));
+            r += (float)kc_below(t, 5) / 2.0f - 1.0f;
+        }
         if (kc_below(t, 8) == 0)
-            r = kc_below(t, 2) ? 32512.0f : -32512.0f;
+            r = kc_below(t, 2) ? (float)R_MAX : -(float)R_MAX;
         g[i] = scale[i % k] == 0.0f ? r : r / scale[i % k];
     }
 }
@@ -137,9 +148,9 @@ void kcheck_code_quads(struct kcheck *t) {
     kc_work(t, (double)(n * k), "element");
     float *g = kc_input(t, "g", KC_F32, n * k);
     float *scale = kc_input(t, "scale", KC_F32, k);
-    draw_gradients(t, g, n, k, scale);
-    uint8_t *random = kc_input(t, "random", KC_U8, 16 * n);
-    kc_fill_bytes(t, random, 16 * n);
+    uint8_t *random = kc_input(t, "random", KC_U8, 32 * n);
+    kc_fill_bytes(t, random, 32 * n);
+    draw_gradients(t, g, n, k, random, scale);
     uint8_t *out = kc_output(t, "out", KC_U8, bp_round_up(n, 4) * lanes);
     int32_t *sum = kc_output(t, "sum", KC_I32, k);
     kc_fill_i32(t, sum, k);
@@ -147,7 +158,7 @@ void kcheck_code_quads(struct kcheck *t) {
     for (size_t i = 0; i < n * k; i++) {
         size_t p = i / k, j = i % k;
         float r = g[i] * scale[j];
-        double code = floor((rint((double)r) + random[16 * p + j % 16]) / 256.0);
+        double code = floor((rint((double)r) + half_word(random, p, j)) / 65536.0);
         out[(p / 4 * lanes + j) * 4 + p % 4] = (uint8_t)(int)code;
         sum[j] += (int32_t)code;
     }
@@ -236,8 +247,8 @@ static void half_away_from_zero(const float *g, size_t n, size_t k, const uint8_
     bp_code_quads_c(g, n, k, random, scale, out, sum);
     for (size_t i = 0; i < n * k; i++) {
         size_t p = i / k, j = i % k;
-        float r = roundf(g[i] * scale[j]);
-        float code = floorf((r + (float)random[16 * p + j % 16]) / 256.0f);
+        double r = round((double)(g[i] * scale[j]));
+        double code = floor((r + half_word(random, p, j)) / 65536.0);
         out[(p / 4 * lanes + j) * 4 + p % 4] = (int8_t)code;
     }
 }

@@ -72,11 +72,11 @@ void bp_random_blocks_c(const struct bp_stream *stream, uint64_t first, size_t n
     }
 }
 
-/* The nearest integer, ties to even: in this range floats are integers. */
+/* The nearest integer, ties to even: numbers as large as the constant have no fractions. */
 static int32_t nearest(float value) {
-    const float integers = 12582912.0f; /* 1.5 * 2^23 */
-    float rounded = (value + integers) - integers;
-    return fabsf(rounded) <= 32512.0f ? (int32_t)rounded : 0;
+    const double large = 6755399441055744.0; /* 1.5 * 2^52 */
+    double rounded = ((double)value + large) - large;
+    return fabs(rounded) <= 127 * 65536 ? (int32_t)rounded : 0;
 }
 
 void bp_code_quads_c(const float *g, size_t n, size_t k, const uint8_t *random, const float *scale,
@@ -88,8 +88,8 @@ void bp_code_quads_c(const float *g, size_t n, size_t k, const uint8_t *random, 
                 int32_t code = 0;
                 if (j < k && p + e < n) {
                     int32_t r = nearest(g[(p + e) * k + j] * scale[j]);
-                    int32_t positive = r + 32768 + random[16 * (p + e) + j % 16];
-                    code = positive / 256 - 128;
+                    const uint8_t *u = random + 32 * (p + e) + 2 * (j % 16);
+                    code = (r + 128 * 65536 + u[0] + 256 * u[1]) / 65536 - 128;
                     sum[j] += code;
                 }
                 *out++ = (int8_t)code;

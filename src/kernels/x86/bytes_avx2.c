@@ -135,9 +135,9 @@ void bp_product_bytes_f32_avx2(const uint8_t *x, const int32_t *row, size_t n, c
 
 /* --- codes ------------------------------------------------------------------------------------ */
 
-/* 8 random bytes as 32-bit numbers. */
-BP_INLINE __m256i load_bytes(const uint8_t *random) {
-    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)random));
+/* 8 random half-words as 32-bit numbers. */
+BP_INLINE __m256i load_words(const uint8_t *random) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)random));
 }
 
 /* The sums of 4 codes each of 8 lanes. */
@@ -146,7 +146,7 @@ BP_INLINE __m256i sum_quads(__m256i quads) {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-/* count rows (1 .. 4) of 8 columns to 8 quads: the code is the second byte of r + u. */
+/* count rows (1 .. 4) of 8 columns to 8 quads: the code is the third byte of r + u. */
 BP_INLINE __m256i code_rows(const float *g, size_t k, size_t count, int full, size_t rest,
                             const uint8_t *random, __m256 scale) {
     __m256i s[4];
@@ -154,14 +154,14 @@ BP_INLINE __m256i code_rows(const float *g, size_t k, size_t count, int full, si
         s[e] = _mm256_setzero_si256();
         if (e < count) {
             __m256 v = _mm256_mul_ps(load_ps(g + e * k, full, rest), scale);
-            s[e] = _mm256_add_epi32(_mm256_cvtps_epi32(v), load_bytes(random + 16 * e));
+            s[e] = _mm256_add_epi32(_mm256_cvtps_epi32(v), load_words(random + 32 * e));
         }
     }
-    const __m256i second = _mm256_set1_epi32(0xff00);
-    __m256i s0 = _mm256_srli_epi32(_mm256_and_si256(s[0], second), 8);
-    __m256i s1 = _mm256_and_si256(s[1], second);
-    __m256i s2 = _mm256_slli_epi32(_mm256_and_si256(s[2], second), 8);
-    __m256i s3 = _mm256_slli_epi32(_mm256_and_si256(s[3], second), 16);
+    const __m256i third = _mm256_set1_epi32(0xff0000);
+    __m256i s0 = _mm256_srli_epi32(_mm256_and_si256(s[0], third), 16);
+    __m256i s1 = _mm256_srli_epi32(_mm256_and_si256(s[1], third), 8);
+    __m256i s2 = _mm256_and_si256(s[2], third);
+    __m256i s3 = _mm256_slli_epi32(_mm256_and_si256(s[3], third), 8);
     return _mm256_or_si256(_mm256_or_si256(s0, s1), _mm256_or_si256(s2, s3));
 }
 
@@ -172,7 +172,7 @@ BP_INLINE void code_block(const float *g, size_t n, size_t k, int full, size_t r
     __m256 scales = load_ps(scale, full, rest);
     __m256i total = _mm256_setzero_si256();
     int32_t totals[8];
-    for (size_t p = 0; p < n; p += 4, g += 4 * k, random += 64, out += 4 * lanes) {
+    for (size_t p = 0; p < n; p += 4, g += 4 * k, random += 128, out += 4 * lanes) {
         size_t count = bp_min_size(4, n - p);
         __m256i quads = count == 4 ? code_rows(g, k, 4, full, rest, random, scales)
                                    : code_rows(g, k, count, full, rest, random, scales);
@@ -188,11 +188,11 @@ void bp_code_quads_avx2(const float *g, size_t n, size_t k, const uint8_t *rando
                         const float *scale, int8_t *out, int32_t *sum) {
     size_t lanes = bp_round_up(k, BP_BYTE_LANES);
     for (size_t j = 0; j < lanes; j += 8) {
-        const uint8_t *bytes = random + j % 16;
+        const uint8_t *words = random + 2 * (j % 16);
         if (j + 8 <= k)
-            code_block(g + j, n, k, 1, 8, bytes, scale + j, out + 4 * j, lanes, sum + j);
+            code_block(g + j, n, k, 1, 8, words, scale + j, out + 4 * j, lanes, sum + j);
         else if (j < k)
-            code_block(g + j, n, k, 0, k - j, bytes, scale + j, out + 4 * j, lanes, sum + j);
+            code_block(g + j, n, k, 0, k - j, words, scale + j, out + 4 * j, lanes, sum + j);
         else
             for (size_t p = 0; p < n; p += 4)
                 memset(out + p * lanes + 4 * j, 0, 32);

@@ -116,7 +116,12 @@ void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,
 
 /* --- codes ------------------------------------------------------------------------------------ */
 
-/* count rows (1 .. 4) of 16 columns to 16 quads. u: the random bytes of these rows. */
+/* 16 random half-words as 32-bit numbers. */
+BP_INLINE __m512i load_words(const uint8_t *random) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)random));
+}
+
+/* count rows (1 .. 4) of 16 columns to 16 quads. u: the random numbers of these rows. */
 BP_INLINE __m512i code_rows(const float *g, size_t k, int count, __mmask16 m, __m512 scale,
                             const __m512i u[4]) {
     __m512i s[4];
@@ -127,12 +132,12 @@ BP_INLINE __m512i code_rows(const float *g, size_t k, int count, __mmask16 m, __
             s[e] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, scale)), u[e]);
         }
     }
-    /* The code is the second byte of s; 0xca: a where the mask is set, else b. */
+    /* The code is the third byte of s; 0xca: a where the mask is set, else b. */
     const __m512i first = _mm512_set1_epi32(0xff), low = _mm512_set1_epi32(0xffff);
     const __m512i third = _mm512_set1_epi32(0xff0000);
-    __m512i s0 = _mm512_srli_epi32(s[0], 8), s2 = _mm512_slli_epi32(s[2], 8);
-    __m512i a = _mm512_ternarylogic_epi32(first, s0, s[1], 0xca);
-    __m512i b = _mm512_ternarylogic_epi32(third, s2, _mm512_slli_epi32(s[3], 16), 0xca);
+    __m512i s0 = _mm512_srli_epi32(s[0], 16), s1 = _mm512_srli_epi32(s[1], 8);
+    __m512i a = _mm512_ternarylogic_epi32(first, s0, s1, 0xca);
+    __m512i b = _mm512_ternarylogic_epi32(third, s[2], _mm512_slli_epi32(s[3], 8), 0xca);
     return _mm512_ternarylogic_epi32(low, a, b, 0xca);
 }
 
@@ -151,9 +156,7 @@ BP_INLINE void code_block(int vectors, const float *g, size_t n, size_t k, __mma
         __m512i u[4];
         int count = n - p < 4 ? (int)(n - p) : 4;
         for (int e = 0; e < 4; e++)
-            u[e] = e < count ? _mm512_cvtepu8_epi32(_mm_loadu_si128(
-                                   (const __m128i *)(const void *)(random + 16 * p) + e))
-                             : _mm512_setzero_si512();
+            u[e] = e < count ? load_words(random + 32 * (p + (size_t)e)) : _mm512_setzero_si512();
         for (int v = 0; v < vectors; v++) {
             __m512i quads = code_rows(g + 16 * v, k, count, m, scales[v], u);
             total[v] = _mm512_dpbusd_epi32(total[v], ones, quads);
