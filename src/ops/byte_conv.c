@@ -116,8 +116,8 @@ bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, s
     BP_TRY(bp_alloc(&op, sizeof *op, "an 8-bit convolution"));
     op->shape = *shape;
     for (size_t c = 0; c < shape->c; c++) {
-        float level = floorf(255.0f * mean[c] + 0.5f);
-        op->zero[c] = (uint8_t)(level > 0.0f ? level < 255.0f ? level : 255.0f : 0.0f);
+        double level = floor(255.0 * (double)mean[c] + 0.5);
+        op->zero[c] = (uint8_t)fmin(fmax(level, 0.0), 255.0);
         op->step[c] = 1.0f / (255.0f * deviation[c]);
     }
     bp_status status = set_up(op, plan, backward, name, forward_time, backward_time);

@@ -49,6 +49,9 @@ void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t 
  * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */
 size_t bp_byte_conv_backward_scratch_bytes(const struct bp_conv_shape *shape, size_t source_bytes);
 
+/* Output rows of a chunk of the weight gradient: even, or all. */
+size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape);
+
 /* dw [k][r][r][c], after forward. The rows that `source` gives are coded chunk by chunk while they
  * are in the cache: a channel of a chunk of one sample has a scale of its own, code = floor(g / S +
  * u), S = max |g| / 126.875. u = half-word j % 16 (j the channel) of blocks 2 p and 2 p + 1 (p the

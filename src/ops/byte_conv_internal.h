@@ -31,6 +31,4 @@ struct bp_byte_conv {
 /* Where tap (dy, dx) of a channel lies, seen from its output pixel. */
 size_t bp_byte_conv_tap(const struct bp_byte_conv *op, size_t channel, size_t dy, size_t dx);
 
-size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape);
-
 #endif
