@@ -176,7 +176,7 @@ typedef struct bp_run_summary {
     size_t parameters;                                /* all trained numbers */
     size_t binary_weights;       /* of these: latent weights, used by sign only */
     const char *precision;       /* "fp32", "qat", "psq", "fqt" */
-    const char *stem;            /* the first convolution: "8-bit", "fp32" */
+    const char *stem;            /* of psq and fqt: ", 8-bit stem" or ", fp32 stem"; else "" */
     const char *quantizer;       /* one line about the gradient quantizer; "" without one */
     const char *optimizer;       /* "adam" */
     size_t epochs, steps, batch; /* steps: of the whole run */

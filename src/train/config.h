@@ -90,6 +90,8 @@ void bp_settings_quantizer_text(const struct bp_settings *settings, char *text, 
 void bp_settings_quant_value(const struct bp_quant *quant, enum bp_option_id id, char *text,
                              size_t size);
 const char *bp_precision_name(enum bp_precision precision);
+/* ", 8-bit stem", where the stem has a choice; else "". */
+const char *bp_settings_stem_text(const struct bp_settings *settings);
 /* "8-bit" or "fp32"; back: any other text is fp32. */
 const char *bp_stem_name(enum bp_stem stem);
 enum bp_stem bp_stem_of(const char *name);

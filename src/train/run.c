@@ -28,7 +28,7 @@ static bp_status start(struct bp_trainer *t) {
     summary.run = t->folder.path;
     summary.first_step = t->first_step;
     snprintf(line, sizeof line,
-             "%s %s: %s width %g, %s, %s stem%s%s, %zu of %zu steps, batch %zu, seed %llu",
+             "%s %s: %s width %g, %s%s%s%s, %zu of %zu steps, batch %zu, seed %llu",
              t->first_step > 0 ? "resumed" : "started", bp_version(), summary.model, summary.width,
              summary.precision, summary.stem, quantizer[0] != 0 ? ", " : "", quantizer,
              summary.steps - summary.first_step, summary.steps, summary.batch,

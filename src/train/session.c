@@ -179,7 +179,7 @@ void bp_session_summary(const struct bp_session *session, char *quantizer, size_
                             .model = settings->model,
                             .width = settings->width,
                             .precision = bp_precision_name(settings->precision),
-                            .stem = bp_stem_name(settings->stem),
+                            .stem = bp_settings_stem_text(settings),
                             .quantizer = quantizer,
                             .optimizer = bp_optim_name(settings->optim.kind),
                             .epochs = session->epochs,

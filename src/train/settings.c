@@ -363,6 +363,12 @@ void bp_settings_quant_value(const struct bp_quant *quant, enum bp_option_id id,
         snprintf(text, size, "%s", groups[quant->groups]);
 }
 
+const char *bp_settings_stem_text(const struct bp_settings *settings) {
+    if (settings->precision != BP_PRECISION_PSQ && settings->precision != BP_PRECISION_FQT)
+        return "";
+    return settings->stem == BP_STEM_8_BIT ? ", 8-bit stem" : ", fp32 stem";
+}
+
 static void quant_line(const struct bp_quant *quant, char *text, size_t size) {
     int used = snprintf(text, size, "%d-bit %s grid per %s", quant->bits, grids[quant->grid],
                         quant->groups == BP_GROUPS_SAMPLE ? "sample" : "channel");
