@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void print_eval_json(const bp_eval_result *r) {
     printf("{\"accuracy\": %.8g, \"loss\": %.8g, \"n\": %zu, \"per_class\": [", r->accuracy,
