@@ -46,8 +46,9 @@ int cli_bench(struct cli_args *args) {
         putchar('\n');
         return 0;
     }
-    printf("%s, width %g, %zu px, batch %zu, %d threads, %s kernels, median of %zu rounds\n",
-           r.model, r.width, r.size, r.batch, r.threads, r.tier, r.rounds);
+    printf("%s, width %g, %zu px, batch %zu, %d thread%s, %s kernels, median of %zu rounds\n",
+           r.model, r.width, r.size, r.batch, r.threads, r.threads == 1 ? "" : "s", r.tier,
+           r.rounds);
     for (size_t i = 0; i < r.n_sides; i++)
         print_side(&r.sides[i]);
     if (r.n_sides == 2)

@@ -33,9 +33,9 @@ static void start_lines(const bp_run_summary *s) {
             s->model, s->width, s->input_height, s->input_width, s->input_channels,
             (double)s->parameters / 1e6,
             s->parameters ? 100.0 * (double)s->binary_weights / (double)s->parameters : 0.0);
-    fprintf(stderr, "train  %s%s%s%s; %s, batch %zu, %zu epochs; %d threads, %s kernels\n",
+    fprintf(stderr, "train  %s%s%s%s; %s, batch %zu, %zu epochs; %d thread%s, %s kernels\n",
             s->precision, s->stem, s->quantizer[0] ? ": " : "", s->quantizer, s->optimizer,
-            s->batch, s->epochs, s->threads, s->tier);
+            s->batch, s->epochs, s->threads, s->threads == 1 ? "" : "s", s->tier);
     fprintf(stderr, "run    %s\n", s->run);
 }
 

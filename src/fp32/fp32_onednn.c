@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "fp32/fp32_backend.h"
 #include "fp32/fp32_onednn.h"
+#include "fp32/onednn_reserve.h"
 
 /* The operands by role. */
 enum { IMAGE, WEIGHTS, MAP, SCRATCH, BIAS, ROLES };
@@ -72,6 +73,11 @@ bp_status bp_onednn_fail(int status, const char *name, const char *doing) {
         if (try_dnnl_ != dnnl_success)                                                             \
             return try_dnnl_;                                                                      \
     } while (0)
+
+/* The status, or that memory ended on the way (onednn_reserve.h). */
+static dnnl_status_t checked(dnnl_status_t status) {
+    return bp_onednn_reserve_gone() ? dnnl_out_of_memory : status;
+}
 
 /* --- differences between oneDNN 2 and 3 ------------------------------------ */
 
@@ -300,6 +306,7 @@ static bp_status create_parts(struct bp_onednn_product *product, int *found, con
             dnnl_stream_create(&product->streams[i], product->engine, dnnl_stream_default_flags);
     if (status == dnnl_success)
         status = create_primitive(product);
+    status = checked(status);
     *found = status == dnnl_success;
     if (status == dnnl_success || status == dnnl_unimplemented)
         return BP_OK;
@@ -312,6 +319,7 @@ bp_status bp_onednn_product_create(struct bp_onednn_product **out, enum bp_onedn
     struct bp_onednn_product *product;
     int found = 0;
     *out = NULL;
+    BP_TRY(bp_onednn_reserve_take());
     BP_TRY(bp_alloc(&product, sizeof *product, "an fp32 convolution"));
     product->which = which;
     product->shape = *shape;
@@ -370,7 +378,7 @@ static dnnl_status_t reorder(struct bp_onednn_product *product, const float *nat
     if (status == dnnl_success)
         status = dnnl_stream_wait(product->streams[0]);
     use_threads((size_t)before);
-    return status;
+    return checked(status);
 }
 
 int bp_onednn_pack(struct bp_onednn_product *product, const float *natural, float *packed) {
@@ -418,5 +426,5 @@ int bp_onednn_run(struct bp_onednn_product *product, int thread, const float *im
     int before = use_threads(1);
     dnnl_status_t status = run_block(product, thread, image, map, scratch);
     use_threads((size_t)before);
-    return (int)status;
+    return (int)checked(status);
 }

@@ -290,16 +290,20 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
 static void finish_row(const struct wgrad_job *job, const struct bp_group *group, int32_t valid,
                        const int32_t *entries, const int32_t *high, const int32_t *neg,
                        float *out) {
-    int32_t code_min = job->digits[0].code_min, known = code_min * valid;
+    int32_t code_min = job->digits[0].code_min;
     int32_t top = job->digits[0].top + (high != NULL ? 16 * job->digits[1].top : 0);
     int32_t off = top + 2 * code_min;
     size_t c = job->op->shape.c;
-    if (high != NULL)
+    if (high != NULL) {
+        int64_t wide = (int64_t)code_min * valid;
         for (size_t j = 0; j < c; j++) {
-            int64_t sum = entries[j] + 16 * (int64_t)high[j] + known - (int64_t)off * neg[j];
+            int64_t sum = entries[j] + 16 * (int64_t)high[j] + wide - (int64_t)off * neg[j];
             out[j] = group->scale * (float)sum + group->offset * (float)(valid - 2 * neg[j]);
         }
-    else if (job->with_count)
+        return;
+    }
+    int32_t known = code_min * valid; /* 4 bits: less than 2^31, as the sums of entries are */
+    if (job->with_count)
         for (size_t j = 0; j < c; j++)
             out[j] = group->scale * (float)(entries[j] + known - off * neg[j]) +
                      group->offset * (float)(valid - 2 * neg[j]);

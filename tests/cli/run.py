@@ -52,7 +52,7 @@ MASKS = [
     (r"the (loss|gradient) became NaN or infinite in step \d+", "the # became NaN in step #"),
     (r"header needs \d+ bytes", "header needs # bytes"), # it holds the loss, in digits
     (r"truncated to \d+ bytes", "truncated to # bytes"),
-    (r"\b\d+ threads", "# threads"),
+    (r"\b\d+ threads?\b", "# threads"),
     (r"\b(c|avx2|avx512|neon) kernels", "TIER kernels"),
 ]
 

@@ -41,6 +41,7 @@ KINDS = ("cup", "plate", "spoon")
 
 MASKS = RUN.MASKS + [
     (r'": -?\d+\.\d+(e[-+]?\d+)?', '": #'),
+    (r"\bepoch \d+,", "epoch #,"),  # the best one
     (r"\b\d+\.\d+ M weights, \d+\.\d %", "# M weights, # %"),
 ]
 
