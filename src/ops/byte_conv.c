@@ -213,10 +213,13 @@ static void fill_row(const struct bp_byte_conv *op, const uint8_t *pixels, size_
     if (pixels == NULL)
         return;
     size_t first = s->pad > phase ? (s->pad - phase + s->stride - 1) / s->stride : 0;
-    size_t x = first * s->stride + phase - s->pad;
-    const uint8_t *from = pixels + channel;
-    for (size_t i = first; x < s->w && i < op->width; i++, x += s->stride)
-        out[i] = from[x * s->c];
+    size_t x = first * s->stride + phase - s->pad, step = s->stride * s->c;
+    if (x >= s->w)
+        return;
+    size_t count = bp_min_size((s->w - x + s->stride - 1) / s->stride, op->width - first);
+    const uint8_t *from = pixels + x * s->c + channel;
+    for (size_t i = 0; i < count; i++)
+        out[first + i] = from[i * step];
 }
 
 static void planes_part(void *context, size_t begin, size_t end, int thread) {
