@@ -24,6 +24,8 @@ const struct cli_option cli_options[] = {
      "file to write, also -o FILE (default, for one run: report.html in its folder)"},
     {"progress", "MODE", progress_modes, CLI_PROGRESS,
      "bar, plain, json or none (default: bar on a terminal, else plain; none with --json)"},
+    {"memory", NULL, NULL, CLI_MEMORY,
+     "show what training takes of memory, by layer: the model's, or that of the options"},
     {"json", NULL, NULL, CLI_JSON, "print JSON on standard output, and nothing else there"},
     {"help", NULL, NULL, CLI_ALWAYS, "show this text, and stop"},
 };
@@ -68,6 +70,8 @@ static void set_own(struct cli_args *args, const char *name, const char *value) 
         args->json = 1;
     else if (strcmp(name, "print-config") == 0)
         args->print_config = 1;
+    else if (strcmp(name, "memory") == 0)
+        args->memory = 1;
     else if (strcmp(name, "vs") == 0)
         args->versus = value;
     else if (strcmp(name, "output") == 0)

@@ -16,6 +16,7 @@ struct cli_args {
     const char *versus;   /* --vs MODE */
     const char *output;   /* --output FILE */
     int print_config;     /* --print-config */
+    int memory;           /* --memory */
     int help;
 };
 
@@ -34,7 +35,8 @@ enum {
     CLI_PROGRESS = 8,
     CLI_JSON = 16,
     CLI_OUTPUT = 32,
-    CLI_ALWAYS = 64
+    CLI_MEMORY = 64,
+    CLI_ALWAYS = 128
 };
 
 extern const struct cli_option cli_options[];
@@ -87,6 +89,7 @@ void cli_help_program(void);
 void cli_help_command(const struct cli_command *command);
 
 int cli_train(struct cli_args *args);
+int cli_plan(struct cli_args *args);
 int cli_resume(struct cli_args *args);
 int cli_eval(struct cli_args *args);
 int cli_predict(struct cli_args *args);
@@ -98,10 +101,19 @@ int cli_doctor(struct cli_args *args);
 int cli_completion(struct cli_args *args);
 int cli_manual(struct cli_args *args);
 
+/* Sets DATA of train and plan from the arguments; a failure is reported and returned. */
+bp_status cli_set_data(const struct cli_args *args, const char *command);
+
+/* The first signal asks the library to stop, a second one ends the program. */
+void cli_catch_signals(void);
+
 /* progress.c: draws events as `mode` says; NULL is "auto". Returns NULL for an unknown mode. */
 bp_event_callback *cli_progress(const char *mode);
 /* Clears a bar that a failed run left on the terminal's last line. */
 void cli_progress_end(void);
+
+/* A table of what a run takes of memory. */
+void cli_print_memory(const bp_memory_sums *sums);
 
 /* Prints text as a JSON string, with its quotes, on stdout. */
 void cli_print_json_text(const char *text);

@@ -1,8 +1,7 @@
-/* The commands that look at a model or a run: eval, info, report. */
+/* The commands that look at a model or a run: eval, report. */
 #include "cli/cli.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static void print_eval_json(const bp_eval_result *r) {
     printf("{\"accuracy\": %.8g, \"loss\": %.8g, \"n\": %zu, \"per_class\": [", r->accuracy,
@@ -33,32 +32,6 @@ int cli_eval(struct cli_args *args) {
                    r->class_correct[i], r->class_count[i]);
     }
     bp_eval_free(r);
-    return 0;
-}
-
-int cli_info(struct cli_args *args) {
-    bp_model_info *info;
-    bp_status status = bp_info(args->positional[0], &info);
-    if (status != BP_OK)
-        return cli_report(status);
-    if (args->json) {
-        puts(info->json);
-    } else {
-        printf("%s\n", info->path);
-        printf("  network    %s, width %g, input %zux%zux%zu, %zu classes\n", info->model,
-               info->width, info->input_height, info->input_width, info->input_channels,
-               info->classes);
-        printf("  weights    %zu, of these %zu 1-bit; %.2f MB packed\n", info->parameters,
-               info->binary_weights, (double)info->bytes_packed / 1e6);
-        int has_stem = strcmp(info->precision, "fqt") == 0 || strcmp(info->precision, "psq") == 0;
-        printf("  trained    precision %s%s%s%s, %zu epochs, %zu steps\n", info->precision,
-               has_stem ? ", " : "", has_stem ? info->stem : "", has_stem ? " stem" : "",
-               info->epoch, info->step);
-        if (info->accuracy >= 0.0)
-            printf("  accuracy   %.2f %% (best so far %.2f %%)\n", 100.0 * info->accuracy,
-                   100.0 * info->best_accuracy);
-    }
-    bp_info_free(info);
     return 0;
 }
 

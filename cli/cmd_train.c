@@ -12,7 +12,7 @@ static void on_signal(int number) {
     signal(number, SIG_DFL);
 }
 
-static void catch_signals(void) {
+void cli_catch_signals(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
@@ -97,20 +97,28 @@ static bp_event_callback *progress_of(const struct cli_args *args) {
     return callback;
 }
 
-int cli_train(struct cli_args *args) {
-    bp_event_callback *callback = progress_of(args);
-    if (callback == NULL)
-        return BP_USAGE;
+bp_status cli_set_data(const struct cli_args *args, const char *command) {
     bp_status status = BP_OK;
     if (args->n_positional > 0)
         status = bp_config_set(args->config, "data", args->positional[0], "command line");
     if (status != BP_OK)
-        return cli_report(status);
-    if (!bp_config_is_set(args->config, "data"))
-        return cli_fail(BP_USAGE, "an argument is missing; usage: bitprop train DATA [options]");
+        return (bp_status)cli_report(status);
+    if (bp_config_is_set(args->config, "data"))
+        return BP_OK;
+    return (bp_status)cli_fail(BP_USAGE, "an argument is missing; usage: bitprop %s DATA [options]",
+                               command);
+}
+
+int cli_train(struct cli_args *args) {
+    bp_event_callback *callback = progress_of(args);
+    if (callback == NULL)
+        return BP_USAGE;
+    bp_status status = cli_set_data(args, "train");
+    if (status != BP_OK)
+        return (int)status;
     if (args->print_config)
         return show_config(args);
-    catch_signals();
+    cli_catch_signals();
     bp_train_result result;
     status = bp_train(args->config, callback, NULL, &result);
     return finish(args, status, &result);
@@ -120,7 +128,7 @@ int cli_resume(struct cli_args *args) {
     bp_event_callback *callback = progress_of(args);
     if (callback == NULL)
         return BP_USAGE;
-    catch_signals();
+    cli_catch_signals();
     bp_train_result result;
     bp_status status = bp_resume(args->positional[0], args->config, callback, NULL, &result);
     return finish(args, status, &result);

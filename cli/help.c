@@ -76,7 +76,7 @@ static void print_wrapped(const char *dashes, const char *name, const char *hold
 
 /* Choices and default are added unless the help tells them itself. */
 const char *cli_option_text(const bp_option *option, char *text, size_t size) {
-    const char *first = option->choices != NULL ? option->choices[0] : NULL;
+    const char *first = option->type == BP_OPTION_CHOICE ? option->choices[0] : NULL;
     const char *holder = option->placeholder;
     size_t used = (size_t)snprintf(text, size, "%s", option->help);
     if (first != NULL) {

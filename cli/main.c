@@ -16,6 +16,11 @@ const struct cli_command cli_commands[] = {
      "  bitprop data check photos\n"
      "  bitprop data check list.csv --json\n",
      BP_COMMAND_DATA, CLI_JSON, 1, 2, data_words, cli_data},
+    {"plan", "plan DATA [options]", "say what a training run would take of time and memory",
+     "  bitprop plan photos --model resnet18 --batch 64\n"
+     "  bitprop plan photos --batch auto --max-mem 2000 --time 30m --json\n"
+     "  bitprop plan --config runs/mine/config.json\n",
+     BP_COMMAND_TRAIN, CLI_CONFIG | CLI_JSON, 0, 1, NULL, cli_plan},
     {"train", "train DATA [options]", "train a network on a data set",
      "  bitprop train /usr/share/datasets/fashion-mnist --epochs 5\n"
      "  bitprop train DATA --model resnet18 --preset balanced --run runs/mine\n"
@@ -38,10 +43,13 @@ const struct cli_command cli_commands[] = {
      "  bitprop predict best.ckpt new --top 3 --json   # all pictures in a folder\n"
      "  find new -name '*.jpg' | bitprop predict best.ckpt -\n",
      BP_COMMAND_PREDICT, CLI_JSON, 1, CLI_MANY, NULL, cli_predict},
-    {"info", "info FILE", "describe a model or a run",
+    {"info", "info [FILE] [options]",
+     "describe a model or a run, or the memory that training takes",
      "  bitprop info runs/fashion-mnist-vgg16-1\n"
-     "  bitprop info best.ckpt --json\n",
-     0, CLI_JSON, 1, 1, NULL, cli_info},
+     "  bitprop info best.ckpt --json\n"
+     "  bitprop info --memory best.ckpt --batch 32\n"
+     "  bitprop info --memory --model resnet18 --size 224 --batch 64\n",
+     BP_COMMAND_INFO, CLI_MEMORY | CLI_JSON, 0, 1, NULL, cli_info},
     {"report", "report RUN... [options]", "draw the report of a run, or compare runs",
      "  bitprop report runs/fashion-mnist-vgg16-1      # writes report.html there\n"
      "  bitprop report runs/a runs/b runs/c -o comparison.html\n",

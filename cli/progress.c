@@ -36,6 +36,16 @@ static void start_lines(const bp_run_summary *s) {
     fprintf(stderr, "train  %s%s%s%s; %s, batch %zu, %zu epochs; %d thread%s, %s kernels\n",
             s->precision, s->stem, s->quantizer[0] ? ": " : "", s->quantizer, s->optimizer,
             s->batch, s->epochs, s->threads, s->threads == 1 ? "" : "s", s->tier);
+    if (s->batch_is_auto)
+        fprintf(stderr, "batch  %zu by --batch auto: the run takes %.0f MB, and may take %.0f MB\n",
+                s->batch, (double)s->memory_total / 1e6, (double)s->memory_allowed / 1e6);
+    if (s->time_allowed > 0) {
+        char forecast[24], allowed[24];
+        time_text(forecast, s->time_forecast);
+        time_text(allowed, s->time_allowed);
+        fprintf(stderr, "time   %zu steps by --time: the run takes about %s, and may take %s\n",
+                s->steps, forecast, allowed);
+    }
     fprintf(stderr, "run    %s\n", s->run);
 }
 

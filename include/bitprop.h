@@ -64,7 +64,8 @@ typedef enum bp_option_type {
     BP_OPTION_FLOAT,
     BP_OPTION_CHOICE, /* one of `choices` */
     BP_OPTION_BOOL,   /* true, false (yes, no, on, off, 1, 0) */
-    BP_OPTION_TEXT
+    BP_OPTION_TEXT,
+    BP_OPTION_TIME /* hours, minutes and seconds: 90s, 30m, 1h30m; limits in seconds */
 } bp_option_type;
 
 /* The commands that an option belongs to. */
@@ -74,7 +75,8 @@ enum {
     BP_COMMAND_EVAL = 4,
     BP_COMMAND_BENCH = 8,
     BP_COMMAND_PREDICT = 16,
-    BP_COMMAND_DATA = 32
+    BP_COMMAND_DATA = 32,
+    BP_COMMAND_INFO = 64 /* info --memory */
 };
 
 typedef struct bp_option {
@@ -85,7 +87,8 @@ typedef struct bp_option {
     const char *placeholder; /* for the help: "N", "RATE"; "DIR" is completed as a folder, "FILE",
                                 "PATH" and "DATA" as paths; NULL for choices and bools */
     const char *fallback;    /* the default value as text; NULL: none, or as `help` tells */
-    const char *const *choices; /* NULL-ended, of a choice; else NULL */
+    const char *const *choices; /* NULL-ended, of a choice; of a number: words that it may be
+                                   instead; else NULL */
     double minimum, maximum;    /* of numbers, inclusive */
     unsigned commands;          /* BP_COMMAND_... */
     int positional;             /* 1 for "data": given as an argument, not as --data */
@@ -185,6 +188,9 @@ typedef struct bp_run_summary {
     const char *tier;    /* "c", "avx2", "avx512", "neon" */
     const char *fp32;    /* backend of float convolutions */
     size_t memory_bytes; /* planned for the network: weights, activations, gradients, scratch */
+    size_t memory_total, memory_allowed; /* forecast of the whole run; what it may take */
+    int batch_is_auto;                   /* 1: the batch was chosen to fit */
+    double time_allowed, time_forecast;  /* seconds, of --time; 0: no limit */
 } bp_run_summary;
 
 typedef struct bp_event {
@@ -216,7 +222,7 @@ typedef struct bp_train_result {
     double best_accuracy;
     size_t best_epoch;    /* counted from 1; 0: none yet */
     size_t epoch, step;   /* finished */
-    const char *ended_by; /* "epochs", "steps", "patience"; "" if steps are left */
+    const char *ended_by; /* "epochs", "steps", "patience", "time"; "" if steps are left */
     double seconds;       /* of this process */
     double images_per_s;  /* training, without validation */
     size_t peak_rss_bytes;
@@ -236,6 +242,93 @@ BP_API bp_status bp_resume(const char *run, const bp_config *overrides, bp_event
  * SIGINT) or BP_TERMINATE (any other). Safe inside a signal handler. A request without a run holds
  * for the next one; signal 0 takes a request back. */
 BP_API void bp_interrupt(int signal);
+
+/* --- forecasts ---------------------------------------------------------------------------------
+ */
+
+/* Bytes of a training run. What is not needed at the same time within a step shares its place. */
+typedef struct bp_memory_sums {
+    size_t parameters;    /* values, running statistics */
+    size_t gradients;     /* of the parameters */
+    size_t optimizer;     /* its state */
+    size_t averages;      /* of the parameters, with ema */
+    size_t step;          /* activations, their gradients, what layers work with */
+    size_t step_unshared; /* the same if nothing shared; not part of the total */
+    size_t scratch;       /* of the threads */
+    size_t batches;       /* prepared ahead, for training and validation */
+    size_t data;          /* images in memory; 0 where no data set is known */
+    size_t program;       /* an allowance for code, libraries and what is small */
+    size_t total;
+} bp_memory_sums;
+
+/* Bytes of one layer, or of the input or the loss. */
+typedef struct bp_memory_layer {
+    char name[64];
+    size_t parameters, gradients, optimizer; /* all the time */
+    size_t kept;                             /* in a step: from the forward to the backward pass */
+    size_t forward, backward;                /* in a step: within one of them */
+} bp_memory_layer;
+
+typedef struct bp_memory_info {
+    char model[16];
+    char precision[8];
+    double width;
+    size_t size, channels, classes, batch;
+    int threads;
+    bp_memory_layer *layers; /* [n_layers] */
+    size_t n_layers;
+    bp_memory_sums sums;
+    char *json; /* all of this, and each buffer of a step with its lifetime, as one JSON object */
+} bp_memory_info;
+
+/* What training a network takes of memory, without taking it. `model` is a checkpoint or a run
+ * folder (its last checkpoint), whose options hold where `options` does not set them; NULL: the
+ * options alone. The options of BP_COMMAND_INFO apply. bp_memory_free it. */
+BP_API bp_status bp_memory(const char *model, const bp_config *options, bp_memory_info **out);
+BP_API void bp_memory_free(bp_memory_info *info);
+
+/* What a run would take with one precision. Times are those of this machine as it was just then. */
+typedef struct bp_forecast_side {
+    char precision[8];
+    int timed;           /* 0: it takes more memory than there is, so its times are unknown, 0 */
+    double step_seconds; /* with its data */
+    double images_per_s; /* of training */
+    double validation_seconds;
+    double save_seconds;  /* checkpoints after a validation */
+    double epoch_seconds; /* with validation and checkpoints */
+    double run_seconds;   /* with the reading of the data */
+    size_t memory_bytes;  /* of the whole run, data included */
+} bp_forecast_side;
+
+typedef struct bp_forecast {
+    char data[BP_PATH_BYTES];
+    char data_kind[16];
+    size_t train_count, val_count, classes;
+    char model[16];
+    double width;
+    size_t input_height, input_width, input_channels;
+    size_t parameters, binary_weights;
+    size_t batch, batches; /* batches: per epoch */
+    size_t epochs, steps;  /* with --time: as many as fit */
+    int threads;
+    const char *tier;
+    double read_seconds; /* until the first step */
+    double data_wait;    /* share of the steps' time spent waiting for data */
+    size_t n_sides;      /* 1, or 2: the same network in fp32 beside another precision */
+    bp_forecast_side sides[2];
+    bp_memory_sums memory;         /* of the first side */
+    size_t memory_allowed;         /* by --max-mem, or else half of what the process may use */
+    size_t largest_batch;          /* that --batch auto would choose; 0: none fits */
+    size_t largest_bytes;          /* what the run takes with it */
+    size_t best_bytes, last_bytes; /* of best.ckpt, which is the model, and last.ckpt */
+    size_t packed_bytes;           /* of the model with 1-bit weights as bits */
+    char *json;                    /* all of this as one JSON object */
+} bp_forecast;
+
+/* Says what bp_train with this config would take, from a few steps with its own data; leaves no
+ * trace. Data that bp_train refuses are refused in the same way. bp_forecast_free it. */
+BP_API bp_status bp_forecast_run(const bp_config *config, bp_forecast **out);
+BP_API void bp_forecast_free(bp_forecast *forecast);
 
 /* --- evaluation ------------------------------------------------------------------------------- */
 

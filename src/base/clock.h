@@ -11,6 +11,9 @@ extern "C" {
 
 /* A monotonic clock. */
 uint64_t bp_clock_ns(void);
+/* Tests: another clock in its place, called from any thread; NULL: the real one again. */
+typedef uint64_t bp_clock_source(void);
+void bp_clock_replace(bp_clock_source *source);
 /* Peak resident size of this process. */
 size_t bp_clock_peak_rss_bytes(void);
 /* Processor time of all threads of this process. */

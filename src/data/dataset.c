@@ -173,6 +173,17 @@ void bp_dataset_destroy(struct bp_dataset *dataset) {
     bp_free(dataset);
 }
 
+static size_t part_bytes(const struct bp_part *part) {
+    enum { FILE_BYTES = 128 }; /* a path, and where it stands */
+    size_t kept = part->pictures != NULL ? part->pictures->cached : part->count;
+    size_t files = part->pictures != NULL ? part->count * FILE_BYTES : 0;
+    return kept * part->h * part->w * part->c + part->count * sizeof *part->labels + files;
+}
+
+size_t bp_dataset_bytes(const struct bp_dataset *dataset) {
+    return part_bytes(&dataset->train) + part_bytes(&dataset->val);
+}
+
 static uint64_t hash_part(uint64_t hash, const struct bp_part *part) {
     const uint64_t sizes[] = {part->count, part->h, part->w, part->c};
     hash = bp_fnv(hash, sizes, sizeof sizes);

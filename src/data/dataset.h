@@ -49,10 +49,13 @@ struct bp_dataset_options {
     char *const *class_names;        /* a model's classes take the place of the training part's */
     size_t classes;                  /* of class_names; 0: from the training part */
     size_t cache_bytes;              /* for decoded pictures; 0: half of what may be used */
-    int threads;                     /* for decoding; 0: bp_threads_available */
-    struct bp_bad_files *bad;        /* receives files that cannot be used; may be NULL */
-    struct bp_survey *survey;        /* data check: pictures are only listed, in it, and mistakes
-                                        in classes and lines noted; else NULL */
+    /* Says it instead, when sizes, classes and samples are known; NULL: cache_bytes holds. */
+    bp_status (*choose_cache)(void *context, const struct bp_dataset *dataset, size_t *bytes);
+    void *context;
+    int threads;              /* for decoding; 0: bp_threads_available */
+    struct bp_bad_files *bad; /* receives files that cannot be used; may be NULL */
+    struct bp_survey *survey; /* data check: pictures are only listed, in it, and mistakes
+                                 in classes and lines noted; else NULL */
 };
 
 /* Reads DATA. BP_DATA names the file, the offset where it makes sense, the reason and what to do.
@@ -66,6 +69,9 @@ bp_status bp_part_image(const struct bp_part *part, size_t sample, uint8_t *scra
                         const uint8_t **image);
 /* 1 if no sample has to be decoded. */
 int bp_part_in_memory(const struct bp_part *part);
+
+/* Bytes that a data set takes, decoded pictures included. */
+size_t bp_dataset_bytes(const struct bp_dataset *dataset);
 
 /* A hash of what a run sees of a data set: counts, labels, names of the classes, and the images,
  * for pictures the contents of their files. Not of paths: a data set may move. */

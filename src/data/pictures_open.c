@@ -270,6 +270,8 @@ static bp_status open_parts(struct bp_dataset *set, struct job *job, size_t *cho
     take_paths(&set->train, list, chosen[0]);
     take_paths(&set->val, list, chosen[1]);
     size_t budget = options->cache_bytes > 0 ? options->cache_bytes : bp_memory_limit("") / 2;
+    if (options->choose_cache != NULL)
+        BP_TRY(options->choose_cache(options->context, set, &budget));
     BP_TRY(decode_part(job, &set->val, chosen[1], &budget));
     BP_TRY(decode_part(job, &set->train, chosen[0], &budget));
     BP_TRY(report_bad(set, list, options));

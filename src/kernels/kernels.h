@@ -80,6 +80,19 @@ struct bp_adam {
     float root_correction2, eps;
 };
 
+/* Coefficients of the affine kernels, [c] each. */
+struct bp_affine_rows {
+    const float *scale, *shift;
+    const float *slope; /* of PReLU; NULL: no activation */
+};
+
+/* Limits of integers, [c] each: a value is negative, or of magnitude below 1, for low <= y <= high.
+ * y ^ flip (0 or -1) has the order of the values. */
+struct bp_limit_rows {
+    const int16_t *sign_low, *sign_high, *mask_low, *mask_high;
+    const int16_t *flip;
+};
+
 /* Coefficients of the act_norm kernels, [c] each. */
 struct bp_act_norm_rows {
     const float *alpha, *slope; /* scale and PReLU of the integers */
@@ -270,19 +283,51 @@ struct bp_kernels {
 
     /* --- normalisation, activation, pooling --------------------------------------------------- */
 
-    /* sum[j] += y, sum_squares[j] += y * y over y [n][c], exact. */
-    void (*sums_i16)(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);
+    /* sum[j] += y, sum_squares[j] += y * y over y [n][c], exact. No |y| is larger than limit (1 ..
+     * 32768). */
+    void (*sums_i16)(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                     int64_t *sum_squares);
+
+    /* The same for elements >= 0 and elements < 0 apart. sums [4][c]: sum and sum of squares of the
+     * former, then of the latter. */
+    void (*half_sums_i16)(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums);
 
     /* sum[j] += y, sum_squares[j] += y * y in double (y is converted first), in order of the rows.
      */
     void (*sums_f32)(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
 
-    /* v = y * scale[j] + shift[j] (two roundings); z = v < 0 ? v * slope[j] : v. z [n][c]. slope
-     * may be NULL: z = v. z may be y itself in the f32 version. */
-    void (*affine_act_i16)(const int16_t *y, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z);
-    void (*affine_act_f32)(const float *y, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z);
+    /* With the coefficients a: v = y * scale[j] + shift[j] (two roundings); z = v < 0 ? v *
+     * slope[j] : v; z = z + residual, unless that is NULL (residual and z [n][c]). slope may be
+     * NULL: z = v. z may be y itself in the f32 version. sum, sum_squares: unless NULL, as sums_f32
+     * of z. stream: z is not read soon, so it may go past the caches. */
+    void (*affine_act_i16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           const float *residual, int stream, float *z, double *sum,
+                           double *sum_squares);
+    void (*affine_act_f32)(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           const float *residual, int stream, float *z, double *sum,
+                           double *sum_squares);
+
+    /* bits and mask (may be NULL) as sign_pack_f32 of z = v < 0 ? v * slope[j] : v as above. */
+    void (*affine_signs_i16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                             uint64_t *bits, uint64_t *mask);
+    void (*affine_signs_f32)(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                             uint64_t *bits, uint64_t *mask);
+
+    /* bits: sign_low[j] <= y && y <= sign_high[j], mask (may be NULL) likewise. */
+    void (*limit_signs_i16)(const int16_t *y, size_t n, size_t c,
+                            const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask);
+
+    /* The same of the winners of 2x2 max pooling, stride 2, of two rows upper, lower [2 * n or
+     * more][c]: the first largest y ^ flip[j]. bits, mask and which as in affine_pool_signs_i16. */
+    void (*limit_pool_signs_i16)(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                 const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask,
+                                 uint64_t *which);
+
+    /* bits and mask of max_pool_2x2 of z: two rows upper, lower [2 * n or more][c] of integers ->
+     * bits, mask [n][cw] and which [n][2][cw] (mask and which may be NULL). */
+    void (*affine_pool_signs_i16)(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                  const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
+                                  uint64_t *which);
 
     /* 2x2 max pooling, stride 2, of two rows a, b [2 * n or more][c] -> z [n][c] and, unless NULL,
      * which [n][2][cw]: the low and the high bit of the winner's index 2 * dy + dx. The first
@@ -334,11 +379,6 @@ struct bp_kernels {
      * struct bp_act_norm_rows; each operation rounded:
      *     u = y * alpha[j];  h = u < 0 ? u * slope[j] : u;  v = h * scale[j] + shift[j] */
 
-    /* sum[j] += h, sum_squares[j] += h * h in double (h is converted first), in order of the rows.
-     */
-    void (*act_norm_moments)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                             double *sum, double *sum_squares);
-
     /* bits and mask (may be NULL) of v, as sign_pack_f32. */
     void (*act_norm_signs)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                            uint64_t *bits, uint64_t *mask);
@@ -372,7 +412,7 @@ struct bp_kernels {
                      float *v);
 
     /* Which tier serves each kernel, in the order of kernels.def. */
-    enum bp_tier tier[48];
+    enum bp_tier tier[64];
 };
 
 /* The table of a tier: C first, then every tier up to `tier` that this build has. */

@@ -81,6 +81,7 @@ bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, cons
     struct bp_param *param;
     BP_TRY(add_item(&graph->params, &graph->n_params, &param, sizeof *param));
     snprintf(param->name, sizeof param->name, "%s.%s", layer, name);
+    param->layer = graph->n_layers - 1;
     param->n_dims = n_dims;
     param->flags = flags;
     param->count = 1;
@@ -104,6 +105,7 @@ bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, 
     struct bp_running *running;
     BP_TRY(add_item(&graph->running, &graph->n_running, &running, sizeof *running));
     snprintf(running->name, sizeof running->name, "%s.%s", layer, name);
+    running->layer = graph->n_layers - 1;
     running->count = count;
     *out = running;
     return bp_plan_add(graph->model_plan, running->name, count * sizeof(float), 0, 0,
@@ -195,9 +197,7 @@ static bp_status plan_all(struct bp_graph *graph) {
     int end = 2 * (int)graph->n_layers;
     BP_TRY(bp_plan_add(graph->step_plan, "probabilities", probabilities, 0, end,
                        &graph->probabilities));
-    BP_TRY(bp_plan_allocate(graph->model_plan, "parameters and optimizer state"));
-    BP_TRY(bp_plan_allocate(graph->step_plan, "activations and gradients"));
-    return bp_exec_allocate(graph->exec);
+    return BP_OK;
 }
 
 static void init_values(struct bp_graph *graph) {
@@ -214,6 +214,20 @@ static void init_values(struct bp_graph *graph) {
     for (size_t i = 0; i < graph->n_running; i++)
         for (size_t j = 0; j < graph->running[i]->count; j++)
             graph->running[i]->value[j] = graph->running[i]->init;
+}
+
+static bp_status place(struct bp_graph *graph) {
+    BP_TRY(bp_plan_place(graph->model_plan));
+    return bp_plan_place(graph->step_plan);
+}
+
+static bp_status allocate(struct bp_graph *graph) {
+    BP_TRY(bp_plan_allocate(graph->model_plan, "parameters and optimizer state"));
+    BP_TRY(bp_plan_allocate(graph->step_plan, "activations and gradients"));
+    BP_TRY(bp_exec_allocate(graph->exec));
+    init_values(graph);
+    bp_graph_weights_changed(graph);
+    return BP_OK;
 }
 
 static bp_status build(struct bp_graph *graph) {
@@ -235,8 +249,9 @@ static bp_status build(struct bp_graph *graph) {
     return plan_all(graph);
 }
 
-bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
-                          const struct bp_graph_config *config) {
+static bp_status create(struct bp_graph **out, struct bp_exec *exec,
+                        const struct bp_graph_config *config,
+                        bp_status (*finish)(struct bp_graph *graph)) {
     struct bp_graph *graph;
     *out = NULL;
     if (config->batch == 0 || config->classes == 0 || config->channels == 0 || config->channels > 3)
@@ -248,14 +263,24 @@ bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
     graph->exec = exec;
     graph->precision = config->precision;
     bp_status status = build(graph);
+    if (status == BP_OK)
+        status = finish(graph);
     if (status != BP_OK) {
         bp_graph_destroy(graph);
         return status;
     }
-    init_values(graph);
-    bp_graph_weights_changed(graph);
     *out = graph;
     return BP_OK;
+}
+
+bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
+                          const struct bp_graph_config *config) {
+    return create(out, exec, config, allocate);
+}
+
+bp_status bp_graph_plan(struct bp_graph **out, struct bp_exec *exec,
+                        const struct bp_graph_config *config) {
+    return create(out, exec, config, place);
 }
 
 void bp_graph_destroy(struct bp_graph *graph) {

@@ -11,6 +11,7 @@
 
 #include "base/plan.h"
 #include "fp32/fp32_ops.h"
+#include "ops/channel_sums.h"
 #include "ops/grad_quant.h"
 #include "ops/op.h"
 
@@ -33,6 +34,7 @@ enum {
 
 struct bp_param {
     char name[96]; /* "features.3.conv.weight": the name in checkpoints */
+    size_t layer;  /* index of the one that has it */
     int n_dims;
     size_t dims[4]; /* convolutions [k][r][r][c] */
     size_t count;
@@ -47,6 +49,7 @@ struct bp_param {
 /* A saved tensor that is not trained: running statistics. */
 struct bp_running {
     char name[96];
+    size_t layer;
     size_t count;
     float init; /* first value */
     float *value;
@@ -79,6 +82,9 @@ struct bp_tensor {
     struct bp_grad_source source;
     float *grad;
     int grad_written;
+    /* Asked for by a consumer that normalises by batch statistics when it plans, else NULL; in
+     * training the producer may fill them in. */
+    struct bp_channel_sums *sums;
     int producer;       /* layer index; -1: the network's input */
     int last_consumer;  /* layer index */
     int first_consumer; /* layer index: the last to touch the gradient before the producer */
@@ -172,6 +178,10 @@ struct bp_graph {
  * parameters initialised from config->seed. Impossible sizes are BP_USAGE. */
 bp_status bp_graph_create(struct bp_graph **out, struct bp_exec *exec,
                           const struct bp_graph_config *config);
+/* The same without the memory: plans are placed, no buffer has an address. For forecasts; nothing
+ * but the plans, exec->scratch_bytes and the lists of the graph may be looked at. */
+bp_status bp_graph_plan(struct bp_graph **out, struct bp_exec *exec,
+                        const struct bp_graph_config *config);
 void bp_graph_destroy(struct bp_graph *graph);
 
 /* Pixels [n][height][width][channels] -> graph->input. n <= config.batch. */
@@ -214,7 +224,8 @@ bp_status bp_graph_add_layer(struct bp_graph *graph, struct bp_layer **out,
                              const struct bp_layer_type *type, const char *name,
                              struct bp_tensor *in, struct bp_tensor *in2, struct bp_tensor *output,
                              size_t self_bytes);
-/* Declares a parameter; its memory is in the model plan. dims [n_dims]. */
+/* Declares a parameter of the layer that was added last; its memory is in the model plan. dims
+ * [n_dims]. */
 bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, const char *layer,
                              const char *name, int n_dims, const size_t *dims, unsigned flags);
 bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, const char *layer,

@@ -15,8 +15,10 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     int last = layer->forward_time;
     if (bp_layer_is_trained(graph, layer)) /* the convolution before it asks for gradient rows */
         last = 2 * (int)graph->n_layers - 1 - in->producer;
-    return bp_act_norm_create(&self->op, graph->exec, graph->step_plan, graph->config.batch, in->h,
-                              in->w, in->c, layer->name, layer->forward_time, last);
+    BP_TRY(bp_act_norm_create(&self->op, graph->exec, graph->step_plan, graph->config.batch, in->h,
+                              in->w, in->c, layer->name, in->producer, layer->forward_time, last));
+    layer->in->sums = &self->op->sums;
+    return BP_OK;
 }
 
 static struct bp_act_norm_params params_of(const struct layer_act_norm *self) {

@@ -68,7 +68,8 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bconv *self = layer->self;
-    bp_bconv_forward(self->op, graph->exec, graph->n, layer->in->bits, layer->out->i16);
+    bp_bconv_forward(self->op, graph->exec, graph->n, layer->in->bits, layer->out->i16,
+                     graph->training ? layer->out->sums : NULL);
     return BP_OK;
 }
 

@@ -15,8 +15,11 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
             graph, layer)) /* a convolution before it asks for gradient rows at its own time */
         last = layer->in->from_source ? 2 * (int)graph->n_layers - 1 - layer->in->producer
                                       : layer->backward_time;
-    return bp_norm_act_create(&self->op, graph->exec, graph->step_plan, &self->shape, layer->name,
-                              layer->forward_time, last);
+    BP_TRY(bp_norm_act_create(&self->op, graph->exec, graph->step_plan, &self->shape, layer->name,
+                              layer->in->producer, layer->forward_time, last));
+    if (self->shape.affine == BP_AFFINE_BATCH_NORM)
+        layer->in->sums = &self->op->sums;
+    return BP_OK;
 }
 
 static const float *value_of(const struct bp_param *param) {
@@ -42,6 +45,7 @@ static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
         out.mask = layer->out->mask;
     } else {
         out.out = layer->out->f32;
+        out.sums = graph->training ? layer->out->sums : NULL;
     }
     bp_norm_act_forward(self->op, graph->exec, graph->n, layer->in->data,
                         layer->in2 == NULL ? NULL : layer->in2->f32, &params, graph->training,

@@ -1,4 +1,4 @@
-#include "ops/act_norm.h"
+#include "ops/act_norm_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static size_t chunk_rows_of(size_t w, size_t c) {
 
 bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, struct bp_plan *plan,
                              size_t n, size_t h, size_t w, size_t c, const char *name,
-                             int forward_time, int last_time) {
+                             int input_time, int forward_time, int last_time) {
     struct bp_act_norm *op;
     *out = NULL;
     BP_TRY(bp_alloc(&op, sizeof *op, "a normalisation"));
@@ -38,6 +38,11 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
         {"sums", n * 2 * c * sizeof(double), &op->partial},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, c, name, forward_time, last_time);
+    if (status == BP_OK)
+        status = bp_channel_sums_plan(&op->sums, exec, plan, BP_SUMS_I16_HALVES, n, c, name,
+                                      input_time, forward_time);
+    if (status == BP_OK)
+        status = bp_sign_limits_plan(&op->limits, plan, c, name, forward_time, forward_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
@@ -57,14 +62,13 @@ void bp_act_norm_destroy(struct bp_act_norm *op) {
     bp_free(op);
 }
 
-/* --- forward ---------------------------------------------------------------------------------- */
+/* --- backward --------------------------------------------------------------------------------- */
 
 struct job {
     struct bp_act_norm *op;
     struct bp_exec *exec;
     const int16_t *y;
     const float *g;
-    uint64_t *bits, *mask;
 };
 
 /* A run of pixels within one sample. */
@@ -78,49 +82,6 @@ static struct chunk chunk_at(const struct bp_act_norm *op, size_t n, size_t row)
     return chunk;
 }
 
-static struct bp_act_norm_rows coefficients_of(const struct bp_act_norm *op) {
-    return (struct bp_act_norm_rows){op->alpha,   op->slope,   op->norm.scale, op->norm.shift,
-                                     op->norm.ka, op->norm.kb, op->norm.kc};
-}
-
-static void moments_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct job *job = context;
-    struct bp_act_norm *op = job->op;
-    const struct bp_act_norm_rows coefficients = coefficients_of(op);
-    for (size_t n = begin; n < end; n++) {
-        double *partial = op->partial + n * 2 * op->c;
-        memset(partial, 0, 2 * op->c * sizeof *partial);
-        for (size_t row = 0; row < op->h; row += op->chunk_rows) {
-            struct chunk chunk = chunk_at(op, n, row);
-            job->exec->kernels.act_norm_moments(job->y + chunk.element, chunk.pixels, op->c,
-                                                &coefficients, partial, partial + op->c);
-        }
-    }
-}
-
-static void sign_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct job *job = context;
-    struct bp_act_norm *op = job->op;
-    const struct bp_act_norm_rows coefficients = coefficients_of(op);
-    size_t bits_row = (op->w + 2) * op->cw;
-    for (size_t n = begin; n < end; n++) {
-        uint64_t *bits = job->bits + n * (op->h + 2) * bits_row;
-        memset(bits, 0, bits_row * sizeof *bits);
-        memset(bits + (op->h + 1) * bits_row, 0, bits_row * sizeof *bits);
-        for (size_t row = 0; row < op->h; row++) {
-            size_t pixel = (n * op->h + row) * op->w;
-            uint64_t *to = bits + (row + 1) * bits_row + op->cw;
-            memset(to - op->cw, 0, op->cw * sizeof *to);
-            memset(to + op->w * op->cw, 0, op->cw * sizeof *to);
-            job->exec->kernels.act_norm_signs(
-                job->y + pixel * op->c, op->w, op->c, &coefficients, to,
-                job->mask == NULL ? NULL : job->mask + pixel * op->cw);
-        }
-    }
-}
-
 /* Sum number `which` of channel j over the first n samples, in order. */
 static double total(const struct bp_act_norm *op, size_t n, size_t which, size_t j) {
     double sum = 0.0;
@@ -128,26 +89,6 @@ static double total(const struct bp_act_norm *op, size_t n, size_t which, size_t
         sum += op->partial[(i * 2 + which) * op->c + j];
     return sum;
 }
-
-void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n, const int16_t *y,
-                         const struct bp_act_norm_params *params, int batch_statistics,
-                         uint64_t *bits, uint64_t *mask) {
-    struct job job = {.op = op, .exec = exec, .y = y, .bits = bits, .mask = mask};
-    double count = (double)(n * op->h * op->w);
-    memcpy(op->alpha, params->alpha, op->c * sizeof(float));
-    memcpy(op->slope, params->slope, op->c * sizeof(float));
-    if (batch_statistics)
-        bp_parallel_for(exec->threads, n, moments_part, &job);
-    for (size_t j = 0; j < op->c; j++)
-        if (batch_statistics)
-            bp_batch_norm_of_batch(&op->norm, j, count, total(op, n, 0, j), total(op, n, 1, j),
-                                   &params->norm);
-        else
-            bp_batch_norm_of_running(&op->norm, j, &params->norm);
-    bp_parallel_for(exec->threads, n, sign_part, &job);
-}
-
-/* --- backward --------------------------------------------------------------------------------- */
 
 /* act_norm_sums or act_norm_slope_sums. */
 typedef void sums_kernel(const float *g, const int16_t *y, size_t n, size_t c,

@@ -1,13 +1,16 @@
 /* Scale -> PReLU -> batch norm -> sgn: from the integers of one binary convolution to the bits of
  * the next, as inside a block of ResNet. Nothing of full size is kept in floats for the backward
  * pass, and nothing is stored between the two halves: every pass computes h = PReLU(alpha y) again,
- * in the cache. Numbers are the same as those of two operations after one another (ops/norm_act.h).
- */
+ * in the cache. Numbers are the same as those of two operations after one another (ops/norm_act.h)
+ * but for the batch statistics: these follow from exact sums of the integers >= 0 and < 0 instead
+ * of sums of rounded h. */
 #ifndef BP_OPS_ACT_NORM_H
 #define BP_OPS_ACT_NORM_H
 
 #include "ops/batch_norm.h"
+#include "ops/channel_sums.h"
 #include "ops/op.h"
+#include "ops/sign_limits.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,20 +28,23 @@ struct bp_act_norm_grads {
 
 struct bp_act_norm {
     size_t n, h, w, c, cw;
-    size_t chunk_rows;         /* image rows walked at once */
-    struct bp_batch_norm norm; /* v = h * scale + shift; dh = ka dv + kb h + kc */
-    float *alpha, *slope;      /* [c] copied, for the backward pass */
-    double *partial;           /* [n][2][c] sums per sample */
+    size_t chunk_rows;           /* image rows walked at once */
+    struct bp_batch_norm norm;   /* v = h * scale + shift; dh = ka dv + kb h + kc */
+    struct bp_channel_sums sums; /* of y, halves; its producer may fill them in */
+    struct bp_sign_limits limits;
+    float *alpha, *slope; /* [c] copied, for the backward pass */
+    double *partial;      /* [n][2][c] sums per sample */
     /* what the gradient rows are made of, set by backward_sums */
     const int16_t *y;
     const float *g;
     const struct bp_kernels *kernels;
 };
 
-/* n, h, w, c: of y. Adds the op's buffers to `plan`, from forward_time to last_time. */
+/* n, h, w, c: of y. Adds the op's buffers to `plan`: the sums of y from input_time, when it is
+ * written; the others from forward_time to last_time. */
 bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, struct bp_plan *plan,
                              size_t n, size_t h, size_t w, size_t c, const char *name,
-                             int forward_time, int last_time);
+                             int input_time, int forward_time, int last_time);
 void bp_act_norm_destroy(struct bp_act_norm *op);
 
 /* y [n][h][w][c] -> bits [n][h + 2][w + 2][cw] (halo cleared) and, unless NULL, mask [n][h][w][cw].

@@ -7,6 +7,7 @@
 #define BP_OPS_BCONV_H
 
 #include "base/plan.h"
+#include "ops/channel_sums.h"
 #include "ops/grad_quant.h"
 #include "ops/op.h"
 
@@ -31,9 +32,10 @@ void bp_bconv_destroy(struct bp_bconv *op);
 uint64_t *bp_bconv_signs(struct bp_bconv *op);
 void bp_bconv_pack(struct bp_bconv *op, struct bp_exec *exec, const float *w);
 
-/* y [n][oh][ow][k] = conv(sgn x, sgn w), zero padding; x: bits with halo (ops/op.h). Exact. */
+/* y [n][oh][ow][k] = conv(sgn x, sgn w), zero padding; x: bits with halo (ops/op.h). Exact. sums:
+ * of y, filled in tile by tile; NULL: not wanted. */
 void bp_bconv_forward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                      int16_t *y);
+                      int16_t *y, struct bp_channel_sums *sums);
 
 /* The scratch that bp_bconv_backward needs per worker for a gradient source that itself needs
  * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */

@@ -43,6 +43,7 @@ struct forward_job {
     const uint64_t *x;
     int16_t *y;
     size_t n;
+    struct bp_channel_sums *sums;
 };
 
 /* A tile of the batch. */
@@ -109,6 +110,8 @@ static void tile_product(const struct forward_job *job, const struct tile *tile,
         kernels->product_xor(x, pixel, count, tap, op->taps, op->cw, op->w, s->k, bias, y);
     }
     add_borders(op, tile, y);
+    if (job->sums != NULL)
+        bp_channel_sums_add_i16(job->sums, kernels, thread, y, count, bias);
 }
 
 /* Items are groups of samples that are walked together. */
@@ -126,8 +129,12 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_bconv_forward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                      int16_t *y) {
-    struct forward_job job = {op, exec, x, y, n};
+                      int16_t *y, struct bp_channel_sums *sums) {
+    struct forward_job job = {op, exec, x, y, n, sums};
     size_t samples = op->tiling_forward.samples;
+    if (sums != NULL)
+        bp_channel_sums_begin(sums, exec, n);
     bp_parallel_for(exec->threads, (n + samples - 1) / samples, forward_part, &job);
+    if (sums != NULL)
+        bp_channel_sums_end(sums);
 }

@@ -1,4 +1,4 @@
-#include "ops/norm_act.h"
+#include "ops/norm_act_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +14,6 @@ static size_t chunk_rows_of(const struct bp_norm_act_shape *s) {
     return rows < 2 ? 2 : rows;
 }
 
-static size_t sample_elements(const struct bp_norm_act_shape *s) {
-    return s->h * s->w * s->c;
-}
-
 /* Row buffers of the forward pass and of the sums: activated rows, pooled rows, and three sums. */
 static size_t scratch_bytes(const struct bp_norm_act_shape *s) {
     size_t rows = chunk_rows_of(s) * s->w * s->c * sizeof(float);
@@ -26,7 +22,7 @@ static size_t scratch_bytes(const struct bp_norm_act_shape *s) {
 
 bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, struct bp_plan *plan,
                              const struct bp_norm_act_shape *shape, const char *name,
-                             int forward_time, int last_time) {
+                             int input_time, int forward_time, int last_time) {
     struct bp_norm_act *op;
     *out = NULL;
     BP_TRY(bp_alloc(&op, sizeof *op, "a normalisation"));
@@ -46,6 +42,12 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
         {"winners", shape->max_pool ? pooled : 0, &op->which},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, shape->c, name, forward_time, last_time);
+    if (status == BP_OK && shape->affine == BP_AFFINE_BATCH_NORM)
+        status = bp_channel_sums_plan(&op->sums, exec, plan,
+                                      shape->input_i16 ? BP_SUMS_I16 : BP_SUMS_F32, shape->n,
+                                      shape->c, name, input_time, forward_time);
+    if (status == BP_OK && shape->input_i16 && shape->sign_out)
+        status = bp_sign_limits_plan(&op->limits, plan, shape->c, name, forward_time, forward_time);
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0] && status == BP_OK; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
@@ -67,47 +69,18 @@ void bp_norm_act_destroy(struct bp_norm_act *op) {
     bp_free(op);
 }
 
-/* --- statistics ------------------------------------------------------------------------------- */
+/* --- backward --------------------------------------------------------------------------------- */
 
 struct job {
     struct bp_norm_act *op;
     struct bp_exec *exec;
     const void *y;
-    const float *residual;
     const struct bp_norm_act_params *params;
     const struct bp_norm_act_grads *grads;
-    struct bp_norm_act_out out;
     size_t n;
     float *dx;
     int accumulate;
 };
-
-static const int16_t *y_i16(const void *y, size_t element) {
-    return (const int16_t *)y + element;
-}
-
-static const float *y_f32(const void *y, size_t element) {
-    return (const float *)y + element;
-}
-
-/* Sums of one sample: exact integers, or doubles in order of the pixels. */
-static void sums_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct job *job = context;
-    const struct bp_norm_act_shape *s = &job->op->shape;
-    const struct bp_kernels *kernels = &job->exec->kernels;
-    for (size_t n = begin; n < end; n++) {
-        size_t first = n * sample_elements(s);
-        char *partial = (char *)job->op->partial + n * 3 * s->c * 8;
-        memset(partial, 0, 2 * s->c * 8);
-        if (s->input_i16)
-            kernels->sums_i16(y_i16(job->y, first), s->h * s->w, s->c, (int64_t *)(void *)partial,
-                              (int64_t *)(void *)partial + s->c);
-        else
-            kernels->sums_f32(y_f32(job->y, first), s->h * s->w, s->c, (double *)(void *)partial,
-                              (double *)(void *)partial + s->c);
-    }
-}
 
 /* Sum number `which` of channel j over all samples, in order of the samples. */
 static double total(const struct job *job, size_t which, size_t j, int integer) {
@@ -124,125 +97,9 @@ static double total(const struct job *job, size_t which, size_t j, int integer) 
     return integer ? (double)exact : sum;
 }
 
-static struct bp_batch_norm_params norm_params(const struct bp_norm_act_params *params) {
-    return (struct bp_batch_norm_params){params->weight, params->bias, params->running_mean,
-                                         params->running_var};
-}
-
 static double elements_of_channel(const struct job *job) {
     return (double)(job->n * job->op->shape.h * job->op->shape.w);
 }
-
-static void set_coefficients(const struct job *job, int batch_statistics) {
-    struct bp_norm_act *op = job->op;
-    const struct bp_norm_act_shape *s = &op->shape;
-    const struct bp_batch_norm_params params = norm_params(job->params);
-    for (size_t j = 0; j < s->c; j++) {
-        if (s->activation == BP_ACT_RELU)
-            op->slope[j] = 0.0f;
-        else if (s->activation == BP_ACT_PRELU)
-            op->slope[j] = job->params->slope[j];
-        if (s->affine == BP_AFFINE_SCALE) {
-            op->norm.scale[j] = params.weight[j];
-            op->norm.shift[j] = 0.0f;
-        } else if (batch_statistics) {
-            bp_batch_norm_of_batch(&op->norm, j, elements_of_channel(job),
-                                   total(job, 0, j, s->input_i16), total(job, 1, j, s->input_i16),
-                                   &params);
-        } else {
-            bp_batch_norm_of_running(&op->norm, j, &params);
-        }
-    }
-}
-
-/* --- forward ---------------------------------------------------------------------------------- */
-
-static void affine_act(const struct job *job, size_t element, size_t pixels, float *z) {
-    struct bp_norm_act *op = job->op;
-    const struct bp_kernels *kernels = &job->exec->kernels;
-    if (op->shape.input_i16)
-        kernels->affine_act_i16(y_i16(job->y, element), pixels, op->shape.c, op->norm.scale,
-                                op->norm.shift, op->slope, z);
-    else
-        kernels->affine_act_f32(y_f32(job->y, element), pixels, op->shape.c, op->norm.scale,
-                                op->norm.shift, op->slope, z);
-}
-
-static void store_rows(const struct job *job, size_t n, size_t row, size_t rows, float *z) {
-    struct bp_norm_act *op = job->op;
-    size_t c = op->shape.c, elements = rows * op->ow * c, first = (n * op->oh + row) * op->ow;
-    if (job->residual != NULL)
-        for (size_t i = 0; i < elements; i++)
-            z[i] += job->residual[first * c + i];
-    if (!op->shape.sign_out) {
-        if (z != job->out.out + first * c)
-            memcpy(job->out.out + first * c, z, elements * sizeof(float));
-        return;
-    }
-    for (size_t y = 0; y < rows; y++) {
-        uint64_t *bits =
-            job->out.bits + ((n * (op->oh + 2) + row + y + 1) * (op->ow + 2) + 1) * op->cw;
-        uint64_t *mask =
-            job->out.mask == NULL ? NULL : job->out.mask + (first + y * op->ow) * op->cw;
-        memset(bits - op->cw, 0, op->cw * sizeof *bits);
-        memset(bits + op->ow * op->cw, 0, op->cw * sizeof *bits);
-        job->exec->kernels.sign_pack_f32(z + y * op->ow * c, op->ow, c, bits, mask);
-    }
-}
-
-static void clear_halo_rows(const struct job *job, size_t n) {
-    struct bp_norm_act *op = job->op;
-    size_t row = (op->ow + 2) * op->cw;
-    uint64_t *bits = job->out.bits + n * (op->oh + 2) * row;
-    memset(bits, 0, row * sizeof *bits);
-    memset(bits + (op->oh + 1) * row, 0, row * sizeof *bits);
-}
-
-static void forward_part(void *context, size_t begin, size_t end, int thread) {
-    struct job *job = context;
-    struct bp_norm_act *op = job->op;
-    const struct bp_norm_act_shape *s = &op->shape;
-    size_t row_elements = s->w * s->c;
-    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    float *z = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
-    float *pooled = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
-    for (size_t n = begin; n < end; n++) {
-        if (s->sign_out)
-            clear_halo_rows(job, n);
-        for (size_t row = 0; row < s->h; row += op->chunk_rows) {
-            size_t rows = bp_min_size(op->chunk_rows, s->h - row);
-            affine_act(job, (n * s->h + row) * row_elements, rows * s->w, z);
-            if (!s->max_pool) {
-                store_rows(job, n, row, rows, z);
-                continue;
-            }
-            for (size_t y = 0; y < rows / 2; y++)
-                job->exec->kernels.max_pool_2x2(
-                    z + 2 * y * row_elements, z + (2 * y + 1) * row_elements, op->ow, s->c,
-                    pooled + y * op->ow * s->c,
-                    op->which + ((n * op->oh + row / 2 + y) * op->ow) * 2 * op->cw);
-            store_rows(job, n, row / 2, rows / 2, pooled);
-        }
-    }
-}
-
-void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
-                         const float *residual, const struct bp_norm_act_params *params,
-                         int batch_statistics, const struct bp_norm_act_out *out) {
-    struct job job = {.op = op,
-                      .exec = exec,
-                      .y = y,
-                      .residual = residual,
-                      .params = params,
-                      .out = *out,
-                      .n = n};
-    if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
-        bp_parallel_for(exec->threads, n, sums_part, &job);
-    set_coefficients(&job, batch_statistics);
-    bp_parallel_for(exec->threads, n, forward_part, &job);
-}
-
-/* --- backward --------------------------------------------------------------------------------- */
 
 /* dL/dz of input rows: g itself, or g sent to the winners of the pooling. */
 static const float *activation_gradient(const struct bp_norm_act *op,

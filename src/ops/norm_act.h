@@ -7,7 +7,9 @@
 #define BP_OPS_NORM_ACT_H
 
 #include "ops/batch_norm.h"
+#include "ops/channel_sums.h"
 #include "ops/op.h"
+#include "ops/sign_limits.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,29 +42,34 @@ struct bp_norm_act_grads {
 
 struct bp_norm_act {
     struct bp_norm_act_shape shape;
-    size_t oh, ow, cw;         /* output size, words of c */
-    size_t chunk_rows;         /* input rows walked at once; even if pooling */
-    struct bp_batch_norm norm; /* coefficients, of a plain scale too */
-    float *slope;              /* [c], zeros for ReLU; NULL without activation */
-    void *partial;             /* [n][3][c] of 8 bytes: sums per sample */
-    uint64_t *which;           /* [n][oh][ow][2][cw] winners of the pooling */
+    size_t oh, ow, cw;            /* output size, words of c */
+    size_t chunk_rows;            /* input rows walked at once; even if pooling */
+    struct bp_batch_norm norm;    /* coefficients, of a plain scale too */
+    struct bp_channel_sums sums;  /* of the input, for batch norm; its producer may fill them in */
+    struct bp_sign_limits limits; /* of integers that become signs */
+    float *slope;                 /* [c], zeros for ReLU; NULL without activation */
+    void *partial;                /* [n][3][c] of 8 bytes: sums per sample */
+    uint64_t *which;              /* [n][oh][ow][2][cw] winners of the pooling */
     /* what the gradient rows are made of, set by backward_sums */
     const void *y;
     const float *g;
     const struct bp_kernels *kernels;
 };
 
-/* Adds the op's buffers to `plan`: coefficients and winners from forward_time to last_time. */
+/* Adds the op's buffers to `plan`: sums of the input from input_time, when it is written;
+ * coefficients and winners from forward_time to last_time. */
 bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, struct bp_plan *plan,
                              const struct bp_norm_act_shape *shape, const char *name,
-                             int forward_time, int last_time);
+                             int input_time, int forward_time, int last_time);
 void bp_norm_act_destroy(struct bp_norm_act *op);
 
 /* y: [n][h][w][c] as input_i16 tells. residual [n][oh][ow][c] or NULL. Writes `out` [n][oh][ow][c],
  * or with sign_out `bits` (halo cleared) and, unless NULL, `mask`. batch_statistics: normalise by
- * this batch and update the running statistics; else by the running ones. */
+ * this batch and update the running statistics; else by the running ones. out.sums: sums of `out`
+ * to fill in, or NULL. */
 struct bp_norm_act_out {
     float *out;
+    struct bp_channel_sums *sums;
     uint64_t *bits, *mask;
 };
 void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,

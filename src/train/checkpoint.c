@@ -54,6 +54,11 @@ static void write_progress(struct bp_json *json, const struct bp_progress *progr
     bp_json_double(json, "epoch_loss_sum", progress->loss_sum);
     bp_json_int(json, "epoch_correct", (int64_t)progress->correct);
     bp_json_int(json, "epoch_seen", (int64_t)progress->seen);
+    if (progress->cut.steps > 0) {
+        bp_json_int(json, "cut_step", (int64_t)progress->cut.step);
+        bp_json_double(json, "cut_position", progress->cut.position);
+        bp_json_int(json, "cut_steps", (int64_t)progress->cut.steps);
+    }
     bp_json_end_object(json);
 }
 
@@ -149,6 +154,19 @@ bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
     bp_free(classes);
     bp_free(network);
     return status;
+}
+
+size_t bp_checkpoint_bytes(const struct bp_graph *graph, int with_average, int with_moments) {
+    enum { TEXTS = 1500, DESCRIPTION = 110 }; /* of the header, as seen */
+    size_t trained = 0, running = 0, values = graph->n_params + graph->n_running;
+    for (size_t i = 0; i < graph->n_params; i++)
+        trained += graph->params[i]->count;
+    for (size_t i = 0; i < graph->n_running; i++)
+        running += graph->running[i]->count;
+    size_t copies = with_moments && with_average ? 2 : 1, moments = with_moments ? 2 : 0;
+    size_t tensors = copies * values + moments * graph->n_params;
+    return (copies * (trained + running) + moments * trained) * sizeof(float) +
+           tensors * DESCRIPTION + TEXTS;
 }
 
 void bp_graph_count_parameters(const struct bp_graph *graph, size_t *all, size_t *binary) {

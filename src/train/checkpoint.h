@@ -9,6 +9,7 @@
 #include "io/safetensors.h"
 #include "nn/graph.h"
 #include "train/average.h"
+#include "train/schedule.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,6 +25,7 @@ struct bp_progress {
     /* Sums over the current epoch's training steps. */
     double loss_sum; /* of mean loss * samples */
     uint64_t correct, seen;
+    struct bp_schedule_cut cut; /* of a run of --time that could not be kept */
 };
 
 /* What a checkpoint says about itself. */
@@ -47,6 +49,9 @@ bp_status bp_checkpoint_save(const char *path, const struct bp_graph *graph,
                              const struct bp_preprocess *preprocess, const char *config,
                              char *const *class_names, const struct bp_progress *progress,
                              int with_moments);
+
+/* About how large such a file is, from a network that may only be planned. */
+size_t bp_checkpoint_bytes(const struct bp_graph *graph, int with_average, int with_moments);
 
 struct bp_checkpoint; /* an opened one */
 

@@ -140,6 +140,14 @@ static bp_status read_progress(struct bp_checkpoint *checkpoint) {
     progress->loss_sum = read_number(&reader, "epoch_loss_sum", 0, HUGE_VAL);
     progress->correct = read_count(&reader, "epoch_correct", 0, most);
     progress->seen = read_count(&reader, "epoch_seen", 0, most);
+    if (json_object_get(reader.root, "cut_steps") != NULL) {
+        struct bp_schedule_cut *cut = &progress->cut;
+        cut->steps = read_count(&reader, "cut_steps", progress->step, UINT32_MAX);
+        cut->step = read_count(&reader, "cut_step", 0, cut->steps > 0 ? cut->steps - 1 : 0);
+        cut->position = read_number(&reader, "cut_position", 0, UINT32_MAX);
+        if (cut->step >= progress->step)
+            bad(&reader, "cut_step");
+    }
     return reader_close(&reader);
 }
 

@@ -107,6 +107,14 @@ static bp_status bad_choice(const bp_option *option, const char *name, const cha
     return bp_fail(BP_USAGE, "%s %.60s: must be one of %s", name, value, list);
 }
 
+/* 1 for a word that stands in the place of a number. */
+static int is_word(const bp_option *option, const char *value) {
+    for (size_t i = 0; option->choices != NULL && option->choices[i] != NULL; i++)
+        if (strcmp(value, option->choices[i]) == 0)
+            return 1;
+    return 0;
+}
+
 static bp_status check_number(const bp_option *option, const char *name, const char *value) {
     double number;
     int whole = option->type == BP_OPTION_INT;
@@ -114,8 +122,20 @@ static bp_status check_number(const bp_option *option, const char *name, const c
         bp_parse_number(value, &number) && number >= option->minimum && number <= option->maximum;
     if (valid && (!whole || strspn(value, "0123456789") == strlen(value)))
         return BP_OK;
-    return bp_fail(BP_USAGE, "%s %.60s: must be a %s from %.16g to %.16g", name, value,
-                   whole ? "whole number" : "number", option->minimum, option->maximum);
+    if (is_word(option, value))
+        return BP_OK;
+    return bp_fail(BP_USAGE, "%s %.60s: must be a %s from %.16g to %.16g%s%s", name, value,
+                   whole ? "whole number" : "number", option->minimum, option->maximum,
+                   option->choices != NULL ? ", or " : "",
+                   option->choices != NULL ? option->choices[0] : "");
+}
+
+static bp_status check_time(const bp_option *option, const char *name, const char *value) {
+    double seconds;
+    if (bp_parse_time(value, &seconds) && seconds >= option->minimum && seconds <= option->maximum)
+        return BP_OK;
+    return bp_fail(BP_USAGE, "%s %.60s: must be a time from %gs to %gh, such as 90s, 30m or 1h30m",
+                   name, value, option->minimum, option->maximum / 3600);
 }
 
 /* "true" or "false", or NULL. */
@@ -147,6 +167,8 @@ static bp_status check_value(const bp_option *option, const char *name, const ch
         *value = normal;
         return BP_OK;
     }
+    case BP_OPTION_TIME:
+        return check_time(option, name, *value);
     case BP_OPTION_TEXT:
         if (strlen(*value) >= BP_PATH_BYTES)
             return bp_fail(BP_USAGE, "%s: longer than %d bytes", name, BP_PATH_BYTES - 1);
@@ -291,7 +313,10 @@ static void write_value(struct bp_json *json, const bp_option *option, const cha
     double number = 0;
     switch (option->type) {
     case BP_OPTION_INT:
-        bp_json_int(json, option->name, strtoll(text, NULL, 10));
+        if (is_word(option, text))
+            bp_json_string(json, option->name, text);
+        else
+            bp_json_int(json, option->name, strtoll(text, NULL, 10));
         break;
     case BP_OPTION_FLOAT:
         bp_parse_number(text, &number);
@@ -307,6 +332,7 @@ static void write_value(struct bp_json *json, const bp_option *option, const cha
             bp_json_string(json, option->name, text);
         break;
     case BP_OPTION_TEXT:
+    case BP_OPTION_TIME:
         bp_json_string(json, option->name, text);
         break;
     }

@@ -21,7 +21,10 @@ struct bp_settings {
     double width;
     size_t size;                     /* 0: from the data */
     const char *init;                /* NULL: from scratch; belongs to the config */
-    size_t epochs, max_steps, batch; /* max_steps 0: no limit */
+    size_t epochs, max_steps, batch; /* max_steps 0: no limit; batch 0: auto */
+    int epochs_given;                /* epochs was set, not left to its default or --recipe */
+    double seconds;                  /* --time; 0: no limit */
+    const char *time_text;           /* the same as given; NULL; belongs to the config */
     size_t patience;                 /* epochs; 0: off */
     double ema;                      /* 0: off */
     uint64_t seed;
@@ -38,7 +41,7 @@ struct bp_settings {
     double val_share;
     int skip_bad;
     struct bp_augment augment;
-    size_t cache_bytes; /* for decoded pictures; 0: choose */
+    size_t max_mem_bytes; /* 0: choose */
     int has_mean, has_deviation;
     float mean[3], deviation[3];
     size_t checkpoint_every, log_every; /* steps; 0: off */

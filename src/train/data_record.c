@@ -1,14 +1,13 @@
 #include "train/data_record.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/file_io.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
-#include "io/json_parse.h"
+#include "train/begin_record.h"
 
 enum { FILE_BYTES_MAX = 1 << 16, FINGERPRINT_BYTES = 17 };
 
@@ -40,42 +39,25 @@ bp_status bp_data_record_write(const struct bp_run_folder *folder, const struct 
     return status;
 }
 
-static bp_status read_record(const char *path, json_t **root) {
-    uint8_t *bytes;
-    size_t count;
-    json_error_t error;
-    BP_TRY(bp_file_read(path, FILE_BYTES_MAX, BP_MODEL, &bytes, &count));
-    bp_status status = bp_json_parse(root, (const char *)bytes, count, path, &error);
-    bp_free(bytes);
-    if (status == BP_DATA)
-        return bp_fail(BP_MODEL,
-                       "%s: not valid JSON: %s; put it back, or remove it to go on "
-                       "without this check",
-                       path, error.text);
-    return status;
-}
-
 static bp_status compare(const struct bp_run_folder *folder, const struct bp_dataset *data,
-                         const json_t *root) {
+                         const struct bp_data_record *record) {
     const struct {
-        const char *key, *what;
+        const char *what;
         size_t now;
-    } counts[] = {{"train", "training images", data->train.count},
-                  {"val", "validation images", data->val.count},
-                  {"classes", "classes", data->classes}};
-    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        json_int_t then = json_integer_value(json_object_get(root, counts[i].key));
-        if (then != (json_int_t)counts[i].now)
+        int64_t then;
+    } counts[] = {{"training images", data->train.count, record->train},
+                  {"validation images", data->val.count, record->val},
+                  {"classes", data->classes, record->classes}};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        if (counts[i].then != (int64_t)counts[i].now)
             return bp_fail(BP_DATA,
                            "%.300s: has %zu %s now, but %lld when %.300s began; put the data set "
                            "back to go on, or begin a new run",
-                           data->path, counts[i].now, counts[i].what, (long long)then,
+                           data->path, counts[i].now, counts[i].what, (long long)counts[i].then,
                            folder->path);
-    }
     char fingerprint[FINGERPRINT_BYTES];
     fingerprint_text(data, fingerprint);
-    const char *then = json_string_value(json_object_get(root, "fingerprint"));
-    if (then == NULL || strcmp(then, fingerprint) != 0)
+    if (strcmp(record->fingerprint, fingerprint) != 0)
         return bp_fail(BP_DATA,
                        "%.300s: images, labels or names of classes are not those that %.300s began "
                        "with; put the data set back to go on, or begin a new run",
@@ -85,12 +67,14 @@ static bp_status compare(const struct bp_run_folder *folder, const struct bp_dat
 
 bp_status bp_data_record_check(const struct bp_run_folder *folder, const struct bp_dataset *data) {
     char path[BP_PATH_BYTES];
-    json_t *root;
+    uint8_t *bytes;
+    size_t count;
+    struct bp_data_record record;
     BP_TRY(path_of(folder, path));
     if (!bp_path_exists(path))
         return BP_OK;
-    BP_TRY(read_record(path, &root));
-    bp_status status = compare(folder, data, root);
-    json_decref(root);
-    return status;
+    BP_TRY(bp_file_read(path, FILE_BYTES_MAX, BP_MODEL, &bytes, &count));
+    bp_status status = bp_data_record_parse((const char *)bytes, count, path, &record);
+    bp_free(bytes);
+    return status == BP_OK ? compare(folder, data, &record) : status;
 }

@@ -1,6 +1,5 @@
 #include "train/init.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "base/file_io.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "train/begin_record.h"
 #include "train/checkpoint_tensors.h"
 #include "train/model_eval.h"
 
@@ -416,20 +416,14 @@ bp_status bp_init_check(const struct bp_init *init, const char *path) {
     uint8_t *bytes;
     size_t count;
     BP_TRY(bp_file_read(path, (size_t)1 << 24, BP_MODEL, &bytes, &count));
-    json_t *root = json_loadb((const char *)bytes, count, JSON_REJECT_DUPLICATES, NULL);
-    const char *content = json_string_value(json_object_get(root, "content"));
-    bp_status status = BP_OK;
-    if (content == NULL)
-        status = bp_fail(BP_MODEL,
-                         "%s: does not tell the content that the run began with; begin "
-                         "a new run",
-                         path);
-    else if (strcmp(content, init->content) != 0)
-        status = bp_fail(BP_MODEL,
-                         "%s has changed since this run began with it (content %s, not %.16s), and "
-                         "the run has no checkpoint yet; put the file back, or begin a new run",
-                         init->path, init->content, content);
-    json_decref(root);
+    char content[BP_HASH_DIGITS + 1];
+    bp_status status = bp_init_record_parse((const char *)bytes, count, path, content);
     bp_free(bytes);
-    return status;
+    BP_TRY(status);
+    if (strcmp(content, init->content) != 0)
+        return bp_fail(BP_MODEL,
+                       "%s has changed since this run began with it (content %s, not %s), and the "
+                       "run has no checkpoint yet; put the file back, or begin a new run",
+                       init->path, init->content, content);
+    return BP_OK;
 }

@@ -112,7 +112,7 @@ static bp_status open_data(struct evaluator *e, const char *data) {
                                                .skip_bad = e->settings.skip_bad,
                                                .class_names = head->class_names,
                                                .classes = head->classes,
-                                               .cache_bytes = e->settings.cache_bytes,
+                                               .cache_bytes = e->settings.max_mem_bytes,
                                                .threads = e->settings.threads};
     return bp_dataset_open(&e->data, data, &options);
 }

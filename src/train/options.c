@@ -21,6 +21,7 @@ static const char *const groups[] = {"scq", "sample", NULL};
 static const char *const recipes[] = {"scratch", "finetune", NULL};
 static const char *const freezes[] = {"none", "body", NULL};
 static const char *const augs[] = {"none", "light", "strong", NULL};
+static const char *const batches[] = {"auto", NULL};
 static const char *const tiers[] = {"auto", "c", "avx2", "avx512", "neon", NULL};
 
 enum {
@@ -29,7 +30,9 @@ enum {
     EVAL = BP_COMMAND_EVAL,
     BENCH = BP_COMMAND_BENCH,
     PREDICT = BP_COMMAND_PREDICT,
-    CHECK = BP_COMMAND_DATA
+    CHECK = BP_COMMAND_DATA,
+    INFO = BP_COMMAND_INFO,
+    STEP = TRAIN | BENCH | INFO /* shapes a training step */
 };
 
 /* clang-format off */
@@ -86,12 +89,16 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 
 [BP_OPT_INIT] = TEXT("init", NETWORK, "FILE", TRAIN, 0,
     "begin with the weights of a checkpoint, or of a run folder's best one; the head is new where the classes differ; sets --model, --width, --precision and --recipe finetune unless given"),
-[BP_OPT_MODEL] = CHOICE("model", NETWORK, models, "vgg16", TRAIN | BENCH,
+[BP_OPT_MODEL] = CHOICE("model", NETWORK, models, "vgg16", STEP,
     "network"),
-[BP_OPT_WIDTH] = FLOAT("width", NETWORK, "F", "1", 0.001, 16, TRAIN | BENCH,
+[BP_OPT_WIDTH] = FLOAT("width", NETWORK, "F", "1", 0.001, 16, STEP,
     "factor on all channel counts of the network"),
-[BP_OPT_SIZE] = INT("size", NETWORK, NULL, 8, 1024, TRAIN | BENCH,
+[BP_OPT_SIZE] = INT("size", NETWORK, NULL, 8, 1024, STEP,
     "height and width of the network's input in pixels (default: pictures: 64; else 32, or the data's if larger)"),
+[BP_OPT_CLASSES] = INT("classes", NETWORK, "10", 1, 100000, BENCH | INFO,
+    "classes of the network"),
+[BP_OPT_CHANNELS] = INT("channels", NETWORK, "3", 1, 3, BENCH | INFO,
+    "channels of the input"),
 
 [BP_OPT_RECIPE] = CHOICE("recipe", TRAINING, recipes, "scratch", TRAIN,
     "finetune: --epochs 20 --lr 0.01 --warmup 1 --patience 8; scratch: only what the others say (default: scratch; with --init: finetune)"),
@@ -99,10 +106,12 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "passes over the training part"),
 [BP_OPT_STEPS] = INT("steps", TRAINING, "0", 0, 1e9, TRAIN,
     "stop after N training steps, even within an epoch (default: 0, no limit)"),
+[BP_OPT_TIME] = {"time", TRAINING, BP_OPTION_TIME, "TIME", NULL, NULL, 1, 3.6e7, TRAIN, 0,
+    "train as long as this, all included, such as 90s, 30m or 1h30m: epochs and schedule are fitted to it; --epochs and --steps, where given, are limits"},
 [BP_OPT_PATIENCE] = INT("patience", TRAINING, "0", 0, 1e6, TRAIN,
     "stop after N epochs without a better validation accuracy (default: 0, off)"),
-[BP_OPT_BATCH] = INT("batch", TRAINING, "128", 1, 65536, TRAIN | EVAL | BENCH | PREDICT,
-    "samples per step"),
+[BP_OPT_BATCH] = {"batch", TRAINING, BP_OPTION_INT, "N", "128", batches, 1, 65536, TRAIN | EVAL | BENCH | PREDICT | INFO, 0,
+    "samples per step; train: or auto: as many as fit into --max-mem, a multiple of 8 up to 128"},
 [BP_OPT_SEED] = INT("seed", TRAINING, "1", 0, 9007199254740991, TRAIN | EVAL | BENCH | CHECK,
     "seed of all random numbers: the same seed gives the same result, whatever the threads"),
 [BP_OPT_LABEL_SMOOTHING] = FLOAT("label-smoothing", TRAINING, "F", "0", 0, 0.999, TRAIN | BENCH,
@@ -132,47 +141,47 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "scale all gradients down to this norm where theirs is larger (default: 0, off)"),
 [BP_OPT_CLAMP_LATENT] = BOOL("clamp-latent", OPTIMIZER, TRAIN | BENCH,
     "keep the latent weights of 1-bit layers in [-1, 1]"),
-[BP_OPT_FREEZE] = CHOICE("freeze", OPTIMIZER, freezes, "none", TRAIN,
+[BP_OPT_FREEZE] = CHOICE("freeze", OPTIMIZER, freezes, "none", TRAIN | INFO,
     "body: train the last layer only, the rest stays as it is, its running statistics too"),
-[BP_OPT_EMA] = FLOAT("ema", OPTIMIZER, "DECAY", "0", 0, 0.999999, TRAIN,
+[BP_OPT_EMA] = FLOAT("ema", OPTIMIZER, "DECAY", "0", 0, 0.999999, TRAIN | INFO,
     "validate and keep exponential moving averages of the weights, such as 0.99 (default: 0, off)"),
 
-[BP_OPT_PRECISION] = CHOICE("precision", PRECISION, precisions, "fqt", TRAIN | BENCH,
+[BP_OPT_PRECISION] = CHOICE("precision", PRECISION, precisions, "fqt", STEP,
     "fqt: 1 bit forward, few-bit gradients; psq: 1 bit both ways; qat: 1 bit forward, float gradients; fp32: all float"),
-[BP_OPT_PRESET] = CHOICE("preset", PRECISION, presets, "one-bit", TRAIN | BENCH,
+[BP_OPT_PRESET] = CHOICE("preset", PRECISION, presets, "one-bit", STEP,
     "gradient quantizer of fqt: one-bit: 4 bits for a quarter of the groups; balanced: 4 bits; accurate: 8 bits; paper: the paper's; paper-code: that of its code"),
-[BP_OPT_QAT_WARMUP] = FLOAT("qat-warmup", PRECISION, "F", "0", 0, 1.0 / 3, TRAIN,
+[BP_OPT_QAT_WARMUP] = FLOAT("qat-warmup", PRECISION, "F", "0", 0, 1.0 / 3, TRAIN | INFO,
     "share of the steps, at the start, that run as qat (for psq and fqt)"),
 [BP_OPT_STEM] = CHOICE("stem", PRECISION, stems, "8-bit", TRAIN | BENCH,
     "first convolution of psq and fqt: 8-bit: pixels, weights and gradients in 8 bits; fp32: float, as in qat and fp32"),
 
-[BP_OPT_GRAD_BITS] = CHOICE("grad-bits", QUANTIZER, bits, NULL, TRAIN | BENCH,
+[BP_OPT_GRAD_BITS] = CHOICE("grad-bits", QUANTIZER, bits, NULL, STEP,
     "bits of a kept gradient"),
-[BP_OPT_GRAD_KEEP] = FLOAT("grad-keep", QUANTIZER, "F", NULL, 0.0001, 1, TRAIN | BENCH,
+[BP_OPT_GRAD_KEEP] = FLOAT("grad-keep", QUANTIZER, "F", NULL, 0.0001, 1, STEP,
     "share of the groups that is kept (default: 1 / bits where the preset prunes)"),
-[BP_OPT_GRAD_SELECT] = CHOICE("grad-select", QUANTIZER, selections, NULL, TRAIN | BENCH,
+[BP_OPT_GRAD_SELECT] = CHOICE("grad-select", QUANTIZER, selections, NULL, STEP,
     "how kept groups are chosen (none keeps all; topk is biased)"),
-[BP_OPT_GRAD_WEIGHTS] = CHOICE("grad-weights", QUANTIZER, weights, NULL, TRAIN | BENCH,
+[BP_OPT_GRAD_WEIGHTS] = CHOICE("grad-weights", QUANTIZER, weights, NULL, STEP,
     "what the chance of being kept follows"),
-[BP_OPT_GRAD_GRID] = CHOICE("grad-grid", QUANTIZER, grids, NULL, TRAIN | BENCH,
+[BP_OPT_GRAD_GRID] = CHOICE("grad-grid", QUANTIZER, grids, NULL, STEP,
     "levels: minmax: from min to max; zero: symmetric, with a zero; symmetric: without"),
-[BP_OPT_GRAD_CLIP] = FLOAT("grad-clip", QUANTIZER, "F", "0", 0, 1e6, TRAIN | BENCH,
+[BP_OPT_GRAD_CLIP] = FLOAT("grad-clip", QUANTIZER, "F", "0", 0, 1e6, STEP,
     "cut gradients at F times the root mean square of their group; biased (default: 0, off)"),
-[BP_OPT_GRAD_GROUPS] = CHOICE("grad-groups", QUANTIZER, groups, NULL, TRAIN | BENCH,
+[BP_OPT_GRAD_GROUPS] = CHOICE("grad-groups", QUANTIZER, groups, NULL, STEP,
     "what shares one scale: scq: a sample for dA, a channel for dW; sample: a sample for both"),
 
-[BP_OPT_GRAD_BITS_DA] = CHOICE("grad-bits-da", APART, bits, NULL, TRAIN | BENCH, "as --grad-bits"),
-[BP_OPT_GRAD_KEEP_DA] = FLOAT("grad-keep-da", APART, "F", NULL, 0.0001, 1, TRAIN | BENCH, "as --grad-keep"),
-[BP_OPT_GRAD_SELECT_DA] = CHOICE("grad-select-da", APART, selections, NULL, TRAIN | BENCH, "as --grad-select"),
-[BP_OPT_GRAD_WEIGHTS_DA] = CHOICE("grad-weights-da", APART, weights, NULL, TRAIN | BENCH, "as --grad-weights"),
-[BP_OPT_GRAD_GRID_DA] = CHOICE("grad-grid-da", APART, grids, NULL, TRAIN | BENCH, "as --grad-grid"),
-[BP_OPT_GRAD_CLIP_DA] = FLOAT("grad-clip-da", APART, "F", NULL, 0, 1e6, TRAIN | BENCH, "as --grad-clip"),
-[BP_OPT_GRAD_BITS_DW] = CHOICE("grad-bits-dw", APART, bits, NULL, TRAIN | BENCH, "as --grad-bits"),
-[BP_OPT_GRAD_KEEP_DW] = FLOAT("grad-keep-dw", APART, "F", NULL, 0.0001, 1, TRAIN | BENCH, "as --grad-keep"),
-[BP_OPT_GRAD_SELECT_DW] = CHOICE("grad-select-dw", APART, selections, NULL, TRAIN | BENCH, "as --grad-select"),
-[BP_OPT_GRAD_WEIGHTS_DW] = CHOICE("grad-weights-dw", APART, weights, NULL, TRAIN | BENCH, "as --grad-weights"),
-[BP_OPT_GRAD_GRID_DW] = CHOICE("grad-grid-dw", APART, grids, NULL, TRAIN | BENCH, "as --grad-grid"),
-[BP_OPT_GRAD_CLIP_DW] = FLOAT("grad-clip-dw", APART, "F", NULL, 0, 1e6, TRAIN | BENCH, "as --grad-clip"),
+[BP_OPT_GRAD_BITS_DA] = CHOICE("grad-bits-da", APART, bits, NULL, STEP, "as --grad-bits"),
+[BP_OPT_GRAD_KEEP_DA] = FLOAT("grad-keep-da", APART, "F", NULL, 0.0001, 1, STEP, "as --grad-keep"),
+[BP_OPT_GRAD_SELECT_DA] = CHOICE("grad-select-da", APART, selections, NULL, STEP, "as --grad-select"),
+[BP_OPT_GRAD_WEIGHTS_DA] = CHOICE("grad-weights-da", APART, weights, NULL, STEP, "as --grad-weights"),
+[BP_OPT_GRAD_GRID_DA] = CHOICE("grad-grid-da", APART, grids, NULL, STEP, "as --grad-grid"),
+[BP_OPT_GRAD_CLIP_DA] = FLOAT("grad-clip-da", APART, "F", NULL, 0, 1e6, STEP, "as --grad-clip"),
+[BP_OPT_GRAD_BITS_DW] = CHOICE("grad-bits-dw", APART, bits, NULL, STEP, "as --grad-bits"),
+[BP_OPT_GRAD_KEEP_DW] = FLOAT("grad-keep-dw", APART, "F", NULL, 0.0001, 1, STEP, "as --grad-keep"),
+[BP_OPT_GRAD_SELECT_DW] = CHOICE("grad-select-dw", APART, selections, NULL, STEP, "as --grad-select"),
+[BP_OPT_GRAD_WEIGHTS_DW] = CHOICE("grad-weights-dw", APART, weights, NULL, STEP, "as --grad-weights"),
+[BP_OPT_GRAD_GRID_DW] = CHOICE("grad-grid-dw", APART, grids, NULL, STEP, "as --grad-grid"),
+[BP_OPT_GRAD_CLIP_DW] = FLOAT("grad-clip-dw", APART, "F", NULL, 0, 1e6, STEP, "as --grad-clip"),
 
 [BP_OPT_RUN] = TEXT("run", RUN, "DIR", TRAIN, 0,
     "run folder, must not exist yet (default: runs/<data>-<model>-<n>)"),
@@ -185,20 +194,16 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_REPORT_VARIANCE] = INT("report-variance", RUN, "0", 0, 1e9, TRAIN | RESUME,
     "for psq and fqt: measure the variance of the quantized gradients every N steps, for variance.jsonl and the report; such a step takes some 15 times as long (default: 0, off)"),
 
-[BP_OPT_THREADS] = INT("threads", MACHINE, "0", 0, 256, TRAIN | RESUME | EVAL | BENCH | PREDICT | CHECK,
+[BP_OPT_THREADS] = INT("threads", MACHINE, "0", 0, 256, TRAIN | RESUME | EVAL | BENCH | PREDICT | CHECK | INFO,
     "worker threads (default: 0, one per processor, fewer under a container's limit on time)"),
-[BP_OPT_CPU] = CHOICE("cpu", MACHINE, tiers, "auto", TRAIN | RESUME | EVAL | BENCH | PREDICT,
+[BP_OPT_CPU] = CHOICE("cpu", MACHINE, tiers, "auto", TRAIN | RESUME | EVAL | BENCH | PREDICT | INFO,
     "best instruction set to use; one that this machine lacks is an error"),
 
 [BP_OPT_MAX_MEM] = INT("max-mem", MACHINE, "0", 0, 1e9, TRAIN | RESUME | EVAL,
-    "megabytes in which to keep decoded pictures; those beyond are decoded each time (default: 0, half of what the process may use)"),
+    "megabytes for the run: --batch auto keeps to it; pictures stay decoded in what the network leaves, the others are decoded each time; eval: for pictures alone (default: 0, half of what the process may use)"),
 
 [BP_OPT_ROUNDS] = INT("rounds", TIMING, "10", 1, 1e6, BENCH,
     "timed steps of each side, after two that are not timed"),
-[BP_OPT_CLASSES] = INT("classes", TIMING, "10", 1, 100000, BENCH,
-    "classes of the network"),
-[BP_OPT_CHANNELS] = INT("channels", TIMING, "3", 1, 3, BENCH,
-    "channels of the input"),
 
 [BP_OPT_TOP] = INT("top", ANSWERS, "1", 1, 100000, PREDICT,
     "show the N likeliest classes of each picture"),
@@ -304,4 +309,27 @@ int bp_parse_number(const char *text, double *out) {
     char *end;
     *out = strtod(local, &end);
     return end != local && *end == 0 && isdigit((unsigned char)end[-1]);
+}
+
+int bp_parse_time(const char *text, double *out) {
+    static const char units[] = "hms";
+    static const double seconds[] = {3600, 60, 1};
+    size_t least = 0;
+    *out = 0;
+    for (const char *next = text; next == text || *next != 0;) {
+        char number[32];
+        double value;
+        size_t length = strspn(next, "0123456789.");
+        const char *unit = next[length] != 0 ? strchr(units + least, next[length]) : NULL;
+        if (unit == NULL || length == 0 || length >= sizeof number)
+            return 0;
+        memcpy(number, next, length);
+        number[length] = 0;
+        if (!bp_parse_number(number, &value))
+            return 0;
+        *out += value * seconds[unit - units];
+        least = (size_t)(unit - units) + 1;
+        next += length + 1;
+    }
+    return 1;
 }

@@ -26,9 +26,12 @@ enum bp_option_id {
     BP_OPT_MODEL,
     BP_OPT_WIDTH,
     BP_OPT_SIZE,
+    BP_OPT_CLASSES,
+    BP_OPT_CHANNELS,
     BP_OPT_RECIPE,
     BP_OPT_EPOCHS,
     BP_OPT_STEPS,
+    BP_OPT_TIME,
     BP_OPT_PATIENCE,
     BP_OPT_BATCH,
     BP_OPT_SEED,
@@ -80,8 +83,6 @@ enum bp_option_id {
     BP_OPT_CPU,
     BP_OPT_MAX_MEM,
     BP_OPT_ROUNDS,
-    BP_OPT_CLASSES,
-    BP_OPT_CHANNELS,
     BP_OPT_TOP,
     BP_OPT_COUNT
 };
@@ -105,6 +106,10 @@ int bp_option_is_quantizer(enum bp_option_id id);
 /* Reads a decimal number whatever the locale; hexadecimal, NaN and infinity are refused. Returns 1
  * if all of `text` is one. */
 int bp_parse_number(const char *text, double *out);
+
+/* Reads a time such as 90s, 30m, 1.5h or 1h30m in seconds: hours, minutes, seconds in this order,
+ * each at most once. Returns 1 if all of `text` is one. */
+int bp_parse_time(const char *text, double *out);
 
 #ifdef __cplusplus
 }

@@ -10,12 +10,20 @@
 #include "train/evaluate.h"
 #include "train/trainer.h"
 
-static bp_status note(const struct bp_trainer *t, const char *text) {
-    bp_trainer_send_text(t, BP_EVENT_NOTE, text);
-    return bp_run_folder_log(&t->folder, text);
-}
-
 /* --- a run ------------------------------------------------------------------------------------ */
+
+/* A batch that was given is taken whatever --max-mem says. */
+static bp_status note_memory(const struct bp_trainer *t) {
+    const struct bp_session *s = &t->session;
+    char line[200];
+    if (s->settings.max_mem_bytes == 0 || s->memory.total <= s->memory_allowed)
+        return BP_OK;
+    snprintf(line, sizeof line,
+             "--max-mem %zu: the run takes about %.0f MB with a batch of %zu; --batch auto would "
+             "keep to it",
+             s->settings.max_mem_bytes / 1000000, (double)s->memory.total / 1e6, s->settings.batch);
+    return bp_trainer_note(t, line);
+}
 
 static bp_status start(struct bp_trainer *t) {
     char quantizer[400], line[640];
@@ -37,10 +45,12 @@ static bp_status start(struct bp_trainer *t) {
     bp_trainer_fill_event(t, BP_EVENT_START, &event);
     event.start = &summary;
     bp_trainer_send(t, &event);
+    BP_TRY(note_memory(t));
     for (size_t i = 0; t->init != NULL && bp_init_line(t->init, i) != NULL; i++)
-        BP_TRY(note(t, bp_init_line(t->init, i)));
+        BP_TRY(bp_trainer_note(t, bp_init_line(t->init, i)));
     if (bp_fp32_default() == BP_FP32_PLAIN)
-        return note(t, "this build has no oneDNN: float convolutions run in plain C, slowly");
+        return bp_trainer_note(
+            t, "this build has no oneDNN: float convolutions run in plain C, slowly");
     return BP_OK;
 }
 
@@ -53,7 +63,7 @@ static bp_status stop(struct bp_trainer *t, bp_status status) {
                    t->folder.path);
 }
 
-static const char *const endings[] = {"", "epochs", "steps", "patience"};
+static const char *const endings[] = {"", "epochs", "steps", "patience", "time"};
 
 static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_result *result) {
     const struct bp_progress *p = &t->progress;
@@ -179,8 +189,10 @@ static bp_status prepare_new(struct bp_trainer *t, const bp_config *config) {
     BP_TRY(bp_config_copy(&t->config, config));
     BP_TRY(bp_config_check(t->config, BP_COMMAND_TRAIN)); /* before anything is read */
     BP_TRY(bp_init_open(&t->init, t->config));
-    BP_TRY(bp_config_recipe(t->config, &t->recipe));
     BP_TRY(report_bad(t, bp_session_open(&t->session, t->config, &t->bad)));
+    BP_TRY(bp_time_limit_begin(&t->limit, &t->session, t->begin_ns));
+    BP_TRY(bp_session_record(&t->session, t->config));
+    BP_TRY(bp_config_recipe(t->config, &t->recipe));
     BP_TRY(begin(t));
     const struct bp_settings *settings = &t->session.settings;
     BP_TRY(bp_run_folder_create(&t->folder, settings->run, settings->data, settings->model));
@@ -252,6 +264,9 @@ static bp_status load_last(struct bp_trainer *t) {
     bp_status status = check_recipe(t, head);
     if (status == BP_OK)
         status = bp_checkpoint_load(checkpoint, t->session.graph, t->average, 1);
+    const struct bp_schedule_cut *cut = &head->progress.cut;
+    if (status == BP_OK && cut->steps > 0 && cut->steps < t->session.planned_steps)
+        bp_session_cut(&t->session, cut);
     if (status == BP_OK && head->progress.step > t->session.total_steps)
         status = bp_fail(BP_MODEL, "%s: made after %llu steps, but the run has only %llu",
                          t->folder.last, (unsigned long long)head->progress.step,

@@ -30,7 +30,8 @@ void bp_run_report_close(struct bp_run_report *report) {
 /* The steps of a QAT warm-up have no quantized gradients. */
 static int variance_due(const struct bp_run_report *report, uint64_t step) {
     const struct bp_session *session = report->session;
-    return report->variance != NULL && step >= session->qat_steps &&
+    double position = bp_schedule_position(&session->cut, step, session->planned_steps);
+    return report->variance != NULL && position >= (double)session->qat_steps &&
            (step + 1) % session->settings.report_variance == 0;
 }
 

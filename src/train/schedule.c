@@ -35,27 +35,41 @@ bp_status bp_schedule_check(const struct bp_schedule_config *config) {
     return BP_OK;
 }
 
-double bp_schedule_factor(const struct bp_schedule_config *config, uint64_t step,
+double bp_schedule_factor(const struct bp_schedule_config *config, double step,
                           uint64_t total_steps) {
     const double pi = 3.14159265358979323846;
-    if (step < config->warmup_steps)
-        return (double)(step + 1) / (double)config->warmup_steps;
+    const double warmup = (double)config->warmup_steps;
+    if (step < warmup)
+        return (step + 1) / warmup;
     switch (config->kind) {
     case BP_SCHEDULE_COSINE: {
-        if (step >= total_steps)
+        if (step >= (double)total_steps)
             return config->min_factor;
-        double progress =
-            (double)(step - config->warmup_steps) / (double)(total_steps - config->warmup_steps);
+        double progress = (step - warmup) / (double)(total_steps - config->warmup_steps);
         return config->min_factor + (1 - config->min_factor) * 0.5 * (1 + cos(pi * progress));
     }
     case BP_SCHEDULE_STEP: {
-        uint64_t passed = config->n_milestones ? 0 : step / config->every_steps;
+        uint64_t passed =
+            config->n_milestones ? 0 : (uint64_t)floor(step / (double)config->every_steps);
         for (size_t i = 0; i < config->n_milestones; i++)
-            passed += step >= config->milestones[i];
+            passed += step >= (double)config->milestones[i];
         return pow(config->gamma, (double)passed);
     }
     case BP_SCHEDULE_CONSTANT:
         break;
     }
     return 1;
+}
+
+double bp_schedule_position(const struct bp_schedule_cut *cut, uint64_t step, uint64_t planned) {
+    if (cut->steps == 0)
+        return (double)step;
+    double share = (double)(step - cut->step) / (double)(cut->steps - cut->step);
+    return cut->position + share * ((double)planned - cut->position);
+}
+
+void bp_schedule_cut_to(struct bp_schedule_cut *cut, uint64_t step, uint64_t steps,
+                        uint64_t planned) {
+    double position = bp_schedule_position(cut, step, planned);
+    *cut = (struct bp_schedule_cut){.step = step, .position = position, .steps = steps};
 }

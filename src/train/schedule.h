@@ -35,9 +35,27 @@ bp_status bp_schedule_check(const struct bp_schedule_config *config);
 
 /* What the learning rate is multiplied by in step `step` of 0 .. total_steps - 1 (the optimizer's t
  * is step + 1). After warm-up the cosine starts at 1 and would reach min_factor at step
- * total_steps; it stays there if the run goes on. */
-double bp_schedule_factor(const struct bp_schedule_config *config, uint64_t step,
+ * total_steps; it stays there if the run goes on. Of a run that was cut, `step` is the position of
+ * bp_schedule_position. */
+double bp_schedule_factor(const struct bp_schedule_config *config, double step,
                           uint64_t total_steps);
+
+/* A run that ends earlier than planned goes through all that is left of its schedule, faster: from
+ * step `step` on, where the schedule stood at `position` (both count planned steps), evenly to its
+ * end, which comes after `steps` steps. */
+struct bp_schedule_cut {
+    uint64_t step;
+    double position;
+    uint64_t steps; /* > step; 0: nothing was cut */
+};
+
+/* Where a run of `planned` steps stands in its schedule in step `step`; the step itself where
+ * nothing was cut. Steps before cut->step must not be asked for. */
+double bp_schedule_position(const struct bp_schedule_cut *cut, uint64_t step, uint64_t planned);
+
+/* Cuts a run, again maybe, that has taken step `step` to `steps` > step steps. */
+void bp_schedule_cut_to(struct bp_schedule_cut *cut, uint64_t step, uint64_t steps,
+                        uint64_t planned);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "train/checkpoint.h"
+#include "train/memory_fit.h"
 
 enum { SMALLEST_INPUT = 32 };
 
@@ -48,6 +49,39 @@ size_t bp_graph_planned_bytes(const struct bp_graph *graph) {
            exec->scratch_bytes * (size_t)bp_threads_count(exec->threads);
 }
 
+/* --- data and memory -------------------------------------------------------------------------- */
+
+static void describe_network(const struct bp_session *session, const struct bp_dataset *data,
+                             struct bp_graph_config *out) {
+    size_t side = input_side(&session->settings, data);
+    bp_session_graph_config(&session->settings, side, side, data->train.c, data->classes, out);
+}
+
+/* The batch, if it is to be chosen, and what the run takes. */
+static bp_status forecast(struct bp_session *session, const struct bp_dataset *data) {
+    struct bp_settings *settings = &session->settings;
+    struct bp_graph_config config;
+    size_t train = data->train.count, val = data->val.count, bytes = bp_dataset_bytes(data);
+    describe_network(session, data, &config);
+    if (session->batch_is_auto)
+        return bp_batch_choose(settings, &config, train, val, bytes, session->memory_allowed,
+                               &settings->batch, &session->memory);
+    BP_TRY(bp_memory_forecast(settings, &config, train, val, &session->memory));
+    bp_memory_set_data(&session->memory, bytes);
+    return BP_OK;
+}
+
+/* Decoded pictures may take what the network leaves. */
+static bp_status choose_cache(void *context, const struct bp_dataset *data, size_t *bytes) {
+    struct bp_session *session = context;
+    if (data->train.count == 0) /* refused later, with its reason */
+        return BP_OK;
+    BP_TRY(forecast(session, data));
+    size_t needed = session->memory.total, allowed = session->memory_allowed;
+    *bytes = allowed > needed ? allowed - needed : 0;
+    return BP_OK;
+}
+
 static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad) {
     struct bp_settings *settings = &session->settings;
     const struct bp_dataset_options options = {
@@ -57,25 +91,54 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
         .preprocess = bp_preprocess_choose(settings->size, &settings->augment),
         .val_share = settings->val_share,
         .skip_bad = settings->skip_bad,
-        .cache_bytes = settings->cache_bytes,
+        .choose_cache = choose_cache,
+        .context = session,
         .threads = settings->threads,
         .bad = bad};
+    session->batch_is_auto = settings->batch == 0;
+    session->memory_allowed = bp_memory_allowed(settings);
     BP_TRY(bp_dataset_open(&session->data, settings->data, &options));
     const struct bp_part *train = &session->data->train;
-    if (train->count < settings->batch)
+    if (train->count < settings->batch && !session->batch_is_auto)
         return bp_fail(BP_USAGE,
                        "%s: the training part has %zu images, fewer than one batch of %zu; use "
                        "--batch %zu or less",
                        settings->data, train->count, settings->batch, train->count);
     if (session->data->val.count == 0)
         return bp_fail(BP_DATA, "%s: the validation part is empty", settings->data);
+    /* Files that were left out may have made the training part smaller than the batch chosen. */
+    if (session->batch_is_auto && (settings->batch == 0 || settings->batch > train->count))
+        BP_TRY(forecast(session, session->data));
     if (!settings->has_mean)
         bp_part_moments(train, settings->mean, settings->deviation);
     return BP_OK;
 }
 
+static bp_status record(bp_config *config, enum bp_option_id id, size_t value, const char *origin) {
+    char text[32];
+    snprintf(text, sizeof text, "%zu", value);
+    return bp_config_set(config, bp_option_table[id].name, text, origin);
+}
+
+bp_status bp_session_record(struct bp_session *session, bp_config *config) {
+    struct bp_settings *settings = &session->settings;
+    char origin[80];
+    if (session->batch_is_auto)
+        BP_TRY(record(config, BP_OPT_BATCH, settings->batch, "--batch auto"));
+    if (settings->time_text == NULL)
+        return BP_OK;
+    snprintf(origin, sizeof origin, "--time %s", settings->time_text);
+    BP_TRY(record(config, BP_OPT_EPOCHS, settings->epochs, origin));
+    BP_TRY(record(config, BP_OPT_STEPS, settings->max_steps, origin));
+    bp_config_unset(config, BP_OPT_TIME);
+    settings->time_text = NULL;
+    return BP_OK;
+}
+
+/* --- steps and network ------------------------------------------------------------------------ */
+
 /* Everything that is counted in epochs becomes steps. */
-static bp_status count_steps(struct bp_session *session) {
+bp_status bp_session_count_steps(struct bp_session *session) {
     const struct bp_settings *settings = &session->settings;
     size_t batches = session->data->train.count / settings->batch; /* the rest is left out */
     double steps = (double)settings->epochs * (double)batches;
@@ -87,7 +150,7 @@ static bp_status count_steps(struct bp_session *session) {
                        "(%u); use fewer epochs or a larger batch",
                        settings->epochs, steps, UINT32_MAX);
     session->batches = batches;
-    session->total_steps = (uint64_t)steps;
+    session->total_steps = session->planned_steps = (uint64_t)steps;
     session->epochs = (size_t)((session->total_steps + batches - 1) / batches);
     session->qat_steps = (uint64_t)floor(settings->qat_warmup * steps + 0.5);
     struct bp_schedule_config *schedule = &session->schedule;
@@ -104,14 +167,21 @@ static bp_status count_steps(struct bp_session *session) {
     return bp_schedule_check(schedule);
 }
 
+void bp_session_cut(struct bp_session *session, const struct bp_schedule_cut *cut) {
+    session->cut = *cut;
+    session->total_steps = cut->steps;
+    session->epochs = (size_t)((cut->steps + session->batches - 1) / session->batches);
+}
+
 static bp_status open_network(struct bp_session *session) {
     const struct bp_settings *settings = &session->settings;
     struct bp_graph_config config;
-    size_t side = input_side(settings, session->data);
-    bp_session_graph_config(settings, side, side, session->data->train.c, session->data->classes,
-                            &config);
+    describe_network(session, session->data, &config);
     BP_TRY(bp_exec_create(&session->exec, settings->tier, settings->threads));
     BP_TRY(bp_graph_create(&session->graph, session->exec, &config));
+    bp_memory_sum(session->graph, settings, session->data->train.count, session->data->val.count,
+                  &session->memory);
+    bp_memory_set_data(&session->memory, bp_dataset_bytes(session->data));
     return bp_optim_create(&session->optim, session->graph->params, session->graph->n_params);
 }
 
@@ -121,7 +191,7 @@ bp_status bp_session_open(struct bp_session *session, const bp_config *config,
     BP_TRY(bp_config_resolve(config, BP_COMMAND_TRAIN, &session->settings));
     bp_status status = open_data(session, bad);
     if (status == BP_OK)
-        status = count_steps(session);
+        status = bp_session_count_steps(session);
     if (status == BP_OK)
         status = open_network(session);
     if (status != BP_OK)
@@ -129,12 +199,29 @@ bp_status bp_session_open(struct bp_session *session, const bp_config *config,
     return status;
 }
 
-void bp_session_close(struct bp_session *session) {
-    bp_loader_destroy(session->train);
-    bp_loader_destroy(session->val);
+static void close_network(struct bp_session *session) {
     bp_optim_destroy(session->optim);
     bp_graph_destroy(session->graph);
     bp_exec_destroy(session->exec);
+    session->optim = NULL;
+    session->graph = NULL;
+    session->exec = NULL;
+}
+
+bp_status bp_session_renew(struct bp_session *session) {
+    close_network(session);
+    return open_network(session);
+}
+
+void bp_session_stop(struct bp_session *session) {
+    bp_loader_destroy(session->train);
+    bp_loader_destroy(session->val);
+    session->train = session->val = NULL;
+}
+
+void bp_session_close(struct bp_session *session) {
+    bp_session_stop(session);
+    close_network(session);
     bp_dataset_destroy(session->data);
     memset(session, 0, sizeof *session);
 }
@@ -147,7 +234,7 @@ bp_status bp_session_start(struct bp_session *session, uint64_t step) {
                                         .width = config->width_px,
                                         .channels = config->channels,
                                         .seed = settings->seed,
-                                        .ahead = 2};
+                                        .ahead = BP_BATCHES_AHEAD};
     int threads = bp_threads_count(session->exec->threads);
     options.workers = bp_loader_workers(&session->data->val, &options.augment, threads);
     BP_TRY(bp_loader_create(&session->val, &session->data->val, &options));
@@ -188,6 +275,11 @@ void bp_session_summary(const struct bp_session *session, char *quantizer, size_
                             .threads = bp_threads_count(session->exec->threads),
                             .tier = bp_tier_name(settings->tier),
                             .fp32 = bp_fp32_backend_name(config->backend),
-                            .memory_bytes = bp_graph_planned_bytes(session->graph)};
+                            .memory_bytes = bp_graph_planned_bytes(session->graph),
+                            .memory_total = session->memory.total,
+                            .memory_allowed = session->memory_allowed,
+                            .batch_is_auto = session->batch_is_auto,
+                            .time_allowed = settings->seconds,
+                            .time_forecast = session->time_forecast};
     bp_graph_count_parameters(session->graph, &out->parameters, &out->binary_weights);
 }

@@ -95,7 +95,8 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
         const char *name;
     } commands[] = {{BP_COMMAND_TRAIN, "train"},     {BP_COMMAND_RESUME, "resume"},
                     {BP_COMMAND_EVAL, "eval"},       {BP_COMMAND_BENCH, "bench"},
-                    {BP_COMMAND_PREDICT, "predict"}, {BP_COMMAND_DATA, "data"}};
+                    {BP_COMMAND_PREDICT, "predict"}, {BP_COMMAND_DATA, "data"},
+                    {BP_COMMAND_INFO, "info"}};
     const char *name = "this command";
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (commands[i].command == command)
@@ -104,7 +105,10 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
         if (!(bp_option_table[i].commands & command) && typed(config, (enum bp_option_id)i))
             return bp_fail(BP_USAGE, "--%s does not belong to '%s'; leave it out",
                            bp_option_table[i].name, name);
-    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH)))
+    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_RESUME)) && count_of(config, BP_OPT_BATCH) == 0)
+        return bp_fail(BP_USAGE, "--batch %s is for training; give '%s' a number",
+                       text_of(config, BP_OPT_BATCH), name);
+    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH | BP_COMMAND_INFO)))
         return BP_OK;
     const char *precision = text_of(config, BP_OPT_PRECISION);
     if (strcmp(precision, "fqt") != 0)
@@ -303,6 +307,10 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.width = number_of(config, BP_OPT_WIDTH);
     s.size = count_of(config, BP_OPT_SIZE);
     s.epochs = count_of(config, BP_OPT_EPOCHS);
+    s.epochs_given = is_set(config, BP_OPT_EPOCHS);
+    s.time_text = text_of(config, BP_OPT_TIME);
+    if (s.time_text != NULL)
+        bp_parse_time(s.time_text, &s.seconds);
     s.max_steps = count_of(config, BP_OPT_STEPS);
     s.batch = count_of(config, BP_OPT_BATCH);
     s.init = text_of(config, BP_OPT_INIT);
@@ -318,7 +326,7 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.augment.jitter = number_of(config, BP_OPT_AUG_JITTER);
     s.val_share = number_of(config, BP_OPT_VAL);
     s.skip_bad = bool_of(config, BP_OPT_SKIP_BAD);
-    s.cache_bytes = count_of(config, BP_OPT_MAX_MEM) * 1000000;
+    s.max_mem_bytes = count_of(config, BP_OPT_MAX_MEM) * 1000000;
     s.checkpoint_every = count_of(config, BP_OPT_CHECKPOINT_EVERY);
     s.log_every = count_of(config, BP_OPT_LOG_EVERY);
     s.report = bool_of(config, BP_OPT_REPORT);
@@ -329,7 +337,7 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.channels = count_of(config, BP_OPT_CHANNELS);
     s.top = count_of(config, BP_OPT_TOP);
     BP_TRY(resolve_moments(config, &s));
-    if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH)) {
+    if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH | BP_COMMAND_INFO)) {
         BP_TRY(resolve_optim(config, &s));
         BP_TRY(resolve_precision(config, &s));
     }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "train/evaluate.h"
+#include "train/step.h"
 
 /* --- events ----------------------------------------------------------------------------------- */
 
@@ -26,7 +27,8 @@ static double last_lr(const struct bp_trainer *t) {
     uint64_t step = t->progress.step;
     if (step == 0)
         return 0;
-    return s->settings.optim.lr * bp_schedule_factor(&s->schedule, step - 1, s->total_steps);
+    double position = bp_schedule_position(&s->cut, step - 1, s->planned_steps);
+    return s->settings.optim.lr * bp_schedule_factor(&s->schedule, position, s->planned_steps);
 }
 
 static double seconds_left(const struct bp_trainer *t) {
@@ -104,34 +106,31 @@ static bp_status diverged(const struct bp_trainer *t, const char *what) {
         saved ? t->folder.last : "");
 }
 
-static bp_status train_step(struct bp_trainer *t, double *loss, size_t *correct) {
+bp_status bp_trainer_note(const struct bp_trainer *t, const char *text) {
+    bp_trainer_send_text(t, BP_EVENT_NOTE, text);
+    return bp_run_folder_log(&t->folder, text);
+}
+
+/* Cuts the run where its time is up before it would end. */
+static bp_status keep_time(struct bp_trainer *t) {
     struct bp_session *s = &t->session;
-    struct bp_graph *graph = s->graph;
-    uint64_t step = t->progress.step;
-    struct bp_batch batch;
-    struct bp_optim_result update;
+    struct bp_progress *p = &t->progress;
+    uint64_t steps, before = s->total_steps;
+    char line[200];
+    if (!bp_time_limit_passed(&t->limit, s, p->step, &steps))
+        return BP_OK;
+    bp_schedule_cut_to(&p->cut, p->step - 1, steps, s->planned_steps);
+    bp_session_cut(s, &p->cut);
+    snprintf(line, sizeof line,
+             "slower than forecast: to end in time, the run has %llu steps now, not %llu, and its "
+             "schedule ends with them",
+             (unsigned long long)steps, (unsigned long long)before);
+    return bp_trainer_note(t, line);
+}
 
-    BP_TRY(bp_loader_next(s->train, &batch));
-    if (step < s->qat_steps)
-        bp_graph_set_precision(graph, BP_PRECISION_QAT);
-    else
-        bp_graph_set_precision(graph, s->settings.precision);
-    graph->step = (uint32_t)step;
-    bp_graph_set_input(graph, batch.n, batch.images);
-    BP_TRY(bp_graph_forward(graph, 1));
-    BP_TRY(bp_graph_loss(graph, batch.labels, 1, loss, correct));
-    if (!isfinite(*loss))
-        return diverged(t, "the loss");
-    BP_TRY(bp_graph_backward(graph));
-
-    double factor = bp_schedule_factor(&s->schedule, step, s->total_steps);
-    bp_optim_step(s->optim, s->exec, &s->settings.optim, factor, step + 1, &update);
-    if (!update.finite)
-        return diverged(t, "the gradient");
-    bp_graph_weights_updated(graph);
-    if (t->average != NULL)
-        bp_average_update(t->average, s->exec, graph, s->settings.ema, step + 1);
-    return BP_OK;
+static bp_status train_step(struct bp_trainer *t, struct bp_step_result *result) {
+    BP_TRY(bp_session_step(&t->session, t->average, t->progress.step, result));
+    return result->infinite != NULL ? diverged(t, result->infinite) : BP_OK;
 }
 
 static bp_status log_step(const struct bp_trainer *t, double loss, size_t correct) {
@@ -156,14 +155,13 @@ static bp_status step_and_report(struct bp_trainer *t) {
     const struct bp_settings *settings = &t->session.settings;
     struct bp_progress *p = &t->progress;
     uint64_t begin_ns = bp_clock_ns();
-    double loss;
-    size_t correct;
+    struct bp_step_result result;
     bp_run_report_before_step(&t->report, p->step);
-    BP_TRY(train_step(t, &loss, &correct));
+    BP_TRY(train_step(t, &result));
     p->step++;
     BP_TRY(bp_run_report_after_step(&t->report, p->epoch + 1, p->step));
-    p->loss_sum += loss * (double)settings->batch;
-    p->correct += correct;
+    p->loss_sum += result.loss * (double)settings->batch;
+    p->correct += result.correct;
     p->seen += settings->batch;
 
     double seconds = seconds_since(begin_ns);
@@ -173,9 +171,10 @@ static bp_status step_and_report(struct bp_trainer *t) {
     t->epoch_images += settings->batch;
     t->step_seconds = t->step_seconds > 0 ? 0.9 * t->step_seconds + 0.1 * seconds : seconds;
     if (settings->log_every > 0 && p->step % settings->log_every == 0)
-        BP_TRY(log_step(t, loss, correct));
+        BP_TRY(log_step(t, result.loss, result.correct));
     if (t->callback != NULL)
         bp_trainer_send_text(t, BP_EVENT_STEP, "");
+    BP_TRY(keep_time(t));
     /* The end of an epoch saves by itself. */
     if (settings->checkpoint_every > 0 && p->step % settings->checkpoint_every == 0 &&
         !validation_due(t))
@@ -264,7 +263,9 @@ static bp_status finish_epoch(struct bp_trainer *t) {
     t->epoch_seconds = 0;
     t->epoch_waited_ns = bp_loader_waited_ns(t->session.train);
     t->epoch_images = 0;
-    return bp_trainer_save(t);
+    BP_TRY(bp_trainer_save(t));
+    bp_time_limit_validated(&t->limit, t->eval_seconds, seconds_since(begin_ns) - t->eval_seconds);
+    return BP_OK;
 }
 
 enum bp_ending bp_trainer_ending(const struct bp_trainer *t) {
@@ -272,6 +273,8 @@ enum bp_ending bp_trainer_ending(const struct bp_trainer *t) {
     const struct bp_session *s = &t->session;
     if (p->step == 0 || p->eval_step != p->step)
         return BP_ENDING_NONE;
+    if (p->step >= s->total_steps && s->cut.steps > 0)
+        return BP_ENDING_TIME;
     if (p->step >= s->total_steps)
         return p->step < s->settings.epochs * s->batches ? BP_ENDING_STEPS : BP_ENDING_EPOCHS;
     if (s->settings.patience > 0 && p->epoch - p->best_epoch >= s->settings.patience)
@@ -280,6 +283,7 @@ enum bp_ending bp_trainer_ending(const struct bp_trainer *t) {
 }
 
 bp_status bp_trainer_run(struct bp_trainer *t) {
+    bp_time_limit_mark(&t->limit);
     for (;;) {
         if (validation_due(t))
             BP_TRY(finish_epoch(t));

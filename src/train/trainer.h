@@ -9,6 +9,7 @@
 #include "train/run_folder.h"
 #include "train/run_report.h"
 #include "train/session.h"
+#include "train/time_limit.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,6 +35,7 @@ struct bp_trainer {
     double step_seconds;      /* smoothed */
     double eval_seconds;      /* of the last validation */
     size_t first_step;
+    struct bp_time_limit limit;
 };
 
 /* Trains from `progress` to the end. Returns BP_INTERRUPT or BP_TERMINATE without a message, and
@@ -41,7 +43,13 @@ struct bp_trainer {
 bp_status bp_trainer_run(struct bp_trainer *t);
 
 /* Why no step is left to do. */
-enum bp_ending { BP_ENDING_NONE, BP_ENDING_EPOCHS, BP_ENDING_STEPS, BP_ENDING_PATIENCE };
+enum bp_ending {
+    BP_ENDING_NONE,
+    BP_ENDING_EPOCHS,
+    BP_ENDING_STEPS,
+    BP_ENDING_PATIENCE,
+    BP_ENDING_TIME
+};
 enum bp_ending bp_trainer_ending(const struct bp_trainer *t);
 
 /* Writes last.ckpt. */
@@ -52,6 +60,8 @@ void bp_trainer_send(const struct bp_trainer *t, const bp_event *event);
 /* A note that the report could not be written, with the last message: no reason to end a run. */
 void bp_trainer_report_failed(const struct bp_trainer *t);
 void bp_trainer_send_text(const struct bp_trainer *t, bp_event_kind kind, const char *text);
+/* A note, in the log too. */
+bp_status bp_trainer_note(const struct bp_trainer *t, const char *text);
 
 #ifdef __cplusplus
 }

@@ -109,14 +109,14 @@ def check_offers(program, script):
     for command in commands:
         options = re.findall(r"^  --([a-z-]+)( [A-Z])?", help_of(program, command), flags=re.M)
         names = ["--" + name for name, _ in options]
-        own = {"print-config", "json", "help"}
+        own = {"print-config", "memory", "json", "help"}
         names += ["--no-" + name for name, value in options if not value and name not in own]
         cases.append((["bitprop", command, "--"], names))
     cases += [(["bitprop", "train", "--precision", ""], ["fqt", "psq", "qat", "fp32"]),
               (["bitprop", "train", "--precision", "="], ["fqt", "psq", "qat", "fp32"]),
               (["bitprop", "train", "--grad-bits-dw", "=", "4"], ["4"]),
               (["bitprop", "bench", "step", "--vs", "fqt", ":", "paper"], ["paper", "paper-code"]),
-              (["bitprop", "train", "--batch", ""], []),
+              (["bitprop", "train", "--epochs", ""], []),
               (["bitprop", "trian", "--"], [])]
     wrong = 0
     for words, wanted in cases:

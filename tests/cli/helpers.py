@@ -131,6 +131,20 @@ def command_json_keys():
     return 0
 
 
+def command_at_most(key, file, limit_key, limit_file, unit=1):
+    """Whether a number in one file of JSON is at most that in another; keys as json_keys says."""
+    numbers = []
+    for path, name in ((file, key), (limit_file, limit_key)):
+        with open(path, encoding="utf-8") as text:
+            value = json.load(text)
+        for part in name.split("."):
+            value = value[part]
+        numbers.append(value)
+    numbers[0] *= float(unit)
+    print("yes" if numbers[0] <= numbers[1] else "no: %g is more than %g" % tuple(numbers))
+    return 0
+
+
 class PageParser(html.parser.HTMLParser):
     """Elements must nest; no script, no handler, nothing from outside the file."""
 

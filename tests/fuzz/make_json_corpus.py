@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed inputs of fuzz_config and fuzz_checkpoint: valid texts and kinds of damage."""
+"""Writes the seed inputs of fuzz_config, fuzz_checkpoint and fuzz_begin: valid texts and kinds of damage."""
 import json
 import pathlib
 
@@ -13,6 +13,10 @@ NETWORK = {"model": "vgg16", "precision": "fqt", "width": 0.125, "height": 32, "
 PROGRESS = {"step": 9, "epoch": 3, "eval_step": 9, "accuracy": 0.5, "loss": 1.5,
             "best_accuracy": 0.75, "best_epoch": 2, "epoch_loss_sum": 0.0, "epoch_correct": 0,
             "epoch_seen": 0}
+DATA = {"kind": "folder", "train": 191, "val": 48, "classes": 3, "fingerprint": "0123456789abcdef"}
+INIT = {"file": "runs/a/best.ckpt", "content": "fedcba9876543210", "epoch": 3, "accuracy": 0.75,
+        "tensors": [{"name": "conv1.weight", "what": "taken"},
+                    {"name": "head.weight", "what": "new", "why": "other classes"}]}
 
 
 def checkpoint(network=NETWORK, progress=PROGRESS, classes=("cat", "dog"), config=CONFIG):
@@ -36,6 +40,8 @@ FILES = {
         "half-surrogate": '{"data": "\\ud83d"}',
         "no-end": '{"data": "a',
         "deep": '{"lr": ' + "[" * 3000,
+        "words": '{"batch": "auto", "time": "1h30m"}',
+        "bad-time": '{"time": "1.5.5h9999999999999999999999999999999s"}',
         "null": '{"run": null, "lr": null}',
     },
     "checkpoint": {
@@ -52,12 +58,33 @@ FILES = {
         "mean-short": checkpoint(network=dict(NETWORK, mean=[0.5])),
         "width-text": checkpoint(network=dict(NETWORK, width="1")),
         "eval-behind": checkpoint(progress=dict(PROGRESS, eval_step=10)),
+        "run-cut": checkpoint(progress=dict(PROGRESS, cut_step=4, cut_position=4.5, cut_steps=12)),
+        "cut-behind": checkpoint(progress=dict(PROGRESS, cut_step=9, cut_position=9, cut_steps=9)),
+        "cut-alone": checkpoint(progress=dict(PROGRESS, cut_steps=10)),
+        "cut-nowhere": checkpoint(progress=dict(PROGRESS, cut_step=1, cut_position=-1e300,
+                                                cut_steps=1 << 40)),
         "lists": "[]\n[]\n{}\n[]",
         "deep": "[" * 3000 + "\n{}\n[]\n{}",
+    },
+    "begin": {
+        "data": "d" + json.dumps(DATA),
+        "data-cut": "d" + json.dumps(DATA)[:60],
+        "data-types": 'd{"train": "many", "val": [], "classes": 1e300, "fingerprint": 7}',
+        "data-hash": 'd{"train": 1, "fingerprint": "0123456789abcdeg"}',
+        "data-long-hash": 'd{"fingerprint": "' + "0" * 300 + '"}',
+        "data-list": "d[]",
+        "data-twice": 'd{"train": 1, "train": 1}',
+        "init": "i" + json.dumps(INIT),
+        "init-nothing": "i{}",
+        "init-lines": 'i{"content": "one\\ntwo"}',
+        "init-zero": 'i{"content": "0123456789abcdef\\u0000"}',
+        "init-deep": "i" + "[" * 3000,
+        "init-text": "i\"0123456789abcdef\"",
     },
 }
 
 if __name__ == "__main__":
     for folder, files in FILES.items():
+        (CORPUS / folder).mkdir(exist_ok=True)
         for name, text in files.items():
             (CORPUS / folder / name).write_text(text, encoding="utf-8")

@@ -71,28 +71,6 @@ static float gu_of(const struct input *in, size_t i) {
     return u_of(in, i) < 0 ? times(gh, in->of[1][i % in->c]) : gh;
 }
 
-void kcheck_act_norm_moments(struct kcheck *t) {
-    struct input in = make_input(t, 0, 0);
-    double *sum = kc_output(t, "sum", KC_F64, in.c);
-    double *squares = kc_output(t, "sum_squares", KC_F64, in.c);
-    for (size_t j = 0; j < in.c; j++) {
-        sum[j] = (double)kc_below(t, 1000);
-        squares[j] = (double)kc_below(t, 1000);
-    }
-    kc_keep_initial(t, sum);
-    kc_keep_initial(t, squares);
-    for (size_t i = 0; i < in.n * in.c; i++) {
-        double h = (double)h_of(&in, i);
-        sum[i % in.c] += h;
-        squares[i % in.c] += h * h;
-    }
-    while (kc_next(t)) {
-        const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_moments(kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, sum),
-                                     kc_at(t, squares));
-    }
-}
-
 void kcheck_act_norm_signs(struct kcheck *t) {
     struct input in = make_input(t, 0, 0);
     size_t cw = bp_words(in.c);

@@ -5,31 +5,58 @@
 
 #include "base/bits.h"
 
+/* Integers to be summed, and their limit. */
+static int16_t *make_integers(struct kcheck *t, size_t *n, size_t *c, int *limit) {
+    kc_sizes(t, n, c);
+    if (*n > 900 && t->layer == NULL) { /* more rows than 32-bit sums hold */
+        *n += 66000;
+        *c = 1 + *c % 3;
+    }
+    static const int limits[] = {1, 2, 100, 576, 2304, 4608, 8191, 8192, 32767, 32768};
+    *limit = t->is_bench ? 576 : limits[kc_below(t, sizeof limits / sizeof limits[0])];
+    kc_params(t, "n=%zu c=%zu limit=%d", *n, *c, *limit);
+    kc_work(t, (double)(*n * *c), "element");
+    int16_t *y = kc_input(t, "y", KC_I16, *n * *c);
+    kc_fill_i16(t, y, *n * *c);
+    for (size_t i = 0; i < *n * *c; i++) /* cut off, so that many are extreme */
+        y[i] = (int16_t)(y[i] < -*limit ? -*limit : y[i] > *limit ? *limit : y[i]);
+    return y;
+}
+
+/* Sums that go on from what is there: those of squares are positive. */
+static int64_t *make_sums(struct kcheck *t, const char *name, size_t c, int squares) {
+    int64_t *sum = kc_output(t, name, KC_I64, c);
+    for (size_t j = 0; j < c; j++)
+        sum[j] = (int64_t)(kc_random(t) >> 8) - (squares ? 0 : (int64_t)1 << 55);
+    kc_keep_initial(t, sum);
+    return sum;
+}
+
 void kcheck_sums_i16(struct kcheck *t) {
     size_t n, c;
-    kc_sizes(t, &n, &c);
-    if (n > 900 && t->layer == NULL) { /* more rows than 32-bit sums hold */
-        n += 66000;
-        c = 1 + c % 3;
-    }
-    kc_params(t, "n=%zu c=%zu", n, c);
-    kc_work(t, (double)(n * c), "element");
-    int16_t *y = kc_input(t, "y", KC_I16, n * c);
-    kc_fill_i16(t, y, n * c);
-    int64_t *sum = kc_output(t, "sum", KC_I64, c);
-    int64_t *squares = kc_output(t, "sum_squares", KC_I64, c);
-    for (size_t j = 0; j < c; j++) {
-        sum[j] = (int64_t)(kc_random(t) >> 8) - ((int64_t)1 << 55);
-        squares[j] = (int64_t)(kc_random(t) >> 8);
-    }
-    kc_keep_initial(t, sum);
-    kc_keep_initial(t, squares);
+    int limit;
+    int16_t *y = make_integers(t, &n, &c, &limit);
+    int64_t *sum = make_sums(t, "sum", c, 0), *squares = make_sums(t, "sum_squares", c, 1);
     for (size_t i = 0; i < n * c; i++) {
         sum[i % c] += y[i];
         squares[i % c] += (int64_t)y[i] * y[i];
     }
     while (kc_next(t))
-        t->kernels->sums_i16(kc_at(t, y), n, c, kc_at(t, sum), kc_at(t, squares));
+        t->kernels->sums_i16(kc_at(t, y), n, c, limit, kc_at(t, sum), kc_at(t, squares));
+}
+
+void kcheck_half_sums_i16(struct kcheck *t) {
+    size_t n, c;
+    int limit;
+    int16_t *y = make_integers(t, &n, &c, &limit);
+    int64_t *sums = make_sums(t, "sums", 4 * c, 0);
+    for (size_t i = 0; i < n * c; i++) {
+        int64_t *at = sums + (y[i] < 0 ? 2 * c : 0) + i % c;
+        at[0] += y[i];
+        at[c] += (int64_t)y[i] * y[i];
+    }
+    while (kc_next(t))
+        t->kernels->half_sums_i16(kc_at(t, y), n, c, limit, kc_at(t, sums));
 }
 
 void kcheck_sums_f32(struct kcheck *t) {
@@ -56,66 +83,230 @@ void kcheck_sums_f32(struct kcheck *t) {
         t->kernels->sums_f32(kc_at(t, y), n, c, kc_at(t, sum), kc_at(t, squares));
 }
 
-static float expected_activation(float y, float scale, float shift, const float *slope, size_t j) {
-    float v = y * scale;
-    v = v + shift;
-    if (slope != NULL && v < 0.0f)
-        v = v * slope[j];
-    return v;
+/* Each operation by itself, so that no compiler fuses two. */
+static float rounded(float v) {
+    volatile float stored = v;
+    return stored;
 }
 
-/* The parameters of an affine activation, and whether there is a slope. */
-struct affine {
-    float *scale, *shift, *slope;
+static float expected_activation(const struct bp_affine_rows *a, size_t j, float y) {
+    float v = rounded(rounded(y * a->scale[j]) + a->shift[j]);
+    return a->slope != NULL && v < 0.0f ? rounded(v * a->slope[j]) : v;
+}
+
+/* The coefficients, and whether there is a slope. Some are extreme where the case asks for it. */
+static struct bp_affine_rows make_affine(struct kcheck *t, size_t c, int extremes) {
+    static const float extreme[] = {0.0f, -0.0f, NAN, INFINITY, -INFINITY, 1e-44f, -3e38f, 1e30f};
+    const char *const names[] = {"scale", "shift", "slope"};
+    float *of[3] = {NULL, NULL, NULL};
+    for (size_t i = 0; i < 3; i++) {
+        if (i == 2 && !t->is_bench && kc_below(t, 4) == 0)
+            continue;
+        of[i] = kc_input(t, names[i], KC_F32, c);
+        kc_fill_moderate(t, of[i], c);
+        for (size_t j = 0; extremes && j < c; j++)
+            if (kc_below(t, 4) == 0)
+                of[i][j] = extreme[kc_below(t, sizeof extreme / sizeof extreme[0])];
+    }
+    return (struct bp_affine_rows){of[0], of[1], of[2]};
+}
+
+static struct bp_affine_rows affine_at(struct kcheck *t, const struct bp_affine_rows *a) {
+    return (struct bp_affine_rows){kc_at(t, a->scale), kc_at(t, a->shift), kc_at(t, a->slope)};
+}
+
+/* One case of affine_act; y is the input as floats. */
+struct affine_case {
+    size_t n, c;
+    struct bp_affine_rows a;
+    float *residual;
+    int stream;
+    double *sum, *sum_squares;
 };
 
-static struct affine make_affine(struct kcheck *t, size_t c) {
-    struct affine a = {kc_input(t, "scale", KC_F32, c), kc_input(t, "shift", KC_F32, c), NULL};
-    if (t->is_bench || kc_below(t, 4) != 0)
-        a.slope = kc_input(t, "slope", KC_F32, c);
-    kc_fill_moderate(t, a.scale, c);
-    kc_fill_moderate(t, a.shift, c);
-    if (a.slope != NULL)
-        kc_fill_moderate(t, a.slope, c);
-    return a;
+static struct affine_case make_affine_case(struct kcheck *t, const char *more) {
+    struct affine_case s = {0};
+    kc_sizes(t, &s.n, &s.c);
+    s.a = make_affine(t, s.c, 0);
+    int with_residual = t->is_bench || kc_below(t, 2) != 0, with_sums = kc_below(t, 2) != 0;
+    s.stream = kc_below(t, 2) != 0 && !t->is_bench;
+    kc_params(t, "n=%zu c=%zu slope %s residual %s%s%s%s", s.n, s.c, s.a.slope ? "given" : "NULL",
+              with_residual ? "given" : "NULL", with_sums ? " sums" : "", s.stream ? " stream" : "",
+              more);
+    kc_work(t, (double)(s.n * s.c), "element");
+    if (with_residual) {
+        s.residual = kc_input(t, "residual", KC_F32, s.n * s.c);
+        kc_fill_floats(t, s.residual, s.n * s.c, KC_ANY_FLOAT);
+    }
+    for (int i = 0; with_sums && i < 2; i++) {
+        double *sum = kc_output(t, i == 0 ? "sum" : "sum_squares", KC_F64, s.c);
+        for (size_t j = 0; j < s.c; j++)
+            sum[j] = fabs((double)kc_moderate(t)) / 3.0;
+        kc_keep_initial(t, sum);
+        *(i == 0 ? &s.sum : &s.sum_squares) = sum;
+    }
+    return s;
+}
+
+static void expect_element(const struct affine_case *s, size_t i, float y, float *z) {
+    size_t j = i % s->c;
+    float v = expected_activation(&s->a, j, y);
+    if (s->residual != NULL)
+        v = rounded(v + s->residual[i]);
+    z[i] = v;
+    if (s->sum == NULL)
+        return;
+    double square = (double)v * (double)v;
+    s->sum[j] += (double)v;
+    s->sum_squares[j] += square;
 }
 
 void kcheck_affine_act_i16(struct kcheck *t) {
-    size_t n, c;
-    kc_sizes(t, &n, &c);
-    struct affine a = make_affine(t, c);
-    kc_params(t, "n=%zu c=%zu slope %s", n, c, a.slope ? "given" : "NULL");
-    kc_work(t, (double)(n * c), "element");
-    int16_t *y = kc_input(t, "y", KC_I16, n * c);
-    kc_fill_i16(t, y, n * c);
-    float *z = kc_output(t, "z", KC_F32, n * c);
-    for (size_t i = 0; i < n * c; i++)
-        z[i] = expected_activation((float)y[i], a.scale[i % c], a.shift[i % c], a.slope, i % c);
-    while (kc_next(t))
-        t->kernels->affine_act_i16(kc_at(t, y), n, c, kc_at(t, a.scale), kc_at(t, a.shift),
-                                   kc_at(t, a.slope), kc_at(t, z));
+    struct affine_case s = make_affine_case(t, "");
+    int16_t *y = kc_input(t, "y", KC_I16, s.n * s.c);
+    kc_fill_i16(t, y, s.n * s.c);
+    float *z = kc_output(t, "z", KC_F32, s.n * s.c);
+    for (size_t i = 0; i < s.n * s.c; i++)
+        expect_element(&s, i, (float)y[i], z);
+    while (kc_next(t)) {
+        const struct bp_affine_rows a = affine_at(t, &s.a);
+        t->kernels->affine_act_i16(kc_at(t, y), s.n, s.c, &a, kc_at(t, s.residual), s.stream,
+                                   kc_at(t, z), kc_at(t, s.sum), kc_at(t, s.sum_squares));
+    }
 }
 
 void kcheck_affine_act_f32(struct kcheck *t) {
-    size_t n, c;
-    kc_sizes(t, &n, &c);
-    struct affine a = make_affine(t, c);
     int in_place = kc_below(t, 2) != 0 && !t->is_bench;
-    kc_params(t, "n=%zu c=%zu slope %s%s", n, c, a.slope ? "given" : "NULL",
-              in_place ? ", in place" : "");
-    kc_work(t, (double)(n * c), "element");
-    float *y = in_place ? kc_output(t, "y and z", KC_F32, n * c) : kc_input(t, "y", KC_F32, n * c);
-    kc_fill_floats(t, y, n * c, KC_ANY_FLOAT);
+    struct affine_case s = make_affine_case(t, in_place ? " in place" : "");
+    size_t count = s.n * s.c;
+    float *y = in_place ? kc_output(t, "y and z", KC_F32, count) : kc_input(t, "y", KC_F32, count);
+    kc_fill_floats(t, y, count, KC_ANY_FLOAT);
     float *z = y;
     if (in_place)
         kc_keep_initial(t, y);
     else
-        z = kc_output(t, "z", KC_F32, n * c);
+        z = kc_output(t, "z", KC_F32, count);
+    for (size_t i = 0; i < count; i++)
+        expect_element(&s, i, y[i], z);
+    while (kc_next(t)) {
+        const struct bp_affine_rows a = affine_at(t, &s.a);
+        t->kernels->affine_act_f32(kc_at(t, y), s.n, s.c, &a, kc_at(t, s.residual), s.stream,
+                                   kc_at(t, z), kc_at(t, s.sum), kc_at(t, s.sum_squares));
+    }
+}
+
+/* Where signs go: [n][cw], the mask perhaps not wanted. */
+struct signs {
+    size_t cw;
+    uint64_t *bits, *mask;
+};
+
+static struct signs make_signs(struct kcheck *t, size_t n, size_t c) {
+    struct signs s = {.cw = bp_words(c)};
+    s.bits = kc_output(t, "bits", KC_U64, n * s.cw);
+    if (t->is_bench || kc_below(t, 4) != 0)
+        s.mask = kc_output(t, "mask", KC_U64, n * s.cw);
+    return s;
+}
+
+static void expect_sign(const struct signs *s, size_t p, size_t j, float z) {
+    s->bits[p * s->cw + j / 64] |= (uint64_t)(z < 0.0f) << j % 64;
+    if (s->mask != NULL)
+        s->mask[p * s->cw + j / 64] |= (uint64_t)(fabsf(z) < 1.0f) << j % 64;
+}
+
+/* Scale 1 and a shift that brings one of the integers to -1, 0 or 1. */
+static void meet_limits(struct kcheck *t, const struct bp_affine_rows *a, const int16_t *y,
+                        size_t n, size_t c) {
+    float *scale = (float *)a->scale, *shift = (float *)a->shift;
+    for (size_t j = 0; kc_below(t, 2) != 0 && j < c; j++) {
+        scale[j] = 1.0f;
+        shift[j] = (float)kc_below(t, 3) - 1.0f - (float)y[kc_below(t, n) * c + j];
+    }
+}
+
+void kcheck_affine_signs_i16(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    struct bp_affine_rows a = make_affine(t, c, kc_below(t, 3) == 0);
+    kc_params(t, "n=%zu c=%zu slope %s", n, c, a.slope ? "given" : "NULL");
+    kc_work(t, (double)(n * c), "element");
+    int16_t *y = kc_input(t, "y", KC_I16, n * c);
+    kc_fill_i16(t, y, n * c);
+    meet_limits(t, &a, y, n, c);
+    struct signs s = make_signs(t, n, c);
     for (size_t i = 0; i < n * c; i++)
-        z[i] = expected_activation(y[i], a.scale[i % c], a.shift[i % c], a.slope, i % c);
-    while (kc_next(t))
-        t->kernels->affine_act_f32(kc_at(t, y), n, c, kc_at(t, a.scale), kc_at(t, a.shift),
-                                   kc_at(t, a.slope), kc_at(t, z));
+        expect_sign(&s, i / c, i % c, expected_activation(&a, i % c, (float)y[i]));
+    while (kc_next(t)) {
+        const struct bp_affine_rows at = affine_at(t, &a);
+        t->kernels->affine_signs_i16(kc_at(t, y), n, c, &at, kc_at(t, s.bits), kc_at(t, s.mask));
+    }
+}
+
+void kcheck_affine_signs_f32(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    struct bp_affine_rows a = make_affine(t, c, kc_below(t, 3) == 0);
+    kc_params(t, "n=%zu c=%zu slope %s", n, c, a.slope ? "given" : "NULL");
+    kc_work(t, (double)(n * c), "element");
+    float *y = kc_input(t, "y", KC_F32, n * c);
+    kc_fill_floats(t, y, n * c, KC_ANY_FLOAT);
+    struct signs s = make_signs(t, n, c);
+    for (size_t i = 0; i < n * c; i++)
+        expect_sign(&s, i / c, i % c, expected_activation(&a, i % c, y[i]));
+    while (kc_next(t)) {
+        const struct bp_affine_rows at = affine_at(t, &a);
+        t->kernels->affine_signs_f32(kc_at(t, y), n, c, &at, kc_at(t, s.bits), kc_at(t, s.mask));
+    }
+}
+
+/* The winner of v[0 .. 3]: the first largest, or the last NaN. */
+static unsigned expected_winner(const float v[4]) {
+    unsigned winner = 0;
+    for (unsigned i = 1; i < 4; i++)
+        if (v[i] > v[winner] || isnan(v[i]))
+            winner = i;
+    return winner;
+}
+
+/* The two bits of the winner's number, which [n][2][cw]; NULL: not wanted. */
+static void expect_winner(uint64_t *which, size_t cw, size_t p, size_t j, unsigned winner) {
+    for (unsigned bit = 0; which != NULL && bit < 2; bit++)
+        which[(p * 2 + bit) * cw + j / 64] |= (uint64_t)(winner >> bit & 1) << j % 64;
+}
+
+void kcheck_affine_pool_signs_i16(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    struct bp_affine_rows a = make_affine(t, c, kc_below(t, 3) == 0);
+    int with_which = kc_below(t, 4) != 0 || t->is_bench;
+    kc_params(t, "n=%zu c=%zu slope %s which %s", n, c, a.slope ? "given" : "NULL",
+              with_which ? "wanted" : "NULL");
+    kc_work(t, (double)(4 * n * c), "element");
+    int16_t *rows[2] = {kc_input(t, "upper", KC_I16, 2 * n * c),
+                        kc_input(t, "lower", KC_I16, 2 * n * c)};
+    for (size_t i = 0; i < 2; i++) {
+        kc_fill_i16(t, rows[i], 2 * n * c);
+        for (size_t e = 0; kc_below(t, 2) != 0 && e < 2 * n * c; e++) /* ties */
+            rows[i][e] = (int16_t)((int)kc_below(t, 3) - 1);
+    }
+    meet_limits(t, &a, rows[0], n, c);
+    struct signs s = make_signs(t, n, c);
+    uint64_t *which = with_which ? kc_output(t, "which", KC_U64, n * 2 * s.cw) : NULL;
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++) {
+            float v[4];
+            for (size_t i = 0; i < 4; i++)
+                v[i] = expected_activation(&a, j, (float)rows[i / 2][(2 * p + i % 2) * c + j]);
+            unsigned winner = expected_winner(v);
+            expect_sign(&s, p, j, v[winner]);
+            expect_winner(which, s.cw, p, j, winner);
+        }
+    while (kc_next(t)) {
+        const struct bp_affine_rows at = affine_at(t, &a);
+        t->kernels->affine_pool_signs_i16(kc_at(t, rows[0]), kc_at(t, rows[1]), n, c, &at,
+                                          kc_at(t, s.bits), kc_at(t, s.mask), kc_at(t, which));
+    }
 }
 
 /* Neighbours that are often equal, so that ties are met. */
@@ -141,19 +332,12 @@ void kcheck_max_pool_2x2(struct kcheck *t) {
     uint64_t *which = with_which ? kc_output(t, "which", KC_U64, n * 2 * cw) : NULL;
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
-            const float *rows[] = {a, b};
-            unsigned winner = 0;
-            float best = a[2 * p * c + j];
-            for (unsigned i = 1; i < 4; i++) {
-                float v = rows[i / 2][(2 * p + i % 2) * c + j];
-                if (v > best || isnan(v)) {
-                    best = v;
-                    winner = i;
-                }
-            }
-            z[p * c + j] = best;
-            for (unsigned bit = 0; with_which && bit < 2; bit++)
-                which[(p * 2 + bit) * cw + j / 64] |= (uint64_t)(winner >> bit & 1) << j % 64;
+            float v[4];
+            for (size_t i = 0; i < 4; i++)
+                v[i] = (i < 2 ? a : b)[(2 * p + i % 2) * c + j];
+            unsigned winner = expected_winner(v);
+            z[p * c + j] = v[winner];
+            expect_winner(which, cw, p, j, winner);
         }
     while (kc_next(t))
         t->kernels->max_pool_2x2(kc_at(t, a), kc_at(t, b), n, c, kc_at(t, z), kc_at(t, which));

@@ -155,6 +155,35 @@ static void test_evaluation_between_steps(void **state) {
     }
 }
 
+/* What is forecast is what creation takes, buffer by buffer, and planning takes none of it. */
+static void test_plan_is_creation(void **state) {
+    (void)state;
+    for (size_t v = 0; v < VARIANTS; v++) {
+        struct bp_graph_config config = config_of(&variants[v]);
+        config.backend = bp_fp32_default();
+        struct nn_net created;
+        struct bp_exec *exec;
+        struct bp_graph *planned;
+        nn_net_create(&created, &config, bp_cpu_best(), 3);
+        assert_int_equal(bp_exec_create(&exec, bp_cpu_best(), 3), BP_OK);
+        assert_int_equal(bp_graph_plan(&planned, exec, &config), BP_OK);
+        const struct bp_plan *a = created.graph->step_plan, *b = planned->step_plan;
+        assert_int_equal(bp_plan_bytes(a), bp_plan_bytes(b));
+        assert_int_equal(bp_plan_bytes(created.graph->model_plan),
+                         bp_plan_bytes(planned->model_plan));
+        assert_int_equal(created.exec->scratch_bytes, exec->scratch_bytes);
+        assert_int_equal(bp_plan_count(a), bp_plan_count(b));
+        for (size_t i = 0; i < bp_plan_count(a); i++)
+            assert_int_equal(bp_plan_entry_at(a, i)->offset, bp_plan_entry_at(b, i)->offset);
+        assert_true(bp_plan_bytes(b) > 0 && bp_plan_bytes(planned->model_plan) > 0);
+        assert_true(planned->params[0]->value == NULL && planned->input->data == NULL);
+        assert_null(exec->scratch);
+        bp_graph_destroy(planned);
+        bp_exec_destroy(exec);
+        nn_net_destroy(&created);
+    }
+}
+
 /* A batch smaller than planned, after a full one, is as in a graph planned for it. */
 static void test_smaller_batch(void **state) {
     (void)state;
@@ -337,15 +366,11 @@ static void test_first_values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_same_bytes_default_backend),
-        cmocka_unit_test(test_forward_only),
-        cmocka_unit_test(test_evaluation_between_steps),
-        cmocka_unit_test(test_smaller_batch),
-        cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_allocation_failure),
-        cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_input),
+        cmocka_unit_test(test_same_bytes),       cmocka_unit_test(test_same_bytes_default_backend),
+        cmocka_unit_test(test_forward_only),     cmocka_unit_test(test_evaluation_between_steps),
+        cmocka_unit_test(test_plan_is_creation), cmocka_unit_test(test_smaller_batch),
+        cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_allocation_failure),
+        cmocka_unit_test(test_refuses),          cmocka_unit_test(test_input),
         cmocka_unit_test(test_first_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

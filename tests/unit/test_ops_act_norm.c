@@ -1,5 +1,7 @@
-/* Scale, PReLU, batch norm and sign in one operation against two operations after one another: the
- * same bytes, forward and backward, on every tier. */
+/* Scale, PReLU, batch norm and sign in one operation against two operations after one another, on
+ * every tier: the same bytes forward and backward where the sums of h are exact (alpha and slope
+ * are powers of two) or not taken; else statistics as close as floats are. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +34,12 @@ static void *take(size_t bytes) {
     return block;
 }
 
-static void fill(struct fixture *f) {
+/* A power of two from 1/16 to 1 that depends on v, with its sign. */
+static float dyadic(float v) {
+    return copysignf(ldexpf(1.0f, -((int)(4.0f * fabsf(v)) % 5)), v);
+}
+
+static void fill(struct fixture *f, int exact) {
     struct bp_stream random = bp_stream_make(3, BP_RANDOM_TEST, 1, (uint32_t)f->c);
     for (size_t i = 0; i < f->elements; i++) {
         f->y[i] = (int16_t)(20.0f * bp_stream_normal(&random, i));
@@ -42,11 +49,14 @@ static void fill(struct fixture *f) {
         for (int p = 0; p < PARAMS; p++) {
             float v = bp_stream_normal(&random, 2 * f->elements + j * PARAMS + (size_t)p);
             v = p == VARIANCE ? 1.0f + v * v : p == ALPHA ? 0.1f * v : v;
+            if (exact && (p == ALPHA || p == SLOPE))
+                v = dyadic(p == ALPHA ? 10.0f * v : v);
             f->params[0][p][j] = f->params[1][p][j] = v;
         }
 }
 
-static void set_up(struct fixture *f, const size_t *dims, enum bp_tier tier, int threads) {
+static void set_up(struct fixture *f, const size_t *dims, enum bp_tier tier, int threads,
+                   int exact) {
     memset(f, 0, sizeof *f);
     f->n = dims[0];
     f->h = dims[1];
@@ -60,14 +70,15 @@ static void set_up(struct fixture *f, const size_t *dims, enum bp_tier tier, int
     shape.activation = BP_ACT_PRELU;
     assert_int_equal(bp_exec_create(&f->exec, tier, threads), BP_OK);
     assert_int_equal(bp_plan_create(&f->plan), BP_OK);
-    assert_int_equal(bp_norm_act_create(&f->act, f->exec, f->plan, &shape, "act", 0, 3), BP_OK);
+    assert_int_equal(bp_norm_act_create(&f->act, f->exec, f->plan, &shape, "act", 0, 0, 3), BP_OK);
     shape.input_i16 = 0;
     shape.affine = BP_AFFINE_BATCH_NORM;
     shape.activation = BP_ACT_NONE;
     shape.sign_out = 1;
-    assert_int_equal(bp_norm_act_create(&f->norm, f->exec, f->plan, &shape, "norm", 1, 2), BP_OK);
+    assert_int_equal(bp_norm_act_create(&f->norm, f->exec, f->plan, &shape, "norm", 0, 1, 2),
+                     BP_OK);
     assert_int_equal(
-        bp_act_norm_create(&f->fused, f->exec, f->plan, f->n, f->h, f->w, f->c, "both", 0, 3),
+        bp_act_norm_create(&f->fused, f->exec, f->plan, f->n, f->h, f->w, f->c, "both", 0, 0, 3),
         BP_OK);
     assert_int_equal(bp_plan_allocate(f->plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(f->exec), BP_OK);
@@ -84,7 +95,7 @@ static void set_up(struct fixture *f, const size_t *dims, enum bp_tier tier, int
             f->grads[i][p] = take(f->c * sizeof(float));
         }
     }
-    fill(f);
+    fill(f, exact);
 }
 
 static void tear_down(struct fixture *f) {
@@ -145,7 +156,7 @@ static void test_same_bytes(void **state) {
         for (size_t i = 0; bp_cpu_has((enum bp_tier)tier) && i < 6; i++)
             for (int batch = 0; batch < 2; batch++) {
                 struct fixture f;
-                set_up(&f, shapes[i], (enum bp_tier)tier, 1 + (int)(i % 3));
+                set_up(&f, shapes[i], (enum bp_tier)tier, 1 + (int)(i % 3), batch);
                 run_two(&f, batch);
                 run_one(&f, batch);
                 assert_memory_equal(f.bits[0], f.bits[1], f.bit_words * 8);
@@ -159,9 +170,43 @@ static void test_same_bytes(void **state) {
             }
 }
 
+/* Any alpha and slope: the running statistics, which began at the same values, agree with those of
+ * sums of rounded h; and with sums that a producer filled in, piece by piece, nothing changes. */
+static void test_statistics(void **state) {
+    (void)state;
+    static const size_t shape[] = {3, 7, 9, 70};
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
+        if (!bp_cpu_has((enum bp_tier)tier))
+            continue;
+        struct fixture f, filled;
+        set_up(&f, shape, (enum bp_tier)tier, 1, 0);
+        set_up(&filled, shape, (enum bp_tier)tier, 2, 0);
+        run_two(&f, 1);
+        run_one(&f, 1);
+        for (int p = MEAN; p <= VARIANCE; p++)
+            for (size_t j = 0; j < f.c; j++)
+                assert_float_equal(f.params[0][p][j], f.params[1][p][j],
+                                   1e-6f * (1.0f + fabsf(f.params[0][p][j])));
+        bp_channel_sums_begin(&filled.fused->sums, filled.exec, filled.n);
+        for (size_t done = 0, some = 50; done < filled.elements / filled.c; done += some) {
+            some = bp_min_size(50, filled.elements / filled.c - done);
+            bp_channel_sums_add_i16(&filled.fused->sums, &filled.exec->kernels, (int)(done % 2),
+                                    filled.y + done * filled.c, some, 32768);
+        }
+        bp_channel_sums_end(&filled.fused->sums);
+        run_one(&filled, 1);
+        assert_memory_equal(f.bits[1], filled.bits[1], f.bit_words * 8);
+        for (int p = 0; p < PARAMS; p++)
+            assert_memory_equal(f.params[1][p], filled.params[1][p], f.c * sizeof(float));
+        tear_down(&f);
+        tear_down(&filled);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,7 +274,7 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_t
                      BP_OK);
     struct fixture f;
     set_up(&f, &shape, &da, quant, tier, threads);
-    bp_bconv_forward(f.op, f.exec, shape.n, f.x, f.y);
+    bp_bconv_forward(f.op, f.exec, shape.n, f.x, f.y, NULL);
     check_forward(&f);
     struct bp_grad_source source = {rows_of_g, &f, 1};
     for (uint32_t step = 0; step < 2; step++) {

@@ -86,7 +86,7 @@ static void set_up(struct fixture *f, const struct bp_norm_act_shape *shape, siz
     f->mask_count = n * f->oh * f->ow * f->cw;
     assert_int_equal(bp_exec_create(&f->exec, tier, threads), BP_OK);
     assert_int_equal(bp_plan_create(&f->plan), BP_OK);
-    assert_int_equal(bp_norm_act_create(&f->op, f->exec, f->plan, shape, "test", 0, 1), BP_OK);
+    assert_int_equal(bp_norm_act_create(&f->op, f->exec, f->plan, shape, "test", 0, 0, 1), BP_OK);
     assert_int_equal(bp_plan_allocate(f->plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(f->exec), BP_OK);
     f->y = take(f->in_count * sizeof(float));
@@ -457,7 +457,7 @@ static void test_allocation_failure(void **state) {
         struct bp_norm_act *op;
         assert_int_equal(bp_plan_create(&plan), BP_OK);
         bp_memory_fail_after(allowed);
-        bp_status status = bp_norm_act_create(&op, exec, plan, &shape, "test", 0, 1);
+        bp_status status = bp_norm_act_create(&op, exec, plan, &shape, "test", 0, 0, 1);
         bp_memory_fail_after(-1);
         bp_norm_act_destroy(op);
         bp_plan_destroy(plan);

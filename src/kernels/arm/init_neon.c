@@ -25,6 +25,9 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->sums_f32 = bp_sums_f32_neon;
     kernels->affine_act_i16 = bp_affine_act_i16_neon;
     kernels->affine_act_f32 = bp_affine_act_f32_neon;
+    kernels->affine_signs_i16 = bp_affine_signs_i16_neon;
+    kernels->affine_signs_f32 = bp_affine_signs_f32_neon;
+    kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_neon;
     kernels->max_pool_2x2 = bp_max_pool_2x2_neon;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_neon;
     kernels->act_sums_i16 = bp_act_sums_i16_neon;

@@ -3,6 +3,7 @@
 #include "kernels/arm/tier_neon.h"
 
 #include "base/bits.h"
+#include "kernels/affine.h"
 #include "kernels/arm/vec_neon.h"
 
 /* 4 values as floats from either type; is_i16 is a constant. */
@@ -58,7 +59,9 @@ static void sums_run(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t
         add_i64(sum_squares + 2 * q, squares[q]);
 }
 
-void bp_sums_i16_neon(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+void bp_sums_i16_neon(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                      int64_t *sum_squares) {
+    (void)limit;
     size_t j = 0;
     for (; j + 8 <= c; j += 8)
         for (size_t p = 0; p < n; p += SUM_ROWS)
@@ -105,39 +108,90 @@ void bp_sums_f32_neon(const float *y, size_t n, size_t c, double *sum, double *s
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
 BP_INLINE void affine_4(const void *y, size_t at, int is_i16, size_t j, int full, size_t rest,
-                        const float *scale, const float *shift, const float *slope, float *z) {
-    float32x4_t v = vmulq_f32(load_y(y, at, is_i16, full, rest), load_f32(scale + j, full, rest));
-    v = vaddq_f32(v, load_f32(shift + j, full, rest));
-    if (slope != NULL)
-        v = vbslq_f32(vcltzq_f32(v), vmulq_f32(v, load_f32(slope + j, full, rest)), v);
+                        const struct bp_affine_rows *a, const float *residual, float *z) {
+    float32x4_t v =
+        vmulq_f32(load_y(y, at, is_i16, full, rest), load_f32(a->scale + j, full, rest));
+    v = vaddq_f32(v, load_f32(a->shift + j, full, rest));
+    if (a->slope != NULL)
+        v = vbslq_f32(vcltzq_f32(v), vmulq_f32(v, load_f32(a->slope + j, full, rest)), v);
+    if (residual != NULL)
+        v = vaddq_f32(v, load_f32(residual + at, full, rest));
     store_f32(z + at, full, rest, v);
 }
 
-BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z) {
+BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c,
+                           const struct bp_affine_rows *a, const float *residual, float *z) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 4 <= c; j += 4)
-            affine_4(y, p * c + j, is_i16, j, 1, 4, scale, shift, slope, z);
+            affine_4(y, p * c + j, is_i16, j, 1, 4, a, residual, z);
         if (j < c)
-            affine_4(y, p * c + j, is_i16, j, 0, c - j, scale, shift, slope, z);
+            affine_4(y, p * c + j, is_i16, j, 0, c - j, a, residual, z);
     }
 }
 
-void bp_affine_act_i16_neon(const int16_t *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 1, n, c, scale, shift, slope, z);
-    else
-        affine_rows(y, 1, n, c, scale, shift, NULL, z);
+void bp_affine_act_i16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            const float *residual, int stream, float *z, double *sum,
+                            double *sum_squares) {
+    (void)stream;
+    affine_rows(y, 1, n, c, a, residual, z);
+    if (sum != NULL)
+        bp_sums_f32_neon(z, n, c, sum, sum_squares);
 }
 
-void bp_affine_act_f32_neon(const float *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 0, n, c, scale, shift, slope, z);
-    else
-        affine_rows(y, 0, n, c, scale, shift, NULL, z);
+void bp_affine_act_f32_neon(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            const float *residual, int stream, float *z, double *sum,
+                            double *sum_squares) {
+    (void)stream;
+    affine_rows(y, 0, n, c, a, residual, z);
+    if (sum != NULL)
+        bp_sums_f32_neon(z, n, c, sum, sum_squares);
+}
+
+/* The signs of 64 channels of a pixel at a time. */
+BP_INLINE void signs(const void *y, int is_i16, size_t n, size_t c, const struct bp_affine_rows *a,
+                     uint64_t *bits, uint64_t *mask) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j += 64) {
+            const struct bp_affine_rows part = bp_affine_from(a, j);
+            size_t count = bp_min_size(64, c - j), at = p * c + j;
+            float z[64];
+            if (is_i16)
+                affine_rows((const int16_t *)y + at, 1, 1, count, &part, NULL, z);
+            else
+                affine_rows((const float *)y + at, 0, 1, count, &part, NULL, z);
+            bp_sign_pack_f32_neon(z, 1, count, bits++, mask == NULL ? NULL : mask++);
+        }
+}
+
+void bp_affine_signs_i16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              uint64_t *bits, uint64_t *mask) {
+    signs(y, 1, n, c, a, bits, mask);
+}
+
+void bp_affine_signs_f32_neon(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              uint64_t *bits, uint64_t *mask) {
+    signs(y, 0, n, c, a, bits, mask);
+}
+
+void bp_affine_pool_signs_i16_neon(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                   const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
+                                   uint64_t *which) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j += 64) {
+            const struct bp_affine_rows part = bp_affine_from(a, j);
+            size_t count = bp_min_size(64, c - j);
+            float z[4 * 64], pooled[64]; /* two pixels of either row, count channels each */
+            uint64_t winner[2];
+            for (size_t i = 0; i < 4; i++)
+                affine_rows((i < 2 ? upper : lower) + (2 * p + i % 2) * c + j, 1, 1, count, &part,
+                            NULL, z + i * count);
+            bp_max_pool_2x2_neon(z, z + 2 * count, 1, count, pooled, winner);
+            bp_sign_pack_f32_neon(pooled, 1, count, bits++, mask == NULL ? NULL : mask++);
+            for (size_t bit = 0; which != NULL && bit < 2; bit++)
+                which[(2 * p + bit) * cw + j / 64] = winner[bit];
+        }
 }
 
 /* --- backward of both ------------------------------------------------------------------------- */

@@ -25,16 +25,6 @@ static inline float grad_u(float gh, float u, const struct bp_act_norm_rows *a, 
     return gh * (u < 0.0f ? s : 1.0f);
 }
 
-void bp_act_norm_moments_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                           double *sum, double *sum_squares) {
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++) {
-            double h = (double)value_of(y[p * c + j], a, j).h;
-            sum[j] += h;
-            sum_squares[j] += h * h;
-        }
-}
-
 void bp_act_norm_signs_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                          uint64_t *bits, uint64_t *mask) {
     size_t cw = bp_words(c);

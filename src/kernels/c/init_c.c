@@ -27,9 +27,15 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->round_columns = bp_round_columns_c;
     kernels->scale_mask = bp_scale_mask_c;
     kernels->sums_i16 = bp_sums_i16_c;
+    kernels->half_sums_i16 = bp_half_sums_i16_c;
     kernels->sums_f32 = bp_sums_f32_c;
     kernels->affine_act_i16 = bp_affine_act_i16_c;
     kernels->affine_act_f32 = bp_affine_act_f32_c;
+    kernels->affine_signs_i16 = bp_affine_signs_i16_c;
+    kernels->affine_signs_f32 = bp_affine_signs_f32_c;
+    kernels->limit_signs_i16 = bp_limit_signs_i16_c;
+    kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_c;
+    kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_c;
     kernels->max_pool_2x2 = bp_max_pool_2x2_c;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_c;
     kernels->max_window = bp_max_window_c;
@@ -38,7 +44,6 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_c;
     kernels->act_grad_i16 = bp_act_grad_i16_c;
     kernels->act_grad_f32 = bp_act_grad_f32_c;
-    kernels->act_norm_moments = bp_act_norm_moments_c;
     kernels->act_norm_signs = bp_act_norm_signs_c;
     kernels->act_norm_sums = bp_act_norm_sums_c;
     kernels->act_norm_slope_sums = bp_act_norm_slope_sums_c;

@@ -1,15 +1,30 @@
 /* Normalisation, activation and pooling, forward and backward. */
+#include "kernels/affine.h"
 #include "kernels/c/kernels_c.h"
 #include "kernels/c/tier_c.h"
 
 #include "base/bits.h"
 
-void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                   int64_t *sum_squares) {
+    (void)limit;
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             int32_t v = y[p * c + j];
             sum[j] += v;
             sum_squares[j] += v * v;
+        }
+}
+
+void bp_half_sums_i16_c(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums) {
+    (void)limit;
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++) {
+            int32_t v = y[p * c + j], upper = v < 0 ? 0 : v, lower = v - upper;
+            sums[j] += upper;
+            sums[c + j] += upper * upper;
+            sums[2 * c + j] += lower;
+            sums[3 * c + j] += lower * lower;
         }
 }
 
@@ -34,24 +49,80 @@ static inline float slope_at(float v, const float *slope, size_t j, int with_slo
 #define AFFINE_ACT_BODY(with_slope)                                                                \
     for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
-            float v = (float)y[p * c + j] * scale[j] + shift[j];                                   \
-            z[p * c + j] = v * slope_at(v, slope, j, with_slope);                                  \
+            float v = (float)y[p * c + j] * a->scale[j] + a->shift[j];                             \
+            z[p * c + j] = v * slope_at(v, a->slope, j, with_slope);                               \
         }
 
-void bp_affine_act_i16_c(const int16_t *y, size_t n, size_t c, const float *scale,
-                         const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        AFFINE_ACT_BODY(1)
-    else
-        AFFINE_ACT_BODY(0)
+/* What follows the activation. */
+static void add_and_sum(const float *residual, size_t n, size_t c, float *z, double *sum,
+                        double *sum_squares) {
+    for (size_t i = 0; residual != NULL && i < n * c; i++)
+        z[i] += residual[i];
+    if (sum != NULL)
+        bp_sums_f32_c(z, n, c, sum, sum_squares);
 }
 
-void bp_affine_act_f32_c(const float *y, size_t n, size_t c, const float *scale, const float *shift,
-                         const float *slope, float *z) {
-    if (slope != NULL)
+void bp_affine_act_i16_c(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                         const float *residual, int stream, float *z, double *sum,
+                         double *sum_squares) {
+    (void)stream;
+    if (a->slope != NULL)
         AFFINE_ACT_BODY(1)
     else
         AFFINE_ACT_BODY(0)
+    add_and_sum(residual, n, c, z, sum, sum_squares);
+}
+
+void bp_affine_act_f32_c(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                         const float *residual, int stream, float *z, double *sum,
+                         double *sum_squares) {
+    (void)stream;
+    if (a->slope != NULL)
+        AFFINE_ACT_BODY(1)
+    else
+        AFFINE_ACT_BODY(0)
+    add_and_sum(residual, n, c, z, sum, sum_squares);
+}
+
+/* The signs of 64 channels of a pixel at a time. */
+#define AFFINE_SIGNS_BODY(affine_act)                                                              \
+    for (size_t p = 0; p < n; p++)                                                                 \
+        for (size_t j = 0; j < c; j += 64) {                                                       \
+            const struct bp_affine_rows part = bp_affine_from(a, j);                               \
+            size_t count = bp_min_size(64, c - j);                                                 \
+            float z[64];                                                                           \
+            affine_act(y + p * c + j, 1, count, &part, NULL, 0, z, NULL, NULL);                    \
+            bp_sign_pack_f32_c(z, 1, count, bits++, mask == NULL ? NULL : mask++);                 \
+        }
+
+void bp_affine_signs_i16_c(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           uint64_t *bits, uint64_t *mask) {
+    AFFINE_SIGNS_BODY(bp_affine_act_i16_c)
+}
+
+void bp_affine_signs_f32_c(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           uint64_t *bits, uint64_t *mask) {
+    AFFINE_SIGNS_BODY(bp_affine_act_f32_c)
+}
+
+void bp_affine_pool_signs_i16_c(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
+                                uint64_t *which) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j += 64) {
+            const struct bp_affine_rows part = bp_affine_from(a, j);
+            size_t count = bp_min_size(64, c - j);
+            float z[4 * 64], pooled[64]; /* two pixels of either row, count channels each */
+            uint64_t winner[2];
+            for (size_t i = 0; i < 4; i++)
+                bp_affine_act_i16_c((i < 2 ? upper : lower) + (2 * p + i % 2) * c + j, 1, count,
+                                    &part, NULL, 0, z + i * count, NULL, NULL);
+            bp_max_pool_2x2_c(z, z + 2 * count, 1, count, pooled, winner);
+            bp_sign_pack_f32_c(pooled, 1, count, bits++, mask == NULL ? NULL : mask++);
+            for (size_t bit = 0; which != NULL && bit < 2; bit++)
+                which[(2 * p + bit) * cw + j / 64] = winner[bit];
+        }
 }
 
 /* Takes candidate `index` if it is greater than the best so far, or NaN. */

@@ -49,47 +49,6 @@ BP_INLINE __m256 grad_u_8(__m256 gh, const struct value *v, const struct coeffic
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-BP_INLINE void moments_8(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
-                         size_t j, int full, size_t rest, double *sum, double *sum_squares) {
-    struct coefficients k;
-    load_act(&k, a, j, full, rest);
-    double s[8] = {0}, q[8] = {0};
-    if (!full) {
-        memcpy(s, sum + j, rest * sizeof *s);
-        memcpy(q, sum_squares + j, rest * sizeof *q);
-    }
-    /* Full vectors bypass the arrays: else gcc keeps the sums in memory. */
-    double *at_s = full ? sum + j : s, *at_q = full ? sum_squares + j : q;
-    __m256d s0 = _mm256_loadu_pd(at_s), s1 = _mm256_loadu_pd(at_s + 4);
-    __m256d q0 = _mm256_loadu_pd(at_q), q1 = _mm256_loadu_pd(at_q + 4);
-    for (size_t p = 0; p < n; p++) {
-        struct value v = value_8(y + p * c + j, &k, full, rest);
-        __m256d h0 = _mm256_cvtps_pd(_mm256_castps256_ps128(v.h));
-        __m256d h1 = _mm256_cvtps_pd(_mm256_extractf128_ps(v.h, 1));
-        s0 = _mm256_add_pd(s0, h0);
-        s1 = _mm256_add_pd(s1, h1);
-        q0 = _mm256_fmadd_pd(h0, h0, q0); /* the square of a float is exact: fused is the same */
-        q1 = _mm256_fmadd_pd(h1, h1, q1);
-    }
-    _mm256_storeu_pd(at_s, s0);
-    _mm256_storeu_pd(at_s + 4, s1);
-    _mm256_storeu_pd(at_q, q0);
-    _mm256_storeu_pd(at_q + 4, q1);
-    if (!full) {
-        memcpy(sum + j, s, rest * sizeof *s);
-        memcpy(sum_squares + j, q, rest * sizeof *q);
-    }
-}
-
-void bp_act_norm_moments_avx2(const int16_t *y, size_t n, size_t c,
-                              const struct bp_act_norm_rows *a, double *sum, double *sum_squares) {
-    for (size_t j = 0; j < c; j += 8)
-        if (c - j >= 8)
-            moments_8(y, n, c, a, j, 1, 8, sum, sum_squares);
-        else
-            moments_8(y, n, c, a, j, 0, c - j, sum, sum_squares);
-}
-
 BP_INLINE __m256 norm_8(const int16_t *y, const struct bp_act_norm_rows *a, size_t j, int full,
                         size_t rest) {
     struct coefficients k;

@@ -27,9 +27,15 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->round_columns = bp_round_columns_avx2;
     kernels->scale_mask = bp_scale_mask_avx2;
     kernels->sums_i16 = bp_sums_i16_avx2;
+    kernels->half_sums_i16 = bp_half_sums_i16_avx2;
     kernels->sums_f32 = bp_sums_f32_avx2;
     kernels->affine_act_i16 = bp_affine_act_i16_avx2;
     kernels->affine_act_f32 = bp_affine_act_f32_avx2;
+    kernels->affine_signs_i16 = bp_affine_signs_i16_avx2;
+    kernels->affine_signs_f32 = bp_affine_signs_f32_avx2;
+    kernels->limit_signs_i16 = bp_limit_signs_i16_avx2;
+    kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_avx2;
+    kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_avx2;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx2;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx2;
     kernels->max_window = bp_max_window_avx2;
@@ -38,7 +44,6 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_avx2;
     kernels->act_grad_i16 = bp_act_grad_i16_avx2;
     kernels->act_grad_f32 = bp_act_grad_f32_avx2;
-    kernels->act_norm_moments = bp_act_norm_moments_avx2;
     kernels->act_norm_signs = bp_act_norm_signs_avx2;
     kernels->act_norm_sums = bp_act_norm_sums_avx2;
     kernels->act_norm_slope_sums = bp_act_norm_slope_sums_avx2;

@@ -19,9 +19,16 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->round_columns = bp_round_columns_avx512;
     kernels->scale_mask = bp_scale_mask_avx512;
     kernels->sums_i16 = bp_sums_i16_avx512;
+    kernels->half_sums_i16 = bp_half_sums_i16_avx512;
     kernels->sums_f32 = bp_sums_f32_avx512;
     kernels->affine_act_i16 = bp_affine_act_i16_avx512;
     kernels->affine_act_f32 = bp_affine_act_f32_avx512;
+    kernels->affine_signs_i16 = bp_affine_signs_i16_avx512;
+    kernels->affine_signs_f32 = bp_affine_signs_f32_avx512;
+    kernels->limit_signs_i16 = bp_limit_signs_i16_avx512;
+    kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_avx512;
+    kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_avx512;
+    kernels->act_norm_signs = bp_act_norm_signs_avx512;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx512;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx512;
     kernels->act_sums_i16 = bp_act_sums_i16_avx512;

@@ -27,31 +27,34 @@ BP_INLINE void add_i64_from_u32(int64_t *to, __m256i v, int shift) {
     add_i64(to + 4, _mm256_slli_epi64(high, shift));
 }
 
-/* 16 channels, up to SUM_ROWS rows, two at a time: rows a and b interleaved make pairs whose sum
- * and sum of squares are one multiply-add instruction each. A pair's squares fit 32 bits without
- * sign, their sum over the rows does not: the upper 16 bits of each pair are summed beside the
- * whole (modulo 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the difference.
- */
-static void sums_run(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
-    const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
-    __m256i total[2] = {zero, zero}, whole[2] = {zero, zero}, upper[2] = {zero, zero};
-    for (size_t p = 0; p < n; p += 2, y += 2 * c) {
-        __m256i a = load_256(y), b = p + 1 < n ? load_256(y + c) : zero;
-        __m256i pair[2] = {_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)};
-        for (int h = 0; h < 2; h++) {
-            __m256i squares = _mm256_madd_epi16(pair[h], pair[h]);
-            total[h] = _mm256_add_epi32(total[h], _mm256_madd_epi16(pair[h], ones));
-            whole[h] = _mm256_add_epi32(whole[h], squares);
-            upper[h] = _mm256_add_epi32(upper[h], _mm256_srli_epi32(squares, 16));
-        }
-    }
+/* Sums of 16 channels over pairs of rows. Rows a and b interleaved make pairs whose sum and sum of
+ * squares are one multiply-add instruction each. A pair's squares fit 32 bits without sign, their
+ * sum over the rows does not: the upper 16 bits of each pair are summed beside the whole (modulo
+ * 2^32), and the lower ones, below 2^16 * SUM_ROWS / 2, follow from the difference. */
+struct pair_sums {
+    __m256i total[2], whole[2], upper[2];
+};
+
+BP_INLINE void clear_pairs(struct pair_sums *s) {
+    for (int h = 0; h < 2; h++)
+        s->total[h] = s->whole[h] = s->upper[h] = _mm256_setzero_si256();
+}
+
+BP_INLINE void add_pair(struct pair_sums *s, int h, __m256i pair) {
+    __m256i squares = _mm256_madd_epi16(pair, pair);
+    s->total[h] = _mm256_add_epi32(s->total[h], _mm256_madd_epi16(pair, _mm256_set1_epi16(1)));
+    s->whole[h] = _mm256_add_epi32(s->whole[h], squares);
+    s->upper[h] = _mm256_add_epi32(s->upper[h], _mm256_srli_epi32(squares, 16));
+}
+
+BP_INLINE void flush_pairs(const struct pair_sums *s, int64_t *sum, int64_t *sum_squares) {
     /* Channels 0-3, 8-11 are in the first half, 4-7, 12-15 in the second. */
-    __m256i t[2] = {_mm256_permute2x128_si256(total[0], total[1], 0x20),
-                    _mm256_permute2x128_si256(total[0], total[1], 0x31)};
-    __m256i w[2] = {_mm256_permute2x128_si256(whole[0], whole[1], 0x20),
-                    _mm256_permute2x128_si256(whole[0], whole[1], 0x31)};
-    __m256i u[2] = {_mm256_permute2x128_si256(upper[0], upper[1], 0x20),
-                    _mm256_permute2x128_si256(upper[0], upper[1], 0x31)};
+    __m256i t[2] = {_mm256_permute2x128_si256(s->total[0], s->total[1], 0x20),
+                    _mm256_permute2x128_si256(s->total[0], s->total[1], 0x31)};
+    __m256i w[2] = {_mm256_permute2x128_si256(s->whole[0], s->whole[1], 0x20),
+                    _mm256_permute2x128_si256(s->whole[0], s->whole[1], 0x31)};
+    __m256i u[2] = {_mm256_permute2x128_si256(s->upper[0], s->upper[1], 0x20),
+                    _mm256_permute2x128_si256(s->upper[0], s->upper[1], 0x31)};
     for (int h = 0; h < 2; h++) {
         __m256i lower = _mm256_sub_epi32(w[h], _mm256_slli_epi32(u[h], 16));
         add_i64_from_i32(sum + 8 * h, t[h]);
@@ -60,16 +63,57 @@ static void sums_run(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t
     }
 }
 
-void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares) {
+/* 16 channels, up to SUM_ROWS rows; with `half` (a constant) 1 of the elements >= 0 only, with -1
+ * of those < 0. */
+BP_INLINE void sums_run(const int16_t *y, size_t n, size_t c, int half, int64_t *sum,
+                        int64_t *sum_squares) {
+    const __m256i zero = _mm256_setzero_si256();
+    struct pair_sums s;
+    clear_pairs(&s);
+    for (size_t p = 0; p < n; p += 2, y += 2 * c) {
+        __m256i a = load_256(y), b = p + 1 < n ? load_256(y + c) : zero;
+        if (half != 0) {
+            a = half > 0 ? _mm256_max_epi16(a, zero) : _mm256_min_epi16(a, zero);
+            b = half > 0 ? _mm256_max_epi16(b, zero) : _mm256_min_epi16(b, zero);
+        }
+        add_pair(&s, 0, _mm256_unpacklo_epi16(a, b));
+        add_pair(&s, 1, _mm256_unpackhi_epi16(a, b));
+    }
+    flush_pairs(&s, sum, sum_squares);
+}
+
+void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                      int64_t *sum_squares) {
+    (void)limit;
     size_t j = 0;
     for (; j + 16 <= c; j += 16)
         for (size_t p = 0; p < n; p += SUM_ROWS)
-            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, sum + j, sum_squares + j);
+            sums_run(y + p * c + j, bp_min_size(SUM_ROWS, n - p), c, 0, sum + j, sum_squares + j);
     for (size_t p = 0; p < n && j < c; p++)
         for (size_t i = j; i < c; i++) {
             int32_t v = y[p * c + i];
             sum[i] += v;
             sum_squares[i] += v * v;
+        }
+}
+
+/* One half after the other: the registers do not hold the sums of both. */
+void bp_half_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums) {
+    (void)limit;
+    size_t j = 0;
+    for (; j + 16 <= c; j += 16)
+        for (size_t p = 0; p < n; p += SUM_ROWS) {
+            const int16_t *from = y + p * c + j;
+            size_t rows = bp_min_size(SUM_ROWS, n - p);
+            sums_run(from, rows, c, 1, sums + j, sums + c + j);
+            sums_run(from, rows, c, -1, sums + 2 * c + j, sums + 3 * c + j);
+        }
+    for (size_t p = 0; p < n && j < c; p++)
+        for (size_t i = j; i < c; i++) {
+            int32_t v = y[p * c + i];
+            size_t half = v < 0 ? 2 * c : 0;
+            sums[half + i] += v;
+            sums[half + c + i] += v * v;
         }
 }
 
@@ -115,41 +159,57 @@ void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *s
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
 BP_INLINE void affine_8(const void *y, size_t at, int is_i16, size_t j, int full, size_t rest,
-                        const float *scale, const float *shift, const float *slope, float *z) {
-    __m256 v = _mm256_mul_ps(load_y(y, at, is_i16, full, rest), load_ps(scale + j, full, rest));
-    v = _mm256_add_ps(v, load_ps(shift + j, full, rest));
-    if (slope != NULL) {
+                        const struct bp_affine_rows *a, const float *residual, int stream,
+                        float *z) {
+    __m256 v = _mm256_mul_ps(load_y(y, at, is_i16, full, rest), load_ps(a->scale + j, full, rest));
+    v = _mm256_add_ps(v, load_ps(a->shift + j, full, rest));
+    if (a->slope != NULL) {
         __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
-        v = _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(slope + j, full, rest)), negative);
+        v = _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(a->slope + j, full, rest)), negative);
     }
-    store_ps(z + at, full, rest, v);
+    if (residual != NULL)
+        v = _mm256_add_ps(v, load_ps(residual + at, full, rest));
+    if (stream)
+        _mm256_stream_ps(z + at, v);
+    else
+        store_ps(z + at, full, rest, v);
 }
 
-BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, float *z) {
+BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c,
+                           const struct bp_affine_rows *a, const float *residual, int stream,
+                           float *z) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8)
-            affine_8(y, p * c + j, is_i16, j, 1, 8, scale, shift, slope, z);
+            affine_8(y, p * c + j, is_i16, j, 1, 8, a, residual, stream, z);
         if (j < c)
-            affine_8(y, p * c + j, is_i16, j, 0, c - j, scale, shift, slope, z);
+            affine_8(y, p * c + j, is_i16, j, 0, c - j, a, residual, 0, z);
     }
 }
 
-void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 1, n, c, scale, shift, slope, z);
-    else
-        affine_rows(y, 1, n, c, scale, shift, NULL, z);
+BP_INLINE void affine_act(const void *y, int is_i16, size_t n, size_t c,
+                          const struct bp_affine_rows *a, const float *residual, int stream,
+                          float *z, double *sum, double *sum_squares) {
+    if (stream && sum == NULL && c % 8 == 0 && (uintptr_t)z % 32 == 0) {
+        affine_rows(y, is_i16, n, c, a, residual, 1, z);
+        _mm_sfence();
+        return;
+    }
+    affine_rows(y, is_i16, n, c, a, residual, 0, z);
+    if (sum != NULL)
+        bp_sums_f32_avx2(z, n, c, sum, sum_squares);
 }
 
-void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *z) {
-    if (slope != NULL)
-        affine_rows(y, 0, n, c, scale, shift, slope, z);
-    else
-        affine_rows(y, 0, n, c, scale, shift, NULL, z);
+void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            const float *residual, int stream, float *z, double *sum,
+                            double *sum_squares) {
+    affine_act(y, 1, n, c, a, residual, stream, z, sum, sum_squares);
+}
+
+void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            const float *residual, int stream, float *z, double *sum,
+                            double *sum_squares) {
+    affine_act(y, 0, n, c, a, residual, stream, z, sum, sum_squares);
 }
 
 /* --- backward of both ------------------------------------------------------------------------- */

@@ -4,14 +4,6 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx2.h"
 
-/* Takes a later value where it is greater than the best so far, or NaN; returns those lanes. */
-BP_INLINE unsigned challenge(__m256 *best, __m256 later) {
-    __m256 wins = _mm256_or_ps(_mm256_cmp_ps(later, *best, _CMP_GT_OQ),
-                               _mm256_cmp_ps(later, later, _CMP_UNORD_Q));
-    *best = _mm256_blendv_ps(*best, later, wins);
-    return (unsigned)_mm256_movemask_ps(wins);
-}
-
 /* 8 channels of one output pixel, and the winner's two bits of each. */
 BP_INLINE void pool_8(const float *upper, const float *lower, size_t c, int full, size_t rest,
                       float *z, unsigned *low, unsigned *high) {

@@ -4,12 +4,6 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx512.h"
 
-/* Lanes where a later value takes the place of the best so far: greater, or NaN. */
-BP_INLINE __mmask16 beats(__m512 later, __m512 best) {
-    return _cvtu32_mask16((unsigned)_mm512_cmp_ps_mask(later, best, _CMP_GT_OQ) |
-                          (unsigned)_mm512_cmp_ps_mask(later, later, _CMP_UNORD_Q));
-}
-
 /* 16 channels of one output pixel; returns the winner's two bits of each. */
 BP_INLINE void pool_16(const float *upper, const float *lower, size_t c, __mmask16 m, float *z,
                        unsigned *low, unsigned *high) {

@@ -38,12 +38,30 @@ void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const in
                              const struct bp_grid *grid, uint8_t *codes);
 void bp_scale_mask_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                           const float *offset, const uint8_t *row, float *out);
-void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int64_t *sum, int64_t *sum_squares);
+void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                        int64_t *sum_squares);
+void bp_half_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums);
 void bp_sums_f32_avx512(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
-void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const float *scale,
-                              const float *shift, const float *slope, float *z);
-void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const float *scale,
-                              const float *shift, const float *slope, float *z);
+void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              const float *residual, int stream, float *z, double *sum,
+                              double *sum_squares);
+void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              const float *residual, int stream, float *z, double *sum,
+                              double *sum_squares);
+void bp_affine_signs_i16_avx512(const int16_t *y, size_t n, size_t c,
+                                const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask);
+void bp_affine_signs_f32_avx512(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                                uint64_t *bits, uint64_t *mask);
+void bp_limit_signs_i16_avx512(const int16_t *y, size_t n, size_t c,
+                               const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask);
+void bp_limit_pool_signs_i16_avx512(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                    const struct bp_limit_rows *limits, uint64_t *bits,
+                                    uint64_t *mask, uint64_t *which);
+void bp_affine_pool_signs_i16_avx512(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                     const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
+                                     uint64_t *which);
+void bp_act_norm_signs_avx512(const int16_t *y, size_t n, size_t c,
+                              const struct bp_act_norm_rows *a, uint64_t *bits, uint64_t *mask);
 void bp_max_pool_2x2_avx512(const float *a, const float *b, size_t n, size_t c, float *z,
                             uint64_t *which);
 void bp_max_unpool_2x2_avx512(const float *g, const uint64_t *which, size_t n, size_t c, float *a,

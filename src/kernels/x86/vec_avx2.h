@@ -54,6 +54,14 @@ BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t r
     return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
 }
 
+/* Takes a later value where it is greater than the best so far, or NaN; returns those lanes. */
+BP_INLINE unsigned challenge(__m256 *best, __m256 later) {
+    __m256 wins = _mm256_or_ps(_mm256_cmp_ps(later, *best, _CMP_GT_OQ),
+                               _mm256_cmp_ps(later, later, _CMP_UNORD_Q));
+    *best = _mm256_blendv_ps(*best, later, wins);
+    return (unsigned)_mm256_movemask_ps(wins);
+}
+
 /* Population count of each byte. */
 BP_INLINE __m256i popcount_bytes(__m256i v) {
     const __m256i nibbles = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1,

@@ -25,6 +25,34 @@ BP_INLINE __mmask8 mask_8(size_t rest) {
     return (__mmask8)mask_64(rest);
 }
 
+/* Loads and stores of 16 floats; where `m` is a constant of all ones, the compiler drops it. */
+BP_INLINE __m512 load_f32(const float *p, __mmask16 m) {
+    return m == 0xffff ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(m, p);
+}
+
+BP_INLINE void store_f32(float *p, __mmask16 m, __m512 v) {
+    if (m == 0xffff)
+        _mm512_storeu_ps(p, v);
+    else
+        _mm512_mask_storeu_ps(p, m, v);
+}
+
+/* 16 values as floats from either type; is_i16 is a constant. */
+BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
+    if (!is_i16)
+        return load_f32((const float *)y + at, m);
+    const int16_t *p = (const int16_t *)y + at;
+    __m256i v = m == 0xffff ? _mm256_loadu_si256((const __m256i *)(const void *)p)
+                            : _mm256_maskz_loadu_epi16(m, p);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(v));
+}
+
+/* Lanes where a later value takes the place of the best so far: greater, or NaN. */
+BP_INLINE __mmask16 beats(__m512 later, __m512 best) {
+    return _kor_mask16(_mm512_cmp_ps_mask(later, best, _CMP_GT_OQ),
+                       _mm512_cmp_ps_mask(later, later, _CMP_UNORD_Q));
+}
+
 /* Transposes 8 x 8 words. */
 BP_INLINE void transpose_8x8(__m512i v[8]) {
     __m512i pair[8], quad[8];

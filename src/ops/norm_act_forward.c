@@ -1,0 +1,232 @@
+/* Forward: batch statistics, then one pass over the elements. */
+#include "ops/norm_act_internal.h"
+
+#include <string.h>
+
+#define STREAM_BYTES ((size_t)16 << 20) /* outputs that leave the caches before they are read */
+
+/* --- statistics ------------------------------------------------------------------------------- */
+
+struct job {
+    struct bp_norm_act *op;
+    struct bp_exec *exec;
+    const void *y;
+    const float *residual;
+    const struct bp_norm_act_params *params;
+    struct bp_norm_act_out out;
+    size_t n;
+    const struct bp_limit_rows *limits; /* NULL: signs come from floats */
+    int ascending;                      /* samples in rising order: begin with what was read last */
+};
+
+static double elements_of_channel(const struct job *job) {
+    return (double)(job->n * job->op->shape.h * job->op->shape.w);
+}
+
+static void set_coefficients(const struct job *job, int batch_statistics) {
+    struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm_params params = norm_params(job->params);
+    for (size_t j = 0; j < s->c; j++) {
+        if (s->activation == BP_ACT_RELU)
+            op->slope[j] = 0.0f;
+        else if (s->activation == BP_ACT_PRELU)
+            op->slope[j] = job->params->slope[j];
+        if (s->affine == BP_AFFINE_SCALE) {
+            op->norm.scale[j] = params.weight[j];
+            op->norm.shift[j] = 0.0f;
+        } else if (batch_statistics) {
+            bp_batch_norm_of_batch(&op->norm, j, elements_of_channel(job), op->sums.total[j],
+                                   op->sums.total[s->c + j], &params);
+        } else {
+            bp_batch_norm_of_running(&op->norm, j, &params);
+        }
+    }
+}
+
+/* --- forward ---------------------------------------------------------------------------------- */
+
+static struct bp_affine_rows coefficients_of(const struct bp_norm_act *op) {
+    return (struct bp_affine_rows){op->norm.scale, op->norm.shift, op->slope};
+}
+
+/* z of `pixels` pixels; residual: from this element of the branch on, or NULL. */
+static void affine_act(const struct job *job, size_t element, size_t pixels, const float *residual,
+                       int stream, float *z, double *sums) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    const struct bp_affine_rows a = coefficients_of(op);
+    size_t c = op->shape.c;
+    double *squares = sums == NULL ? NULL : sums + c;
+    if (op->shape.input_i16)
+        kernels->affine_act_i16(y_i16(job->y, element), pixels, c, &a, residual, stream, z, sums,
+                                squares);
+    else
+        kernels->affine_act_f32(y_f32(job->y, element), pixels, c, &a, residual, stream, z, sums,
+                                squares);
+}
+
+/* Where the bits of an output row go, and the mask (NULL: not wanted); the halo beside the row is
+ * cleared. */
+struct sign_row {
+    uint64_t *bits, *mask;
+};
+
+static struct sign_row sign_row_of(const struct job *job, size_t n, size_t row) {
+    const struct bp_norm_act *op = job->op;
+    size_t pixel = (n * op->oh + row) * op->ow;
+    struct sign_row to = {job->out.bits +
+                              ((n * (op->oh + 2) + row + 1) * (op->ow + 2) + 1) * op->cw,
+                          job->out.mask == NULL ? NULL : job->out.mask + pixel * op->cw};
+    memset(to.bits - op->cw, 0, op->cw * sizeof *to.bits);
+    memset(to.bits + op->ow * op->cw, 0, op->cw * sizeof *to.bits);
+    return to;
+}
+
+static void clear_halo_rows(const struct job *job, size_t n) {
+    struct bp_norm_act *op = job->op;
+    size_t row = (op->ow + 2) * op->cw;
+    uint64_t *bits = job->out.bits + n * (op->oh + 2) * row;
+    memset(bits, 0, row * sizeof *bits);
+    memset(bits + (op->oh + 1) * row, 0, row * sizeof *bits);
+}
+
+static uint64_t *which_row(const struct bp_norm_act *op, size_t n, size_t row) {
+    return op->which + ((n * op->oh + row) * op->ow) * 2 * op->cw;
+}
+
+/* Straight from the input to bits, without pooling. */
+static void sample_to_signs(const struct job *job, size_t n) {
+    const struct bp_norm_act_shape *s = &job->op->shape;
+    const struct bp_affine_rows a = coefficients_of(job->op);
+    for (size_t row = 0; row < s->h; row++) {
+        struct sign_row to = sign_row_of(job, n, row);
+        size_t element = (n * s->h + row) * s->w * s->c;
+        if (job->limits != NULL)
+            job->exec->kernels.limit_signs_i16(y_i16(job->y, element), s->w, s->c, job->limits,
+                                               to.bits, to.mask);
+        else if (s->input_i16)
+            job->exec->kernels.affine_signs_i16(y_i16(job->y, element), s->w, s->c, &a, to.bits,
+                                                to.mask);
+        else
+            job->exec->kernels.affine_signs_f32(y_f32(job->y, element), s->w, s->c, &a, to.bits,
+                                                to.mask);
+    }
+}
+
+/* The same of integers, with pooling. */
+static void sample_to_pooled_signs(const struct job *job, size_t n) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_affine_rows a = coefficients_of(op);
+    for (size_t row = 0; row < op->oh; row++) {
+        struct sign_row to = sign_row_of(job, n, row);
+        const int16_t *upper = y_i16(job->y, (n * s->h + 2 * row) * s->w * s->c);
+        const int16_t *lower = upper + s->w * s->c;
+        uint64_t *which = which_row(op, n, row);
+        if (job->limits != NULL)
+            job->exec->kernels.limit_pool_signs_i16(upper, lower, op->ow, s->c, job->limits,
+                                                    to.bits, to.mask, which);
+        else
+            job->exec->kernels.affine_pool_signs_i16(upper, lower, op->ow, s->c, &a, to.bits,
+                                                     to.mask, which);
+    }
+}
+
+/* To floats, without pooling. */
+static void sample_to_floats(const struct job *job, size_t n) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
+    int stream = job->n * sample_elements(s) * sizeof(float) >= STREAM_BYTES;
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+        size_t element = (n * s->h + row) * s->w * s->c;
+        affine_act(job, element, bp_min_size(op->chunk_rows, s->h - row) * s->w,
+                   job->residual == NULL ? NULL : job->residual + element, stream,
+                   job->out.out + element, sums);
+    }
+}
+
+/* Rows of the output from a buffer: what no kernel does at once. */
+static void store_rows(const struct job *job, size_t n, size_t row, size_t rows, float *z) {
+    const struct bp_norm_act *op = job->op;
+    size_t c = op->shape.c, elements = rows * op->ow * c, first = (n * op->oh + row) * op->ow * c;
+    for (size_t i = 0; job->residual != NULL && i < elements; i++)
+        z[i] += job->residual[first + i];
+    for (size_t y = 0; op->shape.sign_out && y < rows; y++) {
+        struct sign_row to = sign_row_of(job, n, row + y);
+        job->exec->kernels.sign_pack_f32(z + y * op->ow * c, op->ow, c, to.bits, to.mask);
+    }
+    if (op->shape.sign_out)
+        return;
+    memcpy(job->out.out + first, z, elements * sizeof(float));
+    if (job->out.sums != NULL)
+        bp_channel_sums_add_f32(job->out.sums, &job->exec->kernels, n, z, rows * op->ow);
+}
+
+static void sample_through_buffers(const struct job *job, size_t n, int thread) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t row_elements = s->w * s->c;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    float *z = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
+    float *pooled = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+        size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+        affine_act(job, (n * s->h + row) * row_elements, rows * s->w, NULL, 0, z, NULL);
+        if (!s->max_pool) {
+            store_rows(job, n, row, rows, z);
+            continue;
+        }
+        for (size_t y = 0; y < rows / 2; y++)
+            job->exec->kernels.max_pool_2x2(
+                z + 2 * y * row_elements, z + (2 * y + 1) * row_elements, op->ow, s->c,
+                pooled + y * op->ow * s->c, which_row(op, n, row / 2 + y));
+        store_rows(job, n, row / 2, rows / 2, pooled);
+    }
+}
+
+static void forward_part(void *context, size_t begin, size_t end, int thread) {
+    const struct job *job = context;
+    const struct bp_norm_act_shape *s = &job->op->shape;
+    for (size_t i = begin; i < end; i++) {
+        size_t n = job->ascending ? i : begin + end - 1 - i;
+        if (s->sign_out)
+            clear_halo_rows(job, n);
+        if (s->sign_out && job->residual == NULL && !s->max_pool)
+            sample_to_signs(job, n);
+        else if (s->sign_out && job->residual == NULL && s->input_i16)
+            sample_to_pooled_signs(job, n);
+        else if (!s->sign_out && !s->max_pool)
+            sample_to_floats(job, n);
+        else
+            sample_through_buffers(job, n, thread);
+    }
+}
+
+void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
+                         const float *residual, const struct bp_norm_act_params *params,
+                         int batch_statistics, const struct bp_norm_act_out *out) {
+    struct job job = {.op = op,
+                      .exec = exec,
+                      .y = y,
+                      .residual = residual,
+                      .params = params,
+                      .out = *out,
+                      .n = n};
+    if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
+        job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->shape.h * op->shape.w);
+    set_coefficients(&job, batch_statistics);
+    const struct bp_affine_rows coefficients = coefficients_of(op);
+    struct bp_limit_rows limits;
+    if (op->shape.input_i16 && op->shape.sign_out && residual == NULL &&
+        bp_sign_limits_of_affine(&op->limits, exec, &coefficients, op->shape.max_pool)) {
+        limits = bp_sign_limits_rows(&op->limits);
+        job.limits = &limits;
+    }
+    if (out->sums != NULL)
+        bp_channel_sums_begin(out->sums, exec, n);
+    bp_parallel_for(exec->threads, n, forward_part, &job);
+    if (out->sums != NULL)
+        bp_channel_sums_end(out->sums);
+}

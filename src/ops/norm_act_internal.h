@@ -1,0 +1,24 @@
+/* What the two files of norm_act share: norm_act.c (creation, backward) and norm_act_forward.c. */
+#ifndef BP_OPS_NORM_ACT_INTERNAL_H
+#define BP_OPS_NORM_ACT_INTERNAL_H
+
+#include "ops/norm_act.h"
+
+static inline const int16_t *y_i16(const void *y, size_t element) {
+    return (const int16_t *)y + element;
+}
+
+static inline const float *y_f32(const void *y, size_t element) {
+    return (const float *)y + element;
+}
+
+static inline size_t sample_elements(const struct bp_norm_act_shape *s) {
+    return s->h * s->w * s->c;
+}
+
+static inline struct bp_batch_norm_params norm_params(const struct bp_norm_act_params *params) {
+    return (struct bp_batch_norm_params){params->weight, params->bias, params->running_mean,
+                                         params->running_var};
+}
+
+#endif

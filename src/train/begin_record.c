@@ -1,0 +1,53 @@
+#include "train/begin_record.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "io/json_parse.h"
+
+/* Sixteen digits, or "". */
+static void read_hash(const json_t *root, const char *key, char out[BP_HASH_DIGITS + 1]) {
+    const char *text = json_string_value(json_object_get(root, key));
+    out[0] = 0;
+    if (text != NULL && strlen(text) == BP_HASH_DIGITS &&
+        strspn(text, "0123456789abcdef") == BP_HASH_DIGITS)
+        memcpy(out, text, BP_HASH_DIGITS + 1);
+}
+
+static int64_t read_count(const json_t *root, const char *key) {
+    return json_integer_value(json_object_get(root, key));
+}
+
+bp_status bp_data_record_parse(const char *text, size_t count, const char *name,
+                               struct bp_data_record *out) {
+    json_error_t error;
+    json_t *root;
+    bp_status status = bp_json_parse(&root, text, count, name, &error);
+    if (status == BP_DATA)
+        return bp_fail(BP_MODEL,
+                       "%s: not valid JSON: %s; put it back, or remove it to go on without this "
+                       "check",
+                       name, error.text);
+    BP_TRY(status);
+    *out = (struct bp_data_record){.train = read_count(root, "train"),
+                                   .val = read_count(root, "val"),
+                                   .classes = read_count(root, "classes")};
+    read_hash(root, "fingerprint", out->fingerprint);
+    json_decref(root);
+    return BP_OK;
+}
+
+bp_status bp_init_record_parse(const char *text, size_t count, const char *name,
+                               char content[BP_HASH_DIGITS + 1]) {
+    json_error_t error;
+    json_t *root;
+    bp_status status = bp_json_parse(&root, text, count, name, &error);
+    if (status == BP_RESOURCE)
+        return status;
+    read_hash(root, "content", content);
+    json_decref(root);
+    if (content[0] != 0)
+        return BP_OK;
+    return bp_fail(BP_MODEL,
+                   "%s: does not tell the content that the run began with; begin a new run", name);
+}
