@@ -61,6 +61,7 @@ void cli_print_memory(const bp_memory_sums *sums) {
                 {"gradients", sums->gradients, "of the parameters"},
                 {"optimizer", sums->optimizer, "its state"},
                 {"averages", sums->averages, "of the parameters"},
+                {"variance", sums->variance, "of --report-variance"},
                 {"step", sums->step, "activations, their gradients, work"},
                 {"scratch", sums->scratch, "of the threads"},
                 {"batches", sums->batches, "prepared ahead"},

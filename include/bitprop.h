@@ -252,6 +252,7 @@ typedef struct bp_memory_sums {
     size_t gradients;     /* of the parameters */
     size_t optimizer;     /* its state */
     size_t averages;      /* of the parameters, with ema */
+    size_t variance;      /* of report-variance */
     size_t step;          /* activations, their gradients, what layers work with */
     size_t step_unshared; /* the same if nothing shared; not part of the total */
     size_t scratch;       /* of the threads */

@@ -37,6 +37,11 @@ struct bp_range {
     float sum_squares;
 };
 
+/* The same of columns, [k] each. */
+struct bp_columns {
+    float *lo, *hi, *sum_squares;
+};
+
 /* A quantizer's grid for one group: code = clamp(floor((g - lo) * inv_step + u), code_min,
  * code_max), computed as float t = (g - lo) * inv_step; t = t + u. */
 struct bp_grid {
@@ -63,8 +68,8 @@ struct bp_digit {
     int code_min, shift, top;
 };
 
-/* `count` (0 and more) tables in a row, from byte `table` on, and the index rows that belong to
- * them, from byte `index` on. */
+/* `count` (0 and more) steps in a row, of as many tables as stand together: from byte `table` on,
+ * and the index rows that belong to them, from byte `index` on. */
 struct bp_run {
     int32_t table, index, count;
 };
@@ -160,65 +165,76 @@ struct bp_kernels {
      *     entry(m) = sum over e of (bit e of m ? top - d_e : d_e)                    (0 .. 4 * top)
      * A quad of signs is an index byte, 0 .. 15: bit e set = element e is negative. Hence
      *     sum of d * sign = sum of entries - top * (number of negative signs)
-     * Elements beyond the end have digit 0 and sign +, so they add nothing. quads = ceil(n / 4).
-     * Lanes (outputs) are blocked by 32, as in packed weights. */
+     * Elements beyond the end have digit 0 and sign +, so they add nothing. Lanes (outputs) are
+     * blocked by 32, as in packed weights.
+     *
+     * `together`: the index bytes of as many quads, 1 or 4, stand side by side, for a lookup in the
+     * tables of 4 quads at once: byte [lane][q] is 16 * q + the index of quad q. The number of
+     * quads is a multiple of it. A tier has one value (the field below), and only for that one its
+     * functions are called; index_weights for 1 too, as product_signs takes. The C tier has all. */
 
-    /* Sign bits [lanes][taps][words] -> index bytes [ceil(lanes / 32)][taps][quads][32]; zero for
-     * the lanes beyond the end. quads <= 16 * words. */
+    /* Sign bits [lanes][taps][words] -> index [ceil(lanes / 32)][taps][quads / together][32]
+     * [together], signs + for the lanes beyond the end. quads <= 16 * words. */
     void (*index_weights)(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
-                          size_t quads, uint8_t *index);
+                          size_t quads, size_t together, uint8_t *index);
 
-    /* codes [n][k] -> tables [n][ceil(k / 4)][16]. */
-    void (*tables_of_codes)(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                            uint8_t *tables);
+    /* codes [n][k] -> tables [n][quads][16], quads = ceil(k / 4 / together) * together. */
+    void (*tables_of_codes)(const uint8_t *codes, size_t n, size_t k, size_t together,
+                            const struct bp_digit *digit, uint8_t *tables);
 
     /* Sign bits [n][words] -> 16 * index byte of each quad, [n][quads]. quads <= 16 * words. */
     void (*quads_of_signs)(const uint64_t *bits, size_t n, size_t words, size_t quads,
                            uint8_t *out);
 
     /* The activation gradient's product. For pixel p and lane j:
-     *     s = sum over t, i of tables[16 * (pixel[p] + tap[t] + i) + index(j, tap_w[t], i)]
+     *     s = sum over t, i, q of tables[16 * (pixel[p] + tap[t] + i * together) +
+     *                                    index(j, tap_w[t], i, q)]
      *     y[p * c + j] = base[j] + (s << shift), or with base NULL y[p * c + j] += s << shift
-     * t = 0 .. taps - 1; i = 0 .. quads - 1; index: [ceil(c / 32)][w_taps][quads][32]. No entry is
-     * larger than entry_max (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte
-     * aligned, index: 32-byte aligned. */
+     * t = 0 .. taps - 1; i = 0 .. quads / together - 1; q = 0 .. together - 1; index:
+     * [ceil(c / 32)][w_taps][quads / together][32][together]. No entry is larger than entry_max
+     * (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte aligned, index: 32-byte
+     * aligned. */
     void (*product_tables)(const uint8_t *tables, const int32_t *pixel, size_t n,
                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
-                           size_t quads, int entry_max, const uint8_t *index, size_t c,
-                           const int32_t *base, int shift, int32_t *y);
+                           size_t quads, size_t together, int entry_max, const uint8_t *index,
+                           size_t c, const int32_t *base, int shift, int32_t *y);
 
     /* The forward product: y[p * k + j] = bias - 2 * sum over t, i of
      *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, t, i))
-     * x: bytes from quads_of_signs; index: [ceil(k / 32)][taps][quads][32], 32-byte aligned.
+     * x: bytes from quads_of_signs; index: [ceil(k / 32)][taps][quads][32], 32-byte aligned, that
+     * is with one quad together.
      * taps * quads * 4 <= 32767. */
     void (*product_signs)(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                           size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
                           int16_t *y);
 
     /* For the weight gradient a quad is four samples at one position. Signs: for pixel p = 0 .. n -
-     * 1, index bytes at out + p * out_step, 32 * ceil(c / 32) of them: byte j has bit e = bit j of
-     * bits[offset[e] + p * words .. + words - 1], e = 0 .. samples - 1 (1 .. 4); the others, and
-     * the lanes beyond c, are zero. */
-    void (*index_of_samples)(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
-                             size_t words, size_t c, uint8_t *out, size_t out_step);
+     * 1, an index row at out + p * out_step, [32 * ceil(c / 32)][together]: byte (j, q) has bit e =
+     * bit j of bits[offset[4 * q + e] + p * words .. + words - 1], where 4 * q + e < samples (1 ..
+     * 4 * together); the others, and those of the lanes beyond c, are +. */
+    void (*index_of_samples)(const uint64_t *bits, const int32_t *offset, size_t samples,
+                             size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                             size_t out_step);
 
-    /* Tables: for column i = 0 .. k - 1 and position p = 0 .. n - 1, the table at
+    /* Tables: for column i = 0 .. k - 1 and position p = 0 .. n - 1, the `together` tables from
      *     out + i * column_bytes + p * position_bytes
-     * of the digits of codes[offset[e] + p * code_step + i], e = 0 .. samples - 1. */
-    void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
-                              size_t code_step, size_t k, const struct bp_digit *digit,
-                              uint8_t *out, size_t column_bytes, size_t position_bytes);
+     * on, that of quad q of the digits of codes[offset[4 * q + e] + p * code_step + i], 4 * q + e =
+     * 0 .. samples - 1. */
+    void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples,
+                              size_t together, size_t n, size_t code_step, size_t k,
+                              const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                              size_t position_bytes);
 
     /* The weight gradient's product:
-     *     y[i * y_stride + j] += (sum over runs r, s = 0 .. r.count - 1 of
-     *         tables[i * column_bytes + r.table + 16 * s + index[r.index + s * index_step + j]])
-     *         << shift
-     * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) bytes and are 32-byte
-     * aligned, as index_step is. entry_max as above. */
+     *     y[i * y_stride + j] += (sum over runs r, s = 0 .. r.count - 1, q of
+     *         tables[i * column_bytes + r.table + 16 * s * together +
+     *                index[r.index + s * index_step + j * together + q]]) << shift
+     * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) * together bytes and
+     * are 32-byte aligned, as index_step is. entry_max as above. */
     void (*product_samples)(const uint8_t *tables, size_t k, size_t column_bytes,
                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                            size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
-                            size_t y_stride);
+                            size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                            int32_t *y, size_t y_stride);
 
     /* --- products of bytes -------------------------------------------------------------------- */
 
@@ -253,16 +269,11 @@ struct bp_kernels {
 
     /* --- gradient quantizer ------------------------------------------------------------------- */
 
-    /* Smallest, largest element and sum of squares of g [n], added to what *range holds: lo and hi
-     * by min and max; the sum of squares as 16 partial sums s[i % 16] += g[i] * g[i] (from 0),
-     * folded s[i] += s[i + 8], then + 4, + 2, + 1, and then added to range->sum_squares. A NaN in g
-     * makes sum_squares NaN; lo and hi then hold anything, and not the same on every tier. */
-    void (*range_group)(const float *g, size_t n, struct bp_range *range);
-
-    /* The same per column of g [n][k]: lo[j], hi[j] by min and max, sum_squares[j] += g * g in
-     * order of the rows; a NaN in a column as in range_group. */
-    void (*range_columns)(const float *g, size_t n, size_t k, float *lo, float *hi,
-                          float *sum_squares);
+    /* Smallest, largest element and sum of squares of each column of g [n][k], added to what `to`
+     * holds: lo[j], hi[j] by min and max, sum_squares[j] += g * g in order of the rows. A NaN in a
+     * column makes sum_squares NaN; lo and hi then hold anything, and not the same on every tier.
+     */
+    void (*range_columns)(const float *g, size_t n, size_t k, struct bp_columns to);
 
     /* codes[i] of element `first + i`, i = 0 .. n - 1, one grid for all. */
     void (*round_group)(const float *g, size_t n, uint64_t first,
@@ -347,10 +358,10 @@ struct bp_kernels {
     void (*max_window)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                        size_t row_step, size_t c, float *z, uint8_t *winner);
 
-    /* The reverse for one pixel that lies in `count` windows: in order of w, dx[j] += g[offset[w] +
-     * j] where winner[offset[w] + j] == index[w]. */
+    /* The reverse for one pixel that lies in `count` windows: dx[j] is set to +0.0 unless `add`;
+     * then, in order of w, dx[j] += g[offset[w] + j] where winner[offset[w] + j] == index[w]. */
     void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,
-                            const uint8_t *index, size_t count, size_t c, float *dx);
+                            const uint8_t *index, size_t count, size_t c, int add, float *dx);
 
     /* Backward of affine_act for one block of rows. g [n][c] is dL/dz. With v = y * scale + shift:
      *     ga = v < 0 ? g * slope : g          (slope NULL: ga = g)
@@ -373,6 +384,17 @@ struct bp_kernels {
                          const float *shift, const float *slope, const float *ka, const float *kb,
                          const float *kc, float *out);
 
+    /* range_columns of the rows that act_grad_i16 would write; with g NULL, of y * kb[j] + kc[j].
+     */
+    void (*act_range_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, struct bp_columns to);
+
+    /* Some columns of such rows: out[p * k + j] = y[p * c + i] * kb[i] + kc[i] with i = column[j],
+     * rising. */
+    void (*act_columns_i16)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                            const float *kb, const float *kc, float *out);
+
     /* --- activation before normalisation ------------------------------------------------------ */
 
     /* Scale, PReLU and batch norm of integers y [n][c] in one pass, with the coefficients a of
@@ -383,19 +405,26 @@ struct bp_kernels {
     void (*act_norm_signs)(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                            uint64_t *bits, uint64_t *mask);
 
-    /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h, in float, in order of the
-     * rows, into sums that the caller cleared before each block of at most 1024 rows. */
+    /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h; sum_gu[j] += u < 0 ? g * u :
+     * 0, in float, in order of the rows, into sums that the caller cleared before each block of at
+     * most 1024 rows. */
     void (*act_norm_sums)(const float *g, const int16_t *y, size_t n, size_t c,
-                          const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
+                          const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                          float *sum_gu);
 
-    /* Likewise, with gh = (g * ka[j] + h * kb[j]) + kc[j] and gu = u < 0 ? gh * slope[j] : gh:
-     *     sum_guy[j] += gu * y;  sum_ghu[j] += u < 0 ? gh * u : 0 */
-    void (*act_norm_slope_sums)(const float *g, const int16_t *y, size_t n, size_t c,
-                                const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
-
-    /* dL/dy: out = gu * alpha[j]. out may be g itself. */
+    /* dL/dy: gh = (g * ka[j] + h * kb[j]) + kc[j], or with g NULL h * kb[j] + kc[j];
+     *     gu = u < 0 ? gh * slope[j] : gh;  out = gu * alpha[j]. out may be g itself. */
     void (*act_norm_grad)(const float *g, const int16_t *y, size_t n, size_t c,
                           const struct bp_act_norm_rows *a, float *out);
+
+    /* range_columns of the rows that act_norm_grad would write. */
+    void (*act_norm_range)(const float *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, struct bp_columns to);
+
+    /* Some columns of the rows that act_norm_grad would write with g NULL: out [n][k], column [k]
+     * rising. */
+    void (*act_norm_columns)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                             const struct bp_act_norm_rows *a, float *out);
 
     /* --- optimizer ---------------------------------------------------------------------------- */
 
@@ -413,6 +442,9 @@ struct bp_kernels {
 
     /* Which tier serves each kernel, in the order of kernels.def. */
     enum bp_tier tier[64];
+
+    /* How many quads stand together in this tier's products by lookup. */
+    size_t together;
 };
 
 /* The table of a tier: C first, then every tier up to `tier` that this build has. */

@@ -104,10 +104,12 @@ static void run_draws(struct bp_grad_variance *v, const struct bp_layer *layer,
     memset(v->da.sum, 0, v->da.count * sizeof(float));
     memset(v->dw.sum, 0, v->dw.count * sizeof(float));
     v->da.squares = v->dw.squares = 0.0;
+    const struct bp_bconv_zeros zeros = {NULL, parts->weight->grad_zero};
     for (int draw = 0; draw < v->draws; draw++) {
         bp_bconv_backward(parts->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                           &layer->out->source, seed_of_draw(graph, layer, draw),
-                          (unsigned)layer->binary_index, graph->step, parts->weight->value, dx, dw);
+                          (unsigned)layer->binary_index, graph->step, parts->weight->value, dx, dw,
+                          &zeros);
         if (dx != NULL)
             add_draw(&v->da, dx);
         add_draw(&v->dw, dw);
@@ -251,7 +253,7 @@ static bp_status prepare_layer(struct bp_grad_variance *v, const struct bp_layer
                                layer->binary_index, layer->binary_index);
 }
 
-static bp_status prepare(struct bp_grad_variance *v, int signs_known) {
+static bp_status plan_all(struct bp_grad_variance *v) {
     struct bp_graph *graph = v->graph;
     struct largest largest = {0};
     const int last = (int)graph->n_binary;
@@ -273,6 +275,11 @@ static bp_status prepare(struct bp_grad_variance *v, int signs_known) {
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) /* all of 4-byte numbers */
         BP_TRY(bp_plan_add(v->plan, "variance", buffers[i].count * sizeof(float), 0, last,
                            buffers[i].where));
+    return BP_OK;
+}
+
+static bp_status prepare(struct bp_grad_variance *v, int signs_known) {
+    const struct bp_graph *graph = v->graph;
     BP_TRY(bp_plan_allocate(v->plan, "the report of the variance"));
     BP_TRY(bp_exec_allocate(&v->exec));
     for (size_t i = 0; i < graph->n_layers && signs_known; i++)
@@ -282,8 +289,8 @@ static bp_status prepare(struct bp_grad_variance *v, int signs_known) {
     return BP_OK;
 }
 
-bp_status bp_grad_variance_create(struct bp_grad_variance **out, struct bp_graph *graph, int draws,
-                                  int signs_known) {
+/* All but the block of memory. */
+static bp_status open_planned(struct bp_grad_variance **out, struct bp_graph *graph, int draws) {
     struct bp_grad_variance *v;
     *out = NULL;
     BP_TRY(bp_alloc(&v, sizeof *v, "the report of the variance"));
@@ -299,13 +306,36 @@ bp_status bp_grad_variance_create(struct bp_grad_variance **out, struct bp_graph
     if (status == BP_OK)
         status = bp_alloc_array(&v->layers, graph->n_binary, sizeof *v->layers, "layers");
     if (status == BP_OK)
-        status = prepare(v, signs_known);
+        status = plan_all(v);
     if (status != BP_OK) {
         bp_grad_variance_destroy(v);
         return status;
     }
     *out = v;
     return BP_OK;
+}
+
+bp_status bp_grad_variance_create(struct bp_grad_variance **out, struct bp_graph *graph, int draws,
+                                  int signs_known) {
+    BP_TRY(open_planned(out, graph, draws));
+    bp_status status = prepare(*out, signs_known);
+    if (status != BP_OK) {
+        bp_grad_variance_destroy(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+bp_status bp_grad_variance_bytes(struct bp_graph *graph, size_t *bytes) {
+    struct bp_grad_variance *v;
+    *bytes = 0;
+    BP_TRY(open_planned(&v, graph, 2));
+    bp_status status = bp_plan_place(v->plan);
+    if (status == BP_OK)
+        *bytes = bp_plan_bytes(v->plan) +
+                 v->exec.scratch_bytes * (size_t)bp_threads_count(v->exec.threads);
+    bp_grad_variance_destroy(v);
+    return status;
 }
 
 void bp_grad_variance_destroy(struct bp_grad_variance *variance) {

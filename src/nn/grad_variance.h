@@ -36,6 +36,8 @@ struct bp_grad_variance;
  * signs as they are now count as an observation. */
 bp_status bp_grad_variance_create(struct bp_grad_variance **out, struct bp_graph *graph, int draws,
                                   int signs_known);
+/* What it takes of memory, for a graph that may only be planned. */
+bp_status bp_grad_variance_bytes(struct bp_graph *graph, size_t *bytes);
 void bp_grad_variance_destroy(struct bp_grad_variance *variance);
 
 /* Between these two, a backward pass of the graph is observed. */

@@ -163,6 +163,34 @@ static int last_gradient_read(const struct bp_graph *graph, const struct bp_tens
     return backward_time(graph, before->from_source ? before->producer : t->producer);
 }
 
+static int consumes(const struct bp_layer *layer, const struct bp_tensor *t) {
+    return layer->in == t || layer->in2 == t;
+}
+
+/* See bp_tensor.grad_shared. */
+static int shares_gradient(const struct bp_graph *graph, const struct bp_tensor *t) {
+    if (t->last_consumer < 0 || t->kind != BP_TENSOR_F32)
+        return 0;
+    const struct bp_layer *last = graph->layers[t->last_consumer];
+    if (last->in2 != t || last->in == t || last->out->last_consumer < 0)
+        return 0;
+    for (int i = 0; i < t->last_consumer; i++)
+        if (consumes(graph->layers[i], t) &&
+            backward_time(graph, i) <= last_gradient_read(graph, last->out))
+            return 0;
+    return 1;
+}
+
+/* Until when the memory of t's gradient is in use, which may become that of residual branches. */
+static int gradient_end(const struct bp_graph *graph, const struct bp_tensor *t) {
+    int end = last_gradient_read(graph, t);
+    const struct bp_tensor *branch = graph->layers[t->producer]->in2;
+    if (branch == NULL || !branch->grad_shared)
+        return end;
+    int of_branch = gradient_end(graph, branch);
+    return of_branch > end ? of_branch : end;
+}
+
 static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     int first = t->producer < 0 ? 0 : t->producer, last = last_read(graph, t);
     size_t pixels = graph->config.batch * t->h * t->w;
@@ -180,8 +208,16 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     snprintf(text, sizeof text, "%s gradient", t->name);
     int begin =
         t->last_consumer < 0 ? (int)graph->n_layers : backward_time(graph, t->last_consumer);
-    return bp_plan_add(graph->step_plan, text, pixels * t->c * sizeof(float), begin,
-                       last_gradient_read(graph, t), &t->grad);
+    t->grad_shared = shares_gradient(graph, t);
+    if (t->grad_shared)
+        return BP_OK;
+    int end = gradient_end(graph, t);
+    BP_TRY(
+        bp_plan_add(graph->step_plan, text, pixels * t->c * sizeof(float), begin, end, &t->grad));
+    if (t->kind != BP_TENSOR_BITS)
+        return BP_OK;
+    snprintf(text, sizeof text, "%s kept", t->name);
+    return bp_plan_add(graph->step_plan, text, graph->config.batch, begin, end, &t->grad_kept);
 }
 
 static bp_status plan_all(struct bp_graph *graph) {

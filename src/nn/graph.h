@@ -41,6 +41,7 @@ struct bp_param {
     unsigned flags;
     float init_mean, init_deviation; /* first values: normal; set by the layer that adds it */
     float *value, *grad;
+    uint8_t *grad_zero;       /* latent: [dims[0]] 1 where a row of grad is known to be zeros */
     float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
     size_t sign_row;          /* latent: elements of a row of signs; else 0 */
     uint64_t *signs;          /* latent: [count / sign_row][words of sign_row], the optimizer's */
@@ -81,6 +82,13 @@ struct bp_tensor {
     int from_source;
     struct bp_grad_source source;
     float *grad;
+    /* Bits: which samples have a gradient, [n] of 1 or 0; those of the others are zero and not
+     * written. Set by the convolution, its only consumer. NULL: all of them. */
+    uint8_t *grad_kept;
+    /* grad is that of the last consumer's output, of which this is the residual branch: the sum's
+     * gradient is the branch's, and is not read any more when another consumer adds to it. That
+     * layer sets the pointer. */
+    int grad_shared;
     int grad_written;
     /* Asked for by a consumer that normalises by batch statistics when it plans, else NULL; in
      * training the producer may fill them in. */

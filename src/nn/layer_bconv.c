@@ -3,6 +3,7 @@
  *   qat       the float gradient against +-1 floats (fp32/fp32_ops.h)
  * then the straight-through masks of activations and latent weights. */
 #include <stdio.h>
+#include <string.h>
 
 #include "nn/layers.h"
 #include "ops/bconv.h"
@@ -63,6 +64,12 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     if (codes)
         bp_exec_need_scratch(graph->exec, bp_bconv_backward_scratch_bytes(
                                               &self->shape, layer->out->source.scratch_bytes));
+    if (bp_layer_is_trained(graph, layer)) { /* kept from step to step, as the gradient is */
+        char text[96];
+        snprintf(text, sizeof text, "%s zero rows", layer->name);
+        BP_TRY(bp_plan_add(graph->step_plan, text, self->shape.k, 0, 2 * (int)graph->n_layers,
+                           &self->weight->grad_zero));
+    }
     return plans_qat(graph, layer) ? plan_qat(graph, layer) : BP_OK;
 }
 
@@ -80,12 +87,14 @@ static bp_status backward_qat(struct bp_graph *graph, struct bp_layer *layer) {
     size_t n = graph->n;
     bp_grad_source_collect(exec, &layer->out->source, n, s->oh, s->ow * s->k, self->g);
     bp_sign_float_unpack(exec, layer->in->bits, n, s->h, s->w, s->c, self->a);
+    memset(self->weight->grad_zero, 0, s->k);
     BP_TRY(bp_fp32_conv_backward_weights(self->conv, exec, n, self->a, self->g, self->weight->grad,
                                          NULL));
     bp_sign_float_mask_latent(exec, self->weight->value, self->weight->count, self->weight->grad);
     if (!layer->in->needs_grad)
         return BP_OK;
     bp_sign_float_of(exec, self->weight->value, self->weight->count, self->w);
+    memset(layer->in->grad_kept, 1, n);
     BP_TRY(bp_fp32_conv_backward_data(self->conv, exec, n, self->g, self->w, layer->in->grad, 0));
     bp_sign_float_mask(exec, layer->in->mask, n * s->h * s->w, s->c, layer->in->grad);
     return BP_OK;
@@ -102,9 +111,11 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         return backward_qat(graph, layer);
     if (graph->observer != NULL)
         BP_TRY(graph->observer->before(graph->observer, graph, layer));
+    struct bp_bconv_zeros zeros = {dx == NULL ? NULL : layer->in->grad_kept,
+                                   self->weight->grad_zero};
     bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                       &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
-                      graph->step, self->weight->value, dx, self->weight->grad);
+                      graph->step, self->weight->value, dx, self->weight->grad, &zeros);
     return BP_OK;
 }
 

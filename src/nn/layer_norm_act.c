@@ -75,14 +75,20 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         .slope = self->slope == NULL ? NULL : self->slope->grad,
     };
     const float *g = layer->out->grad;
-    bp_norm_act_backward_sums(self->op, graph->exec, graph->n, layer->in->data, g, &params, &grads);
-    if (layer->in2 != NULL && layer->in2->needs_grad) {
+    bp_norm_act_backward_sums(self->op, graph->exec, graph->n, layer->in->data, g,
+                              layer->out->grad_kept, &params, &grads);
+    if (layer->in2 != NULL && layer->in2->grad_shared) {
+        layer->in2->grad = layer->out->grad;
+        bp_tensor_grad_begin(layer->in2);
+    } else if (layer->in2 != NULL && layer->in2->needs_grad) {
         struct add_job job = {g, layer->in2->grad, bp_tensor_grad_begin(layer->in2)};
         bp_parallel_for(graph->exec->threads,
                         graph->n * layer->out->h * layer->out->w * layer->out->c, add_part, &job);
     }
     if (layer->in->from_source) {
         layer->in->source.rows = bp_norm_act_grad_rows;
+        layer->in->source.ranges = self->shape.input_i16 ? bp_norm_act_grad_ranges : NULL;
+        layer->in->source.columns = self->shape.input_i16 ? bp_norm_act_grad_columns : NULL;
         layer->in->source.context = self->op;
     } else if (layer->in->needs_grad) {
         bp_norm_act_backward_all(self->op, graph->exec, graph->n, layer->in->grad,

@@ -7,6 +7,7 @@
 
 #define CHUNK_FLOATS 8192 /* elements of one call, that stay in the cache */
 #define BLOCK_ROWS   1024 /* of the float sums, see act_norm_sums */
+#define SUMS         3    /* of g, g h and g u */
 
 /* --- creation --------------------------------------------------------------------------------- */
 
@@ -35,7 +36,8 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
     } buffers[] = {
         {"alpha", c * sizeof(float), &op->alpha},
         {"slope", c * sizeof(float), &op->slope},
-        {"sums", n * 2 * c * sizeof(double), &op->partial},
+        {"sums", n * 3 * c * sizeof(double), &op->partial},
+        {"negative sums", 2 * c * sizeof(double), &op->negative},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, c, name, forward_time, last_time);
     if (status == BP_OK)
@@ -53,7 +55,7 @@ bp_status bp_act_norm_create(struct bp_act_norm **out, struct bp_exec *exec, str
         bp_free(op);
         return status;
     }
-    bp_exec_need_scratch(exec, 2 * c * sizeof(float));
+    bp_exec_need_scratch(exec, SUMS * c * sizeof(float));
     *out = op;
     return BP_OK;
 }
@@ -69,6 +71,9 @@ struct job {
     struct bp_exec *exec;
     const int16_t *y;
     const float *g;
+    size_t n;
+    const struct bp_act_norm_params *params;
+    const struct bp_act_norm_grads *grads;
 };
 
 /* A run of pixels within one sample. */
@@ -82,68 +87,94 @@ static struct chunk chunk_at(const struct bp_act_norm *op, size_t n, size_t row)
     return chunk;
 }
 
-/* Sum number `which` of channel j over the first n samples, in order. */
-static double total(const struct bp_act_norm *op, size_t n, size_t which, size_t j) {
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++)
-        sum += op->partial[(i * 2 + which) * op->c + j];
-    return sum;
+static int has_gradient(const struct bp_act_norm *op, size_t n) {
+    return op->kept == NULL || op->kept[n];
 }
 
-/* act_norm_sums or act_norm_slope_sums. */
-typedef void sums_kernel(const float *g, const int16_t *y, size_t n, size_t c,
-                         const struct bp_act_norm_rows *a, float *first, float *second);
-
-/* Both sums of each sample, in blocks of fixed size. */
-static void sums_of_samples(const struct job *job, size_t begin, size_t end, int thread,
-                            sums_kernel *add) {
+/* The float sums of a chunk, in blocks of fixed size, added to those of its sample. */
+static void add_sums(const struct job *job, const struct chunk *chunk, float *sums,
+                     double *partial) {
     struct bp_act_norm *op = job->op;
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
+    for (size_t p = 0; p < chunk->pixels; p += BLOCK_ROWS) {
+        size_t element = chunk->element + p * op->c;
+        memset(sums, 0, SUMS * op->c * sizeof *sums);
+        job->exec->kernels.act_norm_sums(job->g + element, job->y + element,
+                                         bp_min_size(BLOCK_ROWS, chunk->pixels - p), op->c,
+                                         &coefficients, sums, sums + op->c, sums + 2 * op->c);
+        for (size_t i = 0; i < SUMS * op->c; i++)
+            partial[i] += (double)sums[i];
+    }
+}
+
+static void backward_sums_part(void *context, size_t begin, size_t end, int thread) {
+    struct job *job = context;
+    struct bp_act_norm *op = job->op;
+    size_t c = op->c;
     float *sums = bp_exec_scratch(job->exec, thread);
     for (size_t n = begin; n < end; n++) {
-        double *partial = op->partial + n * 2 * op->c;
-        memset(partial, 0, 2 * op->c * sizeof *partial);
-        for (size_t row = 0; row < op->h; row += op->chunk_rows) {
+        double *partial = op->partial + n * SUMS * c;
+        memset(partial, 0, SUMS * c * sizeof *partial);
+        for (size_t row = 0; has_gradient(op, n) && row < op->h; row += op->chunk_rows) {
             struct chunk chunk = chunk_at(op, n, row);
-            for (size_t p = 0; p < chunk.pixels; p += BLOCK_ROWS) {
-                size_t element = chunk.element + p * op->c;
-                memset(sums, 0, 2 * op->c * sizeof *sums);
-                add(job->g + element, job->y + element, bp_min_size(BLOCK_ROWS, chunk.pixels - p),
-                    op->c, &coefficients, sums, sums + op->c);
-                for (size_t i = 0; i < 2 * op->c; i++)
-                    partial[i] += (double)sums[i];
-            }
+            add_sums(job, &chunk, sums, partial);
         }
     }
 }
 
-static void norm_sums_part(void *context, size_t begin, size_t end, int thread) {
-    const struct job *job = context;
-    sums_of_samples(job, begin, end, thread, job->exec->kernels.act_norm_sums);
+/* Adds the sums of channels begin .. end - 1 of all samples up in those of the first, in order of
+ * the samples. */
+static void add_samples(struct bp_act_norm *op, size_t n, size_t begin, size_t end) {
+    size_t c = op->c;
+    for (size_t i = 1; i < n; i++) {
+        const double *from = op->partial + i * SUMS * c;
+        for (size_t which = 0; has_gradient(op, i) && which < SUMS; which++)
+            for (size_t j = begin; j < end; j++)
+                op->partial[which * c + j] += from[which * c + j];
+    }
 }
 
-static void act_sums_part(void *context, size_t begin, size_t end, int thread) {
+/* The gradients of alpha and slope follow from the sums. With dh = ka g + kb h + kc, of which
+ * dL/dalpha = sum dh h / alpha, batch norm leaves of dh's part along h only what epsilon lets
+ * through. Where u < 0, h is slope u: dL/dslope = sum dh u = ka sum g u + kb slope sum u^2 + kc sum
+ * u. */
+static void finish_channel(const struct job *job, size_t j) {
+    struct bp_act_norm *op = job->op;
+    size_t c = op->c;
+    const struct bp_batch_norm *norm = &op->norm;
+    double sum_g = op->partial[j], sum_gh = op->partial[c + j], sum_gu = op->partial[2 * c + j];
+    double alpha = (double)op->alpha[j], inverse = norm->inverse_deviation[j];
+    bp_batch_norm_backward(&op->norm, j, (double)(job->n * op->h * op->w), sum_g, sum_gh,
+                           &job->params->norm, job->grads->weight, job->grads->bias);
+    double scale = (double)job->params->norm.weight[j] * inverse;
+    double along_h = scale * (sum_gh - norm->mean[j] * sum_g) * BP_NORM_EPSILON * inverse * inverse;
+    job->grads->alpha[j] = op->alpha[j] == 0.0f ? 0.0f : (float)(along_h / alpha);
+    job->grads->slope[j] =
+        (float)((double)norm->ka[j] * sum_gu +
+                (double)norm->kb[j] * (double)op->slope[j] * op->negative[c + j] +
+                (double)norm->kc[j] * op->negative[j]);
+}
+
+static void finish_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
     const struct job *job = context;
-    sums_of_samples(job, begin, end, thread, job->exec->kernels.act_norm_slope_sums);
+    add_samples(job->op, job->n, begin, end);
+    for (size_t j = begin; j < end; j++)
+        finish_channel(job, j);
 }
 
 void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
-                               const int16_t *y, const float *g,
+                               const int16_t *y, const float *g, const uint8_t *kept,
                                const struct bp_act_norm_params *params,
                                const struct bp_act_norm_grads *grads) {
-    struct job job = {.op = op, .exec = exec, .y = y, .g = g};
+    struct job job = {
+        .op = op, .exec = exec, .y = y, .g = g, .n = n, .params = params, .grads = grads};
     op->y = y;
     op->g = g;
+    op->kept = kept;
     op->kernels = &exec->kernels;
-    bp_parallel_for(exec->threads, n, norm_sums_part, &job);
-    for (size_t j = 0; j < op->c; j++)
-        bp_batch_norm_backward(&op->norm, j, (double)(n * op->h * op->w), total(op, n, 0, j),
-                               total(op, n, 1, j), &params->norm, grads->weight, grads->bias);
-    bp_parallel_for(exec->threads, n, act_sums_part, &job);
-    for (size_t j = 0; j < op->c; j++) {
-        grads->alpha[j] = (float)total(op, n, 0, j);
-        grads->slope[j] = (float)total(op, n, 1, j);
-    }
+    bp_parallel_for(exec->threads, n, backward_sums_part, &job);
+    bp_parallel_for(exec->threads, op->c, finish_part, &job);
 }
 
 void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
@@ -152,6 +183,28 @@ void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t row
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
     size_t element = (n * op->h + row) * op->w * op->c;
     (void)scratch;
-    op->kernels->act_norm_grad(op->g + element, op->y + element, rows * op->w, op->c, &coefficients,
-                               out);
+    op->kernels->act_norm_grad(has_gradient(op, n) ? op->g + element : NULL, op->y + element,
+                               rows * op->w, op->c, &coefficients, out);
+}
+
+void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
+    const struct bp_act_norm *op = context;
+    const struct bp_act_norm_rows coefficients = coefficients_of(op);
+    (void)scratch;
+    for (size_t row = 0; row < op->h; row += op->chunk_rows) {
+        struct chunk chunk = chunk_at(op, n, row);
+        op->kernels->act_norm_range(has_gradient(op, n) ? op->g + chunk.element : NULL,
+                                    op->y + chunk.element, chunk.pixels, op->c, &coefficients, to);
+    }
+}
+
+int bp_act_norm_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out) {
+    const struct bp_act_norm *op = context;
+    const struct bp_act_norm_rows coefficients = coefficients_of(op);
+    if (has_gradient(op, n))
+        return 0;
+    op->kernels->act_norm_columns(op->y + (n * op->h + row) * op->w * op->c, rows * op->w, op->c,
+                                  column, k, &coefficients, out);
+    return 1;
 }

@@ -2,8 +2,8 @@
  * the next, as inside a block of ResNet. Nothing of full size is kept in floats for the backward
  * pass, and nothing is stored between the two halves: every pass computes h = PReLU(alpha y) again,
  * in the cache. Numbers are the same as those of two operations after one another (ops/norm_act.h)
- * but for the batch statistics: these follow from exact sums of the integers >= 0 and < 0 instead
- * of sums of rounded h. */
+ * but for the batch statistics and the gradients of alpha and slope: these follow from exact sums
+ * of the integers >= 0 and < 0, instead of sums of rounded h and a second backward pass. */
 #ifndef BP_OPS_ACT_NORM_H
 #define BP_OPS_ACT_NORM_H
 
@@ -33,10 +33,12 @@ struct bp_act_norm {
     struct bp_channel_sums sums; /* of y, halves; its producer may fill them in */
     struct bp_sign_limits limits;
     float *alpha, *slope; /* [c] copied, for the backward pass */
-    double *partial;      /* [n][2][c] sums per sample */
+    double *partial;      /* [n][3][c] sums per sample */
+    double *negative;     /* [2][c] sums of u and u^2 where u < 0, of the forward pass */
     /* what the gradient rows are made of, set by backward_sums */
     const int16_t *y;
     const float *g;
+    const uint8_t *kept; /* [n] or NULL */
     const struct bp_kernels *kernels;
 };
 
@@ -54,16 +56,21 @@ void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
                          uint64_t *bits, uint64_t *mask);
 
 /* After forward with batch_statistics: from g = dL/d(value before sgn) [n][h][w][c], the
- * parameters' gradients and the coefficients of the gradient rows. g must live as long as they are
- * asked for. */
+ * parameters' gradients and the coefficients of the gradient rows. kept: as in ops/norm_act.h. g
+ * and kept must live as long as rows are asked for. */
 void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
-                               const int16_t *y, const float *g,
+                               const int16_t *y, const float *g, const uint8_t *kept,
                                const struct bp_act_norm_params *params,
                                const struct bp_act_norm_grads *grads);
 
 /* dL/dy of rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
 void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
+/* The ranges of these rows of sample n: a bp_grad_source's too. */
+void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
+/* Columns of the rows, of samples that have no gradient: a bp_grad_source's too. */
+int bp_act_norm_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out);
 
 #ifdef __cplusplus
 }

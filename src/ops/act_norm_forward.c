@@ -40,13 +40,17 @@ static void sign_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 /* Sums of h and h^2 of channel j, from those of the integers on either side of zero: h = alpha y
- * where alpha y >= 0, else slope alpha y. */
-static void moments(const struct bp_act_norm *op, size_t j, double *sum, double *sum_squares) {
+ * where alpha y >= 0, else slope alpha y. The backward pass needs those of alpha y where it is
+ * below 0. */
+static void moments(struct bp_act_norm *op, size_t j, double *sum, double *sum_squares) {
     const double *total = op->sums.total + j;
     double alpha = (double)op->alpha[j], steep = alpha * (double)op->slope[j];
     double upper = alpha < 0.0 ? steep : alpha, lower = alpha < 0.0 ? alpha : steep;
     *sum = upper * total[0] + lower * total[2 * op->c];
     *sum_squares = upper * upper * total[op->c] + lower * lower * total[3 * op->c];
+    size_t below = alpha < 0.0 ? 0 : 2;
+    op->negative[j] = alpha * total[below * op->c];
+    op->negative[op->c + j] = alpha * alpha * total[(below + 1) * op->c];
 }
 
 void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n, const int16_t *y,

@@ -95,7 +95,7 @@ static void choose_methods(struct bp_bconv *op, enum bp_tier tier) {
     if (!op->backward)
         return;
     op->method_da = bp_product_method_gradient(tier, op->quant_da.bits);
-    op->method_dw = bp_product_method_gradient(tier, op->quant_dw.bits);
+    op->method_dw = bp_product_method_weights(tier, op->quant_dw.bits, op->shape.n);
     if (op->quant_dw.groups == BP_GROUPS_SAMPLE) /* a lookup adds up four samples */
         op->method_dw = BP_PRODUCT_BITS;
 }
@@ -128,7 +128,7 @@ bp_status bp_bconv_create(struct bp_bconv **out, struct bp_exec *exec, struct bp
     op->cw = bp_words(shape->c);
     op->kw = bp_words(shape->k);
     op->cq = (shape->c + BP_QUAD - 1) / BP_QUAD;
-    op->kq = (shape->k + BP_QUAD - 1) / BP_QUAD;
+    op->kq = bp_round_up((shape->k + BP_QUAD - 1) / BP_QUAD, exec->kernels.together);
     op->taps = shape->r * shape->r;
     op->in_words = (shape->h + 2) * (shape->w + 2) * op->cw;
     op->backward = quant_da != NULL && quant_dw != NULL;

@@ -1,10 +1,11 @@
-/* From gradient rows to codes. The gradient at the convolution's output is never stored: it is
- * produced twice, row by row, once to see the ranges of the groups and once to round them to codes.
+/* From gradient rows to codes. The gradient at the convolution's output is never stored: its ranges
+ * come from whoever makes the rows, then the rows are produced, piece by piece, and rounded to
+ * codes.
  *
- *   pass A  rows -> range per sample, range per channel
+ *   pass A  ranges per sample and channel -> per sample, per channel
  *           groups: grid, probability, choice
- *   pass B  rows -> codes of kept samples -> planes with halo          (dA)
- *                -> codes of kept channels -> planes per position      (dW)
+ *   pass B  rows             -> codes of kept samples -> planes with halo       (dA)
+ *           rows, or columns -> codes of kept channels -> planes per position   (dW)
  *   products: bconv_dgrad.c, bconv_wgrad.c */
 #include "ops/bconv_internal.h"
 
@@ -53,48 +54,74 @@ static size_t rows_of_chunk(const struct bp_bconv *op, size_t row) {
 
 /* --- pass A: ranges --------------------------------------------------------------------------- */
 
+static struct bp_columns ranges_of_sample(const struct bp_bconv *op, size_t n) {
+    size_t k = op->shape.k;
+    float *lo = op->column_ranges + n * 3 * k;
+    return (struct bp_columns){lo, lo + k, lo + 2 * k};
+}
+
+/* The range of a sample from those of its channels, in order of the channels. */
+static struct bp_range merge_columns(const struct bp_columns *columns, size_t k) {
+    struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
+    double squares = 0.0;
+    for (size_t i = 0; i < k; i++) {
+        range.lo = columns->lo[i] < range.lo ? columns->lo[i] : range.lo;
+        range.hi = columns->hi[i] > range.hi ? columns->hi[i] : range.hi;
+        squares += (double)columns->sum_squares[i];
+    }
+    range.sum_squares = (float)squares;
+    return range;
+}
+
 static void range_part(void *context, size_t begin, size_t end, int thread) {
     struct backward_job *job = context;
     struct bp_bconv *op = job->op;
-    const struct bp_kernels *kernels = &job->exec->kernels;
+    const struct bp_grad_source *source = job->source;
     struct worker_scratch scratch = carve_scratch(job, thread);
-    size_t k = op->shape.k, ow = op->shape.ow;
-    int by_channel = op->quant_dw.groups == BP_GROUPS_CHANNEL;
+    size_t k = op->shape.k;
     for (size_t n = begin; n < end; n++) {
-        struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
-        float *lo = op->column_ranges + n * 3 * k, *hi = lo + k, *squares = hi + k;
+        struct bp_columns columns = ranges_of_sample(op, n);
         for (size_t i = 0; i < k; i++) {
-            lo[i] = FLT_MAX;
-            hi[i] = -FLT_MAX;
-            squares[i] = 0.0f;
+            columns.lo[i] = FLT_MAX;
+            columns.hi[i] = -FLT_MAX;
+            columns.sum_squares[i] = 0.0f;
         }
-        for (size_t row = 0; row < op->shape.oh; row += op->chunk_rows) {
+        if (source->ranges != NULL)
+            source->ranges(source->context, n, columns, scratch.source);
+        for (size_t row = 0; source->ranges == NULL && row < op->shape.oh; row += op->chunk_rows) {
             size_t rows = rows_of_chunk(op, row);
-            job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
-            kernels->range_group(scratch.rows, rows * ow * k, &range);
-            if (by_channel)
-                kernels->range_columns(scratch.rows, rows * ow, k, lo, hi, squares);
+            source->rows(source->context, n, row, rows, scratch.rows, scratch.source);
+            job->exec->kernels.range_columns(scratch.rows, rows * op->shape.ow, k, columns);
         }
-        op->groups_da[n].range = range;
+        op->groups_da[n].range = merge_columns(&columns, k);
     }
 }
+
+#define MERGED_AT_ONCE 64 /* channels: whole cache lines of each sample */
 
 /* Channel ranges of the batch from those of the samples, in order of the samples. */
 static void merge_channels(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct bp_bconv *op = ((struct backward_job *)context)->op;
-    size_t k = op->shape.k, samples = op->samples;
-    for (size_t i = begin; i < end; i++) {
-        struct bp_range range = {FLT_MAX, -FLT_MAX, 0.0f};
-        double squares = 0.0;
-        for (size_t n = 0; n < samples; n++) {
-            const float *lo = op->column_ranges + n * 3 * k + i;
-            range.lo = lo[0] < range.lo ? lo[0] : range.lo;
-            range.hi = lo[k] > range.hi ? lo[k] : range.hi;
-            squares += (double)lo[2 * k];
+    size_t samples = op->samples;
+    for (size_t first = begin; first < end; first += MERGED_AT_ONCE) {
+        size_t count = bp_min_size(MERGED_AT_ONCE, end - first);
+        float lo[MERGED_AT_ONCE], hi[MERGED_AT_ONCE];
+        double squares[MERGED_AT_ONCE] = {0};
+        for (size_t i = 0; i < count; i++) {
+            lo[i] = FLT_MAX;
+            hi[i] = -FLT_MAX;
         }
-        range.sum_squares = (float)squares;
-        op->groups_dw[i].range = range;
+        for (size_t n = 0; n < samples; n++) {
+            struct bp_columns of = ranges_of_sample(op, n);
+            for (size_t i = 0; i < count; i++) {
+                lo[i] = of.lo[first + i] < lo[i] ? of.lo[first + i] : lo[i];
+                hi[i] = of.hi[first + i] > hi[i] ? of.hi[first + i] : hi[i];
+                squares[i] += (double)of.sum_squares[first + i];
+            }
+        }
+        for (size_t i = 0; i < count; i++)
+            op->groups_dw[first + i].range = (struct bp_range){lo[i], hi[i], (float)squares[i]};
     }
 }
 
@@ -128,6 +155,7 @@ static void assign_slots(struct bp_bconv *op, size_t n) {
             continue;
         op->slot_of_channel[i] = (int32_t)slot;
         op->kept_grid[slot] = op->groups_dw[i].grid;
+        op->slot_of_column[slot] = (int32_t)slot;
         op->kept_channel[slot++] = (int32_t)i;
     }
 }
@@ -184,8 +212,9 @@ static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, 
     }
 }
 
+/* packed: scratch->rows holds the kept columns only. */
 static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, size_t rows,
-                          const struct worker_scratch *scratch) {
+                          const struct worker_scratch *scratch, int packed) {
     struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t k = op->shape.k, ow = op->shape.ow, pixels = rows * ow;
@@ -198,10 +227,21 @@ static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, 
         kernels->round_group(scratch->rows, pixels * k, (uint64_t)position * k, &job->rounding_dw,
                              op->groups_dw[n].grid, codes);
     else
-        kernels->round_columns(scratch->rows, pixels, k, op->kept_channel, kept,
+        kernels->round_columns(scratch->rows, pixels, packed ? kept : k,
+                               packed ? op->slot_of_column : op->kept_channel, kept,
                                (uint64_t)position * kept, &job->rounding_dw, op->kept_grid, codes);
     if (codes != to)
         kernels->pack_planes(codes, pixels, kept, op->quant_dw.bits, (uint64_t *)(void *)to);
+}
+
+/* The columns that dW's codes need alone, where that is cheaper. */
+static int make_columns(const struct backward_job *job, size_t n, size_t row, size_t rows,
+                        const struct worker_scratch *scratch) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_grad_source *source = job->source;
+    return source->columns != NULL && op->quant_dw.groups == BP_GROUPS_CHANNEL &&
+           source->columns(source->context, n, row, rows, op->kept_channel, op->kept_dw,
+                           scratch->rows);
 }
 
 static void code_part(void *context, size_t begin, size_t end, int thread) {
@@ -215,11 +255,13 @@ static void code_part(void *context, size_t begin, size_t end, int thread) {
             clear_halo(op, codes_of_slot(op, n));
         for (size_t row = 0; (da || dw) && row < op->shape.oh; row += op->chunk_rows) {
             size_t rows = rows_of_chunk(op, row);
-            job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
+            int packed = !da && make_columns(job, n, row, rows, &scratch);
+            if (!packed)
+                job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);
             if (da)
                 code_chunk_da(job, n, row, rows, &scratch);
             if (dw)
-                code_chunk_dw(job, n, row, rows, &scratch);
+                code_chunk_dw(job, n, row, rows, &scratch, packed);
         }
     }
 }
@@ -235,8 +277,10 @@ static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_
 
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
-                       unsigned layer, uint32_t step, const float *w, float *dx, float *dw) {
+                       unsigned layer, uint32_t step, const float *w, float *dx, float *dw,
+                       const struct bp_bconv_zeros *zeros) {
     struct backward_job job = {.op = op, .exec = exec, .source = source, .want_da = dx != NULL};
+    uint8_t *kept = zeros == NULL ? NULL : zeros->kept;
     job.rounding_da =
         make_rounding(&op->quant_da, bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step));
     job.rounding_dw =
@@ -251,9 +295,11 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
     bp_parallel_for(exec->threads, n, code_part, &job);
     bp_exec_spent(exec, BP_SPENT_CODES, &since);
     if (dx != NULL)
-        bp_bconv_dgrad_run(op, exec, n, mask, dx);
+        bp_bconv_dgrad_run(op, exec, n, mask, dx, kept != NULL);
+    for (size_t i = 0; kept != NULL && i < n; i++)
+        kept[i] = (uint8_t)op->groups_da[i].kept;
     bp_exec_spent(exec, BP_SPENT_DGRAD, &since);
-    bp_bconv_wgrad_run(op, exec, n, x, w, dw);
+    bp_bconv_wgrad_run(op, exec, n, x, w, dw, zeros == NULL ? NULL : zeros->dw_rows);
     bp_exec_spent(exec, BP_SPENT_WGRAD, &since);
 }
 

@@ -286,7 +286,8 @@ static void fill_tables(const struct dgrad_job *job, const struct tile *tile,
         for (size_t y = 0; y < tile->rows + 2; y++) {
             const uint8_t *row =
                 codes + i * sample_bytes(op) + y * (op->shape.ow + 2) * op->pixel_da;
-            job->exec->kernels.tables_of_codes(row, columns, op->shape.k, digit, tables);
+            job->exec->kernels.tables_of_codes(row, columns, op->shape.k,
+                                               job->exec->kernels.together, digit, tables);
             tables += columns * op->kq * BP_TABLE_BYTES;
         }
 }
@@ -313,10 +314,11 @@ static void parity_product(const struct dgrad_job *job, const struct tile *tile,
         return;
     }
     for (size_t d = 0; d < job->n_digits; d++)
-        kernels->product_tables(
-            tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES, pixel, count, tap,
-            p->tap_w, p->taps, op->taps, op->kq, BP_QUAD * job->digits[d].top, op->index_t, s->c,
-            d == 0 ? op->base_da + parity * s->c : NULL, job->digits[d].shift, sums);
+        kernels->product_tables(tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES,
+                                pixel, count, tap, p->tap_w, p->taps, op->taps, op->kq,
+                                kernels->together, BP_QUAD * job->digits[d].top, op->index_t, s->c,
+                                d == 0 ? op->base_da + parity * s->c : NULL, job->digits[d].shift,
+                                sums);
 }
 
 static void tile_product(const struct dgrad_job *job, const struct tile *tile,
@@ -390,7 +392,7 @@ static void fill_base(const struct dgrad_job *job) {
 }
 
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
-                        float *dx) {
+                        float *dx, int leave_dropped) {
     struct dgrad_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx};
     int code_min, code_max;
     bp_quant_codes(&op->quant_da, &code_min, &code_max, &job.is_signed);
@@ -399,7 +401,8 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
         fill_base(&job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
-    bp_parallel_for(exec->threads, n, clear_dropped, &job);
+    if (!leave_dropped)
+        bp_parallel_for(exec->threads, n, clear_dropped, &job);
     size_t samples = op->tiling_da.samples;
     bp_parallel_for(exec->threads, (op->kept_da + samples - 1) / samples, dgrad_part, &job);
 }

@@ -33,7 +33,7 @@ struct bp_tiling {
 
 struct bp_bconv {
     struct bp_conv_shape shape;
-    size_t cw, kw, cq, kq, taps; /* words and quads of the channels */
+    size_t cw, kw, cq, kq, taps; /* words and quads of the channels; kq in whole togethers */
     size_t in_words;             /* bits of one sample, halo included */
     int backward;                /* quantized backward planned */
     struct bp_quant quant_da, quant_dw;
@@ -45,7 +45,7 @@ struct bp_bconv {
     uint64_t *w;        /* packed [ceil(k/32)][taps][cw][32] */
     uint64_t *w_t;      /* packed [ceil(c/32)][taps][kw][32] */
     uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
-    uint8_t *index_t;   /* [ceil(c/32)][taps][kq][32] */
+    uint8_t *index_t;   /* [ceil(c/32)][taps][kq / together][32][together] */
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
     int16_t *border;    /* [16][k] what to add at a pixel of a border class */
 
@@ -72,6 +72,7 @@ struct bp_bconv {
     int32_t *slot_of_sample;    /* [n] slot in codes_da, or -1 */
     int32_t *sample_of_slot;    /* [slots_da] */
     int32_t *kept_channel;      /* [slots_dw] */
+    int32_t *slot_of_column;    /* [slots_dw] 0, 1, 2, ...: columns that are packed already */
     int32_t *slot_of_channel;   /* [k] slot in codes_dw, or -1 */
     struct bp_grid *kept_grid;  /* [slots_dw] */
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
@@ -108,16 +109,18 @@ void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
+/* leave_dropped: dx of samples that are not kept is not touched, else it is written as zero. */
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
-                        float *dx);
+                        float *dx, int leave_dropped);
 
 /* bconv_wgrad.c: what both methods of dW share; it calls one of the two below. */
 bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
 /* Where the codes of dW of `position` (n oh + y) ow + x begin, `kept` channels of each position. */
 uint8_t *bp_bconv_wgrad_codes(const struct bp_bconv *op, size_t position, size_t kept);
+/* zero_rows [k] or NULL: see bp_bconv_zeros. */
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        const float *w, float *dw);
+                        const float *w, float *dw, uint8_t *zero_rows);
 /* dw[i] = 0 where not |w[i]| < 1; w NULL: nothing. */
 void bp_bconv_mask_row(const float *w, size_t n, float *dw);
 
@@ -133,7 +136,8 @@ struct bp_wgrad_lookup;
 bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
+/* zero_rows: rows of dw that hold zeros already, or NULL. */
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw);
+                         const float *w, float *dw, const uint8_t *zero_rows);
 
 #endif

@@ -57,7 +57,7 @@ static void pack_forward(void *context, size_t begin, size_t end, int thread) {
         kernels->sign_pack_f32(job->w + first * op->taps * op->shape.c, count * op->taps,
                                op->shape.c, bits, NULL);
     if (op->method_forward == BP_PRODUCT_LOOKUP)
-        kernels->index_weights(bits, count, op->taps, op->cw, op->cq,
+        kernels->index_weights(bits, count, op->taps, op->cw, op->cq, 1,
                                op->index + first * op->taps * op->cq);
     else
         kernels->pack_weights(bits, count, op->taps, op->cw, op->w + first * row);
@@ -97,7 +97,7 @@ static void pack_backward(void *context, size_t begin, size_t end, int thread) {
     size_t row = op->taps * op->kw;
     const uint64_t *bits = op->bits_t + first * row;
     if (op->method_da == BP_PRODUCT_LOOKUP)
-        kernels->index_weights(bits, last - first, op->taps, op->kw, op->kq,
+        kernels->index_weights(bits, last - first, op->taps, op->kw, op->kq, kernels->together,
                                op->index_t + first * op->taps * op->kq);
     else
         kernels->pack_weights(bits, last - first, op->taps, op->kw, op->w_t + first * row);

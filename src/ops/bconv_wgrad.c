@@ -45,6 +45,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         {"group order", larger * sizeof(uint32_t), &op->order},
         {"channel ranges", s->n * 3 * s->k * sizeof(float), &op->column_ranges},
         {"kept channels", kept * sizeof(int32_t), &op->kept_channel},
+        {"columns dW", kept * sizeof(int32_t), &op->slot_of_column},
         {"slots dW", s->k * sizeof(int32_t), &op->slot_of_channel},
         {"kept grids", kept * sizeof(struct bp_grid), &op->kept_grid},
         {"codes dW", positions * position_bytes(op, op->slots_dw), &op->codes_dw},
@@ -66,11 +67,14 @@ void bp_bconv_mask_row(const float *w, size_t n, float *dw) {
 }
 
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        const float *w, float *dw) {
+                        const float *w, float *dw, uint8_t *zero_rows) {
     if (op->kept_dw == 0)
         memset(dw, 0, op->shape.k * op->taps * op->shape.c * sizeof(float));
     else if (op->method_dw == BP_PRODUCT_LOOKUP)
-        bp_wgrad_lookup_run(op, exec, n, x, w, dw);
+        bp_wgrad_lookup_run(op, exec, n, x, w, dw, zero_rows);
     else
         bp_wgrad_words_run(op, exec, n, x, w, dw);
+    int by_channel = op->quant_dw.groups == BP_GROUPS_CHANNEL;
+    for (size_t i = 0; zero_rows != NULL && i < op->shape.k; i++)
+        zero_rows[i] = by_channel && !op->groups_dw[i].kept;
 }

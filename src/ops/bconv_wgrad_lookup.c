@@ -4,11 +4,12 @@
  *   index  [group][block of 64 channels][h][w][quad][64]       made once, read by all
  *   tables [channel][row][ow][quad][16]                        of a chunk, made by each worker
  *
- * so that with the quads innermost the positions that a tap sees in a row of the image lie in a row
- * of the index too (struct bp_run), and those that it does not see are left out: no halo, nothing
- * to take back. A chunk is some rows of a group's samples; its tables stay in L2 while all taps and
- * input channels are multiplied with them. Each worker has its own output channels: no sums are
- * shared. Samples that are missing in the last quads have digits 0 and signs +: they add nothing.
+ * (as many quads innermost as the tier's kernels take together) so that with the quads innermost
+ * the positions that a tap sees in a row of the image lie in a row of the index too (struct
+ * bp_run), and those that it does not see are left out: no halo, nothing to take back. A chunk is
+ * some rows of a group's samples; its tables stay in L2 while all taps and input channels are
+ * multiplied with them. Each worker has its own output channels: no sums are shared. Samples that
+ * are missing in the last quads have digits 0 and signs +: they add nothing.
  *
  *   sum of entries = sum of (code - code_min) * a^ + top * (number of negative a^) */
 #include "ops/bconv_internal.h"
@@ -21,14 +22,16 @@
 #define BLOCK_LANES  64  /* input channels of one call of the kernel */
 #define CHUNK_QUADS  256 /* of one output channel, about */
 #define KEPT_COLUMNS 16  /* output channels whose tables stand together, at most */
+#define STEP_SAMPLES 16  /* of the steps of all tiers, at most */
 
 struct bp_wgrad_lookup {
-    size_t quads, groups;  /* of a group; groups of the largest batch */
+    size_t together;       /* quads of a step of the kernels */
+    size_t quads, groups;  /* of a group, whole steps; groups of the largest batch */
     size_t rows, chunks;   /* output rows of a chunk; chunks of an image */
     size_t lanes, blocks;  /* bytes of an index row; blocks of channels */
     size_t index_step;     /* from one entry of a run to the next */
     size_t columns;        /* output channels of a work item */
-    uint8_t *index;        /* [groups][blocks][h][w][quads][lanes] */
+    uint8_t *index;        /* [groups][blocks][h][w][quads / together][lanes][together] */
     uint8_t *count_tables; /* [rows][ow][quads][16], each counts the bits of its index */
     struct bp_run *runs;   /* of chunk i and tap t: run_begin[i * taps + t] and up */
     size_t *run_begin;     /* [chunks * taps + 1] */
@@ -40,26 +43,35 @@ static size_t chunk_quads(const struct bp_bconv *op, const struct bp_wgrad_looku
     return self->rows * op->shape.ow * self->quads;
 }
 
+/* From the tables of one output channel to the next: not a multiple of 4 KiB, which would put them
+ * into the same few sets of the cache. */
+static size_t column_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    return chunk_quads(op, self) * BP_TABLE_BYTES + 64;
+}
+
 static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
     return op->shape.h * op->shape.w * self->quads * self->lanes;
 }
 
-static void choose_sizes(const struct bp_bconv *op, int threads, struct bp_wgrad_lookup *self) {
+static void choose_sizes(const struct bp_bconv *op, int threads, size_t together,
+                         struct bp_wgrad_lookup *self) {
     const struct bp_conv_shape *s = &op->shape;
-    size_t pixels = s->oh * s->ow, all_quads = (s->n + BP_QUAD - 1) / BP_QUAD;
+    size_t chunk_pixels = CHUNK_QUADS / together, pixels = s->oh * s->ow;
+    size_t all_quads = bp_round_up((s->n + BP_QUAD - 1) / BP_QUAD, together);
+    self->together = together;
     self->rows = s->oh;
-    self->quads = 1;
-    if (pixels > CHUNK_QUADS)
-        self->rows = s->ow >= CHUNK_QUADS ? 1 : CHUNK_QUADS / s->ow;
+    self->quads = together;
+    if (pixels > chunk_pixels)
+        self->rows = s->ow >= chunk_pixels ? 1 : chunk_pixels / s->ow;
     else
-        self->quads = bp_min_size(all_quads, CHUNK_QUADS / pixels);
+        self->quads = bp_min_size(all_quads, chunk_pixels / pixels * together);
     self->groups = (all_quads + self->quads - 1) / self->quads;
     self->chunks = (s->oh + self->rows - 1) / self->rows;
     self->lanes = s->c > BP_LANES ? BLOCK_LANES : BP_LANES;
     self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
-    self->index_step = self->lanes * (self->quads == 1 ? s->stride : 1);
+    self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
     size_t share = (op->slots_dw + (size_t)threads - 1) / (size_t)threads;
-    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, 2));
+    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, 4));
 }
 
 /* The output positions along one axis, of `begin` .. `end` - 1, at which a tap lies inside. */
@@ -71,13 +83,14 @@ static void cut_to_valid(const struct bp_conv_shape *s, size_t tap, size_t lengt
         (*end)--;
 }
 
-/* Appends a run, or lengthens the last one of this tap. */
+/* Appends a run, or lengthens the last one of this tap. All in quads. */
 static void add_run(const struct bp_wgrad_lookup *self, size_t first, size_t *n, size_t table,
                     size_t index, size_t count) {
     struct bp_run run = {(int32_t)(table * BP_TABLE_BYTES), (int32_t)(index * self->lanes),
-                         (int32_t)count};
+                         (int32_t)(count / self->together)};
     struct bp_run *last = *n > first ? &self->runs[*n - 1] : NULL;
-    if (last != NULL && last->table + last->count * BP_TABLE_BYTES == run.table &&
+    int32_t table_step = (int32_t)self->together * BP_TABLE_BYTES;
+    if (last != NULL && last->table + last->count * table_step == run.table &&
         last->index + last->count * (int32_t)self->index_step == run.index)
         last->count += run.count;
     else
@@ -91,7 +104,7 @@ static void list_tap(const struct bp_bconv *op, const struct bp_wgrad_lookup *se
     size_t y0 = top, y1 = bp_min_size(top + self->rows, s->oh), x0 = 0, x1 = s->ow;
     cut_to_valid(s, ty, s->h, &y0, &y1);
     cut_to_valid(s, tx, s->w, &x0, &x1);
-    size_t whole_rows = s->stride == 1 || self->quads == 1;
+    size_t whole_rows = s->stride == 1 || self->quads == self->together;
     for (size_t y = y0; y < y1; y++)
         for (size_t x = x0; x < x1; x += whole_rows ? x1 - x0 : 1) {
             size_t iy = y * s->stride + ty - s->pad, ix = x * s->stride + tx - s->pad;
@@ -102,7 +115,7 @@ static void list_tap(const struct bp_bconv *op, const struct bp_wgrad_lookup *se
 
 static bp_status list_runs(const struct bp_bconv *op, struct bp_wgrad_lookup *self) {
     size_t lists = self->chunks * op->taps, n = 0;
-    size_t most = op->taps * op->shape.oh * (self->quads == 1 ? 1 : op->shape.ow);
+    size_t most = op->taps * op->shape.oh * (self->quads == self->together ? 1 : op->shape.ow);
     BP_TRY(bp_alloc_array(&self->runs, most, sizeof *self->runs, "a binary convolution"));
     BP_TRY(bp_alloc_array(&self->run_begin, lists + 1, sizeof(size_t), "a binary convolution"));
     for (size_t i = 0; i < lists; i++) {
@@ -124,10 +137,10 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
                        name);
     BP_TRY(bp_alloc(&self, sizeof *self, "a binary convolution"));
     op->dw_lookup = self;
-    choose_sizes(op, bp_threads_count(exec->threads), self);
+    choose_sizes(op, bp_threads_count(exec->threads), exec->kernels.together, self);
     BP_TRY(list_runs(op, self));
     size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
-    bp_exec_need_scratch(exec, self->columns * tables);
+    bp_exec_need_scratch(exec, self->columns * column_bytes(op, self));
     snprintf(text, sizeof text, "%s activation index", name);
     BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time, time,
                        &self->index));
@@ -153,17 +166,19 @@ struct wgrad_job {
     const uint64_t *x;
     const float *w;
     float *dw;
+    const uint8_t *zero_rows;
     size_t n, kept;
     struct bp_digit digits[2];
     size_t n_digits;
     int with_count; /* count_a is needed */
 };
 
-/* Samples of quad `quad` of group `group`: their number, 0 .. 4, and what lies between them. */
-static size_t quad_samples(const struct wgrad_job *job, size_t group, size_t quad, size_t pitch,
-                           int32_t offset[BP_QUAD]) {
+/* Samples of the step of group `group` that begins with quad `quad`: their number, from 0 on, and
+ * what lies between them. */
+static size_t step_samples(const struct wgrad_job *job, size_t group, size_t quad, size_t pitch,
+                           int32_t offset[STEP_SAMPLES]) {
     size_t first = (group * job->self->quads + quad) * BP_QUAD, samples = 0;
-    while (samples < BP_QUAD && first + samples < job->n) {
+    while (samples < job->self->together * BP_QUAD && first + samples < job->n) {
         offset[samples] = (int32_t)((first + samples) * pitch);
         samples++;
     }
@@ -184,14 +199,14 @@ static void index_part(void *context, size_t begin, size_t end, int thread) {
             uint8_t *row = self->index + (group * self->blocks + block) * block_bytes(op, self) +
                            y * s->w * step;
             size_t lanes = bp_min_size(BLOCK_LANES, s->c - block * BLOCK_LANES);
-            for (size_t quad = 0; quad < self->quads; quad++) {
-                int32_t offset[BP_QUAD];
-                size_t samples = quad_samples(job, group, quad, op->in_words, offset);
+            for (size_t quad = 0; quad < self->quads; quad += self->together) {
+                int32_t offset[STEP_SAMPLES];
+                size_t samples = step_samples(job, group, quad, op->in_words, offset);
                 if (samples > 0)
-                    job->kernels->index_of_samples(x + block, offset, samples, s->w, op->cw, lanes,
-                                                   row + quad * self->lanes, step);
+                    job->kernels->index_of_samples(x + block, offset, samples, self->together, s->w,
+                                                   op->cw, lanes, row + quad * self->lanes, step);
                 for (size_t p = 0; samples == 0 && p < s->w; p++)
-                    memset(row + p * step + quad * self->lanes, 0, self->lanes);
+                    memset(row + p * step + quad * self->lanes, 0, self->together * self->lanes);
             }
         }
     }
@@ -210,19 +225,19 @@ static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk,
     const struct bp_wgrad_lookup *self = job->self;
     const struct bp_conv_shape *s = &op->shape;
     size_t row = chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
-    size_t column_bytes = chunk_quads(op, self) * BP_TABLE_BYTES;
+    size_t pitch = column_bytes(op, self);
     size_t step = self->quads * BP_TABLE_BYTES;
     const uint8_t *codes = bp_bconv_wgrad_codes(op, row * s->ow, job->kept) + first;
-    for (size_t quad = 0; quad < self->quads; quad++) {
-        int32_t offset[BP_QUAD];
-        size_t samples = quad_samples(job, group, quad, s->oh * s->ow * job->kept, offset);
+    for (size_t quad = 0; quad < self->quads; quad += self->together) {
+        int32_t offset[STEP_SAMPLES];
+        size_t samples = step_samples(job, group, quad, s->oh * s->ow * job->kept, offset);
         uint8_t *to = tables + quad * BP_TABLE_BYTES;
         if (samples > 0)
-            job->kernels->tables_of_samples(codes, offset, samples, rows * s->ow, job->kept,
-                                            columns, digit, to, column_bytes, step);
+            job->kernels->tables_of_samples(codes, offset, samples, self->together, rows * s->ow,
+                                            job->kept, columns, digit, to, pitch, step);
         for (size_t i = 0; samples == 0 && i < columns; i++)
             for (size_t p = 0; p < rows * s->ow; p++)
-                memset(to + i * column_bytes + p * step, 0, BP_TABLE_BYTES);
+                memset(to + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
     }
 }
 
@@ -235,9 +250,9 @@ static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, si
     const size_t *begin = self->run_begin + chunk * op->taps + tap;
     size_t lanes = bp_min_size(BLOCK_LANES, op->shape.c - block * BLOCK_LANES);
     const uint8_t *index = self->index + (group * self->blocks + block) * block_bytes(op, self);
-    job->kernels->product_samples(tables, columns, chunk_quads(op, self) * BP_TABLE_BYTES,
-                                  self->runs + begin[0], begin[1] - begin[0], index,
-                                  self->index_step, lanes, entry_max, 0, y, y_stride);
+    job->kernels->product_samples(tables, columns, column_bytes(op, self), self->runs + begin[0],
+                                  begin[1] - begin[0], index, self->index_step, lanes,
+                                  self->together, entry_max, 0, y, y_stride);
 }
 
 /* Items are groups of kept output channels. */
@@ -322,7 +337,8 @@ static void finish_part(void *context, size_t begin, size_t end, int thread) {
         int32_t slot = op->slot_of_channel[k];
         float *out = job->dw + k * row;
         if (slot < 0) {
-            memset(out, 0, row * sizeof *out);
+            if (job->zero_rows == NULL || !job->zero_rows[k])
+                memset(out, 0, row * sizeof *out);
             continue;
         }
         const int32_t *entries = op->sum_dw + (size_t)slot * row;
@@ -342,7 +358,7 @@ static void fill_count_tables(const struct bp_bconv *op) {
 }
 
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw) {
+                         const float *w, float *dw, const uint8_t *zero_rows) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     struct wgrad_job job = {.op = op,
                             .exec = exec,
@@ -351,6 +367,7 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
                             .x = x,
                             .w = w,
                             .dw = dw,
+                            .zero_rows = zero_rows,
                             .n = n,
                             .kept = op->kept_dw};
     job.n_digits = bp_bconv_digits(&op->quant_dw, job.digits);

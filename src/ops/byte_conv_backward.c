@@ -70,8 +70,8 @@ static void choose_scales(const struct backward_job *job, size_t count,
         scratch->hi[j] = -FLT_MAX;
         scratch->squares[j] = 0.0f;
     }
-    job->exec->kernels.range_columns(scratch->rows, count, k, scratch->lo, scratch->hi,
-                                     scratch->squares);
+    const struct bp_columns ranges = {scratch->lo, scratch->hi, scratch->squares};
+    job->exec->kernels.range_columns(scratch->rows, count, k, ranges);
     for (size_t j = 0; j < k; j++) {
         float step = fmaxf(fabsf(scratch->lo[j]), fabsf(scratch->hi[j])) / LARGEST_CODE;
         float scale = 65536.0f / step;

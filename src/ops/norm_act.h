@@ -49,10 +49,12 @@ struct bp_norm_act {
     struct bp_sign_limits limits; /* of integers that become signs */
     float *slope;                 /* [c], zeros for ReLU; NULL without activation */
     void *partial;                /* [n][3][c] of 8 bytes: sums per sample */
+    float *ranges;                /* plain scale of integers: [n][3][c] of the gradient rows */
     uint64_t *which;              /* [n][oh][ow][2][cw] winners of the pooling */
     /* what the gradient rows are made of, set by backward_sums */
     const void *y;
     const float *g;
+    const uint8_t *kept; /* [n] or NULL */
     const struct bp_kernels *kernels;
 };
 
@@ -77,16 +79,22 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                          int batch_statistics, const struct bp_norm_act_out *out);
 
 /* After forward with batch_statistics: from g = dL/d(value before residual and sgn) [n][oh][ow][c],
- * the parameters' gradients and the coefficients of the gradient rows. g must live as long as they
- * are asked for. */
+ * the parameters' gradients and the coefficients of the gradient rows. kept [n] or NULL (all): 0
+ * where a sample's g is zero; it is then not read. g and kept must live as long as rows are asked
+ * for. */
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
-                               const void *y, const float *g,
+                               const void *y, const float *g, const uint8_t *kept,
                                const struct bp_norm_act_params *params,
                                const struct bp_norm_act_grads *grads);
 
 /* dL/dy of input rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
+/* The ranges of these rows of sample n, where input_i16: a bp_grad_source's too. */
+void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
+/* Columns of the rows, of samples that have no gradient: a bp_grad_source's too. */
+int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out);
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape);
 
 /* All rows, written or added to dx [n][h][w][c]. */

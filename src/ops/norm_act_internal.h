@@ -1,4 +1,5 @@
-/* What the two files of norm_act share: norm_act.c (creation, backward) and norm_act_forward.c. */
+/* What the files of norm_act share: norm_act.c (creation), norm_act_forward.c and
+ * norm_act_backward.c. */
 #ifndef BP_OPS_NORM_ACT_INTERNAL_H
 #define BP_OPS_NORM_ACT_INTERNAL_H
 
@@ -19,6 +20,11 @@ static inline size_t sample_elements(const struct bp_norm_act_shape *s) {
 static inline struct bp_batch_norm_params norm_params(const struct bp_norm_act_params *params) {
     return (struct bp_batch_norm_params){params->weight, params->bias, params->running_mean,
                                          params->running_var};
+}
+
+/* The rows of a plain scale do not wait for the sums: their ranges are taken in the same pass. */
+static inline int takes_ranges(const struct bp_norm_act_shape *s) {
+    return s->affine == BP_AFFINE_SCALE && s->input_i16;
 }
 
 #endif

@@ -81,11 +81,21 @@ bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, siz
  * rows - 1 into out [rows][ow][k]. `row` is always even, `rows` too
  * unless the last row is among them.
  * `scratch` has scratch_bytes bytes and belongs to the calling worker. Calls for different samples
- * may run at the same time. The same call gives the same bytes every time. */
+ * may run at the same time. The same call gives the same bytes every time.
+ *
+ * ranges(context, n, to, scratch): adds the rows of sample n to the ranges of the k columns, as the
+ * kernel range_columns does; NULL: whoever needs the ranges takes them from the rows.
+ *
+ * columns(context, n, row, rows, column, k, out): writes columns column[0 .. k - 1], rising, of the
+ * rows into out [rows][ow][k] and returns 1, or returns 0 where that is no cheaper than the whole
+ * rows; NULL: it never is. */
 struct bp_grad_source {
     void (*rows)(const void *context, size_t n, size_t row, size_t rows, float *out, void *scratch);
     const void *context;
     size_t scratch_bytes;
+    void (*ranges)(const void *context, size_t n, struct bp_columns to, void *scratch);
+    int (*columns)(const void *context, size_t n, size_t row, size_t rows, const int32_t *column,
+                   size_t k, float *out);
 };
 
 #ifdef __cplusplus

@@ -117,17 +117,21 @@ static void max_row_back(const struct pool_job *job, size_t n, size_t y) {
                                            (x - columns.begin));
             }
         job->kernels->max_window_back(job->g, job->from_winner, offset, index, count, s->c,
+                                      job->accumulate,
                                       job->dx + ((n * s->h + y) * s->w + x) * s->c);
     }
 }
 
+/* Windows do not meet, so that each pixel is written once. */
 static void average_window_back(const struct bp_pool_shape *s, struct window rows,
-                                struct window columns, const float *g, float *dx) {
+                                struct window columns, const float *g, int accumulate, float *dx) {
     float scale = 1.0f / (float)((rows.end - rows.begin) * (columns.end - columns.begin));
     for (size_t y = rows.begin; y < rows.end; y++)
-        for (size_t i = columns.begin; i < columns.end; i++)
+        for (size_t i = columns.begin; i < columns.end; i++) {
+            float *to = dx + (y * s->w + i) * s->c;
             for (size_t j = 0; j < s->c; j++)
-                dx[(y * s->w + i) * s->c + j] += scale * g[j];
+                to[j] = (accumulate ? to[j] : 0.0f) + scale * g[j];
+        }
 }
 
 static void backward_part(void *context, size_t begin, size_t end, int thread) {
@@ -137,8 +141,6 @@ static void backward_part(void *context, size_t begin, size_t end, int thread) {
     size_t image = s->h * s->w * s->c;
     for (size_t n = begin; n < end; n++) {
         float *dx = job->dx + n * image;
-        if (!job->accumulate)
-            memset(dx, 0, image * sizeof(float));
         if (s->kind == BP_POOL_MAX_3X3_S2) {
             for (size_t y = 0; y < s->h; y++)
                 max_row_back(job, n, y);
@@ -147,7 +149,7 @@ static void backward_part(void *context, size_t begin, size_t end, int thread) {
         for (size_t p = 0; p < s->oh * s->ow; p++)
             average_window_back(s, window_of(s->kind, p / s->ow, s->h),
                                 window_of(s->kind, p % s->ow, s->w),
-                                job->g + (n * s->oh * s->ow + p) * s->c, dx);
+                                job->g + (n * s->oh * s->ow + p) * s->c, job->accumulate, dx);
     }
 }
 

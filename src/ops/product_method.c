@@ -23,3 +23,12 @@ enum bp_product_method bp_product_method_gradient(enum bp_tier tier, int bits) {
         return BP_PRODUCT_BITS;
     }
 }
+
+/* AVX-512 looks up 16 samples at once, those that are missing too. */
+#define FEWEST_SAMPLES 8
+
+enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch) {
+    if (tier == BP_TIER_AVX512 && batch < FEWEST_SAMPLES)
+        return BP_PRODUCT_BITS;
+    return bp_product_method_gradient(tier, bits);
+}

@@ -4,6 +4,8 @@
 #ifndef BP_OPS_PRODUCT_METHOD_H
 #define BP_OPS_PRODUCT_METHOD_H
 
+#include <stddef.h>
+
 #include "base/cpu.h"
 
 #ifdef __cplusplus
@@ -19,6 +21,9 @@ enum bp_product_method bp_product_method_forward(enum bp_tier tier);
 
 /* Of a gradient product with codes of `bits` bits (1, 2, 3, 4, 8). */
 enum bp_product_method bp_product_method_gradient(enum bp_tier tier, int bits);
+
+/* The same for the weight gradient of `batch` samples. */
+enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch);
 
 #ifdef __cplusplus
 }

@@ -203,7 +203,7 @@ static bp_status fill(bp_memory_info *info, const struct subject *s) {
     info->classes = s->config.classes;
     info->batch = s->config.batch;
     info->threads = bp_threads_count(graph->exec->threads);
-    bp_memory_sum(graph, settings, 0, 0, &info->sums);
+    BP_TRY(bp_memory_sum(s->planned.graph, settings, 0, 0, &info->sums));
     BP_TRY(make_rows(info, graph));
     fill_rows(info, graph);
     return write_json(info, graph);

@@ -1,6 +1,7 @@
 #include "train/memory_need.h"
 
 #include "base/memory.h"
+#include "nn/grad_variance.h"
 #include "train/session.h"
 
 bp_status bp_planned_open(struct bp_planned *planned, const struct bp_settings *settings,
@@ -32,11 +33,12 @@ static size_t batch_bytes(const struct bp_graph_config *config, size_t count) {
 
 static void add_up(bp_memory_sums *sums) {
     sums->total = sums->parameters + sums->gradients + sums->optimizer + sums->averages +
-                  sums->step + sums->scratch + sums->batches + sums->data + sums->program;
+                  sums->variance + sums->step + sums->scratch + sums->batches + sums->data +
+                  sums->program;
 }
 
-void bp_memory_sum(const struct bp_graph *graph, const struct bp_settings *settings, size_t train,
-                   size_t val, bp_memory_sums *out) {
+bp_status bp_memory_sum(struct bp_graph *graph, const struct bp_settings *settings, size_t train,
+                        size_t val, bp_memory_sums *out) {
     bp_memory_sums sums = {0};
     size_t values = 0;
     for (size_t i = 0; i < graph->n_params; i++) {
@@ -55,8 +57,11 @@ void bp_memory_sum(const struct bp_graph *graph, const struct bp_settings *setti
     sums.scratch = graph->exec->scratch_bytes * (size_t)bp_threads_count(graph->exec->threads);
     sums.batches = batch_bytes(&graph->config, train) + batch_bytes(&graph->config, val);
     sums.program = BP_MEMORY_PROGRAM;
+    if (settings->report_variance > 0 && graph->n_binary > 0)
+        BP_TRY(bp_grad_variance_bytes(graph, &sums.variance));
     add_up(&sums);
     *out = sums;
+    return BP_OK;
 }
 
 bp_status bp_memory_forecast(const struct bp_settings *settings,
@@ -64,9 +69,9 @@ bp_status bp_memory_forecast(const struct bp_settings *settings,
                              bp_memory_sums *out) {
     struct bp_planned planned;
     BP_TRY(bp_planned_open(&planned, settings, config));
-    bp_memory_sum(planned.graph, settings, train, val, out);
+    bp_status status = bp_memory_sum(planned.graph, settings, train, val, out);
     bp_planned_close(&planned);
-    return BP_OK;
+    return status;
 }
 
 void bp_memory_set_data(bp_memory_sums *sums, size_t bytes) {
@@ -82,6 +87,7 @@ void bp_memory_write(const bp_memory_sums *sums, struct bp_json *json) {
                    {"gradients", sums->gradients},
                    {"optimizer", sums->optimizer},
                    {"averages", sums->averages},
+                   {"variance", sums->variance},
                    {"step", sums->step},
                    {"step_unshared", sums->step_unshared},
                    {"scratch", sums->scratch},

@@ -28,8 +28,8 @@ void bp_planned_close(struct bp_planned *planned);
 
 /* The sums of a network that is trained as `settings` say, planned or created: all but data. train
  * and val are the numbers of images, for their batches; 0: many. */
-void bp_memory_sum(const struct bp_graph *graph, const struct bp_settings *settings, size_t train,
-                   size_t val, bp_memory_sums *out);
+bp_status bp_memory_sum(struct bp_graph *graph, const struct bp_settings *settings, size_t train,
+                        size_t val, bp_memory_sums *out);
 /* The same of a network that is not there yet. */
 bp_status bp_memory_forecast(const struct bp_settings *settings,
                              const struct bp_graph_config *config, size_t train, size_t val,

@@ -129,6 +129,32 @@ void bp_optim_destroy(struct bp_optim *optim) {
     bp_free(optim);
 }
 
+/* Elements of a block whose gradient is known to be zero, all or none of them. */
+struct run {
+    size_t first, count;
+    const float *grad; /* of the first; zeros come from here, not from memory */
+    int is_zero;
+};
+
+/* The run that begins with element `first`. */
+static struct run run_at(const struct block *block, size_t first) {
+    static const float zeros[BLOCK];
+    const struct bp_param *param = block->param;
+    struct run run = {first, block->first + block->count - first, param->grad + first, 0};
+    if (param->grad_zero == NULL)
+        return run;
+    size_t row = param->count / param->dims[0], end = first / row * row + row;
+    run.is_zero = param->grad_zero[first / row];
+    while (end < first + run.count && param->grad_zero[end / row] == run.is_zero)
+        end += row;
+    run.count = bp_min_size(run.count, end - first);
+    if (run.is_zero) {
+        run.count = bp_min_size(run.count, BLOCK);
+        run.grad = zeros;
+    }
+    return run;
+}
+
 static int is_trained(const struct step *step, const struct bp_param *param) {
     return !step->config->freeze_body || (param->flags & BP_PARAM_HEAD);
 }
@@ -139,9 +165,13 @@ static void sum_body(void *context, size_t begin, size_t end, int thread) {
     for (size_t i = begin; i < end; i++) {
         struct block *block = &step->optim->blocks[i];
         block->sum_squares = 0;
-        if (is_trained(step, block->param))
-            step->kernels->sum_squares_f32(block->param->grad + block->first, block->count,
-                                           &block->sum_squares);
+        size_t stop = block->first + block->count;
+        for (size_t at = block->first; is_trained(step, block->param) && at < stop;) {
+            struct run run = run_at(block, at);
+            if (!run.is_zero)
+                step->kernels->sum_squares_f32(run.grad, run.count, &block->sum_squares);
+            at += run.count;
+        }
     }
 }
 
@@ -180,14 +210,16 @@ static void update_body(void *context, size_t begin, size_t end, int thread) {
             continue;
         const struct rates *rates = &step->rates[(param->flags & BP_PARAM_HEAD) != 0]
                                                 [(param->flags & BP_PARAM_NO_DECAY) != 0];
-        const float *grad = param->grad + block->first;
-        float *value = param->value + block->first;
-        float *moment1 = param->moment1 + block->first;
-        if (config->kind == BP_OPTIM_SGD)
-            update_sgd(block->count, rates, config->nesterov, grad, value, moment1);
-        else
-            step->kernels->adam_f32(&rates->adam, block->count, grad, value, moment1,
-                                    param->moment2 + block->first);
+        for (size_t at = block->first; at < block->first + block->count;) {
+            struct run run = run_at(block, at);
+            float *value = param->value + at, *moment1 = param->moment1 + at;
+            if (config->kind == BP_OPTIM_SGD)
+                update_sgd(run.count, rates, config->nesterov, run.grad, value, moment1);
+            else
+                step->kernels->adam_f32(&rates->adam, run.count, run.grad, value, moment1,
+                                        param->moment2 + at);
+            at += run.count;
+        }
         if (param->flags & BP_PARAM_LATENT)
             finish_latent(step, block);
     }

@@ -179,8 +179,8 @@ static bp_status open_network(struct bp_session *session) {
     describe_network(session, session->data, &config);
     BP_TRY(bp_exec_create(&session->exec, settings->tier, settings->threads));
     BP_TRY(bp_graph_create(&session->graph, session->exec, &config));
-    bp_memory_sum(session->graph, settings, session->data->train.count, session->data->val.count,
-                  &session->memory);
+    BP_TRY(bp_memory_sum(session->graph, settings, session->data->train.count,
+                         session->data->val.count, &session->memory));
     bp_memory_set_data(&session->memory, bp_dataset_bytes(session->data));
     return bp_optim_create(&session->optim, session->graph->params, session->graph->n_params);
 }

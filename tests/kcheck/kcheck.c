@@ -60,6 +60,20 @@ void kc_fail(struct kcheck *t, const char *format, ...) {
            version->label, (unsigned long long)t->seed, t->case_index);
 }
 
+size_t kc_together(struct kcheck *t, int also_one) {
+    t->by_together = 1;
+    t->also_one = also_one;
+    return t->together;
+}
+
+int kc_takes_part(const struct kcheck *t, size_t index) {
+    const struct kc_version *version = &t->versions[index];
+    if (version->failed)
+        return 0;
+    return !t->by_together || version->kernels.together == t->together ||
+           (!t->is_bench && (version->tier == BP_TIER_C || (t->also_one && t->together == 1)));
+}
+
 int kc_next(struct kcheck *t) {
     if (t->is_bench)
         return kc_bench_next(t);
@@ -68,7 +82,8 @@ int kc_next(struct kcheck *t) {
         kc_check_buffers(t);
         t->position++;
     }
-    while (t->position < t->n_versions * KC_PLACEMENTS && version_now(t)->failed)
+    while (t->position < t->n_versions * KC_PLACEMENTS &&
+           !kc_takes_part(t, t->position / KC_PLACEMENTS))
         t->position++;
     if (t->position >= t->n_versions * KC_PLACEMENTS)
         return 0;
@@ -130,11 +145,17 @@ void kc_run_case(struct kcheck *t, size_t kernel, unsigned case_index) {
     if (!t->is_bench)
         t->layer = case_index >= KC_CASES_DRAWN ? &kc_layers[case_index - KC_CASES_DRAWN] : NULL;
     int finished = 0;
+    t->together = 1;
+    t->by_together = t->also_one = 0;
     while (!finished && kc_versions_left(t) > 0) { /* again without the version that faulted */
         t->random = case_seed(t);
         t->n_buffers = t->position = 0;
         t->params[0] = t->patterns[0] = 0;
         finished = run_test(t, tests[kernel]);
+        if (finished && t->by_together && t->together == 1) {
+            t->together = 4;
+            finished = 0;
+        }
     }
 }
 
@@ -233,7 +254,7 @@ static const char usage[] =
     "       kcheck --self-test | --list\n"
     "       kcheck --bench [--shapes FILE] [--kernel NAME] [--tier NAME]\n"
     "              [--entry-max 1..60]   largest entry of the tables of product_tables, _samples\n"
-    "              [--peak]              products by lookup: share of a loop on registers alone\n"
+    "              [--peak]              products: share of a loop on registers alone\n"
     "exit: 0 passed, 1 failed, 2 usage, 77 the tier is not here\n";
 
 static int read_number(const char *text, uint64_t *out) {

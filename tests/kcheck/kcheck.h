@@ -71,9 +71,9 @@ struct kc_bench {
     int round;
     double begin_ns, total_ns, best_ns, work;
     const char *unit;
-    double ns[KC_VERSIONS];
+    double ns[KC_VERSIONS], rate[KC_VERSIONS];
     int with_peak;
-    double peak; /* of the kernel's loop on registers, 0: unknown */
+    int planes; /* of a product on words; 0: it has none */
 };
 
 struct kcheck {
@@ -82,6 +82,7 @@ struct kcheck {
     const struct bp_kernels *reference; /* the C tier */
     const struct kc_layer *layer;       /* a real layer, or NULL */
     unsigned case_index;
+    size_t together; /* see kc_together */
 
     /* The case being run. */
     uint64_t seed, random;
@@ -93,7 +94,7 @@ struct kcheck {
     /* The versions and where the run stands: position = version * KC_PLACEMENTS + placement. */
     struct kc_version versions[KC_VERSIONS];
     size_t n_versions, position;
-    int in_call, quiet, no_guards;
+    int in_call, quiet, no_guards, by_together, also_one;
     char failure[256];
     sigjmp_buf jump;
 
@@ -115,6 +116,18 @@ void *kc_input(struct kcheck *t, const char *name, enum kc_type type, size_t cou
 void *kc_output(struct kcheck *t, const char *name, enum kc_type type, size_t count);
 void kc_keep_initial(struct kcheck *t, const void *data);
 int kc_next(struct kcheck *t);
+/* Outputs of ranges of k columns (kcheck_range.c): what stands there, one more element of column j,
+ * where the kernel finds them. */
+struct bp_columns kc_columns(struct kcheck *t, size_t k);
+void kc_columns_add(const struct bp_columns *r, size_t j, float v);
+struct bp_columns kc_columns_at(struct kcheck *t, const struct bp_columns *r);
+/* An input of *k of c columns, rising. */
+int32_t *kc_rising(struct kcheck *t, size_t c, size_t *k);
+/* How many quads stand together in this case, 1 or 4. Each case runs for both, with the versions
+ * made for it (also_one: those made for 4 take 1 too) and the C tier, which takes both. */
+size_t kc_together(struct kcheck *t, int also_one);
+/* Is version `index` one of them? */
+int kc_takes_part(const struct kcheck *t, size_t index);
 /* Where the kernel finds the buffer that was given as `data` (NULL stays NULL). */
 void *kc_at(struct kcheck *t, const void *data);
 /* What one call amounts to, for --bench. unit: "MAC", "element". */
@@ -182,16 +195,16 @@ unsigned kc_cases_count(void);
 int kc_bench_next(struct kcheck *t);
 /* Times the versions of one kernel on each layer and prints a line per version. */
 void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers, size_t count);
-/* What the loop of the kernel being timed reaches on registers alone, in GMAC/s; 0: no such loop.
- */
-double kc_peak(const struct kcheck *t);
+/* What the tier's loop of the kernel being timed reaches on registers alone, in GMAC/s; 0: no such
+ * loop. */
+double kc_peak(const struct kcheck *t, enum bp_tier tier);
 /* A kernel with a mistake. */
 struct kc_planted {
     const char *kernel, *mistake;
     struct bp_kernels kernels; /* the one broken entry; the rest is empty */
 };
-extern const struct kc_planted kc_planted_lookup[];
-extern const size_t kc_planted_lookup_count;
+extern const struct kc_planted kc_planted_act[], kc_planted_lookup[], kc_planted_norm[];
+extern const size_t kc_planted_act_count, kc_planted_lookup_count, kc_planted_norm_count;
 extern const struct kc_planted kc_planted_bytes[];
 extern const size_t kc_planted_bytes_count;
 /* Runs planted broken kernels: each one that is found passed. */

@@ -138,3 +138,51 @@ void kcheck_act_grad_f32(struct kcheck *t) {
                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
                                  kc_at(t, r.kb), kc_at(t, r.kc), kc_at(t, r.out));
 }
+
+/* With g: the rows of act_grad_i16. */
+void kcheck_act_range_i16(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_I16, 0);
+    int with_g = t->is_bench || kc_below(t, 2) != 0;
+    const char *const names[] = {"ka", "kb", "kc"};
+    float *k[3];
+    for (size_t i = 0; i < 3; i++) {
+        k[i] = kc_input(t, names[i], KC_F32, a.c);
+        kc_fill_moderate(t, k[i], a.c);
+    }
+    struct bp_columns r = kc_columns(t, a.c);
+    for (size_t i = 0; i < a.n * a.c; i++) {
+        size_t j = i % a.c;
+        float y = input_at(&a, INPUT_I16, i), v, ga = activated(&a, y, i, &v);
+        float of_g = ga * k[0][j], sum = y * k[1][j];
+        sum = with_g ? of_g + sum : sum;
+        kc_columns_add(&r, j, sum + k[2][j]);
+    }
+    while (kc_next(t))
+        t->kernels->act_range_i16(with_g ? kc_at(t, a.g) : NULL, kc_at(t, a.y), a.n, a.c,
+                                  kc_at(t, a.scale), kc_at(t, a.shift), kc_at(t, a.slope),
+                                  kc_at(t, k[0]), kc_at(t, k[1]), kc_at(t, k[2]),
+                                  kc_columns_at(t, &r));
+}
+
+void kcheck_act_columns_i16(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    int16_t *y = kc_input(t, "y", KC_I16, n * c);
+    float *kb = kc_input(t, "kb", KC_F32, c), *kc = kc_input(t, "kc", KC_F32, c);
+    size_t k;
+    int32_t *column = kc_rising(t, c, &k);
+    kc_params(t, "n=%zu c=%zu k=%zu", n, c, k);
+    kc_work(t, (double)(n * c), "element");
+    kc_fill_i16(t, y, n * c);
+    kc_fill_moderate(t, kb, c);
+    kc_fill_moderate(t, kc, c);
+    float *out = kc_output(t, "out", KC_F32, n * k);
+    for (size_t i = 0; i < n * k; i++) {
+        size_t j = (size_t)column[i % k];
+        float product = (float)y[i / k * c + j] * kb[j];
+        out[i] = product + kc[j];
+    }
+    while (kc_next(t))
+        t->kernels->act_columns_i16(kc_at(t, y), n, c, kc_at(t, column), k, kc_at(t, kb),
+                                    kc_at(t, kc), kc_at(t, out));
+}

@@ -62,7 +62,9 @@ static float h_of(const struct input *in, size_t i) {
 
 static float gh_of(const struct input *in, size_t i) {
     size_t j = i % in->c;
-    float sum = plus(times(in->g[i], in->of[4][j]), times(h_of(in, i), in->of[5][j]));
+    float sum = times(h_of(in, i), in->of[5][j]);
+    if (in->g != NULL)
+        sum = plus(times(in->g[i], in->of[4][j]), sum);
     return plus(sum, in->of[6][j]);
 }
 
@@ -95,59 +97,66 @@ void kcheck_act_norm_signs(struct kcheck *t) {
     }
 }
 
-/* Two float sums a channel that go on from what is there. */
-struct sums {
-    float *first, *second;
-};
-
-static struct sums make_sums(struct kcheck *t, const struct input *in) {
-    struct sums s = {kc_output(t, "first", KC_F32, in->c), kc_output(t, "second", KC_F32, in->c)};
-    kc_fill_moderate(t, s.first, in->c);
-    kc_fill_moderate(t, s.second, in->c);
-    kc_keep_initial(t, s.first);
-    kc_keep_initial(t, s.second);
-    return s;
-}
-
 void kcheck_act_norm_sums(struct kcheck *t) {
     struct input in = make_input(t, 1, 0);
-    struct sums s = make_sums(t, &in);
-    for (size_t i = 0; i < in.n * in.c; i++) {
-        size_t j = i % in.c;
-        s.first[j] = plus(s.first[j], in.g[i]);
-        s.second[j] = plus(s.second[j], times(in.g[i], h_of(&in, i)));
+    static const char *const names[] = {"sum_g", "sum_gh", "sum_gu"};
+    float *s[3];
+    for (size_t i = 0; i < 3; i++) { /* sums go on from what is there */
+        s[i] = kc_output(t, names[i], KC_F32, in.c);
+        kc_fill_moderate(t, s[i], in.c);
+        kc_keep_initial(t, s[i]);
     }
-    while (kc_next(t)) {
-        const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
-                                  kc_at(t, s.first), kc_at(t, s.second));
-    }
-}
-
-void kcheck_act_norm_slope_sums(struct kcheck *t) {
-    struct input in = make_input(t, 1, 0);
-    struct sums s = make_sums(t, &in);
     for (size_t i = 0; i < in.n * in.c; i++) {
         size_t j = i % in.c;
         float u = u_of(&in, i);
-        s.first[j] = plus(s.first[j], times(gu_of(&in, i), (float)in.y[i]));
-        s.second[j] = plus(s.second[j], u < 0 ? times(gh_of(&in, i), u) : 0.0f);
+        s[0][j] = plus(s[0][j], in.g[i]);
+        s[1][j] = plus(s[1][j], times(in.g[i], h_of(&in, i)));
+        s[2][j] = plus(s[2][j], u < 0 ? times(in.g[i], u) : 0.0f);
     }
     while (kc_next(t)) {
         const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_slope_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
-                                        kc_at(t, s.first), kc_at(t, s.second));
+        t->kernels->act_norm_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, s[0]),
+                                  kc_at(t, s[1]), kc_at(t, s[2]));
     }
 }
 
 void kcheck_act_norm_grad(struct kcheck *t) {
     int in_place = !t->is_bench && kc_below(t, 2) != 0;
-    struct input in = make_input(t, 1, in_place);
+    int with_g = in_place || t->is_bench || kc_below(t, 3) != 0;
+    struct input in = make_input(t, with_g, in_place);
     float *out = in_place ? in.g : kc_output(t, "out", KC_F32, in.n * in.c);
     for (size_t i = 0; i < in.n * in.c; i++)
         out[i] = times(gu_of(&in, i), in.of[0][i % in.c]);
     while (kc_next(t)) {
         const struct bp_act_norm_rows rows = rows_at(t, &in);
         t->kernels->act_norm_grad(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, out));
+    }
+}
+
+void kcheck_act_norm_range(struct kcheck *t) {
+    struct input in = make_input(t, t->is_bench || kc_below(t, 3) != 0, 0);
+    struct bp_columns r = kc_columns(t, in.c);
+    for (size_t i = 0; i < in.n * in.c; i++)
+        kc_columns_add(&r, i % in.c, times(gu_of(&in, i), in.of[0][i % in.c]));
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_range(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
+                                   kc_columns_at(t, &r));
+    }
+}
+
+void kcheck_act_norm_columns(struct kcheck *t) {
+    struct input in = make_input(t, 0, 0);
+    size_t k;
+    int32_t *column = kc_rising(t, in.c, &k);
+    float *out = kc_output(t, "out", KC_F32, in.n * k);
+    for (size_t i = 0; i < in.n * k; i++) {
+        size_t j = (size_t)column[i % k];
+        out[i] = times(gu_of(&in, i / k * in.c + j), in.of[0][j]);
+    }
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        t->kernels->act_norm_columns(kc_at(t, in.y), in.n, in.c, kc_at(t, column), k, &rows,
+                                     kc_at(t, out));
     }
 }

@@ -22,8 +22,12 @@ static void begin_round(struct kcheck *t, long calls) {
 }
 
 static int begin_version(struct kcheck *t) {
-    if (t->position == t->n_versions)
+    while (t->position < t->n_versions && !kc_takes_part(t, t->position))
+        t->position++;
+    if (t->position == t->n_versions) {
+        t->bench.calls = 0;
         return 0;
+    }
     kc_place_buffers(t, KC_BEGINS_AT_GUARD);
     t->kernels = &t->versions[t->position].kernels;
     t->bench.round = 0;
@@ -51,23 +55,25 @@ int kc_bench_next(struct kcheck *t) {
         begin_round(t, ns < ROUND_NS ? (long)(ROUND_NS / (ns + 1)) + 1 : 1);
         return 1;
     }
+    b->rate[t->position] = b->work / b->best_ns;
     b->ns[t->position++] = b->best_ns;
     return begin_version(t);
 }
 
 static void print_version(const struct kcheck *t, size_t index) {
     const struct kc_bench *b = &t->bench;
-    double ns = b->ns[index];
+    double ns = b->ns[index], rate = b->rate[index];
     size_t fastest = 0; /* of the lower tiers */
     for (size_t i = 0; i < index; i++)
         fastest = b->ns[i] < b->ns[fastest] ? i : fastest;
     int is_slower = index > 0 && ns > b->ns[fastest] * TOLERATED_LOSS;
     int is_mac = b->unit[0] == 'M';
     printf("%-18s %-16s %-7s %12.0f %10.2f %9s %7.1fx%s%s", t->kernel_name, t->layer->name,
-           t->versions[index].label, ns, b->work / ns, is_mac ? "GMAC/s" : "elem/ns", b->ns[0] / ns,
+           t->versions[index].label, ns, rate, is_mac ? "GMAC/s" : "elem/ns", b->ns[0] / ns,
            is_slower ? "  SLOWER than " : "", is_slower ? t->versions[fastest].label : "");
-    if (b->peak > 0 && t->versions[index].tier != BP_TIER_C)
-        printf("  %.0f %% of %.0f", 100 * b->work / ns / b->peak, b->peak);
+    double peak = b->with_peak ? kc_peak(t, t->versions[index].tier) : 0;
+    if (peak > 0)
+        printf("  %.0f %% of %.0f", 100 * rate / peak, peak);
     printf("\n");
 }
 
@@ -76,9 +82,8 @@ void kc_bench_run(struct kcheck *t, size_t kernel, const struct kc_layer *layers
     for (size_t i = 0; i < count; i++) {
         t->layer = &layers[i];
         t->bench.calls = t->bench.left = 0;
+        t->bench.planes = 0;
         kc_run_case(t, kernel, 0);
-        if (t->bench.with_peak)
-            t->bench.peak = kc_peak(t);
         for (size_t v = 0; v < t->n_versions; v++)
             print_version(t, v);
     }

@@ -8,24 +8,24 @@
 static volatile uint64_t sink; /* keeps reads that nothing needs */
 
 static void keeps_old_index(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
-                            size_t quads, uint8_t *index) {
+                            size_t quads, size_t together, uint8_t *index) {
     size_t last = (lanes + 31) / 32 * taps * quads * 32 - 1;
     uint8_t old = index[last];
-    bp_index_weights_c(bits, lanes, taps, words, quads, index);
+    bp_index_weights_c(bits, lanes, taps, words, quads, together, index);
     if (lanes % 32 != 0)
         index[last] = old;
 }
 
-static void missing_is_top(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                           uint8_t *tables) {
-    bp_tables_of_codes_c(codes, n, k, digit, tables);
+static void missing_is_top(const uint8_t *codes, size_t n, size_t k, size_t together,
+                           const struct bp_digit *digit, uint8_t *tables) {
+    bp_tables_of_codes_c(codes, n, k, together, digit, tables);
     if (k % 4 != 0)
         tables[n * ((k + 3) / 4) * 16 - 16] += (uint8_t)digit->top;
 }
 
-static void reads_whole_quads(const uint8_t *codes, size_t n, size_t k,
+static void reads_whole_quads(const uint8_t *codes, size_t n, size_t k, size_t together,
                               const struct bp_digit *digit, uint8_t *tables) {
-    bp_tables_of_codes_c(codes, n, k, digit, tables);
+    bp_tables_of_codes_c(codes, n, k, together, digit, tables);
     sink = ((const volatile uint8_t *)codes)[n * k - k + (k + 3) / 4 * 4 - 1];
 }
 
@@ -38,20 +38,20 @@ static void writes_whole_words(const uint64_t *bits, size_t n, size_t words, siz
 
 static void ignores_old_sums(const uint8_t *tables, const int32_t *pixel, size_t n,
                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
-                             size_t quads, int entry_max, const uint8_t *index, size_t c,
-                             const int32_t *base, int shift, int32_t *y) {
+                             size_t quads, size_t together, int entry_max, const uint8_t *index,
+                             size_t c, const int32_t *base, int shift, int32_t *y) {
     if (base == NULL)
         memset(y, 0, n * c * sizeof *y);
-    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max, index, c,
-                        base, shift, y);
+    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together, entry_max,
+                        index, c, base, shift, y);
 }
 
 static void sums_in_16_bits(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
-                            size_t quads, int entry_max, const uint8_t *index, size_t c,
-                            const int32_t *base, int shift, int32_t *y) {
-    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max, index, c,
-                        base, shift, y);
+                            size_t quads, size_t together, int entry_max, const uint8_t *index,
+                            size_t c, const int32_t *base, int shift, int32_t *y) {
+    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together, entry_max,
+                        index, c, base, shift, y);
     for (size_t i = 0; base != NULL && i < n * c; i++)
         y[i] = base[i % c] + (((y[i] - base[i % c]) >> shift & 0xffff) << shift);
 }
@@ -67,44 +67,78 @@ static void byte_overflows(const uint8_t *x, const int32_t *pixel, size_t n, con
 }
 
 static void reads_four_samples(const uint64_t *bits, const int32_t *offset, size_t samples,
-                               size_t n, size_t words, size_t c, uint8_t *out, size_t out_step) {
-    bp_index_of_samples_c(bits, offset, samples, n, words, c, out, out_step);
+                               size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                               size_t out_step) {
+    bp_index_of_samples_c(bits, offset, samples, together, n, words, c, out, out_step);
     sink = (uint64_t)((const volatile int32_t *)offset)[3];
 }
 
 static void clears_between_rows(const uint64_t *bits, const int32_t *offset, size_t samples,
-                                size_t n, size_t words, size_t c, uint8_t *out, size_t out_step) {
+                                size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                                size_t out_step) {
     memset(out, 0, (n - 1) * out_step);
-    bp_index_of_samples_c(bits, offset, samples, n, words, c, out, out_step);
+    bp_index_of_samples_c(bits, offset, samples, together, n, words, c, out, out_step);
 }
 
-static void ignores_code_step(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
-                              size_t code_step, size_t k, const struct bp_digit *digit,
-                              uint8_t *out, size_t column_bytes, size_t position_bytes) {
+static void ignores_code_step(const uint8_t *codes, const int32_t *offset, size_t samples,
+                              size_t together, size_t n, size_t code_step, size_t k,
+                              const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                              size_t position_bytes) {
     (void)code_step;
-    bp_tables_of_samples_c(codes, offset, samples, n, k, k, digit, out, column_bytes,
+    bp_tables_of_samples_c(codes, offset, samples, together, n, k, k, digit, out, column_bytes,
                            position_bytes);
 }
 
 static void shifts_by_four_at_most(const uint8_t *tables, size_t k, size_t column_bytes,
                                    const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                                   size_t index_step, size_t c, int entry_max, int shift,
-                                   int32_t *y, size_t y_stride) {
-    bp_product_samples_c(tables, k, column_bytes, runs, n_runs, index, index_step, c, entry_max,
-                         shift > 4 ? 4 : shift, y, y_stride);
+                                   size_t index_step, size_t c, size_t together, int entry_max,
+                                   int shift, int32_t *y, size_t y_stride) {
+    bp_product_samples_c(tables, k, column_bytes, runs, n_runs, index, index_step, c, together,
+                         entry_max, shift > 4 ? 4 : shift, y, y_stride);
 }
 
 static void drops_short_runs(const uint8_t *tables, size_t k, size_t column_bytes,
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
-                             size_t y_stride) {
+                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                             int32_t *y, size_t y_stride) {
     for (size_t r = 0; r < n_runs; r++)
         if (runs[r].count != 1)
             bp_product_samples_c(tables, k, column_bytes, runs + r, 1, index, index_step, c,
+                                 together, entry_max, shift, y, y_stride);
+}
+
+/* Wrong only where four quads stand together. */
+static void numbers_every_second(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
+                                 size_t quads, size_t together, uint8_t *index) {
+    bp_index_weights_c(bits, lanes, taps, words, quads, together, index);
+    for (size_t i = 0; i < (lanes + 31) / 32 * taps * quads * 32; i++)
+        index[i] &= 0x2f;
+}
+
+static void one_table_a_step(const uint8_t *tables, size_t k, size_t column_bytes,
+                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                             int32_t *y, size_t y_stride) {
+    for (size_t r = 0; r < n_runs; r++)
+        for (int32_t s = 0; s < runs[r].count; s++) {
+            const struct bp_run one = {runs[r].table + BP_TABLE_BYTES * s,
+                                       runs[r].index + s * (int32_t)index_step, 1};
+            bp_product_samples_c(tables, k, column_bytes, &one, 1, index, index_step, c, together,
                                  entry_max, shift, y, y_stride);
+        }
+}
+
+static void few_samples_stay(const uint64_t *bits, const int32_t *offset, size_t samples,
+                             size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                             size_t out_step) {
+    bp_index_of_samples_c(bits, offset, samples > 8 ? 8 : samples, together, n, words, c, out,
+                          out_step);
 }
 
 const struct kc_planted kc_planted_lookup[] = {
+    {"index_weights", "numbers every second quad", {.index_weights = numbers_every_second}},
+    {"product_samples", "one table a step", {.product_samples = one_table_a_step}},
+    {"index_of_samples", "takes 8 samples at most", {.index_of_samples = few_samples_stay}},
     {"index_weights", "leaves empty lanes as they were", {.index_weights = keeps_old_index}},
     {"tables_of_codes", "a missing digit is the largest", {.tables_of_codes = missing_is_top}},
     {"tables_of_codes", "reads whole quads of codes", {.tables_of_codes = reads_whole_quads}},

@@ -21,11 +21,11 @@ static uint8_t *make_tables(struct kcheck *t, size_t bytes, int entry_max) {
     return tables;
 }
 
-static uint8_t *make_index(struct kcheck *t, size_t bytes) {
+static uint8_t *make_index(struct kcheck *t, size_t bytes, size_t together) {
     uint8_t *index = kc_input(t, "index", KC_U8, bytes);
     kc_fill_bytes(t, index, bytes);
     for (size_t i = 0; i < bytes; i++)
-        index[i] &= 15;
+        index[i] = (uint8_t)(index[i] % 16 + 16 * (i % together));
     return index;
 }
 
@@ -58,10 +58,11 @@ static struct lookup_sizes draw_sizes(struct kcheck *t) {
     return s;
 }
 
-/* Where the indices of a block of lanes begin. */
-static const uint8_t *index_at(const uint8_t *index, size_t lane, size_t taps, size_t tap,
-                               size_t quads, size_t quad) {
-    return index + ((lane / 32 * taps + tap) * quads + quad) * 32 + lane % 32;
+/* The index byte of a lane, tap and quad. */
+static uint8_t index_at(const uint8_t *index, size_t lane, size_t taps, size_t tap, size_t quads,
+                        size_t quad, size_t together) {
+    size_t first = (lane / 32 * taps + tap) * quads + quad / together * together;
+    return index[first * 32 + lane % 32 * together + quad % together];
 }
 
 void kcheck_product_tables(struct kcheck *t) {
@@ -70,11 +71,13 @@ void kcheck_product_tables(struct kcheck *t) {
         s.quads = (t->layer->k + 3) / 4;
         s.lanes = t->layer->c;
     }
-    size_t n = s.n, taps = s.taps, quads = s.quads, c = s.lanes;
+    size_t together = kc_together(t, 0);
+    size_t n = s.n, taps = s.taps, quads = bp_round_up(s.quads, together), c = s.lanes;
     size_t w_taps = t->layer != NULL ? taps : taps + kc_below(t, 3), blocks = (c + 31) / 32;
     int entry_max = draw_entry_max(t), shift = draw_shift(t), with_base = kc_below(t, 2) != 0;
-    kc_params(t, "n=%zu taps=%zu w_taps=%zu quads=%zu entry_max=%d c=%zu base %s shift=%d", n, taps,
-              w_taps, quads, entry_max, c, with_base ? "given" : "NULL", shift);
+    kc_params(
+        t, "n=%zu taps=%zu w_taps=%zu quads=%zu together=%zu entry_max=%d c=%zu base %s shift=%d",
+        n, taps, w_taps, quads, together, entry_max, c, with_base ? "given" : "NULL", shift);
     kc_work(t, (double)(n * taps * quads) * 4 * (double)c, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
@@ -84,29 +87,30 @@ void kcheck_product_tables(struct kcheck *t) {
         tap_w[i] = (int32_t)(t->layer != NULL ? taps - 1 - i : kc_below(t, w_taps));
     size_t n_tables = kc_make_windows(t, pixel, n, tap, taps, quads);
     uint8_t *tables = make_tables(t, n_tables * 16, entry_max);
-    uint8_t *index = make_index(t, blocks * w_taps * quads * 32);
+    uint8_t *index = make_index(t, blocks * w_taps * quads * 32, together);
     int32_t *y = kc_output(t, "y", KC_I32, n * c);
     kc_fill_i32(t, y, n * c);
     kc_keep_initial(t, y);
     if (with_base)
         kc_fill_i32(t, base, c);
     if (t->layer != NULL)
-        t->reference->product_tables(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max,
-                                     index, c, base, shift, y);
+        t->reference->product_tables(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together,
+                                     entry_max, index, c, base, shift, y);
     else
         for (size_t p = 0; p < n; p++)
             for (size_t j = 0; j < c; j++) {
                 int32_t sum = 0;
                 for (size_t i = 0; i < taps; i++)
                     for (size_t q = 0; q < quads; q++)
-                        sum += tables[16 * ((size_t)(pixel[p] + tap[i]) + q) +
-                                      *index_at(index, j, w_taps, (size_t)tap_w[i], quads, q)];
+                        sum += tables[16 * ((size_t)(pixel[p] + tap[i]) + q / together * together) +
+                                      index_at(index, j, w_taps, (size_t)tap_w[i], quads, q,
+                                               together)];
                 y[p * c + j] = (with_base ? base[j] : y[p * c + j]) + sum * (1 << shift);
             }
     while (kc_next(t))
         t->kernels->product_tables(kc_at(t, tables), kc_at(t, pixel), n, kc_at(t, tap),
-                                   kc_at(t, tap_w), taps, w_taps, quads, entry_max, kc_at(t, index),
-                                   c, kc_at(t, base), shift, kc_at(t, y));
+                                   kc_at(t, tap_w), taps, w_taps, quads, together, entry_max,
+                                   kc_at(t, index), c, kc_at(t, base), shift, kc_at(t, y));
 }
 
 void kcheck_product_signs(struct kcheck *t) {
@@ -126,7 +130,7 @@ void kcheck_product_signs(struct kcheck *t) {
     kc_fill_bytes(t, x, bytes);
     for (size_t i = 0; i < bytes; i++)
         x[i] &= 0xf0;
-    uint8_t *index = make_index(t, blocks * taps * quads * 32);
+    uint8_t *index = make_index(t, blocks * taps * quads * 32, 1);
     int16_t *y = kc_output(t, "y", KC_I16, n * k);
     if (t->layer != NULL)
         t->reference->product_signs(x, pixel, n, tap, taps, quads, index, k, bias, y);
@@ -137,7 +141,7 @@ void kcheck_product_signs(struct kcheck *t) {
                 for (size_t i = 0; i < taps; i++)
                     for (size_t q = 0; q < quads; q++) {
                         int bits = x[(size_t)(pixel[p] + tap[i]) + q] / 16 ^
-                                   *index_at(index, j, taps, i, quads, q);
+                                   index_at(index, j, taps, i, quads, q, 1);
                         differ += (bits & 1) + (bits / 2 & 1) + (bits / 4 & 1) + bits / 8;
                     }
                 y[p * k + j] = (int16_t)(bias - 2 * differ);
@@ -150,14 +154,14 @@ void kcheck_product_signs(struct kcheck *t) {
 /* Runs of a case: any, or the rows of a layer's image at a tap beside the centre; positions lie one
  * behind the other with `groups` quads of samples each. Returns the number of steps. */
 static size_t fill_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, size_t groups,
-                        size_t index_step) {
+                        size_t table_step, size_t index_step) {
     size_t steps = 0, at = 0;
     for (size_t r = 0; r < n_runs; r++) {
         size_t w = t->layer != NULL ? t->layer->w / t->layer->stride : 0, h = n_runs;
         size_t longest = t->case_index % 16 == 5 ? 1 : n_runs < 4 ? 700 : 12; /* 1: all empty */
         size_t count = w != 0 ? bp_min_size(w > 2 ? w - 1 : w, 200) * groups : kc_below(t, longest);
         size_t skip = w != 0 ? (w > 2) * groups : kc_below(t, 5);
-        runs[r] = (struct bp_run){(int32_t)(16 * (at + (h > 1 ? skip : 0))),
+        runs[r] = (struct bp_run){(int32_t)(table_step * (at + (h > 1 ? skip : 0))),
                                   (int32_t)(index_step * at), (int32_t)count};
         at += count + skip;
         steps += count;
@@ -178,10 +182,12 @@ static size_t runs_end(const struct bp_run *runs, size_t n_runs, int of_index, s
 
 void kcheck_product_samples(struct kcheck *t) {
     const struct kc_layer *l = t->layer;
+    size_t together = kc_together(t, 0), table_step = 16 * together;
     size_t unused, c, k = 1 + kc_below(t, 6), n_runs = 1 + kc_below(t, 30), groups = 1;
     kc_sizes(t, &unused, &c);
     if (l != NULL) {
-        size_t h = l->h / l->stride, w = l->w / l->stride, steps = t->is_bench ? 512 : 64;
+        size_t h = l->h / l->stride, w = l->w / l->stride,
+               steps = (t->is_bench ? 512 : 64) / together;
         k = t->is_bench ? bp_min_size(l->k, 32) : 5;
         n_runs = bp_min_size(h, (steps + w - 1) / w);
         groups = bp_min_size((steps + n_runs * w - 1) / (n_runs * w), 32);
@@ -189,38 +195,40 @@ void kcheck_product_samples(struct kcheck *t) {
         c = (c - 1) % 70 + 1;
         k = t->case_index < 2 * KC_SWEEP ? t->case_index - KC_SWEEP + 1 : k;
     }
-    size_t row = (c + 31) / 32 * 32, index_step = row + (l != NULL ? 0 : 32 * kc_below(t, 3));
+    size_t row = (c + 31) / 32 * 32 * together,
+           index_step = row + (l != NULL ? 0 : 32 * kc_below(t, 3));
     size_t y_stride = l != NULL ? l->r * l->r * c : c + kc_below(t, 2) * kc_below(t, 20);
     int entry_max = draw_entry_max(t), shift = draw_shift(t);
     struct bp_run *runs = kc_input(t, "runs", KC_I32, 3 * n_runs);
-    size_t steps = fill_runs(t, runs, n_runs, groups, index_step);
-    size_t table_bytes = runs_end(runs, n_runs, 0, 16);
+    size_t steps = fill_runs(t, runs, n_runs, groups, table_step, index_step);
+    size_t table_bytes = runs_end(runs, n_runs, 0, table_step);
     size_t column_bytes = table_bytes + 16 * (l != NULL ? 0 : kc_below(t, 3));
     size_t index_bytes = runs_end(runs, n_runs, 1, index_step);
     kc_params(t,
-              "k=%zu column_bytes=%zu n_runs=%zu steps=%zu index_step=%zu c=%zu entry_max=%d "
-              "shift=%d y_stride=%zu",
-              k, column_bytes, n_runs, steps, index_step, c, entry_max, shift, y_stride);
-    kc_work(t, (double)(steps * k) * 4 * (double)c, "MAC");
+              "k=%zu column_bytes=%zu n_runs=%zu steps=%zu index_step=%zu c=%zu together=%zu "
+              "entry_max=%d shift=%d y_stride=%zu",
+              k, column_bytes, n_runs, steps, index_step, c, together, entry_max, shift, y_stride);
+    kc_work(t, (double)(steps * together * k) * 4 * (double)c, "MAC");
     uint8_t *tables = make_tables(t, (k - 1) * column_bytes + table_bytes, entry_max);
-    uint8_t *index = make_index(t, index_bytes == 0 ? 0 : index_bytes - index_step + row);
+    uint8_t *index = make_index(t, index_bytes == 0 ? 0 : index_bytes - index_step + row, together);
     int32_t *y = kc_output(t, "y", KC_I32, (k - 1) * y_stride + c);
     kc_fill_i32(t, y, (k - 1) * y_stride + c);
     kc_keep_initial(t, y);
     if (l != NULL)
         t->reference->product_samples(tables, k, column_bytes, runs, n_runs, index, index_step, c,
-                                      entry_max, shift, y, y_stride);
+                                      together, entry_max, shift, y, y_stride);
     else
         for (size_t i = 0; i < k; i++)
             for (size_t r = 0; r < n_runs; r++)
                 for (size_t q = 0; q < (size_t)runs[r].count; q++) {
-                    const uint8_t *table = tables + i * column_bytes + runs[r].table + 16 * q;
+                    const uint8_t *table =
+                        tables + i * column_bytes + runs[r].table + table_step * q;
                     const uint8_t *at = index + (size_t)runs[r].index + q * index_step;
-                    for (size_t j = 0; j < c; j++)
-                        y[i * y_stride + j] += table[at[j]] * (1 << shift);
+                    for (size_t j = 0; j < c * together; j++)
+                        y[i * y_stride + j / together] += table[at[j]] * (1 << shift);
                 }
     while (kc_next(t))
         t->kernels->product_samples(kc_at(t, tables), k, column_bytes, kc_at(t, runs), n_runs,
-                                    kc_at(t, index), index_step, c, entry_max, shift, kc_at(t, y),
-                                    y_stride);
+                                    kc_at(t, index), index_step, c, together, entry_max, shift,
+                                    kc_at(t, y), y_stride);
 }

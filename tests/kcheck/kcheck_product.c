@@ -118,7 +118,8 @@ static int code_at(const uint64_t *planes_words, size_t stride, size_t bit, int 
 /* Planes of a case: any number, signed or not; 4 for layers. */
 static int draw_planes(struct kcheck *t, int *is_signed) {
     *is_signed = t->layer != NULL || kc_below(t, 2);
-    return t->layer != NULL ? 4 : 1 + (int)kc_below(t, 8);
+    t->bench.planes = t->layer != NULL ? 4 : 1 + (int)kc_below(t, 8);
+    return t->bench.planes;
 }
 
 void kcheck_product_planes(struct kcheck *t) {

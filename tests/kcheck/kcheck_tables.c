@@ -19,22 +19,28 @@ void kcheck_index_weights(struct kcheck *t) {
     size_t lanes, quads, words, taps = kc_below(t, 2) ? 9 : 1 + kc_below(t, 4);
     kc_sizes(t, &lanes, &quads);
     lanes = l != NULL ? l->k : (lanes - 1) % 130 + 1;
-    quads = l != NULL ? (l->c + 3) / 4 : quads;
+    size_t together = kc_together(t, 1);
+    quads = bp_round_up(l != NULL ? (l->c + 3) / 4 : quads, together);
     taps = l != NULL ? l->r * l->r : taps;
     words = (quads + 15) / 16 + (l != NULL ? 0 : kc_below(t, 2));
     size_t blocks = (lanes + 31) / 32;
-    kc_params(t, "lanes=%zu taps=%zu words=%zu quads=%zu", lanes, taps, words, quads);
+    kc_params(t, "lanes=%zu taps=%zu words=%zu quads=%zu together=%zu", lanes, taps, words, quads,
+              together);
     kc_work(t, (double)(lanes * taps * quads), "element");
     uint64_t *bits = kc_input(t, "bits", KC_U64, lanes * taps * words);
     kc_fill_bits(t, bits, 1, lanes * taps * words * 64);
     uint8_t *index = kc_output(t, "index", KC_U8, blocks * taps * quads * 32);
-    for (size_t j = 0; j < lanes; j++)
+    for (size_t j = 0; j < blocks * 32; j++)
         for (size_t i = 0; i < taps; i++)
-            for (size_t q = 0; q < quads; q++)
-                index[((j / 32 * taps + i) * quads + q) * 32 + j % 32] =
-                    quad_at(bits + (j * taps + i) * words, q);
+            for (size_t q = 0; q < quads; q++) {
+                size_t row = (j / 32 * taps + i) * quads + q / together * together;
+                index[row * 32 + j % 32 * together + q % together] =
+                    (uint8_t)(q % together * 16 +
+                              (j < lanes ? quad_at(bits + (j * taps + i) * words, q) : 0));
+            }
     while (kc_next(t))
-        t->kernels->index_weights(kc_at(t, bits), lanes, taps, words, quads, kc_at(t, index));
+        t->kernels->index_weights(kc_at(t, bits), lanes, taps, words, quads, together,
+                                  kc_at(t, index));
 }
 
 void kcheck_quads_of_signs(struct kcheck *t) {
@@ -56,12 +62,14 @@ void kcheck_quads_of_signs(struct kcheck *t) {
 }
 
 void kcheck_index_of_samples(struct kcheck *t) {
-    size_t n, c, samples = t->layer != NULL ? 4 : 1 + kc_below(t, 4);
+    size_t together = kc_together(t, 0), most = 4 * together;
+    size_t n, c, samples = t->layer != NULL ? most : 1 + kc_below(t, most);
     kc_sizes(t, &n, &c);
-    size_t words = bp_words(c), row = (c + 31) / 32 * 32;
+    size_t words = bp_words(c), row = (c + 31) / 32 * 32 * together;
     size_t rows = n + kc_below(t, 40), step = row + 32 * kc_below(t, 3);
-    kc_params(t, "samples=%zu n=%zu words=%zu c=%zu out_step=%zu", samples, n, words, c, step);
-    kc_work(t, (double)(n * c), "element");
+    kc_params(t, "samples=%zu together=%zu n=%zu words=%zu c=%zu out_step=%zu", samples, together,
+              n, words, c, step);
+    kc_work(t, (double)(n * c * together), "element");
     uint64_t *bits = kc_input(t, "bits", KC_U64, rows * words);
     int32_t *offset = kc_input(t, "offset", KC_I32, samples);
     kc_fill_bits(t, bits, rows, c);
@@ -72,14 +80,14 @@ void kcheck_index_of_samples(struct kcheck *t) {
     kc_keep_initial(t, out);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < row; j++) {
-            int index = 0;
-            for (size_t e = 0; e < samples && j < c; e++)
-                index += bp_bit(bits + (size_t)offset[e] + p * words, j) << e;
+            size_t lane = j / together, q = j % together, index = 16 * q;
+            for (size_t e = 0; e < 4 && 4 * q + e < samples && lane < c; e++)
+                index += (size_t)bp_bit(bits + (size_t)offset[4 * q + e] + p * words, lane) << e;
             out[p * step + j] = (uint8_t)index;
         }
     while (kc_next(t))
-        t->kernels->index_of_samples(kc_at(t, bits), kc_at(t, offset), samples, n, words, c,
-                                     kc_at(t, out), step);
+        t->kernels->index_of_samples(kc_at(t, bits), kc_at(t, offset), samples, together, n, words,
+                                     c, kc_at(t, out), step);
 }
 
 /* --- digits ----------------------------------------------------------------------------------- */
@@ -127,9 +135,9 @@ void kcheck_tables_of_codes(struct kcheck *t) {
     if (t->layer != NULL)
         k = t->layer->k;
     struct bp_digit digit = draw_digit(t);
-    size_t quads = (k + 3) / 4;
-    kc_params(t, "n=%zu k=%zu code_min=%d shift=%d top=%d", n, k, digit.code_min, digit.shift,
-              digit.top);
+    size_t together = kc_together(t, 0), quads = bp_round_up((k + 3) / 4, together);
+    kc_params(t, "n=%zu k=%zu together=%zu code_min=%d shift=%d top=%d", n, k, together,
+              digit.code_min, digit.shift, digit.top);
     kc_work(t, (double)(n * k), "element");
     uint8_t *codes = kc_input(t, "codes", KC_U8, n * k);
     fill_codes(t, codes, n * k, &digit);
@@ -142,11 +150,12 @@ void kcheck_tables_of_codes(struct kcheck *t) {
             expect_table(digits, digit.top, tables + (p * quads + q) * 16);
         }
     while (kc_next(t))
-        t->kernels->tables_of_codes(kc_at(t, codes), n, k, &digit, kc_at(t, tables));
+        t->kernels->tables_of_codes(kc_at(t, codes), n, k, together, &digit, kc_at(t, tables));
 }
 
 void kcheck_tables_of_samples(struct kcheck *t) {
-    size_t n, k, samples = t->layer != NULL ? 4 : 1 + kc_below(t, 4);
+    size_t together = kc_together(t, 0), most = 4 * together, bytes_each = 16 * together;
+    size_t n, k, samples = t->layer != NULL ? most : 1 + kc_below(t, most);
     kc_sizes(t, &n, &k);
     if (t->layer != NULL)
         k = t->layer->k;
@@ -155,15 +164,15 @@ void kcheck_tables_of_samples(struct kcheck *t) {
     /* Positions of a column in a row, or columns of a position; with gaps. */
     int by_column = t->layer != NULL || kc_below(t, 2);
     size_t gap = 16 * (t->layer != NULL ? 0 : kc_below(t, 3));
-    size_t position_bytes = by_column ? 16 + gap : k * (16 + gap);
-    size_t column_bytes = by_column ? n * position_bytes : 16 + gap;
-    size_t bytes = (n - 1) * position_bytes + (k - 1) * column_bytes + 16;
+    size_t position_bytes = by_column ? bytes_each + gap : k * (bytes_each + gap);
+    size_t column_bytes = by_column ? n * position_bytes : bytes_each + gap;
+    size_t bytes = (n - 1) * position_bytes + (k - 1) * column_bytes + bytes_each;
     size_t sample_bytes = (n - 1) * code_step + k, span = sample_bytes + kc_below(t, 300);
     kc_params(t,
-              "samples=%zu n=%zu code_step=%zu k=%zu code_min=%d shift=%d top=%d "
+              "samples=%zu together=%zu n=%zu code_step=%zu k=%zu code_min=%d shift=%d top=%d "
               "column_bytes=%zu position_bytes=%zu",
-              samples, n, code_step, k, digit.code_min, digit.shift, digit.top, column_bytes,
-              position_bytes);
+              samples, together, n, code_step, k, digit.code_min, digit.shift, digit.top,
+              column_bytes, position_bytes);
     kc_work(t, (double)(n * k * samples), "element");
     uint8_t *codes = kc_input(t, "codes", KC_U8, span);
     int32_t *offset = kc_input(t, "offset", KC_I32, samples);
@@ -175,13 +184,17 @@ void kcheck_tables_of_samples(struct kcheck *t) {
     kc_fill_bytes(t, out, bytes);
     kc_keep_initial(t, out);
     for (size_t p = 0; p < n; p++)
-        for (size_t i = 0; i < k; i++) {
-            int digits[4] = {0};
-            for (size_t e = 0; e < samples; e++)
-                digits[e] = digit_at(codes[(size_t)offset[e] + p * code_step + i], &digit);
-            expect_table(digits, digit.top, out + i * column_bytes + p * position_bytes);
-        }
+        for (size_t i = 0; i < k; i++)
+            for (size_t q = 0; q < together; q++) {
+                int digits[4] = {0};
+                for (size_t e = 0; e < 4 && 4 * q + e < samples; e++)
+                    digits[e] =
+                        digit_at(codes[(size_t)offset[4 * q + e] + p * code_step + i], &digit);
+                expect_table(digits, digit.top,
+                             out + i * column_bytes + p * position_bytes + 16 * q);
+            }
     while (kc_next(t))
-        t->kernels->tables_of_samples(kc_at(t, codes), kc_at(t, offset), samples, n, code_step, k,
-                                      &digit, kc_at(t, out), column_bytes, position_bytes);
+        t->kernels->tables_of_samples(kc_at(t, codes), kc_at(t, offset), samples, together, n,
+                                      code_step, k, &digit, kc_at(t, out), column_bytes,
+                                      position_bytes);
 }

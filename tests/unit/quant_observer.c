@@ -98,10 +98,10 @@ static void transform(const float *row, size_t count, double *out) {
 }
 
 void observer_draw(struct observer *o, uint64_t seed, uint32_t step) {
-    struct bp_grad_source source = {rows_of_g, o, 1};
+    struct bp_grad_source source = {.rows = rows_of_g, .context = o, .scratch_bytes = 1};
     double row[OBSERVER_POSITIONS];
     bp_bconv_backward(o->op, o->exec, OBSERVER_GROUPS, o->x, o->mask, &source, seed, 3, step, NULL,
-                      o->dx, o->dw);
+                      o->dx, o->dw, NULL);
     o->groups[OBSERVER_DA] = bp_bconv_groups_da(o->op);
     o->groups[OBSERVER_DW] = bp_bconv_groups_dw(o->op);
     for (size_t p = 0; p < OBSERVER_POSITIONS; p++)

@@ -355,6 +355,35 @@ static void test_memory(void **state) {
     nn_net_destroy(&net);
 }
 
+/* The forecast of a network that is only planned is that of the one that is there. */
+static void test_bytes(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct nn_net net;
+        struct bp_exec *exec;
+        struct bp_graph *planned;
+        size_t bytes, planned_bytes;
+        create(&net, &variants[i], 2);
+        assert_int_equal(bp_exec_create(&exec, bp_cpu_best(), 2), BP_OK);
+        assert_int_equal(bp_graph_plan(&planned, exec, &net.graph->config), BP_OK);
+        assert_int_equal(bp_grad_variance_bytes(net.graph, &bytes), BP_OK);
+        assert_int_equal(bp_grad_variance_bytes(planned, &planned_bytes), BP_OK);
+        assert_int_equal(bytes, planned_bytes);
+        size_t largest = 0;
+        for (size_t j = 0; j < net.graph->n_layers; j++) {
+            if (net.graph->layers[j]->binary_index < 0)
+                continue;
+            const struct bp_conv_shape *s = bp_layer_bconv_parts(net.graph->layers[j]).shape;
+            size_t input = s->n * s->h * s->w * s->c * sizeof(float);
+            largest = input > largest ? input : largest;
+        }
+        assert_true(largest > 0 && bytes > 2 * largest); /* da.exact and da.sum at least */
+        bp_graph_destroy(planned);
+        bp_exec_destroy(exec);
+        nn_net_destroy(&net);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formulas),
@@ -362,6 +391,7 @@ int main(void) {
         cmocka_unit_test(test_observing_changes_nothing),
         cmocka_unit_test(test_flips),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -261,7 +261,8 @@ static const size_t shapes[][7] = {
     {3, 5, 6, 5, 7, 3, 1},   {2, 8, 8, 64, 64, 3, 1}, {5, 2, 2, 130, 33, 3, 1},
     {3, 1, 1, 70, 40, 3, 1}, {2, 7, 9, 20, 65, 3, 2}, {3, 8, 6, 65, 12, 3, 2},
     {2, 5, 4, 64, 32, 1, 1}, {2, 7, 6, 33, 40, 1, 2}, {1, 20, 19, 3, 4, 3, 1},
-    {5, 33, 35, 3, 4, 3, 2}, {1, 4, 40, 6, 5, 3, 1},
+    {5, 33, 35, 3, 4, 3, 2}, {1, 4, 40, 6, 5, 3, 1},  {17, 5, 6, 33, 20, 3, 1},
+    {9, 9, 8, 20, 33, 3, 2}, {40, 2, 2, 70, 9, 3, 1}, {8, 20, 19, 3, 4, 3, 1},
 };
 
 static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_tier tier,
@@ -276,11 +277,11 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_t
     set_up(&f, &shape, &da, quant, tier, threads);
     bp_bconv_forward(f.op, f.exec, shape.n, f.x, f.y, NULL);
     check_forward(&f);
-    struct bp_grad_source source = {rows_of_g, &f, 1};
+    struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
     for (uint32_t step = 0; step < 2; step++) {
         const float *masked = step == 1 ? f.w : NULL;
         bp_bconv_backward(f.op, f.exec, shape.n, f.x, f.mask, &source, 99, 3, step, masked, f.dx,
-                          f.dw);
+                          f.dw, NULL);
         struct operand *want_da = operands_da(&f, &da, 99, 3, step);
         struct operand *want_dw = operands_dw(&f, quant, 99, 3, step);
         check_backward(&f, want_da, want_dw, masked);
@@ -309,9 +310,9 @@ static void test_threads_and_partial_batch(void **state) {
     struct fixture f[3];
     for (int i = 0; i < 3; i++) {
         set_up(&f[i], &shape, &quants[1], &quants[1], bp_cpu_best(), i + 1);
-        struct bp_grad_source source = {rows_of_g, &f[i], 1};
+        struct bp_grad_source source = {.rows = rows_of_g, .context = &f[i], .scratch_bytes = 1};
         bp_bconv_backward(f[i].op, f[i].exec, 7, f[i].x, f[i].mask, &source, 5, 0, 8, NULL, f[i].dx,
-                          f[i].dw);
+                          f[i].dw, NULL);
     }
     for (int i = 1; i < 3; i++) {
         assert_memory_equal(f[0].dx, f[i].dx, 7 * 36 * 40 * sizeof(float));
@@ -319,6 +320,70 @@ static void test_threads_and_partial_batch(void **state) {
     }
     for (int i = 0; i < 3; i++)
         tear_down(&f[i]);
+}
+
+/* Who asks which samples were kept gets the others' part of dx back as it was. */
+static void test_leaves_dropped_samples(void **state) {
+    (void)state;
+    struct bp_conv_shape shape;
+    struct fixture f;
+    const size_t of_sample = 25 * 12;
+    assert_int_equal(bp_conv_shape_set(&shape, 9, 5, 5, 12, 8, 3, 1, 1), BP_OK);
+    set_up(&f, &shape, &quants[0], &quants[0], bp_cpu_best(), 2);
+    struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
+    float *all = take(9 * of_sample * sizeof(float));
+    uint8_t kept[9];
+    bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, all, f.dw, NULL);
+    memset(f.dx, 0xa5, 9 * of_sample * sizeof(float));
+    bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw,
+                      &(struct bp_bconv_zeros){kept, NULL});
+    size_t count = 0;
+    for (size_t n = 0; n < 9; n++) {
+        float *dx = f.dx + n * of_sample, zero = 0.0f;
+        assert_int_equal(kept[n], bp_bconv_groups_da(f.op)[n].kept);
+        count += kept[n];
+        for (size_t i = 0; !kept[n] && i < of_sample; i++) {
+            assert_memory_equal(&all[n * of_sample + i], &zero, sizeof zero);
+            dx[i] = dx[i] == 0.0f ? 1.0f : 0.0f; /* what stood there was not zero */
+        }
+        assert_memory_equal(all + n * of_sample, dx, of_sample * sizeof(float));
+    }
+    assert_true(count > 0 && count < 9);
+    bp_free(all);
+    tear_down(&f);
+}
+
+/* Rows of dw that are said to hold zeros are not written where their channel is dropped. */
+static void test_leaves_zero_rows(void **state) {
+    (void)state;
+    struct bp_conv_shape shape;
+    struct fixture f;
+    enum { ROW = 9 * 12, K = 16 };
+    assert_int_equal(bp_conv_shape_set(&shape, 9, 5, 5, 12, K, 3, 1, 1), BP_OK);
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++) { /* products on words and by lookup */
+        if (!bp_cpu_has((enum bp_tier)tier))
+            continue;
+        set_up(&f, &shape, &quants[0], &quants[0], (enum bp_tier)tier, 2);
+        struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
+        uint8_t rows[K] = {0};
+        const struct bp_bconv_zeros zeros = {NULL, rows};
+        float *all = take(K * ROW * sizeof(float));
+        size_t zero_rows = 0;
+        for (uint32_t step = 0; step < 3; step++) {
+            bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, NULL, f.dx, all,
+                              NULL);
+            bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, NULL, f.dx, f.dw,
+                              &zeros);
+            assert_memory_equal(all, f.dw, K * ROW * sizeof(float));
+            for (size_t i = 0; i < K; i++) {
+                assert_int_equal(rows[i], !bp_bconv_groups_dw(f.op)[i].kept);
+                zero_rows += rows[i];
+            }
+        }
+        assert_true(zero_rows > 0 && zero_rows < 3 * K);
+        bp_free(all);
+        tear_down(&f);
+    }
 }
 
 /* A gradient of zeros, and one with a single constant group, are exact. */
@@ -331,16 +396,16 @@ static void test_degenerate_gradients(void **state) {
         struct bp_quant da = quants[j];
         da.groups = BP_GROUPS_SAMPLE;
         set_up(&f, &shape, &da, &quants[j], bp_cpu_best(), 2);
-        struct bp_grad_source source = {rows_of_g, &f, 1};
+        struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
         memset(f.g, 0, 4 * 16 * 8 * sizeof(float));
-        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw);
+        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw, NULL);
         for (size_t i = 0; i < 4 * 16 * 16; i++)
             assert_true(f.dx[i] == 0.0f);
         for (size_t i = 0; i < 8 * 9 * 16; i++)
             assert_true(f.dw[i] == 0.0f);
         for (size_t i = 0; i < 16 * 8; i++)
             f.g[2 * 16 * 8 + i] = 0.5f; /* sample 2 is constant */
-        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 9, NULL, f.dx, f.dw);
+        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 9, NULL, f.dx, f.dw, NULL);
         struct operand *da_operands = operands_da(&f, &da, 5, 0, 9);
         for (size_t i = 0; quants[j].clip == 0.0f && i < 16 * 8; i++)
             assert_true(fabs(da_operands[2 * 16 * 8 + i].value - 0.5) < 1e-6);
@@ -368,6 +433,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_threads_and_partial_batch),
+        cmocka_unit_test(test_leaves_dropped_samples),
+        cmocka_unit_test(test_leaves_zero_rows),
         cmocka_unit_test(test_degenerate_gradients),
         cmocka_unit_test(test_refuses),
     };

@@ -95,7 +95,7 @@ static void tear_down(struct fixture *f) {
 }
 
 static void run(struct fixture *f, uint32_t step) {
-    const struct bp_grad_source source = {rows_of_g, f, 1};
+    const struct bp_grad_source source = {.rows = rows_of_g, .context = f, .scratch_bytes = 1};
     bp_byte_conv_set_weights(f->op, f->w);
     bp_byte_conv_used_weights(f->op, f->used);
     bp_byte_conv_forward(f->op, f->exec, f->shape.n, f->pixels, f->y);

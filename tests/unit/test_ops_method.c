@@ -28,10 +28,23 @@ static void test_gradient(void **state) {
     }
 }
 
+static void test_weights(void **state) {
+    (void)state;
+    for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++)
+        for (size_t batch = 1; batch <= 16; batch++) {
+            enum bp_product_method expected = bp_product_method_gradient((enum bp_tier)tier, 4);
+            if (tier == BP_TIER_AVX512 && batch < 8)
+                expected = BP_PRODUCT_BITS;
+            assert_int_equal(bp_product_method_weights((enum bp_tier)tier, 4, batch), expected);
+        }
+    assert_int_equal(bp_product_method_weights(BP_TIER_AVX512, 1, 128), BP_PRODUCT_BITS);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_gradient),
+        cmocka_unit_test(test_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,10 +129,10 @@ static void run_forward(struct fixture *f, int training) {
                         training, &out);
 }
 
-static void run_backward(struct fixture *f) {
+static void run_backward(struct fixture *f, const uint8_t *kept) {
     struct bp_norm_act_params params = params_of(f);
     struct bp_norm_act_grads grads = {f->d_weight, f->d_bias, f->d_slope};
-    bp_norm_act_backward_sums(f->op, f->exec, f->n, f->y, f->g, &params, &grads);
+    bp_norm_act_backward_sums(f->op, f->exec, f->n, f->y, f->g, kept, &params, &grads);
     bp_norm_act_backward_all(f->op, f->exec, f->n, f->dx, 0);
 }
 
@@ -328,7 +328,7 @@ static void check_case(const struct dims *d, unsigned combination) {
     run_forward(&f, 1);
     check_forward(&f, &r, 1);
     check_running(&f, &r);
-    run_backward(&f);
+    run_backward(&f, NULL);
     check_backward(&f, &r);
     tear_down(&f);
 }
@@ -385,7 +385,7 @@ static void test_rows_in_pieces(void **state) {
         float *rows = take(h * row_elements * sizeof(float));
         void *scratch = take(bp_norm_act_grad_scratch_bytes(&shape));
         run_forward(&f, 1);
-        run_backward(&f);
+        run_backward(&f, NULL);
         for (size_t step = 2; step <= 8; step += 2) {
             for (size_t row = 0; row < h; row += step)
                 bp_norm_act_grad_rows(f.op, 1, row, bp_min_size(step, h - row),
@@ -432,17 +432,84 @@ static void test_same_bytes(void **state) {
         struct fixture reference;
         set_up(&reference, &shape, 5, 1, BP_TIER_C, 1);
         run_forward(&reference, 1);
-        run_backward(&reference);
+        run_backward(&reference, NULL);
         for (int tier = 0; tier < BP_TIER_COUNT; tier++)
             for (int threads = 1; threads <= 6 && bp_cpu_has((enum bp_tier)tier); threads++) {
                 struct fixture f;
                 set_up(&f, &shape, 5, 1, (enum bp_tier)tier, threads);
                 run_forward(&f, 1);
-                run_backward(&f);
+                run_backward(&f, NULL);
                 assert_same(&reference, &f);
                 tear_down(&f);
             }
         tear_down(&reference);
+    }
+}
+
+/* Ranges are those of the rows, whole or of samples that have no gradient; of the latter, chosen
+ * columns are those of the rows. */
+static void check_ranges_and_columns(struct fixture *f, const uint8_t *kept) {
+    size_t c = f->shape.c, pixels = f->shape.h * f->shape.w;
+    void *scratch = take(bp_norm_act_grad_scratch_bytes(&f->shape));
+    float *some = take(pixels * 2 * sizeof(float));
+    float numbers[2][3][C_MAX];
+    for (size_t n = 0; n < f->n; n++) {
+        const float *rows = f->dx + n * pixels * c;
+        const int32_t column[2] = {3, 68};
+        struct bp_columns to[2];
+        for (int i = 0; i < 2; i++) {
+            for (size_t j = 0; j < c; j++) {
+                numbers[i][0][j] = INFINITY;
+                numbers[i][1][j] = -INFINITY;
+                numbers[i][2][j] = 0.0f;
+            }
+            to[i] = (struct bp_columns){numbers[i][0], numbers[i][1], numbers[i][2]};
+        }
+        f->exec->kernels.range_columns(rows, pixels, c, to[0]);
+        bp_norm_act_grad_ranges(f->op, n, to[1], scratch);
+        for (int i = 0; i < 3; i++)
+            for (size_t j = 0; j < c; j++)
+                assert_true(numbers[0][i][j] == numbers[1][i][j]);
+        assert_int_equal(bp_norm_act_grad_columns(f->op, n, 2, 3, column, 2, some), !kept[n]);
+        for (size_t i = 0; !kept[n] && i < 3 * f->shape.w * 2; i++)
+            assert_true(some[i] == rows[(2 * f->shape.w + i / 2) * c + (size_t)column[i % 2]]);
+    }
+    bp_free(some);
+    bp_free(scratch);
+}
+
+/* Samples that are said to have no gradient are as if theirs were zero; it is not read. */
+static void test_kept_samples(void **state) {
+    (void)state;
+    for (unsigned variant = 0; variant < 8; variant++) {
+        static const uint8_t kept[5] = {0, 1, 0, 0, 1};
+        struct bp_norm_act_shape shape = {.n = 5,
+                                          .h = 7,
+                                          .w = 5,
+                                          .c = 70,
+                                          .input_i16 = variant & 1,
+                                          .activation = BP_ACT_PRELU,
+                                          .max_pool = variant >> 1 & 1};
+        shape.affine = variant & 4 ? BP_AFFINE_SCALE : BP_AFFINE_BATCH_NORM;
+        struct fixture f[2];
+        for (int i = 0; i < 2; i++) {
+            set_up(&f[i], &shape, 5, 0, bp_cpu_best(), 1 + i);
+            size_t of_sample = f[i].out_count / 5;
+            for (size_t n = 0; n < 5; n++)
+                for (size_t j = 0; !kept[n] && j < of_sample; j++)
+                    f[i].g[n * of_sample + j] = i == 0 ? 0.0f : NAN;
+            run_forward(&f[i], 1);
+            run_backward(&f[i], i == 0 ? NULL : kept);
+        }
+        for (size_t i = 0; i < f[0].in_count; i++)
+            assert_true(f[0].dx[i] == f[1].dx[i]); /* a zero may have either sign */
+        if (shape.input_i16)
+            check_ranges_and_columns(&f[1], kept);
+        assert_memory_equal(f[0].d_weight, f[1].d_weight, 70 * sizeof(float));
+        assert_memory_equal(f[0].d_bias, f[1].d_bias, 70 * sizeof(float));
+        assert_memory_equal(f[0].d_slope, f[1].d_slope, 70 * sizeof(float));
+        tear_down(&f[0]);
+        tear_down(&f[1]);
     }
 }
 
@@ -478,6 +545,7 @@ int main(void) {
         cmocka_unit_test(test_rows_in_pieces),
         cmocka_unit_test(test_eval_leaves_running_statistics),
         cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_kept_samples),
         cmocka_unit_test(test_allocation_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -212,13 +212,13 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, uint64_t 
     static struct product products[2];
     set_up(&f, dims, quant);
     const struct bp_conv_shape *s = &f.shape;
-    struct bp_grad_source source = {rows_of_g, &f, 1};
+    struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
     memset(products, 0, sizeof products);
     products[0].elements = s->n * s->h * s->w * s->c;
     products[1].elements = s->k * s->r * s->r * s->c;
     for (uint32_t step = 0; step < DRAWS; step++) {
         bp_bconv_backward(f.op, f.exec, s->n, f.x, f.mask, &source, seed, 2, step, NULL,
-                          f.product[0], f.product[1]);
+                          f.product[0], f.product[1], NULL);
         if (step == 0) {
             products[0].groups = bp_bconv_groups_da(f.op);
             products[1].groups = bp_bconv_groups_dw(f.op);

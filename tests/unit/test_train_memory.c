@@ -63,8 +63,9 @@ static void check_sums(const bp_memory_info *info) {
     assert_int_equal(optimizer, s->optimizer);
     assert_int_equal(step, s->step_unshared);
     assert_true(s->step < s->step_unshared);
-    assert_int_equal(s->total, s->parameters + s->gradients + s->optimizer + s->averages + s->step +
-                                   s->scratch + s->batches + s->data + s->program);
+    assert_int_equal(s->total, s->parameters + s->gradients + s->optimizer + s->averages +
+                                   s->variance + s->step + s->scratch + s->batches + s->data +
+                                   s->program);
 }
 
 static void test_sums(void **state) {
@@ -251,6 +252,33 @@ static void test_no_memory(void **state) {
     bp_config_destroy(options);
 }
 
+/* The same for a forecast with its data; what stopped it is told once all is closed. */
+static void test_no_memory_for_forecast(void **state) {
+    const char *folder = *state;
+    bp_config *config = TRAIN_CONFIG(folder, "none", "batch", "auto", "ema", "0.5", "steps", "2");
+    bp_forecast *forecast;
+    long before = bp_memory_requests();
+    assert_int_equal(bp_forecast_run(config, &forecast), BP_OK);
+    assert_int_equal(forecast->steps, 2);
+    assert_int_equal(forecast->batch, 16);
+    assert_int_equal(forecast->n_sides, 2);
+    assert_true(forecast->sides[0].timed && forecast->sides[1].timed);
+    assert_true(forecast->sides[0].memory_bytes == forecast->memory.total);
+    assert_true(forecast->sides[1].memory_bytes > forecast->memory.total);
+    bp_forecast_free(forecast);
+    long all = bp_memory_requests() - before;
+    for (long n = 0; n < all; n += 1 + n / 8) {
+        bp_memory_fail_after(n);
+        bp_status status = bp_forecast_run(config, &forecast);
+        bp_memory_fail_after(-1);
+        if (status == BP_OK) /* a disk whose speed is not measured is no failure */
+            bp_forecast_free(forecast);
+        else
+            assert_int_equal(status, BP_RESOURCE);
+    }
+    bp_config_destroy(config);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums),
@@ -261,6 +289,8 @@ int main(void) {
         cmocka_unit_test(test_large_inputs),
         cmocka_unit_test_setup_teardown(test_batch_auto, train_folder_setup, data_folder_teardown),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test_setup_teardown(test_no_memory_for_forecast, train_folder_setup,
+                                        data_folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,6 +196,38 @@ static void test_options(void **state) {
     }
 }
 
+/* Rows whose gradient is known to be zero are updated as with zeros, which are not read. */
+static void test_zero_rows(void **state) {
+    (void)state;
+    enum { ROWS = 7, ROW = 9002 / ROWS };
+    static uint8_t zero[ROWS] = {1, 1, 0, 1, 0, 0, 1};
+    for (int kind = BP_OPTIM_SGD; kind <= BP_OPTIM_ADAMW; kind++) {
+        struct bp_optim_config c;
+        struct bp_optim_result result[2];
+        struct fixture f[2];
+        bp_optim_config_default(&c, (enum bp_optim_kind)kind);
+        c.weight_decay = 0.1;
+        for (int known = 0; known < 2; known++) {
+            fixture_init(&f[known], 1 + known);
+            f[known].params[0].dims[0] = ROWS;
+            f[known].params[0].grad_zero = known ? zero : NULL;
+            for (uint64_t t = 1; t <= 3; t++) {
+                set_gradients(&f[known], t);
+                for (size_t i = 0; i < counts[0]; i++)
+                    if (zero[i / ROW])
+                        f[known].params[0].grad[i] = known ? NAN : 0.0f;
+                bp_optim_step(f[known].optim, f[known].exec, &c, 1, t, &result[known]);
+            }
+        }
+        assert_true(fabs(result[0].grad_norm - result[1].grad_norm) < 1e-12 * result[0].grad_norm);
+        for (size_t p = 0; p < N_PARAMS; p++)
+            assert_memory_equal(f[0].params[p].value, f[1].params[p].value,
+                                counts[p] * sizeof(float));
+        fixture_free(&f[0]);
+        fixture_free(&f[1]);
+    }
+}
+
 /* Same bytes for any number of threads. */
 static void test_threads(void **state) {
     (void)state;
@@ -430,12 +462,12 @@ static void test_step_positions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formulas),        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_threads),         cmocka_unit_test(test_signs),
-        cmocka_unit_test(test_not_finite),      cmocka_unit_test(test_config_check),
-        cmocka_unit_test(test_create_failures), cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_step_schedule),   cmocka_unit_test(test_cut_schedule),
-        cmocka_unit_test(test_step_positions),
+        cmocka_unit_test(test_zero_rows),    cmocka_unit_test(test_formulas),
+        cmocka_unit_test(test_options),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_signs),        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_config_check), cmocka_unit_test(test_create_failures),
+        cmocka_unit_test(test_schedules),    cmocka_unit_test(test_step_schedule),
+        cmocka_unit_test(test_cut_schedule), cmocka_unit_test(test_step_positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

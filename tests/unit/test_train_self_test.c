@@ -32,10 +32,10 @@ static void signs_off_by_two(const uint8_t *x, const int32_t *pixel, size_t n, c
 
 static void tables_off_by_one(const uint8_t *tables, const int32_t *pixel, size_t n,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
-                              size_t quads, int entry_max, const uint8_t *index, size_t c,
-                              const int32_t *base, int shift, int32_t *y) {
-    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, entry_max, index, c,
-                        base, shift, y);
+                              size_t quads, size_t together, int entry_max, const uint8_t *index,
+                              size_t c, const int32_t *base, int shift, int32_t *y) {
+    bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together, entry_max,
+                        index, c, base, shift, y);
     y[0]++;
 }
 
@@ -54,9 +54,12 @@ static void last_code_up(const float *g, size_t n, size_t g_stride, const int32_
 }
 
 /* A range's sum of squares, one rounding off: matters to the quantizer's probabilities only. */
-static void sum_one_rounding_off(const float *g, size_t n, struct bp_range *range) {
-    bp_range_group_c(g, n, range);
-    range->sum_squares *= 1.0000002f;
+static void sum_one_rounding_off(const float *g, const int16_t *y, size_t n, size_t c,
+                                 const float *scale, const float *shift, const float *slope,
+                                 const float *ka, const float *kb, const float *kc,
+                                 struct bp_columns to) {
+    bp_act_range_i16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, to);
+    to.sum_squares[0] *= 1.0000002f;
 }
 
 static void last_rounding_off(const float *g, const float *y, size_t n, size_t c,
@@ -82,7 +85,7 @@ static void plant(enum mistake mistake, struct bp_kernels *kernels) {
     } else if (mistake == CODES) {
         kernels->round_columns = last_code_up;
     } else if (mistake == RANGE) {
-        kernels->range_group = sum_one_rounding_off;
+        kernels->act_range_i16 = sum_one_rounding_off;
     } else {
         kernels->act_grad_f32 = last_rounding_off;
     }

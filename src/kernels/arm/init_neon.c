@@ -16,7 +16,6 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->index_of_samples = bp_index_of_samples_neon;
     kernels->tables_of_samples = bp_tables_of_samples_neon;
     kernels->product_samples = bp_product_samples_neon;
-    kernels->range_group = bp_range_group_neon;
     kernels->range_columns = bp_range_columns_neon;
     kernels->round_group = bp_round_group_neon;
     kernels->round_columns = bp_round_columns_neon;

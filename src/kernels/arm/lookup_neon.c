@@ -174,8 +174,9 @@ static void add_block(const struct pass *pass, const struct block *b) {
 
 void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
-                            size_t quads, int entry_max, const uint8_t *index, size_t c,
-                            const int32_t *base, int shift, int32_t *y) {
+                            size_t quads, size_t together, int entry_max, const uint8_t *index,
+                            size_t c, const int32_t *base, int shift, int32_t *y) {
+    (void)together; /* 1 */
     struct pass pass;
     struct block b = {.shift = shift, .y_stride = c};
     pass.groups = pass_groups(entry_max);
@@ -215,8 +216,9 @@ static void gather_index(const struct pass *pass, const ptrdiff_t *origin, const
 
 void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_bytes,
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
-                             size_t y_stride) {
+                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                             int32_t *y, size_t y_stride) {
+    (void)together; /* 1 */
     uint8_t dense[PASS_STEPS * BP_LANES];
     ptrdiff_t origin[PASS_STEPS];
     struct pass pass;

@@ -42,8 +42,9 @@ BP_INLINE void four_tables(const struct digits *d, uint8x16_t quads, uint8x16_t 
     }
 }
 
-void bp_tables_of_codes_neon(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                             uint8_t *tables) {
+void bp_tables_of_codes_neon(const uint8_t *codes, size_t n, size_t k, size_t together,
+                             const struct bp_digit *digit, uint8_t *tables) {
+    (void)together; /* 1 */
     const struct digits d = digits_of(digit);
     if (k % 4 == 0) { /* no rest in the rows: they are one */
         k *= n;
@@ -101,8 +102,10 @@ static void tile_store(const struct tile *tile, size_t columns, size_t positions
 }
 
 void bp_tables_of_samples_neon(const uint8_t *codes, const int32_t *offset, size_t samples,
-                               size_t n, size_t code_step, size_t k, const struct bp_digit *digit,
-                               uint8_t *out, size_t column_bytes, size_t position_bytes) {
+                               size_t together, size_t n, size_t code_step, size_t k,
+                               const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                               size_t position_bytes) {
+    (void)together; /* 1 */
     const struct digits d = digits_of(digit);
     struct tile tile;
     for (size_t i = 0; i < k; i += COLUMNS)
@@ -135,8 +138,10 @@ BP_INLINE uint8x16_t quads_of_words(const uint8x16_t word[4], uint8x16_t at) {
     return v;
 }
 
-void bp_index_of_samples_neon(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
-                              size_t words, size_t c, uint8_t *out, size_t out_step) {
+void bp_index_of_samples_neon(const uint64_t *bits, const int32_t *offset, size_t samples,
+                              size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                              size_t out_step) {
+    (void)together; /* 1 */
     static const uint8_t bytes[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
     const uint8x16_t first = vld1q_u8(bytes);
     for (size_t p = 0; p < n; p++, out += out_step)
@@ -179,7 +184,8 @@ BP_INLINE void index_word(const uint64_t column[BP_LANES], size_t quads, uint8_t
 }
 
 void bp_index_weights_neon(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
-                           size_t quads, uint8_t *index) {
+                           size_t quads, size_t together, uint8_t *index) {
+    (void)together; /* 1 */
     for (size_t block = 0; block < lanes; block += BP_LANES) {
         size_t here = bp_min_size(lanes - block, BP_LANES);
         for (size_t t = 0; t < taps; t++)

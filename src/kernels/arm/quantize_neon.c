@@ -8,39 +8,6 @@
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
-void bp_range_group_neon(const float *g, size_t n, struct bp_range *range) {
-    float32x4_t lo = vdupq_n_f32(range->lo), hi = vdupq_n_f32(range->hi), sum[4];
-    float part[16] = {0};
-    for (size_t q = 0; q < 4; q++)
-        sum[q] = vdupq_n_f32(0);
-    for (size_t i = 0; i < n; i += 16) {
-        const float *from = g + i;
-        if (n - i < 16) { /* a sum is never -0: adding +0 changes nothing */
-            memcpy(part, from, (n - i) * sizeof *part);
-            from = part;
-        }
-        for (size_t q = 0; q < 4; q++) {
-            float32x4_t v = vld1q_f32(from + 4 * q);
-            sum[q] = vaddq_f32(sum[q], vmulq_f32(v, v));
-            if (n - i < 16) /* no zero that is not there becomes lo or hi */
-                continue;
-            lo = vminq_f32(lo, v);
-            hi = vmaxq_f32(hi, v);
-        }
-    }
-    float low = vminvq_f32(lo), high = vmaxvq_f32(hi);
-    for (size_t i = n - n % 16; i < n; i++) {
-        low = g[i] < low ? g[i] : low;
-        high = g[i] > high ? g[i] : high;
-    }
-    /* Folding by halves: + 8, + 4, + 2, + 1. */
-    float32x4_t s4 = vaddq_f32(vaddq_f32(sum[0], sum[2]), vaddq_f32(sum[1], sum[3]));
-    float32x2_t s2 = vadd_f32(vget_low_f32(s4), vget_high_f32(s4));
-    range->lo = low;
-    range->hi = high;
-    range->sum_squares += vget_lane_f32(s2, 0) + vget_lane_f32(s2, 1);
-}
-
 /* 4 * vectors columns; only the last vector of a row is not full. */
 BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, int full, size_t rest,
                            float *lo, float *hi, float *sum_squares) {
@@ -64,8 +31,8 @@ BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, int 
     }
 }
 
-void bp_range_columns_neon(const float *g, size_t n, size_t k, float *lo, float *hi,
-                           float *sum_squares) {
+void bp_range_columns_neon(const float *g, size_t n, size_t k, struct bp_columns to) {
+    float *lo = to.lo, *hi = to.hi, *sum_squares = to.sum_squares;
     size_t j = 0;
     for (; j + 16 <= k; j += 16)
         range_block(4, g + j, n, k, 1, 4, lo + j, hi + j, sum_squares + j);

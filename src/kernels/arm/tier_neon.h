@@ -17,25 +17,25 @@ void bp_product_positions_neon(const uint64_t *a, const uint64_t *g, size_t word
                                size_t c, int planes, int is_signed, int32_t *y, size_t y_stride);
 void bp_count_positions_neon(const uint64_t *a, size_t words, size_t c, int32_t *count);
 void bp_index_weights_neon(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
-                           size_t quads, uint8_t *index);
-void bp_tables_of_codes_neon(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                             uint8_t *tables);
-void bp_index_of_samples_neon(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
-                              size_t words, size_t c, uint8_t *out, size_t out_step);
+                           size_t quads, size_t together, uint8_t *index);
+void bp_tables_of_codes_neon(const uint8_t *codes, size_t n, size_t k, size_t together,
+                             const struct bp_digit *digit, uint8_t *tables);
+void bp_index_of_samples_neon(const uint64_t *bits, const int32_t *offset, size_t samples,
+                              size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                              size_t out_step);
 void bp_tables_of_samples_neon(const uint8_t *codes, const int32_t *offset, size_t samples,
-                               size_t n, size_t code_step, size_t k, const struct bp_digit *digit,
-                               uint8_t *out, size_t column_bytes, size_t position_bytes);
+                               size_t together, size_t n, size_t code_step, size_t k,
+                               const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                               size_t position_bytes);
 void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
-                            size_t quads, int entry_max, const uint8_t *index, size_t c,
-                            const int32_t *base, int shift, int32_t *y);
+                            size_t quads, size_t together, int entry_max, const uint8_t *index,
+                            size_t c, const int32_t *base, int shift, int32_t *y);
 void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_bytes,
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
-                             size_t y_stride);
-void bp_range_group_neon(const float *g, size_t n, struct bp_range *range);
-void bp_range_columns_neon(const float *g, size_t n, size_t k, float *lo, float *hi,
-                           float *sum_squares);
+                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                             int32_t *y, size_t y_stride);
+void bp_range_columns_neon(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_neon(const float *g, size_t n, uint64_t first,
                          const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_neon(const float *g, size_t n, size_t g_stride, const int32_t *column,

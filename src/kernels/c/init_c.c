@@ -21,7 +21,6 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->product_bytes_f32 = bp_product_bytes_f32_c;
     kernels->random_blocks = bp_random_blocks_c;
     kernels->code_quads = bp_code_quads_c;
-    kernels->range_group = bp_range_group_c;
     kernels->range_columns = bp_range_columns_c;
     kernels->round_group = bp_round_group_c;
     kernels->round_columns = bp_round_columns_c;
@@ -44,10 +43,14 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_c;
     kernels->act_grad_i16 = bp_act_grad_i16_c;
     kernels->act_grad_f32 = bp_act_grad_f32_c;
+    kernels->act_range_i16 = bp_act_range_i16_c;
+    kernels->act_columns_i16 = bp_act_columns_i16_c;
     kernels->act_norm_signs = bp_act_norm_signs_c;
     kernels->act_norm_sums = bp_act_norm_sums_c;
-    kernels->act_norm_slope_sums = bp_act_norm_slope_sums_c;
     kernels->act_norm_grad = bp_act_norm_grad_c;
+    kernels->act_norm_range = bp_act_norm_range_c;
+    kernels->act_norm_columns = bp_act_norm_columns_c;
     kernels->sum_squares_f32 = bp_sum_squares_f32_c;
     kernels->adam_f32 = bp_adam_f32_c;
+    kernels->together = 1;
 }

@@ -20,10 +20,10 @@ static uint8_t digit_of(uint8_t code, const struct bp_digit *digit) {
 }
 
 /* A missing element is never subtracted from top, as its sign bit is clear. */
-void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                          uint8_t *tables) {
+void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, size_t together,
+                          const struct bp_digit *digit, uint8_t *tables) {
     for (size_t p = 0; p < n; p++, codes += k)
-        for (size_t i = 0; i < k; i += 4, tables += BP_TABLE_BYTES) {
+        for (size_t i = 0; i < bp_round_up(k, 4 * together); i += 4, tables += BP_TABLE_BYTES) {
             uint8_t digits[4] = {0};
             for (size_t e = 0; e < 4 && i + e < k; e++)
                 digits[e] = digit_of(codes[i + e], digit);
@@ -31,16 +31,20 @@ void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, const struct
         }
 }
 
-void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
-                            size_t code_step, size_t k, const struct bp_digit *digit, uint8_t *out,
-                            size_t column_bytes, size_t position_bytes) {
+void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples,
+                            size_t together, size_t n, size_t code_step, size_t k,
+                            const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                            size_t position_bytes) {
     for (size_t p = 0; p < n; p++)
-        for (size_t i = 0; i < k; i++) {
-            uint8_t digits[4] = {0};
-            for (size_t e = 0; e < samples; e++)
-                digits[e] = digit_of(codes[(size_t)offset[e] + p * code_step + i], digit);
-            fill_table(digits, digit->top, out + i * column_bytes + p * position_bytes);
-        }
+        for (size_t i = 0; i < k; i++)
+            for (size_t q = 0; q < together; q++) {
+                uint8_t digits[4] = {0};
+                for (size_t e = 0; e < 4 && 4 * q + e < samples; e++)
+                    digits[e] =
+                        digit_of(codes[(size_t)offset[4 * q + e] + p * code_step + i], digit);
+                fill_table(digits, digit->top,
+                           out + i * column_bytes + p * position_bytes + q * BP_TABLE_BYTES);
+            }
 }
 
 static uint8_t quad_of(const uint64_t *words, size_t quad) {
@@ -48,12 +52,15 @@ static uint8_t quad_of(const uint64_t *words, size_t quad) {
 }
 
 void bp_index_weights_c(const uint64_t *bits, size_t lanes, size_t taps, size_t words, size_t quads,
-                        uint8_t *index) {
+                        size_t together, uint8_t *index) {
     for (size_t block = 0; block < lanes; block += BP_LANES)
         for (size_t t = 0; t < taps; t++)
-            for (size_t i = 0; i < quads; i++)
+            for (size_t i = 0; i < quads; i += together)
                 for (size_t j = block; j < block + BP_LANES; j++)
-                    *index++ = j < lanes ? quad_of(bits + (j * taps + t) * words, i) : 0;
+                    for (size_t q = 0; q < together; q++) {
+                        int quad = j < lanes ? quad_of(bits + (j * taps + t) * words, i + q) : 0;
+                        *index++ = (uint8_t)(16 * q + (size_t)quad);
+                    }
 }
 
 void bp_quads_of_signs_c(const uint64_t *bits, size_t n, size_t words, size_t quads, uint8_t *out) {
@@ -62,23 +69,25 @@ void bp_quads_of_signs_c(const uint64_t *bits, size_t n, size_t words, size_t qu
             *out++ = (uint8_t)(quad_of(bits, i) << 4);
 }
 
-void bp_index_of_samples_c(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
-                           size_t words, size_t c, uint8_t *out, size_t out_step) {
+void bp_index_of_samples_c(const uint64_t *bits, const int32_t *offset, size_t samples,
+                           size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                           size_t out_step) {
     for (size_t p = 0; p < n; p++, out += out_step)
-        for (size_t j = 0; j < bp_round_up(c, BP_LANES); j++) {
-            unsigned quad = 0;
-            for (size_t e = 0; e < samples && j < c; e++)
-                quad |= (unsigned)bp_bit(bits + offset[e] + p * words, j) << e;
-            out[j] = (uint8_t)quad;
-        }
+        for (size_t j = 0; j < bp_round_up(c, BP_LANES); j++)
+            for (size_t q = 0; q < together; q++) {
+                size_t quad = 16 * q;
+                for (size_t e = 0; e < 4 && 4 * q + e < samples && j < c; e++)
+                    quad += (size_t)bp_bit(bits + offset[4 * q + e] + p * words, j) << e;
+                out[j * together + q] = (uint8_t)quad;
+            }
 }
 
 /* --- products --------------------------------------------------------------------------------- */
 
 void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, const int32_t *tap,
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
-                         int entry_max, const uint8_t *index, size_t c, const int32_t *base,
-                         int shift, int32_t *y) {
+                         size_t together, int entry_max, const uint8_t *index, size_t c,
+                         const int32_t *base, int shift, int32_t *y) {
     (void)entry_max;
     for (size_t p = 0; p < n; p++)
         for (size_t b = 0; b < c; b += BP_LANES) {
@@ -86,9 +95,10 @@ void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, 
             for (size_t t = 0; t < taps; t++) {
                 const uint8_t *table = tables + ((ptrdiff_t)pixel[p] + tap[t]) * BP_TABLE_BYTES;
                 const uint8_t *at = index + (b * w_taps + (size_t)tap_w[t] * BP_LANES) * quads;
-                for (size_t i = 0; i < quads; i++, table += BP_TABLE_BYTES, at += BP_LANES)
+                for (size_t i = 0; i < quads; i += together, table += together * BP_TABLE_BYTES)
                     for (size_t j = 0; j < BP_LANES; j++)
-                        sums[j] += table[at[j]];
+                        for (size_t q = 0; q < together; q++)
+                            sums[j] += table[*at++];
             }
             for (size_t j = 0; j < BP_LANES && b + j < c; j++) {
                 int32_t *to = y + p * c + b + j;
@@ -117,14 +127,18 @@ void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, size_t n, const 
 
 void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
                           const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                          size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
-                          size_t y_stride) {
+                          size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                          int32_t *y, size_t y_stride) {
     (void)entry_max;
     for (size_t i = 0; i < k; i++, tables += column_bytes, y += y_stride)
         for (size_t r = 0; r < n_runs; r++) {
             const uint8_t *table = tables + runs[r].table, *at = index + runs[r].index;
-            for (int32_t s = 0; s < runs[r].count; s++, table += BP_TABLE_BYTES, at += index_step)
+            for (int32_t s = 0; s < runs[r].count; s++) {
                 for (size_t j = 0; j < c; j++)
-                    y[j] += table[at[j]] * (1 << shift);
+                    for (size_t q = 0; q < together; q++)
+                        y[j] += table[at[j * together + q]] * (1 << shift);
+                table += together * BP_TABLE_BYTES;
+                at += index_step;
+            }
         }
 }

@@ -189,7 +189,9 @@ void bp_max_window_c(const float *x, size_t n, size_t step, size_t rows, size_t 
 }
 
 void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
-                          const uint8_t *index, size_t count, size_t c, float *dx) {
+                          const uint8_t *index, size_t count, size_t c, int add, float *dx) {
+    for (size_t j = 0; !add && j < c; j++)
+        dx[j] = 0.0f;
     for (size_t w = 0; w < count; w++)
         for (size_t j = 0; j < c; j++) {
             float sum = dx[j] + g[offset[w] + j];
@@ -253,4 +255,33 @@ void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const
         ACT_GRAD_BODY(1)
     else
         ACT_GRAD_BODY(0)
+}
+
+#define PIECE 256 /* channels of a row that are on the stack at once */
+
+void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                        const float *shift, const float *slope, const float *ka, const float *kb,
+                        const float *kc, struct bp_columns to) {
+    float row[PIECE];
+    for (size_t at = 0; at < n * c; at += c)
+        for (size_t j = 0; j < c; j += PIECE) {
+            size_t count = bp_min_size(PIECE, c - j);
+            const struct bp_affine_rows without_g = {kb + j, kc + j, NULL};
+            if (g == NULL)
+                bp_affine_act_i16_c(y + at + j, 1, count, &without_g, NULL, 0, row, NULL, NULL);
+            else
+                bp_act_grad_i16_c(g + at + j, y + at + j, 1, count, scale + j, shift + j,
+                                  slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, row);
+            bp_range_columns_c(row, 1, count,
+                               (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
+        }
+}
+
+void bp_act_columns_i16_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                          const float *kb, const float *kc, float *out) {
+    for (size_t p = 0; p < n; p++, y += c, out += k)
+        for (size_t j = 0; j < k; j++) {
+            int32_t i = column[j];
+            out[j] = (float)y[i] * kb[i] + kc[i];
+        }
 }

@@ -4,24 +4,8 @@
 
 #include "base/bits.h"
 
-void bp_range_group_c(const float *g, size_t n, struct bp_range *range) {
-    float sums[16] = {0};
-    float lo = range->lo, hi = range->hi;
-    for (size_t i = 0; i < n; i++) {
-        lo = g[i] < lo ? g[i] : lo;
-        hi = g[i] > hi ? g[i] : hi;
-        sums[i % 16] += g[i] * g[i];
-    }
-    for (size_t half = 8; half > 0; half /= 2)
-        for (size_t i = 0; i < half; i++)
-            sums[i] += sums[i + half];
-    range->lo = lo;
-    range->hi = hi;
-    range->sum_squares += sums[0];
-}
-
-void bp_range_columns_c(const float *g, size_t n, size_t k, float *lo, float *hi,
-                        float *sum_squares) {
+void bp_range_columns_c(const float *g, size_t n, size_t k, struct bp_columns to) {
+    float *restrict lo = to.lo, *restrict hi = to.hi, *restrict sum_squares = to.sum_squares;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < k; j++) {
             float v = g[i * k + j];

@@ -18,26 +18,28 @@ void bp_product_positions_c(const uint64_t *a, const uint64_t *g, size_t words, 
                             int planes, int is_signed, int32_t *y, size_t y_stride);
 void bp_count_positions_c(const uint64_t *a, size_t words, size_t c, int32_t *count);
 void bp_index_weights_c(const uint64_t *bits, size_t lanes, size_t taps, size_t words, size_t quads,
-                        uint8_t *index);
-void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                          uint8_t *tables);
+                        size_t together, uint8_t *index);
+void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, size_t together,
+                          const struct bp_digit *digit, uint8_t *tables);
 void bp_quads_of_signs_c(const uint64_t *bits, size_t n, size_t words, size_t quads, uint8_t *out);
 void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, const int32_t *tap,
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
-                         int entry_max, const uint8_t *index, size_t c, const int32_t *base,
-                         int shift, int32_t *y);
+                         size_t together, int entry_max, const uint8_t *index, size_t c,
+                         const int32_t *base, int shift, int32_t *y);
 void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                         size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
                         int16_t *y);
-void bp_index_of_samples_c(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
-                           size_t words, size_t c, uint8_t *out, size_t out_step);
-void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples, size_t n,
-                            size_t code_step, size_t k, const struct bp_digit *digit, uint8_t *out,
-                            size_t column_bytes, size_t position_bytes);
+void bp_index_of_samples_c(const uint64_t *bits, const int32_t *offset, size_t samples,
+                           size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                           size_t out_step);
+void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples,
+                            size_t together, size_t n, size_t code_step, size_t k,
+                            const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                            size_t position_bytes);
 void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
                           const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                          size_t index_step, size_t c, int entry_max, int shift, int32_t *y,
-                          size_t y_stride);
+                          size_t index_step, size_t c, size_t together, int entry_max, int shift,
+                          int32_t *y, size_t y_stride);
 void bp_product_bytes_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                         size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
@@ -46,9 +48,7 @@ void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, cons
 void bp_random_blocks_c(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
 void bp_code_quads_c(const float *g, size_t n, size_t k, const uint8_t *random, const float *scale,
                      int8_t *out, int32_t *sum);
-void bp_range_group_c(const float *g, size_t n, struct bp_range *range);
-void bp_range_columns_c(const float *g, size_t n, size_t k, float *lo, float *hi,
-                        float *sum_squares);
+void bp_range_columns_c(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_c(const float *g, size_t n, uint64_t first, const struct bp_rounding *rounding,
                       struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_c(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
@@ -85,7 +85,7 @@ void bp_max_unpool_2x2_c(const float *g, const uint64_t *which, size_t n, size_t
 void bp_max_window_c(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                      size_t row_step, size_t c, float *z, uint8_t *winner);
 void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
-                          const uint8_t *index, size_t count, size_t c, float *dx);
+                          const uint8_t *index, size_t count, size_t c, int add, float *dx);
 void bp_act_sums_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, float *sum_g, float *sum_gy,
                        float *sum_slope);
@@ -101,13 +101,21 @@ void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const
 void bp_act_norm_signs_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                          uint64_t *bits, uint64_t *mask);
 void bp_act_norm_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
-                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh);
-void bp_act_norm_slope_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
-                              const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu);
+                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                        float *sum_gu);
 void bp_act_norm_grad_c(const float *g, const int16_t *y, size_t n, size_t c,
                         const struct bp_act_norm_rows *a, float *out);
 void bp_sum_squares_f32_c(const float *g, size_t n, double *sum);
 void bp_adam_f32_c(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                    float *v);
+void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                        const float *shift, const float *slope, const float *ka, const float *kb,
+                        const float *kc, struct bp_columns to);
+void bp_act_norm_range_c(const float *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_act_columns_i16_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                          const float *kb, const float *kc, float *out);
+void bp_act_norm_columns_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                           const struct bp_act_norm_rows *a, float *out);
 
 #endif

@@ -3,11 +3,12 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx2.h"
 
-/* Coefficients of 8 channels; unused ones cost nothing. */
+/* Coefficients of 8 channels. */
 struct coefficients {
-    __m256 alpha, slope, scale, shift, ka, kb, kc;
+    __m256 alpha, slope;
 };
 
 struct value {
@@ -28,23 +29,6 @@ BP_INLINE void load_act(struct coefficients *k, const struct bp_act_norm_rows *a
                         int full, size_t rest) {
     k->alpha = load_ps(a->alpha + j, full, rest);
     k->slope = load_ps(a->slope + j, full, rest);
-}
-
-BP_INLINE void load_grad(struct coefficients *k, const struct bp_act_norm_rows *a, size_t j,
-                         int full, size_t rest) {
-    load_act(k, a, j, full, rest);
-    k->ka = load_ps(a->ka + j, full, rest);
-    k->kb = load_ps(a->kb + j, full, rest);
-    k->kc = load_ps(a->kc + j, full, rest);
-}
-
-BP_INLINE __m256 grad_h_8(__m256 g, const struct value *v, const struct coefficients *k) {
-    __m256 sum = _mm256_add_ps(_mm256_mul_ps(g, k->ka), _mm256_mul_ps(v->h, k->kb));
-    return _mm256_add_ps(sum, k->kc);
-}
-
-BP_INLINE __m256 grad_u_8(__m256 gh, const struct value *v, const struct coefficients *k) {
-    return _mm256_blendv_ps(gh, _mm256_mul_ps(gh, k->slope), v->negative);
 }
 
 /* --- forward ---------------------------------------------------------------------------------- */
@@ -83,70 +67,117 @@ void bp_act_norm_signs_avx2(const int16_t *y, size_t n, size_t c, const struct b
 
 BP_INLINE void sums_8(const float *g, const int16_t *y, size_t n, size_t c,
                       const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
-                      float *sum_g, float *sum_gh) {
+                      float *const sums[3]) {
     struct coefficients k;
+    __m256 s[3];
     load_act(&k, a, j, full, rest);
-    __m256 sums_g = load_ps(sum_g + j, full, rest), sums_gh = load_ps(sum_gh + j, full, rest);
+    for (int i = 0; i < 3; i++)
+        s[i] = load_ps(sums[i] + j, full, rest);
     for (size_t p = 0; p < n; p++) {
         struct value v = value_8(y + p * c + j, &k, full, rest);
         __m256 gv = load_ps(g + p * c + j, full, rest);
-        sums_g = _mm256_add_ps(sums_g, gv);
-        sums_gh = _mm256_add_ps(sums_gh, _mm256_mul_ps(gv, v.h));
+        s[0] = _mm256_add_ps(s[0], gv);
+        s[1] = _mm256_add_ps(s[1], _mm256_mul_ps(gv, v.h));
+        s[2] = _mm256_add_ps(s[2], _mm256_and_ps(v.negative, _mm256_mul_ps(gv, v.u)));
+        fetch_behind(g + n * c, 4 * (j * n + 8 * p));
+        fetch_behind(y + n * c, 2 * (j * n + 8 * p));
     }
-    store_ps(sum_g + j, full, rest, sums_g);
-    store_ps(sum_gh + j, full, rest, sums_gh);
+    for (int i = 0; i < 3; i++)
+        store_ps(sums[i] + j, full, rest, s[i]);
 }
 
 void bp_act_norm_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
-                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh) {
+                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                           float *sum_gu) {
+    float *const sums[3] = {sum_g, sum_gh, sum_gu};
     for (size_t j = 0; j < c; j += 8)
         if (c - j >= 8)
-            sums_8(g, y, n, c, a, j, 1, 8, sum_g, sum_gh);
+            sums_8(g, y, n, c, a, j, 1, 8, sums);
         else
-            sums_8(g, y, n, c, a, j, 0, c - j, sum_g, sum_gh);
+            sums_8(g, y, n, c, a, j, 0, c - j, sums);
 }
 
-BP_INLINE void slope_sums_8(const float *g, const int16_t *y, size_t n, size_t c,
-                            const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
-                            float *sum_guy, float *sum_ghu) {
+struct gradient {
+    __m256 ka, kb, kc;
+};
+
+BP_INLINE struct gradient load_gradient(const struct bp_act_norm_rows *a, size_t j, int full,
+                                        size_t rest) {
+    return (struct gradient){load_ps(a->ka + j, full, rest), load_ps(a->kb + j, full, rest),
+                             load_ps(a->kc + j, full, rest)};
+}
+
+/* dL/dy. g NULL: of a sample that has no gradient. */
+BP_INLINE __m256 grad_8(const float *g, const int16_t *y, const struct coefficients *k,
+                        const struct gradient *d, int full, size_t rest) {
+    struct value v = value_8(y, k, full, rest);
+    __m256 gh = _mm256_mul_ps(v.h, d->kb);
+    if (g != NULL)
+        gh = _mm256_add_ps(_mm256_mul_ps(load_ps(g, full, rest), d->ka), gh);
+    gh = _mm256_add_ps(gh, d->kc);
+    __m256 gu = _mm256_blendv_ps(gh, _mm256_mul_ps(gh, k->slope), v.negative);
+    return _mm256_mul_ps(gu, k->alpha);
+}
+
+BP_INLINE void grad_store(const float *g, const int16_t *y, const struct bp_act_norm_rows *a,
+                          size_t j, int full, size_t rest, float *out) {
     struct coefficients k;
-    load_grad(&k, a, j, full, rest);
-    __m256 guy = load_ps(sum_guy + j, full, rest), ghu = load_ps(sum_ghu + j, full, rest);
-    for (size_t p = 0; p < n; p++) {
-        struct value v = value_8(y + p * c + j, &k, full, rest);
-        __m256 gh = grad_h_8(load_ps(g + p * c + j, full, rest), &v, &k);
-        guy = _mm256_add_ps(guy, _mm256_mul_ps(grad_u_8(gh, &v, &k), v.y));
-        ghu = _mm256_add_ps(ghu, _mm256_and_ps(v.negative, _mm256_mul_ps(gh, v.u)));
+    load_act(&k, a, j, full, rest);
+    struct gradient d = load_gradient(a, j, full, rest);
+    store_ps(out + j, full, rest, grad_8(g == NULL ? NULL : g + j, y + j, &k, &d, full, rest));
+}
+
+BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, float *out) {
+    for (size_t p = 0; p < n; p++, y += c, out += c) {
+        const float *row = g == NULL ? NULL : g + p * c;
+        size_t j = 0;
+        for (; j + 8 <= c; j += 8)
+            grad_store(row, y, a, j, 1, 8, out);
+        if (j < c)
+            grad_store(row, y, a, j, 0, c - j, out);
     }
-    store_ps(sum_guy + j, full, rest, guy);
-    store_ps(sum_ghu + j, full, rest, ghu);
-}
-
-void bp_act_norm_slope_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
-                                 const struct bp_act_norm_rows *a, float *sum_guy, float *sum_ghu) {
-    for (size_t j = 0; j < c; j += 8)
-        if (c - j >= 8)
-            slope_sums_8(g, y, n, c, a, j, 1, 8, sum_guy, sum_ghu);
-        else
-            slope_sums_8(g, y, n, c, a, j, 0, c - j, sum_guy, sum_ghu);
-}
-
-BP_INLINE void grad_8(const float *g, const int16_t *y, const struct bp_act_norm_rows *a, size_t j,
-                      int full, size_t rest, float *out) {
-    struct coefficients k;
-    load_grad(&k, a, j, full, rest);
-    struct value v = value_8(y + j, &k, full, rest);
-    __m256 gh = grad_h_8(load_ps(g + j, full, rest), &v, &k);
-    store_ps(out + j, full, rest, _mm256_mul_ps(grad_u_8(gh, &v, &k), k.alpha));
 }
 
 void bp_act_norm_grad_avx2(const float *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *out) {
-    for (size_t p = 0; p < n; p++, g += c, y += c, out += c) {
-        size_t j = 0;
-        for (; j + 8 <= c; j += 8)
-            grad_8(g, y, a, j, 1, 8, out);
-        if (j < c)
-            grad_8(g, y, a, j, 0, c - j, out);
+    if (g != NULL)
+        grad_rows(g, y, n, c, a, out);
+    else
+        grad_rows(NULL, y, n, c, a, out);
+}
+
+/* 8 channels, all rows. */
+BP_INLINE void range_8(const float *g, const int16_t *y, size_t n, size_t c,
+                       const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
+                       struct bp_columns to) {
+    struct coefficients k;
+    load_act(&k, a, j, full, rest);
+    struct gradient d = load_gradient(a, j, full, rest);
+    struct range_256 range = range_load(&to, j, full, rest);
+    for (size_t p = 0; p < n; p++) {
+        range_add(&range,
+                  grad_8(g == NULL ? NULL : g + p * c + j, y + p * c + j, &k, &d, full, rest));
+        fetch_behind(y + n * c, 2 * (j * n + 8 * p));
+        if (g != NULL)
+            fetch_behind(g + n * c, 4 * (j * n + 8 * p));
     }
+    range_store(&to, j, full, rest, &range);
+}
+
+BP_INLINE void range_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                          const struct bp_act_norm_rows *a, struct bp_columns to) {
+    size_t j = 0;
+    for (; j + 8 <= c; j += 8)
+        range_8(g, y, n, c, a, j, 1, 8, to);
+    if (j < c)
+        range_8(g, y, n, c, a, j, 0, c - j, to);
+}
+
+void bp_act_norm_range_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+                            const struct bp_act_norm_rows *a, struct bp_columns to) {
+    if (g != NULL)
+        range_rows(g, y, n, c, a, to);
+    else
+        range_rows(NULL, y, n, c, a, to);
 }

@@ -21,7 +21,6 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx2;
     kernels->random_blocks = bp_random_blocks_avx2;
     kernels->code_quads = bp_code_quads_avx2;
-    kernels->range_group = bp_range_group_avx2;
     kernels->range_columns = bp_range_columns_avx2;
     kernels->round_group = bp_round_group_avx2;
     kernels->round_columns = bp_round_columns_avx2;
@@ -44,10 +43,11 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->act_sums_f32 = bp_act_sums_f32_avx2;
     kernels->act_grad_i16 = bp_act_grad_i16_avx2;
     kernels->act_grad_f32 = bp_act_grad_f32_avx2;
+    kernels->act_range_i16 = bp_act_range_i16_avx2;
     kernels->act_norm_signs = bp_act_norm_signs_avx2;
     kernels->act_norm_sums = bp_act_norm_sums_avx2;
-    kernels->act_norm_slope_sums = bp_act_norm_slope_sums_avx2;
     kernels->act_norm_grad = bp_act_norm_grad_avx2;
+    kernels->act_norm_range = bp_act_norm_range_avx2;
     kernels->sum_squares_f32 = bp_sum_squares_f32_avx2;
     kernels->adam_f32 = bp_adam_f32_avx2;
 }

@@ -9,11 +9,17 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->product_planes = bp_product_planes_avx512;
     kernels->product_positions = bp_product_positions_avx512;
     kernels->count_positions = bp_count_positions_avx512;
+    kernels->index_weights = bp_index_weights_avx512;
+    kernels->tables_of_codes = bp_tables_of_codes_avx512;
+    kernels->product_tables = bp_product_tables_avx512;
+    kernels->index_of_samples = bp_index_of_samples_avx512;
+    kernels->tables_of_samples = bp_tables_of_samples_avx512;
+    kernels->product_samples = bp_product_samples_avx512;
+    kernels->together = 4;
     kernels->product_bytes = bp_product_bytes_avx512;
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx512;
     kernels->random_blocks = bp_random_blocks_avx512;
     kernels->code_quads = bp_code_quads_avx512;
-    kernels->range_group = bp_range_group_avx512;
     kernels->range_columns = bp_range_columns_avx512;
     kernels->round_group = bp_round_group_avx512;
     kernels->round_columns = bp_round_columns_avx512;
@@ -31,8 +37,15 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_norm_signs = bp_act_norm_signs_avx512;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx512;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx512;
+    kernels->max_window_back = bp_max_window_back_avx512;
     kernels->act_sums_i16 = bp_act_sums_i16_avx512;
     kernels->act_sums_f32 = bp_act_sums_f32_avx512;
     kernels->act_grad_i16 = bp_act_grad_i16_avx512;
     kernels->act_grad_f32 = bp_act_grad_f32_avx512;
+    kernels->act_range_i16 = bp_act_range_i16_avx512;
+    kernels->act_columns_i16 = bp_act_columns_i16_avx512;
+    kernels->act_norm_sums = bp_act_norm_sums_avx512;
+    kernels->act_norm_grad = bp_act_norm_grad_avx512;
+    kernels->act_norm_range = bp_act_norm_range_avx512;
+    kernels->act_norm_columns = bp_act_norm_columns_avx512;
 }

@@ -61,8 +61,9 @@ BP_INLINE __m256i load_part(const uint8_t *from, size_t count, int fill) {
     return load_256(part);
 }
 
-void bp_tables_of_codes_avx2(const uint8_t *codes, size_t n, size_t k, const struct bp_digit *digit,
-                             uint8_t *tables) {
+void bp_tables_of_codes_avx2(const uint8_t *codes, size_t n, size_t k, size_t together,
+                             const struct bp_digit *digit, uint8_t *tables) {
+    (void)together; /* 1 */
     const struct digits d = digits_of(digit);
     const __m256i even_first = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
     if (k % 4 == 0) { /* no rest in the rows: they are one */
@@ -129,8 +130,10 @@ static void tile_store(const struct tile *tile, size_t columns, size_t positions
 }
 
 void bp_tables_of_samples_avx2(const uint8_t *codes, const int32_t *offset, size_t samples,
-                               size_t n, size_t code_step, size_t k, const struct bp_digit *digit,
-                               uint8_t *out, size_t column_bytes, size_t position_bytes) {
+                               size_t together, size_t n, size_t code_step, size_t k,
+                               const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                               size_t position_bytes) {
+    (void)together; /* 1 */
     const struct digits d = digits_of(digit);
     struct tile tile __attribute__((aligned(64)));
     for (size_t i = 0; i < k; i += COLUMNS)
@@ -197,8 +200,10 @@ BP_INLINE __m256i quads_of_halves(const uint32_t half[4]) {
     return v;
 }
 
-void bp_index_of_samples_avx2(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
-                              size_t words, size_t c, uint8_t *out, size_t out_step) {
+void bp_index_of_samples_avx2(const uint64_t *bits, const int32_t *offset, size_t samples,
+                              size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                              size_t out_step) {
+    (void)together; /* 1 */
     for (size_t p = 0; p < n; p++, out += out_step)
         for (size_t j = 0; j < c; j += 32) {
             uint32_t half[4] = {0};
@@ -250,7 +255,8 @@ BP_INLINE void index_word(const uint64_t *bits, size_t stride, size_t quads, uin
 }
 
 void bp_index_weights_avx2(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
-                           size_t quads, uint8_t *index) {
+                           size_t quads, size_t together, uint8_t *index) {
+    (void)together; /* 1 */
     for (size_t block = 0; block < lanes; block += BP_LANES) {
         size_t here = bp_min_size(lanes - block, BP_LANES);
         for (size_t t = 0; t < taps; t++)

@@ -117,8 +117,9 @@ BP_INLINE __m256 is_winner(const uint8_t *winner, int full, size_t rest, __m256i
 }
 
 BP_INLINE void window_back_8(const float *g, const uint8_t *winner, const size_t *offset,
-                             const uint8_t *index, size_t count, int full, size_t rest, float *dx) {
-    __m256 sum = load_ps(dx, full, rest);
+                             const uint8_t *index, size_t count, int full, size_t rest, int add,
+                             float *dx) {
+    __m256 sum = add ? load_ps(dx, full, rest) : _mm256_setzero_ps();
     for (size_t w = 0; w < count; w++) {
         __m256 mine = is_winner(winner + offset[w], full, rest, _mm256_set1_epi32(index[w]));
         __m256 more = _mm256_add_ps(sum, load_ps(g + offset[w], full, rest));
@@ -128,10 +129,10 @@ BP_INLINE void window_back_8(const float *g, const uint8_t *winner, const size_t
 }
 
 void bp_max_window_back_avx2(const float *g, const uint8_t *winner, const size_t *offset,
-                             const uint8_t *index, size_t count, size_t c, float *dx) {
+                             const uint8_t *index, size_t count, size_t c, int add, float *dx) {
     for (size_t j = 0; j < c; j += 8)
         if (c - j >= 8)
-            window_back_8(g + j, winner + j, offset, index, count, 1, 8, dx + j);
+            window_back_8(g + j, winner + j, offset, index, count, 1, 8, add, dx + j);
         else
-            window_back_8(g + j, winner + j, offset, index, count, 0, c - j, dx + j);
+            window_back_8(g + j, winner + j, offset, index, count, 0, c - j, add, dx + j);
 }

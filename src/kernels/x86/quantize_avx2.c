@@ -8,71 +8,25 @@
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
-BP_INLINE float first_of(__m128 v) {
-    return _mm_cvtss_f32(v);
+/* 8 * vectors columns from column j on; only the last vector of a row is not full. */
+BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, size_t j, int full,
+                           size_t rest, struct bp_columns to) {
+    struct range_256 range[4];
+    for (int q = 0; q < vectors; q++)
+        range[q] = range_load(&to, j + 8 * (size_t)q, full, rest);
+    for (size_t i = 0; i < n; i++)
+        for (int q = 0; q < vectors; q++)
+            range_add(&range[q], load_ps(g + i * k + j + 8 * (size_t)q, full, rest));
+    for (int q = 0; q < vectors; q++)
+        range_store(&to, j + 8 * (size_t)q, full, rest, &range[q]);
 }
 
-void bp_range_group_avx2(const float *g, size_t n, struct bp_range *range) {
-    __m256 lo = _mm256_set1_ps(range->lo), hi = _mm256_set1_ps(range->hi);
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int h = 0; h < 2; h++) {
-            __m256 v = _mm256_loadu_ps(g + i + 8 * h);
-            lo = _mm256_min_ps(v, lo);
-            hi = _mm256_max_ps(v, hi);
-            sum[h] = _mm256_add_ps(sum[h], _mm256_mul_ps(v, v));
-        }
-    for (int h = 0; h < 2 && i < n;
-         h++, i += 8) { /* a sum is never -0: adding +0 changes nothing */
-        __m256 live = _mm256_castsi256_ps(mask_32x8(n - i)), v = load_ps(g + i, 0, n - i);
-        lo = _mm256_blendv_ps(lo, _mm256_min_ps(v, lo), live);
-        hi = _mm256_blendv_ps(hi, _mm256_max_ps(v, hi), live);
-        sum[h] = _mm256_add_ps(sum[h], _mm256_mul_ps(v, v));
-    }
-    /* Folding by halves: + 8, + 4, + 2, + 1. */
-    __m256 s8 = _mm256_add_ps(sum[0], sum[1]);
-    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
-    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-    __m128 lo4 = _mm_min_ps(_mm256_castps256_ps128(lo), _mm256_extractf128_ps(lo, 1));
-    __m128 hi4 = _mm_max_ps(_mm256_castps256_ps128(hi), _mm256_extractf128_ps(hi, 1));
-    __m128 lo2 = _mm_min_ps(lo4, _mm_movehl_ps(lo4, lo4));
-    __m128 hi2 = _mm_max_ps(hi4, _mm_movehl_ps(hi4, hi4));
-    range->lo = first_of(_mm_min_ss(lo2, _mm_movehdup_ps(lo2)));
-    range->hi = first_of(_mm_max_ss(hi2, _mm_movehdup_ps(hi2)));
-    range->sum_squares += first_of(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
-}
-
-/* 8 * vectors columns; only the last vector of a row is not full. */
-BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, int full, size_t rest,
-                           float *lo, float *hi, float *sum_squares) {
-    __m256 low[4], high[4], sum[4];
-    for (int q = 0; q < vectors; q++) {
-        low[q] = load_ps(lo + 8 * q, full, rest);
-        high[q] = load_ps(hi + 8 * q, full, rest);
-        sum[q] = load_ps(sum_squares + 8 * q, full, rest);
-    }
-    for (size_t i = 0; i < n; i++, g += k)
-        for (int q = 0; q < vectors; q++) {
-            __m256 v = load_ps(g + 8 * q, full, rest);
-            low[q] = _mm256_min_ps(v, low[q]);
-            high[q] = _mm256_max_ps(v, high[q]);
-            sum[q] = _mm256_add_ps(sum[q], _mm256_mul_ps(v, v));
-        }
-    for (int q = 0; q < vectors; q++) {
-        store_ps(lo + 8 * q, full, rest, low[q]);
-        store_ps(hi + 8 * q, full, rest, high[q]);
-        store_ps(sum_squares + 8 * q, full, rest, sum[q]);
-    }
-}
-
-void bp_range_columns_avx2(const float *g, size_t n, size_t k, float *lo, float *hi,
-                           float *sum_squares) {
+void bp_range_columns_avx2(const float *g, size_t n, size_t k, struct bp_columns to) {
     size_t j = 0;
     for (; j + 32 <= k; j += 32)
-        range_block(4, g + j, n, k, 1, 8, lo + j, hi + j, sum_squares + j);
+        range_block(4, g, n, k, j, 1, 8, to);
     for (; j < k; j += 8)
-        range_block(1, g + j, n, k, 0, k - j, lo + j, hi + j, sum_squares + j);
+        range_block(1, g, n, k, j, 0, k - j, to);
 }
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */

@@ -10,63 +10,25 @@
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
-void bp_range_group_avx512(const float *g, size_t n, struct bp_range *range) {
-    __m512 lo = _mm512_set1_ps(range->lo), hi = _mm512_set1_ps(range->hi);
-    __m512 sum = _mm512_setzero_ps();
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m512 v = _mm512_loadu_ps(g + i);
-        lo = _mm512_min_ps(v, lo);
-        hi = _mm512_max_ps(v, hi);
-        sum = _mm512_add_ps(sum, _mm512_mul_ps(v, v));
-    }
-    if (i < n) {
-        __mmask16 m = mask_16(n - i);
-        __m512 v = _mm512_maskz_loadu_ps(m, g + i);
-        lo = _mm512_mask_min_ps(lo, m, v, lo);
-        hi = _mm512_mask_max_ps(hi, m, v, hi);
-        sum = _mm512_mask_add_ps(sum, m, sum, _mm512_mul_ps(v, v));
-    }
-    /* Folding by halves: + 8, + 4, + 2, + 1. */
-    __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
-    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
-    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-    __m128 s1 = _mm_add_ss(s2, _mm_movehdup_ps(s2));
-    range->lo = _mm512_reduce_min_ps(lo);
-    range->hi = _mm512_reduce_max_ps(hi);
-    range->sum_squares += _mm_cvtss_f32(s1);
+/* 16 * vectors columns from column j on; the last vector of a row is masked. */
+BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, size_t j, __mmask16 m,
+                           struct bp_columns to) {
+    struct range_512 range[4];
+    for (int q = 0; q < vectors; q++)
+        range[q] = range_load(&to, j + 16 * (size_t)q, m);
+    for (size_t i = 0; i < n; i++)
+        for (int q = 0; q < vectors; q++)
+            range_add(&range[q], load_f32(g + i * k + j + 16 * (size_t)q, m));
+    for (int q = 0; q < vectors; q++)
+        range_store(&to, j + 16 * (size_t)q, m, &range[q]);
 }
 
-/* One block of 16 * vectors columns; the last vector is masked. */
-BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, __mmask16 m, float *lo,
-                           float *hi, float *sum_squares) {
-    __m512 low[4], high[4], sum[4];
-    for (int q = 0; q < vectors; q++) {
-        low[q] = _mm512_maskz_loadu_ps(m, lo + 16 * q);
-        high[q] = _mm512_maskz_loadu_ps(m, hi + 16 * q);
-        sum[q] = _mm512_maskz_loadu_ps(m, sum_squares + 16 * q);
-    }
-    for (size_t i = 0; i < n; i++, g += k)
-        for (int q = 0; q < vectors; q++) {
-            __m512 v = _mm512_maskz_loadu_ps(m, g + 16 * q);
-            low[q] = _mm512_min_ps(v, low[q]);
-            high[q] = _mm512_max_ps(v, high[q]);
-            sum[q] = _mm512_add_ps(sum[q], _mm512_mul_ps(v, v));
-        }
-    for (int q = 0; q < vectors; q++) {
-        _mm512_mask_storeu_ps(lo + 16 * q, m, low[q]);
-        _mm512_mask_storeu_ps(hi + 16 * q, m, high[q]);
-        _mm512_mask_storeu_ps(sum_squares + 16 * q, m, sum[q]);
-    }
-}
-
-void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, float *hi,
-                             float *sum_squares) {
+void bp_range_columns_avx512(const float *g, size_t n, size_t k, struct bp_columns to) {
     size_t j = 0;
     for (; j + 64 <= k; j += 64)
-        range_block(4, g + j, n, k, 0xffff, lo + j, hi + j, sum_squares + j);
+        range_block(4, g, n, k, j, 0xffff, to);
     for (; j < k; j += 16)
-        range_block(1, g + j, n, k, mask_16(k - j), lo + j, hi + j, sum_squares + j);
+        range_block(1, g, n, k, j, mask_16(k - j), to);
 }
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
@@ -233,9 +195,10 @@ static __m512 load_columns_few(const float *g, const int32_t *column, size_t cou
     return _mm512_loadu_ps(part);
 }
 
+/* Columns in any order, one by one. */
 BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
                            size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
-                           int run, const struct bp_grid *grid, uint8_t *codes) {
+                           const struct bp_grid *grid, uint8_t *codes) {
     const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
     const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
     struct fractions f;
@@ -246,30 +209,138 @@ BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int3
             __mmask16 m = mask_16(count);
             __m512 lo, inv_step;
             load_grids(grid + j, count, &lo, &inv_step);
-            __m512 v = run           ? _mm512_maskz_loadu_ps(m, g + column[0] + j)
-                       : count == 16 ? load_columns_16(g, column + j)
-                                     : load_columns_few(g, column + j, count);
+            __m512 v = count == 16 ? load_columns_16(g, column + j)
+                                   : load_columns_few(g, column + j, count);
             __m512 u = fractions_load(&f, f.at, wide);
-            __m128i code = round_16(v, lo, inv_step, u, code_min, code_max);
-            if (count == 16)
-                _mm_storeu_si128((__m128i *)(void *)(codes + j), code);
-            else
-                _mm_mask_storeu_epi8(codes + j, m, code);
+            _mm_mask_storeu_epi8(codes + j, m, round_16(v, lo, inv_step, u, code_min, code_max));
             f.at += count;
             j += count;
         }
 }
 
+#define PICK_COLUMNS 2048 /* of a row */
+#define PICK_FLOATS  2048 /* of some rows */
+
+/* Rising columns are picked from whole vectors of a row, up to 16 of 32 columns in a step, and
+ * packed, row after row, so that codes fill their vectors whatever k is. */
+struct pick {
+    int32_t index[16]; /* within the 32 columns */
+    int32_t from, count;
+};
+
+struct picks {
+    size_t k, steps;
+    struct pick step[PICK_COLUMNS / 16 + PICK_COLUMNS / 32];
+    float lo[PICK_COLUMNS + 16]; /* grids; from k on they begin again */
+    float inv_step[PICK_COLUMNS + 16];
+    float picked[PICK_FLOATS + PICK_COLUMNS + 16];
+};
+
+static int can_pick(const int32_t *column, size_t k) {
+    for (size_t j = 1; j < k; j++)
+        if (column[j] <= column[j - 1])
+            return 0;
+    return column[k - 1] < PICK_COLUMNS;
+}
+
+static void picks_start(struct picks *p, const int32_t *column, size_t k,
+                        const struct bp_grid *grid) {
+    struct pick *step = p->step - 1;
+    p->k = k;
+    for (size_t j = 0; j < k; j++) {
+        int32_t from = column[j] / 32 * 32;
+        if (j == 0 || step->from != from || step->count == 16) {
+            step++;
+            memset(step, 0, sizeof *step);
+            step->from = from;
+        }
+        step->index[step->count++] = column[j] - from;
+    }
+    p->steps = (size_t)(step - p->step) + 1;
+    for (size_t j = 0; j < k + 16; j++) {
+        p->lo[j] = j < k ? grid[j].lo : p->lo[j - k];
+        p->inv_step[j] = j < k ? grid[j].inv_step : p->inv_step[j - k];
+    }
+}
+
+/* One step of one row of `width` floats; returns where the next one goes. */
+BP_INLINE float *pick(const struct pick *step, const float *row, size_t width, float *to) {
+    const float *g = row + step->from;
+    size_t rest = width - (size_t)step->from;
+    __m512 a, b;
+    if (rest >= 32) {
+        a = _mm512_loadu_ps(g);
+        b = _mm512_loadu_ps(g + 16);
+    } else {
+        a = _mm512_maskz_loadu_ps(mask_16(rest), g);
+        b = _mm512_maskz_loadu_ps((__mmask16)(mask_32(rest) >> 16), g + 16);
+    }
+    _mm512_storeu_ps(to, _mm512_permutex2var_ps(a, _mm512_loadu_si512(step->index), b));
+    return to + step->count;
+}
+
+BP_INLINE size_t wrapped(size_t channel, size_t k) {
+    while (channel >= k)
+        channel -= k;
+    return channel;
+}
+
+BP_INLINE __m128i round_picked_16(const struct fractions *f, const struct picks *p, __m512 picked,
+                                  size_t channel, int wide, __m512 code_min, __m512 code_max) {
+    return round_16(picked, _mm512_loadu_ps(p->lo + channel),
+                    _mm512_loadu_ps(p->inv_step + channel), fractions_load(f, f->at, wide),
+                    code_min, code_max);
+}
+
+BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const int32_t *column,
+                            size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
+                            const struct bp_grid *grid, uint8_t *codes) {
+    const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
+    const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
+    struct fractions f;
+    struct picks p;
+    size_t at_once = k < PICK_FLOATS ? PICK_FLOATS / k : 1;
+    int all = k == g_stride; /* nothing to pick */
+    fractions_start(&f, rounding, first, wide);
+    picks_start(&p, column, k, grid);
+    for (size_t row = 0; row < n; row += at_once) {
+        size_t rows = bp_min_size(at_once, n - row), channel = 0;
+        const float *flat = all ? g : p.picked;
+        float *to = p.picked;
+        for (size_t i = 0; i < rows; i++, g += g_stride)
+            for (size_t v = 0; !all && v < p.steps; v++)
+                to = pick(&p.step[v], g, g_stride, to);
+        for (size_t i = 0; i < rows * k;) {
+            size_t end = i + fractions_ready(&f, rows * k - i);
+            for (; i + 16 <= end; i += 16, f.at += 16) {
+                __m512 picked = _mm512_loadu_ps(flat + i);
+                __m128i code = round_picked_16(&f, &p, picked, channel, wide, code_min, code_max);
+                _mm_storeu_si128((__m128i *)(void *)(codes + i), code);
+                channel = wrapped(channel + 16, k);
+            }
+            if (i < end) {
+                __m512 picked = _mm512_maskz_loadu_ps(mask_16(end - i), flat + i);
+                __m128i code = round_picked_16(&f, &p, picked, channel, wide, code_min, code_max);
+                _mm_mask_storeu_epi8(codes + i, mask_16(end - i), code);
+                channel = wrapped(channel + end - i, k);
+                f.at += end - i;
+                i = end;
+            }
+        }
+        codes += rows * k;
+    }
+}
+
 void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
                              size_t k, uint64_t first, const struct bp_rounding *rounding,
                              const struct bp_grid *grid, uint8_t *codes) {
-    int run = is_run(column, k);
-    if (rounding->wide)
-        round_grids(g, n, g_stride, column, k, first, rounding, 1, run, grid, codes);
-    else if (run)
-        round_grids(g, n, g_stride, column, k, first, rounding, 0, 1, grid, codes);
+    int wide = rounding->wide != 0;
+    if (!can_pick(column, k))
+        round_grids(g, n, g_stride, column, k, first, rounding, wide, grid, codes);
+    else if (wide)
+        round_picked(g, n, g_stride, column, k, first, rounding, 1, grid, codes);
     else
-        round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
+        round_picked(g, n, g_stride, column, k, first, rounding, 0, grid, codes);
 }
 
 /* --- epilogue of the activation gradient ------------------------------------------------------ */

@@ -19,6 +19,25 @@ void bp_product_planes_avx512(const uint64_t *x, const int32_t *pixel, size_t n,
 void bp_product_positions_avx512(const uint64_t *a, const uint64_t *g, size_t words, size_t k,
                                  size_t c, int planes, int is_signed, int32_t *y, size_t y_stride);
 void bp_count_positions_avx512(const uint64_t *a, size_t words, size_t c, int32_t *count);
+void bp_index_weights_avx512(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
+                             size_t quads, size_t together, uint8_t *index);
+void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
+                               const struct bp_digit *digit, uint8_t *tables);
+void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_t n,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                              size_t quads, size_t together, int entry_max, const uint8_t *index,
+                              size_t c, const int32_t *base, int shift, int32_t *y);
+void bp_index_of_samples_avx512(const uint64_t *bits, const int32_t *offset, size_t samples,
+                                size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                                size_t out_step);
+void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
+                                 size_t together, size_t n, size_t code_step, size_t k,
+                                 const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                                 size_t position_bytes);
+void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_bytes,
+                               const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                               size_t index_step, size_t c, size_t together, int entry_max,
+                               int shift, int32_t *y, size_t y_stride);
 void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                              size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,
@@ -28,9 +47,7 @@ void bp_random_blocks_avx512(const struct bp_stream *stream, uint64_t first, siz
                              uint8_t *out);
 void bp_code_quads_avx512(const float *g, size_t n, size_t k, const uint8_t *random,
                           const float *scale, int8_t *out, int32_t *sum);
-void bp_range_group_avx512(const float *g, size_t n, struct bp_range *range);
-void bp_range_columns_avx512(const float *g, size_t n, size_t k, float *lo, float *hi,
-                             float *sum_squares);
+void bp_range_columns_avx512(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_avx512(const float *g, size_t n, uint64_t first,
                            const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
@@ -78,5 +95,22 @@ void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c
 void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
                             const float *shift, const float *slope, const float *ka,
                             const float *kb, const float *kc, float *out);
+void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                             float *sum_gu);
+void bp_act_norm_grad_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const struct bp_act_norm_rows *a, float *out);
+void bp_act_range_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                             const float *scale, const float *shift, const float *slope,
+                             const float *ka, const float *kb, const float *kc,
+                             struct bp_columns to);
+void bp_act_norm_range_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+                              const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_act_columns_i16_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                               size_t k, const float *kb, const float *kc, float *out);
+void bp_act_norm_columns_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                                size_t k, const struct bp_act_norm_rows *a, float *out);
+void bp_max_window_back_avx512(const float *g, const uint8_t *winner, const size_t *offset,
+                               const uint8_t *index, size_t count, size_t c, int add, float *dx);
 
 #endif

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
+
 #define BP_INLINE static inline __attribute__((always_inline))
 
 BP_INLINE __m256i load_256(const void *p) {
@@ -52,6 +54,30 @@ BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t r
     }
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
     return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
+}
+
+/* Ranges of 8 columns. */
+struct range_256 {
+    __m256 lo, hi, squares;
+};
+
+BP_INLINE struct range_256 range_load(const struct bp_columns *from, size_t j, int full,
+                                      size_t rest) {
+    return (struct range_256){load_ps(from->lo + j, full, rest), load_ps(from->hi + j, full, rest),
+                              load_ps(from->sum_squares + j, full, rest)};
+}
+
+BP_INLINE void range_add(struct range_256 *range, __m256 v) {
+    range->lo = _mm256_min_ps(v, range->lo);
+    range->hi = _mm256_max_ps(v, range->hi);
+    range->squares = _mm256_add_ps(range->squares, _mm256_mul_ps(v, v));
+}
+
+BP_INLINE void range_store(const struct bp_columns *to, size_t j, int full, size_t rest,
+                           const struct range_256 *range) {
+    store_ps(to->lo + j, full, rest, range->lo);
+    store_ps(to->hi + j, full, rest, range->hi);
+    store_ps(to->sum_squares + j, full, rest, range->squares);
 }
 
 /* Takes a later value where it is greater than the best so far, or NaN; returns those lanes. */

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/kernels.h"
+
 #define BP_INLINE static inline __attribute__((always_inline))
 
 /* A mask of the first `rest` lanes, all of them from the register's width on. */
@@ -45,6 +47,29 @@ BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
     __m256i v = m == 0xffff ? _mm256_loadu_si256((const __m256i *)(const void *)p)
                             : _mm256_maskz_loadu_epi16(m, p);
     return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(v));
+}
+
+/* Ranges of 16 columns. */
+struct range_512 {
+    __m512 lo, hi, squares;
+};
+
+BP_INLINE struct range_512 range_load(const struct bp_columns *from, size_t j, __mmask16 m) {
+    return (struct range_512){load_f32(from->lo + j, m), load_f32(from->hi + j, m),
+                              load_f32(from->sum_squares + j, m)};
+}
+
+BP_INLINE void range_add(struct range_512 *range, __m512 v) {
+    range->lo = _mm512_min_ps(v, range->lo);
+    range->hi = _mm512_max_ps(v, range->hi);
+    range->squares = _mm512_add_ps(range->squares, _mm512_mul_ps(v, v));
+}
+
+BP_INLINE void range_store(const struct bp_columns *to, size_t j, __mmask16 m,
+                           const struct range_512 *range) {
+    store_f32(to->lo + j, m, range->lo);
+    store_f32(to->hi + j, m, range->hi);
+    store_f32(to->sum_squares + j, m, range->squares);
 }
 
 /* Lanes where a later value takes the place of the best so far: greater, or NaN. */

@@ -1,0 +1,271 @@
+/* Tables and indices of the products by lookup, AVX-512, 4 quads together. */
+#include "kernels/x86/tier_avx512.h"
+
+#include "base/bits.h"
+#include "kernels/x86/tier_avx2.h"
+#include "kernels/x86/vec_avx512.h"
+
+#define TOGETHER    4
+#define STEP_TABLES ((size_t)TOGETHER * BP_TABLE_BYTES)
+
+/* The first `count` of 4 vectors, `step` bytes apart. Written out: gcc 12 copies a loop through
+ * memory. */
+BP_INLINE void store_first(uint8_t *to, size_t step, const __m512i v[4], size_t count) {
+    _mm512_storeu_si512(to, v[0]);
+    if (count > 1)
+        _mm512_storeu_si512(to + step, v[1]);
+    if (count > 2)
+        _mm512_storeu_si512(to + 2 * step, v[2]);
+    if (count > 3)
+        _mm512_storeu_si512(to + 3 * step, v[3]);
+}
+
+/* --- tables ----------------------------------------------------------------------------------- */
+
+/* A digit's vectors: codes become digits, digits become top - digit. */
+struct digits {
+    __m512i code_min, mask, top;
+    __m128i shift;
+};
+
+BP_INLINE struct digits digits_of(const struct bp_digit *digit) {
+    const struct digits d = {_mm512_set1_epi8((char)digit->code_min),
+                             _mm512_set1_epi8((char)(255 >> digit->shift & 15)),
+                             _mm512_set1_epi8((char)digit->top), _mm_cvtsi32_si128(digit->shift)};
+    return d;
+}
+
+BP_INLINE __m512i cut_digits(const struct digits *d, __m512i codes) {
+    __m512i u = _mm512_sub_epi8(codes, d->code_min);
+    return _mm512_and_si512(_mm512_srl_epi16(u, d->shift), d->mask);
+}
+
+BP_INLINE __m512i shuffle(__m512i v, int b0, int b4, int b8, int b12) {
+    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_setr_epi32(b0, b4, b8, b12)));
+}
+
+/* 4 quads of digits in each 16 bytes: table[i], byte 16 x and up, is that of quad i of part x.
+ * Entry m is one of four sums of elements 0 and 1 plus one of four of 2 and 3. */
+BP_INLINE void sixteen_tables(const struct digits *d, __m512i quads, __m512i table[4]) {
+    __m512i rest = _mm512_sub_epi8(d->top, quads);
+    for (int h = 0; h < 2; h++) { /* two quads, and 8 bytes behind them top - digit */
+        __m512i v =
+            h == 0 ? _mm512_unpacklo_epi64(quads, rest) : _mm512_unpackhi_epi64(quads, rest);
+        __m512i sums = _mm512_add_epi8(shuffle(v, 0x08000800, 0x0a020a02, 0x0c040c04, 0x0e060e06),
+                                       shuffle(v, 0x09090101, 0x0b0b0303, 0x0d0d0505, 0x0f0f0707));
+        table[2 * h] =
+            _mm512_add_epi8(shuffle(sums, 0x03020100, 0x03020100, 0x03020100, 0x03020100),
+                            shuffle(sums, 0x04040404, 0x05050505, 0x06060606, 0x07070707));
+        table[2 * h + 1] =
+            _mm512_add_epi8(shuffle(sums, 0x0b0a0908, 0x0b0a0908, 0x0b0a0908, 0x0b0a0908),
+                            shuffle(sums, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f));
+    }
+}
+
+void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
+                               const struct bp_digit *digit, uint8_t *tables) {
+    (void)together;
+    const struct digits d = digits_of(digit);
+    /* quad 4 i + x to quad i of part x */
+    const __m512i by_part = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    if (k % 16 == 0) { /* no rest in the rows: they are one */
+        k *= n;
+        n = 1;
+    }
+    for (size_t p = 0; p < n; p++)
+        for (size_t i = 0; i < k; i += 64) {
+            size_t count = bp_min_size(k - i, 64), steps = (count + 15) / 16;
+            __mmask64 mask = mask_64(count);
+            __m512i table[4], v = _mm512_maskz_loadu_epi8(mask, codes);
+            v = _mm512_maskz_mov_epi8(mask, cut_digits(&d, v));
+            sixteen_tables(&d, _mm512_permutexvar_epi32(by_part, v), table);
+            store_first(tables, STEP_TABLES, table, steps);
+            codes += count;
+            tables += steps * STEP_TABLES;
+        }
+}
+
+/* The digits of up to 16 columns of samples first, first + 4, .. first + 12, 16 bytes each; `full`:
+ * all samples and columns exist. */
+BP_INLINE __m512i rows_of_samples(const struct digits *d, int full, const uint8_t *codes,
+                                  const int32_t *offset, size_t samples, size_t first,
+                                  size_t columns) {
+    __m512i v = _mm512_setzero_si512();
+    __mmask64 mask = 0;
+    for (size_t q = 0; q < TOGETHER; q++) {
+        size_t e = 4 * q + first;
+        __mmask16 part = (__mmask16)(0xf << 4 * q);
+        if (full) {
+            __m128i row = _mm_loadu_si128((const __m128i *)(codes + offset[e]));
+            v = _mm512_mask_broadcast_i32x4(v, part, row);
+        } else if (e < samples) {
+            __m128i row = _mm_maskz_loadu_epi8(mask_16(columns), codes + offset[e]);
+            v = _mm512_mask_broadcast_i32x4(v, part, row);
+            mask |= (__mmask64)0xffff << 16 * q;
+        }
+    }
+    v = cut_digits(d, v);
+    return full ? v : _mm512_maskz_mov_epi8(mask, v);
+}
+
+/* The tables of up to 16 columns at one position. */
+BP_INLINE void tables_of_position(const struct digits *d, int full, const uint8_t *codes,
+                                  const int32_t *offset, size_t samples, size_t columns,
+                                  uint8_t *out, size_t column_bytes) {
+    __m512i row[4], pair[4], table[4];
+    for (size_t e = 0; e < 4; e++)
+        row[e] = rows_of_samples(d, full, codes, offset, samples, e, columns);
+    for (size_t h = 0; h < 2; h++) { /* samples 0, 1 and 2, 3 of each quad */
+        pair[h] = _mm512_unpacklo_epi8(row[2 * h], row[2 * h + 1]);
+        pair[2 + h] = _mm512_unpackhi_epi8(row[2 * h], row[2 * h + 1]);
+    }
+    for (size_t g = 0; g < 4; g++) { /* 4 columns; the parts are the quads */
+        const __m512i *half = pair + g / 2 * 2;
+        if (!full && 4 * g >= columns)
+            return;
+        sixteen_tables(d,
+                       g % 2 == 0 ? _mm512_unpacklo_epi16(half[0], half[1])
+                                  : _mm512_unpackhi_epi16(half[0], half[1]),
+                       table);
+        store_first(out + 4 * g * column_bytes, column_bytes, table, full ? 4 : columns - 4 * g);
+    }
+}
+
+void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
+                                 size_t together, size_t n, size_t code_step, size_t k,
+                                 const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                                 size_t position_bytes) {
+    (void)together;
+    const struct digits d = digits_of(digit);
+    for (size_t i = 0; i < k; i += 16)
+        for (size_t p = 0; p < n; p++) {
+            size_t columns = bp_min_size(k - i, 16);
+            const uint8_t *from = codes + p * code_step + i;
+            uint8_t *to = out + i * column_bytes + p * position_bytes;
+            if (samples == 16 && columns == 16)
+                tables_of_position(&d, 1, from, offset, 16, 16, to, column_bytes);
+            else
+                tables_of_position(&d, 0, from, offset, samples, columns, to, column_bytes);
+        }
+}
+
+/* --- signs ------------------------------------------------------------------------------------ */
+
+/* The low nibble of each byte and the number of its quad. */
+BP_INLINE __m512i index_bytes(__m512i nibbles) {
+    return _mm512_or_si512(_mm512_and_si512(nibbles, _mm512_set1_epi8(15)),
+                           _mm512_set1_epi32(0x30201000));
+}
+
+/* Swaps the bits of `mask` with those `by` places above. */
+BP_INLINE __m512i swap_bits(__m512i v, int by, long long mask) {
+    __m512i changed = _mm512_and_si512(_mm512_xor_si512(v, _mm512_srli_epi64(v, (unsigned)by)),
+                                       _mm512_set1_epi64(mask));
+    return _mm512_xor_si512(_mm512_xor_si512(v, changed), _mm512_slli_epi64(changed, (unsigned)by));
+}
+
+/* 8 samples' words: byte j = bits j of the samples. */
+BP_INLINE __m512i bits_of_lanes(__m512i words) {
+    const __m512i bytes = /* byte 8 j + i = byte j of word i */
+        _mm512_set_epi64(0x3f372f271f170f07, 0x3e362e261e160e06, 0x3d352d251d150d05,
+                         0x3c342c241c140c04, 0x3b332b231b130b03, 0x3a322a221a120a02,
+                         0x3931292119110901, 0x3830282018100800);
+    __m512i v = _mm512_permutexvar_epi8(bytes, words); /* then 8 x 8 bits of each word */
+    v = swap_bits(v, 7, 0x00aa00aa00aa00aa);
+    v = swap_bits(v, 14, 0x0000cccc0000cccc);
+    return swap_bits(v, 28, 0x00000000f0f0f0f0);
+}
+
+/* Index bytes of 16 lanes, lane and up, from all lanes' bits of samples 0 .. 7 and 8 .. 15. */
+BP_INLINE __m512i index_of_bits(__m512i low, __m512i high, int lane) {
+#define FOUR(i) (0x40400000 + 0x01010101 * (i)) /* twice from low, twice from high */
+    const __m512i from = _mm512_setr_epi32(FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5),
+                                           FOUR(6), FOUR(7), FOUR(8), FOUR(9), FOUR(10), FOUR(11),
+                                           FOUR(12), FOUR(13), FOUR(14), FOUR(15));
+#undef FOUR
+    const __m512i nibble = _mm512_set1_epi64(0x3c302c201c100c00); /* bits 0, 12, 16, 28, .. */
+    __m512i at = _mm512_add_epi8(from, _mm512_set1_epi8((char)lane));
+    __m512i v = _mm512_permutex2var_epi8(low, at, high);
+    return index_bytes(_mm512_multishift_epi64_epi8(nibble, v));
+}
+
+void bp_index_of_samples_avx512(const uint64_t *bits, const int32_t *offset, size_t samples,
+                                size_t together, size_t n, size_t words, size_t c, uint8_t *out,
+                                size_t out_step) {
+    (void)together;
+    const __mmask8 few = mask_8(samples), more = samples > 8 ? mask_8(samples - 8) : 0;
+    const __m256i first = _mm256_maskz_loadu_epi32(few, offset);
+    const __m256i second =
+        more != 0 ? _mm256_maskz_loadu_epi32(more, offset + 8) : _mm256_setzero_si256();
+    const __m512i zero = _mm512_setzero_si512();
+    for (size_t p = 0; p < n; p++, bits += words, out += out_step)
+        for (size_t j = 0; j < c; j += 64) {
+            const uint64_t *word = bits + j / 64;
+            __m512i low = bits_of_lanes(_mm512_mask_i32gather_epi64(zero, few, first, word, 8));
+            __m512i high = zero;
+            if (more != 0)
+                high = bits_of_lanes(_mm512_mask_i32gather_epi64(zero, more, second, word, 8));
+            uint8_t *to = out + j * TOGETHER;
+            _mm512_storeu_si512(to, index_of_bits(low, high, 0));
+            _mm512_storeu_si512(to + 64, index_of_bits(low, high, 16));
+            if (c - j <= BP_LANES)
+                break;
+            _mm512_storeu_si512(to + 128, index_of_bits(low, high, 32));
+            _mm512_storeu_si512(to + 192, index_of_bits(low, high, 48));
+        }
+}
+
+/* --- weights ---------------------------------------------------------------------------------- */
+
+/* One word of 16 lanes to index[i]: quads 4 i .. 4 i + 3. */
+BP_INLINE void index_word(__m512i low, __m512i high, __m512i index[4]) {
+    const __m512i odd =
+        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    for (int h = 0; h < 2; h++) { /* bits 0, 4, .. 28, then 32, 36, .. 60 to bytes */
+        const __m512i nibble = _mm512_set1_epi64(h == 0 ? 0x1c1814100c080400 : 0x3c3834302c282420);
+        __m512i a = index_bytes(_mm512_multishift_epi64_epi8(nibble, low));
+        __m512i b = index_bytes(_mm512_multishift_epi64_epi8(nibble, high));
+        index[2 * h] = _mm512_permutex2var_epi32(a, even, b);
+        index[2 * h + 1] = _mm512_permutex2var_epi32(a, odd, b);
+    }
+}
+
+/* 8 words `stride` words apart, those of lanes beyond `lanes` zero. */
+BP_INLINE __m512i load_column(const uint64_t *from, size_t stride, size_t lanes) {
+    if (lanes >= 8) /* faster than the gather */
+        return _mm512_setr_epi64((long long)from[0], (long long)from[stride],
+                                 (long long)from[2 * stride], (long long)from[3 * stride],
+                                 (long long)from[4 * stride], (long long)from[5 * stride],
+                                 (long long)from[6 * stride], (long long)from[7 * stride]);
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i at = _mm256_mullo_epi32(lane, _mm256_set1_epi32((int)stride));
+    return _mm512_mask_i32gather_epi64(_mm512_setzero_si512(), mask_8(lanes), at, from, 8);
+}
+
+void bp_index_weights_avx512(const uint64_t *bits, size_t lanes, size_t taps, size_t words,
+                             size_t quads, size_t together, uint8_t *index) {
+    const size_t stride = taps * words;
+    if (together == 1) {
+        bp_index_weights_avx2(bits, lanes, taps, words, quads, together, index);
+        return;
+    }
+    for (size_t block = 0; block < lanes; block += BP_LANES)
+        for (size_t t = 0; t < taps; t++)
+            for (size_t i = 0; i < quads; i += 16) {
+                size_t steps = bp_min_size(quads - i, 16) / TOGETHER;
+                for (size_t j = 0; j < BP_LANES; j += 16) {
+                    size_t lane = block + j, here = lanes > lane ? lanes - lane : 0;
+                    const uint64_t *from = bits + (lane * taps + t) * words + i / 16;
+                    __m512i v[TOGETHER], low = _mm512_setzero_si512(), high = low;
+                    if (here > 0)
+                        low = load_column(from, stride, here);
+                    if (here > 8)
+                        high = load_column(from + 8 * stride, stride, here - 8);
+                    index_word(low, high, v);
+                    store_first(index + j * TOGETHER, (size_t)TOGETHER * BP_LANES, v, steps);
+                }
+                index += steps * TOGETHER * BP_LANES;
+            }
+}

@@ -1,0 +1,257 @@
+/* The backward pass of norm_act: sums, then gradient rows, their ranges and columns on demand. */
+#include "ops/norm_act_internal.h"
+
+#include <float.h>
+#include <string.h>
+
+struct job {
+    struct bp_norm_act *op;
+    struct bp_exec *exec;
+    const struct bp_norm_act_params *params;
+    const struct bp_norm_act_grads *grads;
+    size_t n;
+    float *dx;
+    int accumulate;
+};
+
+static int has_gradient(const struct bp_norm_act *op, size_t n) {
+    return op->kept == NULL || op->kept[n];
+}
+
+/* dL/dz of input rows: g itself, or g sent to the winners of the pooling. */
+static const float *activation_gradient(const struct bp_norm_act *op,
+                                        void (*unpool)(const float *, const uint64_t *, size_t,
+                                                       size_t, float *, float *),
+                                        size_t n, size_t row, size_t rows, float *buffer) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t row_elements = s->w * s->c;
+    if (!s->max_pool)
+        return op->g + (n * s->h + row) * row_elements;
+    if (s->h % 2 != 0 || s->w % 2 != 0)
+        memset(buffer, 0, rows * row_elements * sizeof(float));
+    for (size_t y = 0; y + 1 < rows; y += 2) {
+        size_t pixel = (n * op->oh + (row + y) / 2) * op->ow;
+        unpool(op->g + pixel * s->c, op->which + pixel * 2 * op->cw, op->ow, s->c,
+               buffer + y * row_elements, buffer + (y + 1) * row_elements);
+    }
+    return buffer;
+}
+
+static struct bp_columns ranges_of_sample(const struct bp_norm_act *op, size_t n) {
+    float *lo = op->ranges + n * 3 * op->shape.c;
+    return (struct bp_columns){lo, lo + op->shape.c, lo + 2 * op->shape.c};
+}
+
+static void clear_ranges(const struct bp_norm_act *op, size_t n) {
+    struct bp_columns to = ranges_of_sample(op, n);
+    for (size_t j = 0; j < op->shape.c; j++) {
+        to.lo[j] = FLT_MAX;
+        to.hi[j] = -FLT_MAX;
+        to.sum_squares[j] = 0.0f;
+    }
+}
+
+/* `pixels` of one sample from `element` on, g NULL where it has no gradient. */
+static void add_ranges(const struct bp_norm_act *op, const float *g, size_t element, size_t pixels,
+                       struct bp_columns to) {
+    const struct bp_batch_norm *norm = &op->norm;
+    op->kernels->act_range_i16(g, y_i16(op->y, element), pixels, op->shape.c, norm->scale,
+                               norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
+}
+
+/* Adds the float sums of one block of pixels to the doubles of the sample. */
+static void flush(double *partial, const float *sums, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        partial[i] += (double)sums[i];
+}
+
+/* Adds the sums of channels begin .. end - 1 of all samples up in those of the first, in order of
+ * the samples. */
+static void add_samples(struct bp_norm_act *op, size_t n, size_t begin, size_t end) {
+    size_t c = op->shape.c;
+    double *to = op->partial;
+    for (size_t i = 1; i < n; i++) {
+        if (!has_gradient(op, i))
+            continue;
+        const double *from = to + i * 3 * c;
+        for (size_t which = 0; which < 3; which++)
+            for (size_t j = begin; j < end; j++)
+                to[which * c + j] += from[which * c + j];
+    }
+}
+
+static void backward_sums_part(void *context, size_t begin, size_t end, int thread) {
+    struct job *job = context;
+    struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    size_t row_elements = s->w * s->c;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    float *buffer = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
+    float *sums = bp_carve(&carver, 3 * s->c * sizeof(float));
+    for (size_t n = begin; n < end; n++) {
+        double *partial = (double *)op->partial + n * 3 * s->c;
+        memset(partial, 0, 3 * s->c * sizeof *partial);
+        if (op->ranges != NULL)
+            clear_ranges(op, n);
+        if (!has_gradient(op, n) && op->ranges != NULL)
+            add_ranges(op, NULL, n * sample_elements(s), s->h * s->w, ranges_of_sample(op, n));
+        if (!has_gradient(op, n))
+            continue;
+        for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+            size_t rows = bp_min_size(op->chunk_rows, s->h - row), pixels = rows * s->w;
+            const float *g = activation_gradient(op, kernels->max_unpool_2x2, n, row, rows, buffer);
+            if (op->ranges != NULL)
+                add_ranges(op, g, (n * s->h + row) * row_elements, pixels, ranges_of_sample(op, n));
+            for (size_t p = 0; p < pixels; p += 1024) {
+                size_t count = bp_min_size(1024, pixels - p);
+                size_t element = (n * s->h + row) * row_elements + p * s->c;
+                memset(sums, 0, 3 * s->c * sizeof *sums);
+                if (s->input_i16)
+                    kernels->act_sums_i16(g + p * s->c, y_i16(op->y, element), count, s->c,
+                                          op->norm.scale, op->norm.shift, op->slope, sums,
+                                          sums + s->c, sums + 2 * s->c);
+                else
+                    kernels->act_sums_f32(g + p * s->c, y_f32(op->y, element), count, s->c,
+                                          op->norm.scale, op->norm.shift, op->slope, sums,
+                                          sums + s->c, sums + 2 * s->c);
+                flush(partial, sums, 3 * s->c);
+            }
+        }
+    }
+}
+
+/* A plain scale: dalpha = sum ga y. */
+static void finish_channel(const struct job *job, size_t j) {
+    struct bp_norm_act *op = job->op;
+    const double *sums = op->partial;
+    double sum_g = sums[j], sum_gy = sums[op->shape.c + j];
+    if (op->shape.activation == BP_ACT_PRELU)
+        job->grads->slope[j] = (float)sums[2 * op->shape.c + j];
+    if (op->shape.affine == BP_AFFINE_SCALE) {
+        job->grads->weight[j] = (float)sum_gy;
+        return;
+    }
+    const struct bp_batch_norm_params params = norm_params(job->params);
+    bp_batch_norm_backward(&op->norm, j, (double)(job->n * op->shape.h * op->shape.w), sum_g,
+                           sum_gy, &params, job->grads->weight, job->grads->bias);
+}
+
+static void finish_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct job *job = context;
+    add_samples(job->op, job->n, begin, end);
+    for (size_t j = begin; j < end; j++)
+        finish_channel(job, j);
+}
+
+void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
+                               const void *y, const float *g, const uint8_t *kept,
+                               const struct bp_norm_act_params *params,
+                               const struct bp_norm_act_grads *grads) {
+    struct job job = {.op = op, .exec = exec, .params = params, .grads = grads, .n = n};
+    op->y = y;
+    op->g = g;
+    op->kept = kept;
+    op->kernels = &exec->kernels;
+    for (size_t j = 0; op->shape.affine == BP_AFFINE_SCALE && j < op->shape.c; j++) {
+        op->norm.ka[j] = op->norm.scale[j]; /* dy = alpha ga */
+        op->norm.kb[j] = op->norm.kc[j] = 0.0f;
+    }
+    bp_parallel_for(exec->threads, n, backward_sums_part, &job);
+    bp_parallel_for(exec->threads, op->shape.c, finish_part, &job);
+}
+
+/* Of a sample whose g is zero: y * kb + kc. */
+static void rows_without_gradient(const struct bp_norm_act *op, size_t element, size_t pixels,
+                                  float *out) {
+    const struct bp_affine_rows rows = {op->norm.kb, op->norm.kc, NULL};
+    if (op->shape.input_i16)
+        op->kernels->affine_act_i16(y_i16(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
+                                    NULL, NULL);
+    else
+        op->kernels->affine_act_f32(y_f32(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
+                                    NULL, NULL);
+}
+
+void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
+                           void *scratch) {
+    const struct bp_norm_act *op = context;
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t row_elements = s->w * s->c;
+    if (!has_gradient(op, n)) {
+        rows_without_gradient(op, (n * s->h + row) * row_elements, rows * s->w, out);
+        return;
+    }
+    for (size_t done = 0; done < rows; done += op->chunk_rows) {
+        size_t count = bp_min_size(op->chunk_rows, rows - done);
+        const float *g =
+            activation_gradient(op, op->kernels->max_unpool_2x2, n, row + done, count, scratch);
+        size_t element = (n * s->h + row + done) * row_elements;
+        float *to = out + done * row_elements;
+        if (s->input_i16)
+            op->kernels->act_grad_i16(g, y_i16(op->y, element), count * s->w, s->c, op->norm.scale,
+                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
+                                      op->norm.kc, to);
+        else
+            op->kernels->act_grad_f32(g, y_f32(op->y, element), count * s->w, s->c, op->norm.scale,
+                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
+                                      op->norm.kc, to);
+    }
+}
+
+void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
+    const struct bp_norm_act *op = context;
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t row_elements = s->w * s->c;
+    if (op->ranges != NULL) {
+        struct bp_columns from = ranges_of_sample(op, n);
+        for (size_t j = 0; j < s->c; j++) {
+            to.lo[j] = from.lo[j] < to.lo[j] ? from.lo[j] : to.lo[j];
+            to.hi[j] = from.hi[j] > to.hi[j] ? from.hi[j] : to.hi[j];
+            to.sum_squares[j] += from.sum_squares[j];
+        }
+        return;
+    }
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+        size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+        const float *g = NULL;
+        if (has_gradient(op, n))
+            g = activation_gradient(op, op->kernels->max_unpool_2x2, n, row, rows, scratch);
+        add_ranges(op, g, (n * s->h + row) * row_elements, rows * s->w, to);
+    }
+}
+
+int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t rows,
+                             const int32_t *column, size_t k, float *out) {
+    const struct bp_norm_act *op = context;
+    const struct bp_norm_act_shape *s = &op->shape;
+    if (has_gradient(op, n))
+        return 0;
+    op->kernels->act_columns_i16(y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w, s->c,
+                                 column, k, op->norm.kb, op->norm.kc, out);
+    return 1;
+}
+
+static void all_part(void *context, size_t begin, size_t end, int thread) {
+    struct job *job = context;
+    const struct bp_norm_act_shape *s = &job->op->shape;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    size_t row_elements = s->w * s->c, chunk = job->op->chunk_rows;
+    void *scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
+    float *buffer = bp_carve(&carver, chunk * row_elements * sizeof(float));
+    for (size_t n = begin; n < end; n++)
+        for (size_t row = 0; row < s->h; row += chunk) {
+            size_t rows = bp_min_size(chunk, s->h - row);
+            float *dx = job->dx + (n * s->h + row) * row_elements;
+            bp_norm_act_grad_rows(job->op, n, row, rows, job->accumulate ? buffer : dx, scratch);
+            for (size_t i = 0; job->accumulate && i < rows * row_elements; i++)
+                dx[i] += buffer[i];
+        }
+}
+
+void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size_t n, float *dx,
+                              int accumulate) {
+    struct job job = {.op = op, .exec = exec, .dx = dx, .accumulate = accumulate};
+    bp_parallel_for(exec->threads, n, all_part, &job);
+}

@@ -1,0 +1,116 @@
+/* --self-test: planted broken kernels of activation and normalisation, see kcheck_broken.c. */
+#include "kcheck/kcheck.h"
+
+#include <string.h>
+
+#include "kernels/c/tier_c.h"
+
+static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                            uint64_t *bits, uint64_t *mask) {
+    bp_act_norm_signs_c(y, n, c, a, bits, mask);
+    if (mask != NULL)
+        mask[0] |= 1;
+}
+
+static void swaps_sums(const float *g, const int16_t *y, size_t n, size_t c,
+                       const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                       float *sum_gu) {
+    bp_act_norm_sums_c(g, y, n, c, a, sum_gh, sum_g, sum_gu);
+}
+
+static void grad_of_last_row_twice(const float *g, const int16_t *y, size_t n, size_t c,
+                                   const struct bp_act_norm_rows *a, float *out) {
+    bp_act_norm_grad_c(g, y, n, c, a, out);
+    out[n * c - 1] *= 2.0f;
+}
+
+static void range_of_first_rows(const float *g, const int16_t *y, size_t n, size_t c,
+                                const struct bp_act_norm_rows *a, struct bp_columns to) {
+    bp_act_norm_range_c(g, y, n > 4 ? n - n % 4 : n, c, a, to);
+}
+
+static void range_without_constant(const float *g, const int16_t *y, size_t n, size_t c,
+                                   const float *scale, const float *shift, const float *slope,
+                                   const float *ka, const float *kb, const float *kc,
+                                   struct bp_columns to) {
+    bp_act_range_i16_c(g, y, n, c, scale, shift, slope, ka, kb, g == NULL ? kb : kc, to);
+}
+
+static void columns_in_their_order(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                                   size_t k, const struct bp_act_norm_rows *a, float *out) {
+    bp_act_norm_columns_c(y, n, c, column, k, a, out);
+    if (k > 1 && column[k - 1] != (int32_t)k - 1)
+        out[k - 1] = out[0];
+}
+
+static void coefficients_in_their_order(const int16_t *y, size_t n, size_t c, const int32_t *column,
+                                        size_t k, const float *kb, const float *kc, float *out) {
+    bp_act_columns_i16_c(y, n, c, column, k, kb, kc, out);
+    for (size_t i = 0; i < n * k; i++)
+        out[i] = (float)y[i / k * c + (size_t)column[i % k]] * kb[i % k] + kc[i % k];
+}
+
+static void forgets_last_window(const float *g, const uint8_t *winner, const size_t *offset,
+                                const uint8_t *index, size_t count, size_t c, int add, float *dx) {
+    bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, c, add, dx);
+}
+
+static void always_adds(const float *g, const uint8_t *winner, const size_t *offset,
+                        const uint8_t *index, size_t count, size_t c, int add, float *dx) {
+    bp_max_window_back_c(g, winner, offset, index, count, c, add | 1, dx);
+}
+
+static void sums_from_the_last_row(const float *g, const int16_t *y, size_t n, size_t c,
+                                   const float *scale, const float *shift, const float *slope,
+                                   float *sum_g, float *sum_gy, float *sum_slope) {
+    for (size_t p = n; p-- > 0;)
+        bp_act_sums_i16_c(g + p * c, y + p * c, 1, c, scale, shift, slope, sum_g, sum_gy,
+                          sum_slope);
+}
+
+static void changes_its_input(const float *g, const float *y, size_t n, size_t c,
+                              const float *scale, const float *shift, const float *slope,
+                              float *sum_g, float *sum_gy, float *sum_slope) {
+    bp_act_sums_f32_c(g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+    ((uint32_t *)(uintptr_t)y)[n * c - 1] ^= 1;
+}
+
+static void not_in_place(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                         const float *shift, const float *slope, const float *ka, const float *kb,
+                         const float *kc, float *out) {
+    memset(out, 0, n * c * sizeof *out);
+    bp_act_grad_i16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
+}
+
+static void illegal_instruction(const float *g, const float *y, size_t n, size_t c,
+                                const float *scale, const float *shift, const float *slope,
+                                const float *ka, const float *kb, const float *kc, float *out) {
+    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
+#if defined(__x86_64__) || defined(__i386__)
+    if (c % 16 == 7)
+        __asm__ volatile("ud2");
+#else
+    ((volatile float *)out)[n * c] = 0.0f;
+#endif
+}
+
+const struct kc_planted kc_planted_act[] = {
+    {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
+    {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
+    {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
+    {"act_norm_range", "drops the last rows", {.act_norm_range = range_of_first_rows}},
+    {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},
+    {"act_norm_columns",
+     "the last column is the first",
+     {.act_norm_columns = columns_in_their_order}},
+    {"act_columns_i16",
+     "coefficients not picked",
+     {.act_columns_i16 = coefficients_in_their_order}},
+    {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},
+    {"max_window_back", "adds to what stood there", {.max_window_back = always_adds}},
+    {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},
+    {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
+    {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
+    {"act_grad_f32", "faults for some sizes", {.act_grad_f32 = illegal_instruction}},
+};
+const size_t kc_planted_act_count = sizeof kc_planted_act / sizeof kc_planted_act[0];

@@ -1,0 +1,196 @@
+/* --self-test: planted broken kernels of the passes forward between convolutions, see
+ * kcheck_broken.c. */
+#include "kcheck/kcheck.h"
+
+#include <math.h>
+
+#include "base/bits.h"
+#include "kernels/c/tier_c.h"
+
+static volatile uint64_t sink; /* keeps reads that nothing needs */
+
+/* These mistakes are to reach the processor, not the sanitizer. */
+#if defined(__GNUC__)
+#define UNCHECKED __attribute__((no_sanitize("undefined")))
+#else
+#define UNCHECKED
+#endif
+
+static void drops_last_row(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                           int64_t *sum_squares) {
+    bp_sums_i16_c(y, n > 100 ? n - 1 : n, c, limit, sum, sum_squares);
+}
+
+static void squares_wrap(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
+                         int64_t *sum_squares) {
+    uint32_t square = (uint32_t)limit * (uint32_t)limit;
+    for (size_t p = 0, rows = UINT32_MAX / square + 2; p < n; p += rows) /* rows too many */
+        for (size_t j = 0; j < c; j++) {
+            uint32_t squares = 0;
+            for (size_t i = p; i < n && i < p + rows; i++) {
+                sum[j] += y[i * c + j];
+                squares += (uint32_t)(y[i * c + j] * y[i * c + j]);
+            }
+            sum_squares[j] += squares;
+        }
+}
+
+static void lowest_has_no_square(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums) {
+    bp_half_sums_i16_c(y, n, c, limit, sums);
+    for (size_t i = 0; i < n * c; i++)
+        if (y[i] == INT16_MIN)
+            sums[3 * c + i % c] -= (int64_t)1 << 30;
+}
+
+static void squares_in_float(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
+    bp_sums_f32_c(y, n, c, sum, sum_squares);
+    for (size_t j = 0; j < c; j++)
+        sum_squares[j] = (double)(float)sum_squares[j];
+}
+
+static void fused_multiply_add(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                               const float *residual, int stream, float *z, double *sum,
+                               double *sum_squares) {
+    (void)stream;
+    for (size_t i = 0; i < n * c; i++) {
+        float v = fmaf((float)y[i], a->scale[i % c], a->shift[i % c]);
+        v = a->slope != NULL && v < 0.0f ? v * a->slope[i % c] : v;
+        z[i] = residual != NULL ? v + residual[i] : v;
+    }
+    if (sum != NULL)
+        bp_sums_f32_c(z, n, c, sum, sum_squares);
+}
+
+static void sums_before_residual(const int16_t *y, size_t n, size_t c,
+                                 const struct bp_affine_rows *a, const float *residual, int stream,
+                                 float *z, double *sum, double *sum_squares) {
+    bp_affine_act_i16_c(y, n, c, a, NULL, stream, z, sum, sum_squares);
+    for (size_t i = 0; residual != NULL && i < n * c; i++)
+        z[i] += residual[i];
+}
+
+UNCHECKED
+static void slope_always(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                         const float *residual, int stream, float *z, double *sum,
+                         double *sum_squares) {
+    sink = (uint64_t)((const volatile float *)a->slope)[c - 1];
+    bp_affine_act_f32_c(y, n, c, a, residual, stream, z, sum, sum_squares);
+}
+
+/* Streams past the end of a row whose length is no multiple of a register's. */
+static void stores_whole_vectors(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                                 const float *residual, int stream, float *z, double *sum,
+                                 double *sum_squares) {
+    bp_affine_act_f32_c(y, n, c, a, residual, stream, z, sum, sum_squares);
+    if (stream && n * c % 16 != 0)
+        z[n * c] = 0.0f;
+}
+
+static void signs_of_v(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                       uint64_t *bits, uint64_t *mask) {
+    const struct bp_affine_rows plain = {a->scale, a->shift, NULL};
+    bp_affine_signs_i16_c(y, n, c, &plain, bits, mask);
+}
+
+static void signs_with_dirty_pads(const float *y, size_t n, size_t c,
+                                  const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
+    bp_affine_signs_f32_c(y, n, c, a, bits, mask);
+    if (c % 64 != 0 && mask != NULL)
+        mask[bp_words(c) - 1] |= (uint64_t)1 << 63;
+}
+
+static void limit_is_outside(const int16_t *y, size_t n, size_t c,
+                             const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask) {
+    bp_limit_signs_i16_c(y, n, c, limits, bits, mask);
+    for (size_t i = 0; mask != NULL && i < n * c; i++)
+        if (y[i] == limits->mask_high[i % c])
+            mask[i / c * bp_words(c) + i % c / 64] &= ~((uint64_t)1 << i % c % 64);
+}
+
+static void ignores_flip(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                         const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask,
+                         uint64_t *which) {
+    const struct bp_limit_rows other = {limits->sign_low, limits->sign_high, limits->mask_low,
+                                        limits->mask_high, limits->sign_low};
+    bp_limit_pool_signs_i16_c(upper, lower, n, c, &other, bits, mask, which);
+}
+
+/* The largest integer wins: right where the activation rises. */
+static void pools_integers(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                           const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
+                           uint64_t *which) {
+    bp_affine_pool_signs_i16_c(upper, lower, n, c, a, bits, mask, which);
+    for (size_t i = 0; which != NULL && i < n * c; i++) {
+        const int16_t *u = upper + 2 * (i / c) * c + i % c, *l = lower + 2 * (i / c) * c + i % c;
+        const int16_t v[4] = {u[0], u[c], l[0], l[c]};
+        uint64_t winner = 0, *word = which + i / c * 2 * bp_words(c) + i % c / 64;
+        for (uint64_t k = 1; k < 4; k++)
+            winner = v[k] > v[winner] ? k : winner;
+        for (size_t bit = 0; bit < 2; bit++, word += bp_words(c))
+            *word = (*word & ~((uint64_t)1 << i % c % 64)) | (winner >> bit & 1) << i % c % 64;
+    }
+}
+
+static void pools_backwards(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                            const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
+                            uint64_t *which) {
+    bp_affine_pool_signs_i16_c(lower, upper, n, c, a, bits, mask, which);
+}
+
+static void last_of_equals_wins(const float *a, const float *b, size_t n, size_t c, float *z,
+                                uint64_t *which) {
+    bp_max_pool_2x2_c(a, b, n, c, z, which);
+    for (size_t i = 0; which != NULL && i < n * c; i++)
+        if (b[(2 * (i / c) + 1) * c + i % c] == z[i])
+            for (size_t bit = 0; bit < 2; bit++)
+                which[(i / c * 2 + bit) * bp_words(c) + i % c / 64] |= (uint64_t)1 << i % c % 64;
+}
+
+static void pool_drops_nan(const float *a, const float *b, size_t n, size_t c, float *z,
+                           uint64_t *which) {
+    bp_max_pool_2x2_c(a, b, n, c, z, which);
+    for (size_t i = 0; i < n * c; i++)
+        if (isnan(z[i]))
+            z[i] = a[2 * (i / c) * c + i % c];
+}
+
+static void last_of_equals_in_window(const float *x, size_t n, size_t step, size_t rows,
+                                     size_t columns, size_t row_step, size_t c, float *z,
+                                     uint8_t *winner) {
+    bp_max_window_c(x, n, step, rows, columns, row_step, c, z, winner);
+    const float *last = x + (n - 1) * step + (rows - 1) * row_step + (columns - 1) * c;
+    for (size_t j = 0; winner != NULL && j < c; j++)
+        if (last[j] == z[(n - 1) * c + j])
+            winner[(n - 1) * c + j] = (uint8_t)(rows * columns - 1);
+}
+
+static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                            uint64_t *bits, uint64_t *mask) {
+    bp_act_norm_signs_c(y, n, c, a, bits, mask);
+    if (mask != NULL)
+        mask[0] |= 1;
+}
+
+const struct kc_planted kc_planted_norm[] = {
+    {"sums_i16", "ignores the last row of many", {.sums_i16 = drops_last_row}},
+    {"sums_i16", "32-bit sums over too many rows", {.sums_i16 = squares_wrap}},
+    {"half_sums_i16", "-32768 without a square", {.half_sums_i16 = lowest_has_no_square}},
+    {"sums_f32", "squares summed in float", {.sums_f32 = squares_in_float}},
+    {"affine_act_i16", "fused multiply-add", {.affine_act_i16 = fused_multiply_add}},
+    {"affine_act_i16", "sums without the residual", {.affine_act_i16 = sums_before_residual}},
+    {"affine_act_f32", "reads a slope that is NULL", {.affine_act_f32 = slope_always}},
+    {"affine_act_f32", "streams whole vectors", {.affine_act_f32 = stores_whole_vectors}},
+    {"affine_signs_i16", "no activation", {.affine_signs_i16 = signs_of_v}},
+    {"affine_signs_f32", "dirty pad bits in the mask", {.affine_signs_f32 = signs_with_dirty_pads}},
+    {"limit_signs_i16", "the limit itself is outside", {.limit_signs_i16 = limit_is_outside}},
+    {"limit_pool_signs_i16", "another order", {.limit_pool_signs_i16 = ignores_flip}},
+    {"affine_pool_signs_i16",
+     "the largest integer wins",
+     {.affine_pool_signs_i16 = pools_integers}},
+    {"affine_pool_signs_i16", "rows change places", {.affine_pool_signs_i16 = pools_backwards}},
+    {"max_pool_2x2", "the last of equals wins", {.max_pool_2x2 = last_of_equals_wins}},
+    {"max_pool_2x2", "loses NaN", {.max_pool_2x2 = pool_drops_nan}},
+    {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
+    {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
+};
+const size_t kc_planted_norm_count = sizeof kc_planted_norm / sizeof kc_planted_norm[0];
