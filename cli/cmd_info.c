@@ -18,8 +18,10 @@ static int describe(const struct cli_args *args) {
                info->classes);
         printf("  weights    %zu, of these %zu 1-bit; %.2f MB packed\n", info->parameters,
                info->binary_weights, (double)info->bytes_packed / 1e6);
-        printf("  trained    precision %s, %zu epochs, %zu steps\n", info->precision, info->epoch,
-               info->step);
+        int has_stem = strcmp(info->precision, "fqt") == 0 || strcmp(info->precision, "psq") == 0;
+        printf("  trained    precision %s%s%s%s, %zu epochs, %zu steps\n", info->precision,
+               has_stem ? ", " : "", has_stem ? info->stem : "", has_stem ? " stem" : "",
+               info->epoch, info->step);
         if (info->accuracy >= 0.0)
             printf("  accuracy   %.2f %% (best so far %.2f %%)\n", 100.0 * info->accuracy,
                    100.0 * info->best_accuracy);

@@ -1,7 +1,6 @@
 /* Help texts, made from the option tables. */
 #include "cli/cli.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -82,7 +81,7 @@ const char *cli_option_text(const bp_option *option, char *text, size_t size) {
     size_t used = (size_t)snprintf(text, size, "%s", option->help);
     if (first != NULL) {
         char told[32];
-        holder = isdigit((unsigned char)first[0]) ? "N" : "NAME";
+        holder = strspn(first, "0123456789") == strlen(first) ? "N" : "NAME";
         snprintf(told, sizeof told, "%s: ", first);
         int lists = strstr(option->help, told) == NULL && strncmp(option->help, "as --", 5) != 0;
         for (size_t i = 0; lists && option->choices[i] != NULL && used < size; i++)

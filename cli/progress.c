@@ -33,9 +33,9 @@ static void start_lines(const bp_run_summary *s) {
             s->model, s->width, s->input_height, s->input_width, s->input_channels,
             (double)s->parameters / 1e6,
             s->parameters ? 100.0 * (double)s->binary_weights / (double)s->parameters : 0.0);
-    fprintf(stderr, "train  %s%s%s; %s, batch %zu, %zu epochs; %d thread%s, %s kernels\n",
-            s->precision, s->quantizer[0] ? ": " : "", s->quantizer, s->optimizer, s->batch,
-            s->epochs, s->threads, s->threads == 1 ? "" : "s", s->tier);
+    fprintf(stderr, "train  %s%s%s%s; %s, batch %zu, %zu epochs; %d thread%s, %s kernels\n",
+            s->precision, s->stem, s->quantizer[0] ? ": " : "", s->quantizer, s->optimizer,
+            s->batch, s->epochs, s->threads, s->threads == 1 ? "" : "s", s->tier);
     if (s->batch_is_auto)
         fprintf(stderr, "batch  %zu by --batch auto: the run takes %.0f MB, and may take %.0f MB\n",
                 s->batch, (double)s->memory_total / 1e6, (double)s->memory_allowed / 1e6);

@@ -179,6 +179,7 @@ typedef struct bp_run_summary {
     size_t parameters;                                /* all trained numbers */
     size_t binary_weights;       /* of these: latent weights, used by sign only */
     const char *precision;       /* "fp32", "qat", "psq", "fqt" */
+    const char *stem;            /* of psq and fqt: ", 8-bit stem" or ", fp32 stem"; else "" */
     const char *quantizer;       /* one line about the gradient quantizer; "" without one */
     const char *optimizer;       /* "adam" */
     size_t epochs, steps, batch; /* steps: of the whole run */
@@ -447,7 +448,7 @@ BP_API bp_status bp_report(const char *const *runs, size_t n_runs, const char *o
 typedef struct bp_model_info {
     char path[BP_PATH_BYTES]; /* the checkpoint that was read */
     char model[16];
-    char precision[8];
+    char precision[8], stem[8];
     double width;
     size_t input_height, input_width, input_channels, classes;
     char **class_names;             /* [classes] */

@@ -23,8 +23,9 @@ enum bp_purpose {
     BP_RANDOM_SELECT_DA,
     BP_RANDOM_SELECT_DW,
     BP_RANDOM_TEST,
-    BP_RANDOM_SPLIT,   /* block = content hash of a file */
-    BP_RANDOM_VARIANCE /* seeds of repeated draws: layer = binary layer, block = draw */
+    BP_RANDOM_SPLIT,      /* block = content hash of a file */
+    BP_RANDOM_VARIANCE,   /* seeds of repeated draws: layer = binary layer, block = draw */
+    BP_RANDOM_ROUND_INPUT /* the first convolution's weight gradient: step = training step */
 };
 
 /* A stream: block i of it is bp_philox({i low, i high, step, purpose << 16 | layer}, seed). */

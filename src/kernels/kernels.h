@@ -76,6 +76,8 @@ struct bp_run {
 
 #define BP_TABLE_BYTES 16 /* of one quad */
 
+#define BP_BYTE_LANES 16 /* outputs of a product of bytes are blocked by so many */
+
 /* The scalars of one step of Adam, already rounded to float; train/optim.c makes them. */
 struct bp_adam {
     float lr, decay, shrink, clip;
@@ -233,6 +235,37 @@ struct bp_kernels {
                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
                             int32_t *y, size_t y_stride);
+
+    /* --- products of bytes -------------------------------------------------------------------- */
+
+    /* Unsigned bytes x times signed bytes w, four contracted elements, a quad, at a time. Lanes
+     * (outputs) are blocked by 16: lanes = 16 * ceil(k / 16). For row p and lane j
+     *     s(p, j) = sum over t = 0 .. quads - 1, e = 0 .. 3 of
+     *         x[row[p] + quad[t] + e] * w[(t * lanes + j) * 4 + e]
+     * p = 0 .. n - 1; j = 0 .. k - 1; w: [quads][lanes][4], 64-byte aligned, zero in the lanes
+     * beyond k. Exact: int32 must suffice for every s, base[j] + s and y. */
+
+    /* y[p * k + j] += s(p, j) */
+    void (*product_bytes)(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                          size_t quads, const int8_t *w, size_t k, int32_t *y);
+
+    /* y[p * k + j] = scale[j] * (float)(base[j] + s(p, j)), both operations rounded. quads <= 64.
+     */
+    void (*product_bytes_f32)(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                              size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                              const float *scale, float *y);
+
+    /* out [n][16]: the bytes of n blocks of a stream, from block `first` on, see struct
+     * bp_rounding. */
+    void (*random_blocks)(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
+
+    /* Stochastic rounding to quads: g [n][k] -> out [ceil(n / 4)][lanes][4]. Element e of quad t
+     * and lane j is the code of g at row p = 4 * t + e, column j: code = floor((r + u) / 65536), u
+     * = random[32 * p + i] + 256 * random[32 * p + i + 1], i = 2 * (j % 16) r = g * scale[j], then
+     * rounded to the nearest integer, ties to even; |r| <= 127 * 65536, else codes and sums are
+     * anything. Zero beyond n and k. sum[j] += the codes of column j. */
+    void (*code_quads)(const float *g, size_t n, size_t k, const uint8_t *random,
+                       const float *scale, int8_t *out, int32_t *sum);
 
     /* --- gradient quantizer ------------------------------------------------------------------- */
 

@@ -129,6 +129,8 @@ static size_t data_bytes(const struct bp_graph *graph, const struct bp_tensor *t
     switch (t->kind) {
     case BP_TENSOR_I16:
         return n * t->h * t->w * t->c * sizeof(int16_t);
+    case BP_TENSOR_U8:
+        return n * t->h * t->w * t->c;
     case BP_TENSOR_BITS:
         return n * (t->h + 2) * (t->w + 2) * bp_words(t->c) * sizeof(uint64_t);
     case BP_TENSOR_F32:
@@ -268,8 +270,9 @@ static bp_status build(struct bp_graph *graph) {
     const struct bp_graph_config *config = &graph->config;
     BP_TRY(bp_plan_create(&graph->model_plan));
     BP_TRY(bp_plan_create(&graph->step_plan));
-    BP_TRY(bp_graph_add_tensor(graph, &graph->input, "input", BP_TENSOR_F32, config->height,
-                               config->width_px, config->channels));
+    int bytes = config->stem == BP_STEM_8_BIT;
+    BP_TRY(bp_graph_add_tensor(graph, &graph->input, "input", bytes ? BP_TENSOR_U8 : BP_TENSOR_F32,
+                               config->height, config->width_px, config->channels));
     if (strcmp(config->model, "vgg16") == 0)
         BP_TRY(bp_model_vgg16_build(graph));
     else if (strcmp(config->model, "resnet18") == 0)
@@ -365,6 +368,11 @@ static void input_part(void *context, size_t begin, size_t end, int thread) {
 void bp_graph_set_input(struct bp_graph *graph, size_t n, const uint8_t *images) {
     struct input_job job = {graph, images};
     graph->n = n;
+    if (graph->input->kind == BP_TENSOR_U8) {
+        const struct bp_graph_config *config = &graph->config;
+        memcpy(graph->input->u8, images, n * config->height * config->width_px * config->channels);
+        return;
+    }
     bp_parallel_for(graph->exec->threads, n, input_part, &job);
 }
 

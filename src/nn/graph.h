@@ -19,6 +19,9 @@
 extern "C" {
 #endif
 
+/* How the first convolution, which sees the pixels, is computed. */
+enum bp_stem { BP_STEM_FP32, BP_STEM_8_BIT };
+
 enum bp_precision { BP_PRECISION_FP32, BP_PRECISION_QAT, BP_PRECISION_PSQ, BP_PRECISION_FQT };
 
 /* --- parameters ------------------------------------------------------------------------------- */
@@ -55,7 +58,7 @@ struct bp_running {
 
 /* --- tensors ---------------------------------------------------------------------------------- */
 
-enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS };
+enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS, BP_TENSOR_U8 };
 
 struct bp_tensor {
     char name[64];
@@ -65,6 +68,7 @@ struct bp_tensor {
         void *data;
         float *f32;     /* [n][h][w][c] */
         int16_t *i16;   /* [n][h][w][c] */
+        uint8_t *u8;    /* [n][h][w][c]: pixels */
         uint64_t *bits; /* [n][h + 2][w + 2][cw], halo zero */
     };
     uint64_t *mask; /* bits: straight-through mask [n][h][w][cw]; NULL without backward */
@@ -138,6 +142,7 @@ struct bp_graph_config {
     int training;    /* 0: forward only: no gradients, no kept activations */
     int freeze_body; /* only the head is trained: the layers before it run as in evaluation */
     enum bp_precision precision;
+    enum bp_stem stem;
     int also_qat; /* plan the buffers of qat too, see bp_graph_set_precision */
     struct bp_quant quant_da, quant_dw; /* psq and fqt */
     enum bp_fp32_backend backend;
@@ -165,7 +170,7 @@ struct bp_graph {
     struct bp_param **params;
     struct bp_running **running;
     size_t n_tensors, n_layers, n_params, n_running, n_binary;
-    struct bp_tensor *input;  /* f32 [n][h][w][channels], normalised */
+    struct bp_tensor *input;  /* [n][h][w][channels]: f32, normalised; u8 for an 8-bit stem */
     struct bp_tensor *logits; /* f32 [n][1][1][classes] */
     size_t first_trained;     /* layer index: those before it have no backward pass */
     /* the current step */

@@ -20,6 +20,11 @@ bp_status bp_layer_conv_add(struct bp_graph *graph, const char *name, struct bp_
                             size_t k, size_t r, size_t stride, size_t pad, int with_bias,
                             unsigned param_flags, struct bp_tensor **out);
 
+/* The network's first convolution, without bias: as above, or in 8 bits (ops/byte_conv.h) where
+ * graph->config.stem says so. The same parameter in both. */
+bp_status bp_layer_stem_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
+                            size_t k, size_t r, size_t stride, size_t pad, struct bp_tensor **out);
+
 /* Binary convolution bits -> i16; parameter "<name>.weight" [k][r][r][c], latent. 3x3 pad 1 or 1x1
  * pad 0. In mode fp32 builders use bp_layer_conv_add instead. */
 bp_status bp_layer_bconv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,

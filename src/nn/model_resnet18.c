@@ -1,9 +1,11 @@
 /* ResNet-18 with pre-activation binary blocks. docs/METHOD.md, "The networks".
  *
- *   stem      fp32 7x7/2 + batch norm + ReLU + 3x3/2 max pooling from 96 px on, else 3x3/1 + norm +
- * ReLU block     h   = PReLU(alpha1 conv1(sgn(norm1(x)))) out = PReLU(alpha2 conv2(sgn(norm2(h))))
- * + shortcut(x) shortcut  x, or where the shape changes 2x2 average pooling, fp32 1x1 convolution,
- * batch norm head      batch norm, PReLU, global average pooling, linear */
+ *   stem      8-bit or fp32 convolution, batch norm, ReLU: 7x7/2 and then 3x3/2 max pooling from
+ *             96 px on, else 3x3/1
+ *   block     h   = PReLU(alpha1 conv1(sgn(norm1(x))))
+ *             out = PReLU(alpha2 conv2(sgn(norm2(h)))) + shortcut(x)
+ *   shortcut  x, or where the shape changes 2x2 average pooling, fp32 1x1 convolution, batch norm
+ *   head      batch norm, PReLU, global average pooling, linear */
 #include <math.h>
 #include <stdio.h>
 
@@ -95,8 +97,8 @@ static bp_status add_stem(struct bp_graph *graph, struct bp_tensor **x) {
     int large = graph->config.height >= STEM_LARGE_PX;
     size_t channels = 0;
     BP_TRY(bp_model_channels(64, graph->config.width, &channels));
-    BP_TRY(bp_layer_conv_add(graph, "stem.conv", *x, channels, large ? 7 : 3, large ? 2 : 1,
-                             large ? 3 : 1, 0, 0, x));
+    BP_TRY(bp_layer_stem_add(graph, "stem.conv", *x, channels, large ? 7 : 3, large ? 2 : 1,
+                             large ? 3 : 1, x));
     BP_TRY(bp_layer_norm_act_add(graph, "stem.norm", *x, NULL, &config, x));
     return large ? bp_layer_pool_add(graph, "stem.pool", *x, BP_POOL_MAX_3X3_S2, x) : BP_OK;
 }

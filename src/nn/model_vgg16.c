@@ -1,5 +1,5 @@
-/* VGG-16: 13 convolutions 3x3, each followed by batch norm and PReLU; the first one and the head
- * are fp32, twelve are binary. docs/METHOD.md, "The networks".
+/* VGG-16: 13 convolutions 3x3, each followed by batch norm and PReLU; the first one is 8-bit or
+ * fp32, twelve are binary; the head is fp32. docs/METHOD.md, "The networks".
  *
  *   64 64 M  128 128 M  256 256 256 M  512 512 512 M  512 512 512 M   M = 2x2 max pooling
  *   global average pooling, linear head */
@@ -21,7 +21,9 @@ static bp_status add_stage(struct bp_graph *graph, int i, struct bp_tensor **x) 
     int binary = graph->config.precision != BP_PRECISION_FP32;
     BP_TRY(bp_model_channels(stages[i].channels, graph->config.width, &channels));
     snprintf(name, sizeof name, "conv%d", i + 1);
-    if (i > 0 && binary)
+    if (i == 0)
+        BP_TRY(bp_layer_stem_add(graph, name, *x, channels, 3, 1, 1, &y));
+    else if (binary)
         BP_TRY(bp_layer_bconv_add(graph, name, *x, channels, 3, 1, &y));
     else
         BP_TRY(bp_layer_conv_add(graph, name, *x, channels, 3, 1, 1, 0, 0, &y));

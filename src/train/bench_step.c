@@ -144,12 +144,15 @@ static bp_status step(const struct bench *bench, struct side *side, double *tota
 }
 
 static void unset_foreign(bp_config *config) {
-    if (strcmp(bp_config_get(config, "precision"), "fqt") == 0)
+    const char *precision = bp_config_get(config, "precision");
+    if (strcmp(precision, "fqt") == 0)
         return;
+    if (strcmp(precision, "psq") != 0)
+        bp_config_unset(config, BP_OPT_STEM);
     for (int id = 0; id < BP_OPT_COUNT; id++)
         if (bp_option_is_quantizer((enum bp_option_id)id))
             bp_config_unset(config, (enum bp_option_id)id);
-    if (strcmp(bp_config_get(config, "precision"), "fp32") == 0)
+    if (strcmp(precision, "fp32") == 0)
         bp_config_unset(config, BP_OPT_CLAMP_LATENT);
 }
 

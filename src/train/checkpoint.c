@@ -6,6 +6,7 @@
 
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "train/config.h"
 
 #define MOMENT1 "optimizer.moment1."
 #define MOMENT2 "optimizer.moment2."
@@ -20,6 +21,7 @@ static void write_network(struct bp_json *json, const struct bp_graph *graph,
     bp_json_object(json, NULL);
     bp_json_string(json, "model", config->model);
     bp_json_string(json, "precision", precisions[config->precision]);
+    bp_json_string(json, "stem", bp_stem_name(config->stem));
     bp_json_double(json, "width", config->width);
     bp_json_int(json, "height", (int64_t)config->height);
     bp_json_int(json, "width_px", (int64_t)config->width_px);

@@ -30,7 +30,7 @@ struct bp_progress {
 
 /* What a checkpoint says about itself. */
 struct bp_checkpoint_head {
-    char model[16], precision[8];
+    char model[16], precision[8], stem[8];
     double width;
     size_t height, width_px, channels, classes;
     size_t parameters, binary_weights; /* trained numbers; of these, used by sign only */

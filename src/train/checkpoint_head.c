@@ -7,6 +7,7 @@
 #include "io/json_parse.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_tensors.h"
+#include "train/config.h"
 
 /* What is plausible: a hostile description must not make us ask for absurd memory or overflow. */
 enum { SIDE_MAX = 1024, RESIZE_MAX = 2048, CLASSES_MAX = 100000 };
@@ -98,11 +99,15 @@ static void read_channels(struct reader *reader, const char *key, double least, 
 static bp_status read_network(struct bp_checkpoint *checkpoint) {
     static const char *const models[] = {"vgg16", "resnet18"};
     static const char *const precisions[] = {"fp32", "qat", "psq", "fqt"};
+    static const char *const stems[] = {"fp32", "8-bit"};
     struct bp_checkpoint_head *head = &checkpoint->head;
     struct reader reader;
     BP_TRY(reader_open(&reader, checkpoint, "network"));
     read_name(&reader, "model", head->model, sizeof head->model, models, 2);
     read_name(&reader, "precision", head->precision, sizeof head->precision, precisions, 4);
+    snprintf(head->stem, sizeof head->stem, "%s", stems[0]);
+    if (json_object_get(reader.root, "stem") != NULL) /* not in older checkpoints */
+        read_name(&reader, "stem", head->stem, sizeof head->stem, stems, 2);
     head->width = read_number(&reader, "width", 0.001, 16);
     head->height = read_count(&reader, "height", 1, SIDE_MAX);
     head->width_px = read_count(&reader, "width_px", 1, SIDE_MAX);
@@ -256,6 +261,9 @@ static bp_status check_network(const struct bp_checkpoint *checkpoint,
     if ((strcmp(head->precision, "fp32") == 0) != (config->precision == BP_PRECISION_FP32))
         return bp_fail(BP_MODEL, "%s: made with precision %s, which is another network", path,
                        head->precision);
+    if (bp_stem_of(head->stem) != config->stem)
+        return bp_fail(BP_MODEL, "%s: made with --stem %s, not %s", path, head->stem,
+                       bp_stem_name(config->stem));
     if (head->classes != config->classes)
         return bp_fail(BP_MODEL, "%s: made for %zu classes, not %zu", path, head->classes,
                        config->classes);

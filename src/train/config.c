@@ -227,6 +227,11 @@ int bp_config_is_set(const bp_config *config, const char *name) {
     return id < BP_OPT_COUNT && config->value[id].text != NULL;
 }
 
+bp_status bp_config_fill_old(bp_config *config, const char *origin) {
+    const char *stem = bp_option_table[BP_OPT_STEM].name;
+    return bp_config_is_set(config, stem) ? BP_OK : bp_config_set(config, stem, "fp32", origin);
+}
+
 /* --- JSON ------------------------------------------------------------------------------------- */
 
 static bp_status set_from_json(bp_config *config, const char *key, const json_t *value,
@@ -340,6 +345,7 @@ enum bp_option_id bp_config_unused_with(const bp_config *config, enum bp_option_
         return fqt ? BP_OPT_COUNT : BP_OPT_PRECISION;
     switch (id) {
     case BP_OPT_QAT_WARMUP:
+    case BP_OPT_STEM:
     case BP_OPT_REPORT_VARIANCE:
         return fqt || psq ? BP_OPT_COUNT : BP_OPT_PRECISION;
     case BP_OPT_CLAMP_LATENT:

@@ -36,6 +36,7 @@ struct bp_settings {
     const char *preset; /* of fqt, else "" */
     struct bp_quant quant_da, quant_dw;
     double qat_warmup; /* share of the steps */
+    enum bp_stem stem;
     size_t limit_train, limit_val;
     double val_share;
     int skip_bad;
@@ -57,6 +58,8 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
 
 /* A copy with its own values; bp_config_destroy it. */
 bp_status bp_config_copy(bp_config **out, const bp_config *config);
+/* In what a version without an option wrote, that option has the value of that version: sets it. */
+bp_status bp_config_fill_old(bp_config *config, const char *origin);
 /* Forgets an option's value. */
 void bp_config_unset(bp_config *config, enum bp_option_id id);
 
@@ -90,6 +93,11 @@ void bp_settings_quantizer_text(const struct bp_settings *settings, char *text, 
 void bp_settings_quant_value(const struct bp_quant *quant, enum bp_option_id id, char *text,
                              size_t size);
 const char *bp_precision_name(enum bp_precision precision);
+/* ", 8-bit stem", where the stem has a choice; else "". */
+const char *bp_settings_stem_text(const struct bp_settings *settings);
+/* "8-bit" or "fp32"; back: any other text is fp32. */
+const char *bp_stem_name(enum bp_stem stem);
+enum bp_stem bp_stem_of(const char *name);
 
 #ifdef __cplusplus
 }

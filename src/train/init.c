@@ -63,6 +63,7 @@ static bp_status fill_precision(bp_config *config, const struct bp_checkpoint_he
             bp_config_is_set(config, bp_option_table[id].name))
             return BP_OK;
     BP_TRY(set(config, BP_OPT_PRECISION, head->precision));
+    BP_TRY(set(config, BP_OPT_STEM, head->stem));
     for (int id = 0; id < BP_OPT_COUNT; id++)
         if (bp_option_is_quantizer((enum bp_option_id)id) && strcmp(head->precision, "fqt") == 0 &&
             bp_config_is_set(trained, bp_option_table[id].name))

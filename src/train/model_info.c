@@ -14,6 +14,7 @@ static bp_status write_json(bp_model_info *info, const struct bp_checkpoint_head
     bp_json_string(&json, "path", info->path);
     bp_json_string(&json, "model", info->model);
     bp_json_string(&json, "precision", info->precision);
+    bp_json_string(&json, "stem", info->stem);
     bp_json_double(&json, "width", info->width);
     bp_json_int(&json, "input_height", (int64_t)info->input_height);
     bp_json_int(&json, "input_width", (int64_t)info->input_width);
@@ -46,6 +47,7 @@ static bp_status write_json(bp_model_info *info, const struct bp_checkpoint_head
 static bp_status fill(bp_model_info *info, const struct bp_checkpoint_head *head) {
     snprintf(info->model, sizeof info->model, "%s", head->model);
     snprintf(info->precision, sizeof info->precision, "%s", head->precision);
+    snprintf(info->stem, sizeof info->stem, "%s", head->stem);
     info->width = head->width;
     info->input_height = head->height;
     info->input_width = head->width_px;

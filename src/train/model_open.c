@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "train/config.h"
 #include "train/model_eval.h"
 
 bp_status bp_trained_open(struct bp_trained *trained, const char *model) {
@@ -22,6 +23,7 @@ bp_status bp_trained_build(struct bp_trained *trained, enum bp_tier tier, int th
         .classes = head->classes,
         .batch = batch,
         .precision = strcmp(head->precision, "fp32") == 0 ? BP_PRECISION_FP32 : BP_PRECISION_QAT,
+        .stem = bp_stem_of(head->stem),
         .backend = bp_fp32_default(),
         .mean = {head->mean[0], head->mean[1], head->mean[2]},
         .deviation = {head->deviation[0], head->deviation[1], head->deviation[2]}};

@@ -12,6 +12,7 @@ static const char *const schedules[] = {"cosine", "step", "constant", NULL};
 static const char *const precisions[] = {"fqt", "psq", "qat", "fp32", NULL};
 static const char *const presets[] = {"one-bit", "balanced",   "accurate",
                                       "paper",   "paper-code", NULL};
+static const char *const stems[] = {"8-bit", "fp32", NULL};
 static const char *const bits[] = {"1", "2", "3", "4", "8", NULL};
 static const char *const selections[] = {"none", "bernoulli", "systematic", "topk", NULL};
 static const char *const weights[] = {"range", "rms", "uniform", NULL};
@@ -151,6 +152,8 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "gradient quantizer of fqt: one-bit: 4 bits for a quarter of the groups; balanced: 4 bits; accurate: 8 bits; paper: the paper's; paper-code: that of its code"),
 [BP_OPT_QAT_WARMUP] = FLOAT("qat-warmup", PRECISION, "F", "0", 0, 1.0 / 3, TRAIN | INFO,
     "share of the steps, at the start, that run as qat (for psq and fqt)"),
+[BP_OPT_STEM] = CHOICE("stem", PRECISION, stems, "8-bit", TRAIN | BENCH,
+    "first convolution of psq and fqt: 8-bit: pixels, weights and gradients in 8 bits; fp32: float, as in qat and fp32"),
 
 [BP_OPT_GRAD_BITS] = CHOICE("grad-bits", QUANTIZER, bits, NULL, STEP,
     "bits of a kept gradient"),

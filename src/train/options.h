@@ -53,6 +53,7 @@ enum bp_option_id {
     BP_OPT_PRECISION,
     BP_OPT_PRESET,
     BP_OPT_QAT_WARMUP,
+    BP_OPT_STEM,
     /* The gradient quantizer: both products, then one set apart, in the same order. */
     BP_OPT_GRAD_BITS,
     BP_OPT_GRAD_KEEP,

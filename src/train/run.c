@@ -36,9 +36,9 @@ static bp_status start(struct bp_trainer *t) {
     summary.run = t->folder.path;
     summary.first_step = t->first_step;
     snprintf(line, sizeof line,
-             "%s %s: %s width %g, %s%s%s, %zu of %zu steps, batch %zu, seed %llu",
+             "%s %s: %s width %g, %s%s%s%s, %zu of %zu steps, batch %zu, seed %llu",
              t->first_step > 0 ? "resumed" : "started", bp_version(), summary.model, summary.width,
-             summary.precision, quantizer[0] != 0 ? ", " : "", quantizer,
+             summary.precision, summary.stem, quantizer[0] != 0 ? ", " : "", quantizer,
              summary.steps - summary.first_step, summary.steps, summary.batch,
              (unsigned long long)t->session.settings.seed);
     BP_TRY(bp_run_folder_log(&t->folder, line));
@@ -239,6 +239,8 @@ static bp_status check_recipe(const struct bp_trainer *t, const struct bp_checkp
     BP_TRY(bp_config_create(&saved));
     bp_status status =
         bp_config_parse_json(saved, head->config, strlen(head->config), t->folder.last, BP_MODEL);
+    if (status == BP_OK)
+        status = bp_config_fill_old(saved, t->folder.last);
     for (int id = 0; id < BP_OPT_COUNT && status == BP_OK; id++) {
         const char *name = bp_option_table[id].name;
         const char *now = bp_config_get(t->config, name), *then = bp_config_get(saved, name);

@@ -36,6 +36,14 @@ const char *bp_precision_name(enum bp_precision precision) {
     return precisions[precision];
 }
 
+const char *bp_stem_name(enum bp_stem stem) {
+    return stem == BP_STEM_8_BIT ? "8-bit" : "fp32";
+}
+
+enum bp_stem bp_stem_of(const char *name) {
+    return strcmp(name, bp_stem_name(BP_STEM_8_BIT)) == 0 ? BP_STEM_8_BIT : BP_STEM_FP32;
+}
+
 static const char *text_of(const bp_config *config, enum bp_option_id id) {
     return bp_config_get(config, bp_option_table[id].name);
 }
@@ -113,6 +121,9 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
     if ((strcmp(precision, "fp32") == 0 || strcmp(precision, "qat") == 0) &&
         count_of(config, BP_OPT_REPORT_VARIANCE) > 0)
         BP_TRY(refuse_with(config, BP_OPT_REPORT_VARIANCE, BP_OPT_PRECISION, "psq or fqt"));
+    if ((strcmp(precision, "fp32") == 0 || strcmp(precision, "qat") == 0) &&
+        bp_stem_of(text_of(config, BP_OPT_STEM)) == BP_STEM_8_BIT)
+        BP_TRY(refuse_with(config, BP_OPT_STEM, BP_OPT_PRECISION, "psq or fqt"));
     if (strcmp(precision, "fp32") == 0 && bool_of(config, BP_OPT_CLAMP_LATENT))
         BP_TRY(refuse_with(config, BP_OPT_CLAMP_LATENT, BP_OPT_PRECISION, "qat, psq or fqt"));
     if (strcmp(text_of(config, BP_OPT_OPTIMIZER), "sgd") != 0) {
@@ -210,8 +221,10 @@ static bp_status resolve_precision(const bp_config *config, struct bp_settings *
         BP_TRY(resolve_quant(config, BP_OPT_GRAD_BITS_DW, &presets[i].quant, "the weight gradient",
                              &s->quant_dw));
     }
-    if (s->precision == BP_PRECISION_PSQ || s->precision == BP_PRECISION_FQT)
+    if (s->precision == BP_PRECISION_PSQ || s->precision == BP_PRECISION_FQT) {
         s->qat_warmup = number_of(config, BP_OPT_QAT_WARMUP);
+        s->stem = bp_stem_of(text_of(config, BP_OPT_STEM));
+    }
     return BP_OK;
 }
 
@@ -356,6 +369,12 @@ void bp_settings_quant_value(const struct bp_quant *quant, enum bp_option_id id,
         snprintf(text, size, "%g", (double)quant->clip);
     else
         snprintf(text, size, "%s", groups[quant->groups]);
+}
+
+const char *bp_settings_stem_text(const struct bp_settings *settings) {
+    if (settings->precision != BP_PRECISION_PSQ && settings->precision != BP_PRECISION_FQT)
+        return "";
+    return settings->stem == BP_STEM_8_BIT ? ", 8-bit stem" : ", fp32 stem";
 }
 
 static void quant_line(const struct bp_quant *quant, char *text, size_t size) {

@@ -247,8 +247,8 @@ def command_on_terminal(*command):
 
 
 def command_ctrl_c(times, *command):
-    """Presses behind the first step (its bar), half a tenth of a second apart: so a step must take
-    longer. Prints what the terminal shows behind the bar."""
+    """Presses in the middle of the second step, behind the bar of the first, and quickly: a step must
+    take longer than 0.05 s. Prints what the terminal shows behind the bar."""
     child, leader = pty.fork()
     if child == 0:
         os.execvp(command[0], command)
@@ -264,8 +264,9 @@ def command_ctrl_c(times, *command):
         text += part
         if b"\033[K[" in text and not pressed:
             pressed = True
+            time.sleep(0.03)  # before the step begins, the program would look and be gone at once
             for i in range(int(times)):
-                time.sleep(0.05 if i > 0 else 0)
+                time.sleep(0.01 if i > 0 else 0)
                 os.write(leader, b"\x03")
     for line in text.decode().replace("\r\n", "\n").split("\n"):
         shown = line.split("\r\033[K")[-1]

@@ -17,19 +17,27 @@ struct variant {
     enum bp_precision precision;
     size_t size;
     double width;
+    enum bp_stem stem;
 };
 
-/* Odd sizes, channel counts off the word size, both stems. */
+/* Odd sizes, channel counts off the word size, both sizes and both kinds of stems. */
 static const struct variant variants[] = {
-    {"vgg16", BP_PRECISION_FP32, 35, 0.05},   {"vgg16", BP_PRECISION_QAT, 32, 0.05},
-    {"vgg16", BP_PRECISION_PSQ, 35, 0.1},     {"vgg16", BP_PRECISION_FQT, 37, 0.15},
-    {"resnet18", BP_PRECISION_FP32, 9, 0.1},  {"resnet18", BP_PRECISION_QAT, 97, 0.03},
-    {"resnet18", BP_PRECISION_PSQ, 16, 0.15}, {"resnet18", BP_PRECISION_FQT, 19, 0.2},
+    {"vgg16", BP_PRECISION_FP32, 35, 0.05, BP_STEM_FP32},
+    {"vgg16", BP_PRECISION_QAT, 32, 0.05, BP_STEM_FP32},
+    {"vgg16", BP_PRECISION_PSQ, 35, 0.1, BP_STEM_FP32},
+    {"vgg16", BP_PRECISION_FQT, 37, 0.15, BP_STEM_8_BIT},
+    {"resnet18", BP_PRECISION_FP32, 9, 0.1, BP_STEM_FP32},
+    {"resnet18", BP_PRECISION_QAT, 97, 0.03, BP_STEM_FP32},
+    {"resnet18", BP_PRECISION_PSQ, 16, 0.15, BP_STEM_8_BIT},
+    {"resnet18", BP_PRECISION_FQT, 19, 0.2, BP_STEM_FP32},
+    {"resnet18", BP_PRECISION_FQT, 99, 0.03, BP_STEM_8_BIT},
 };
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
 
 static struct bp_graph_config config_of(const struct variant *v) {
-    return nn_config(v->model, v->precision, v->size, v->width);
+    struct bp_graph_config config = nn_config(v->model, v->precision, v->size, v->width);
+    config.stem = v->stem;
+    return config;
 }
 
 static void assert_same_values(const struct bp_graph *a, const struct bp_graph *b, int gradients) {
@@ -288,6 +296,11 @@ static void test_input(void **state) {
             double x = ((double)net.images[i] / 255 - mean) / deviation;
             assert_true(fabs((double)net.graph->input->f32[i] - x) < 1e-6);
         }
+        nn_net_destroy(&net);
+        config.stem = BP_STEM_8_BIT; /* the pixels as they are */
+        nn_net_create(&net, &config, BP_TIER_C, 2);
+        bp_graph_set_input(net.graph, 3, net.images);
+        assert_memory_equal(net.graph->input->u8, net.images, 3 * 8 * 11 * channels);
         nn_net_destroy(&net);
     }
 }

@@ -194,6 +194,9 @@ static void test_other_networks(void **state) {
     config = small_config();
     config.precision = BP_PRECISION_FP32;
     expect_refused_by(path, &config, "made with precision qat, which is another network");
+    config = small_config();
+    config.stem = BP_STEM_8_BIT;
+    expect_refused_by(path, &config, "made with --stem fp32, not 8-bit");
 }
 
 /* --- changed files ---------------------------------------------------------------------------- */
@@ -275,6 +278,38 @@ static void test_changed_texts(void **state) {
             fail_msg("%s = %s was taken", edits[i].key, edits[i].value);
         EXPECT_MESSAGE("changed.ckpt", edits[i].message);
     }
+}
+
+/* Versions before --stem knew the fp32 stem only. */
+static void test_stem(void **state) {
+    static const char *const stems[][2] = {{"fp32", "\"stem\": \"fp32\", "},
+                                           {"8-bit", "\"stem\": \"8-bit\", "},
+                                           {"fp32", ""},
+                                           {NULL, "\"stem\": \"7-bit\", "},
+                                           {NULL, "\"stem\": 8, "}};
+    const char *folder = *state, *from = saved(folder, "from.ckpt", 0);
+    const char *path = data_path(folder, "stem.ckpt"), *network;
+    struct bp_checkpoint *checkpoint;
+    struct bp_safetensors *file;
+    assert_int_equal(bp_safetensors_open(&file, from), BP_OK);
+    assert_non_null(network = strstr(bp_safetensors_text(file, "network"), "\"stem\""));
+    const char *behind = strchr(network, ',') + 2;
+    for (size_t i = 0; i < sizeof stems / sizeof stems[0]; i++) {
+        char text[1000];
+        const char *begin = bp_safetensors_text(file, "network");
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(network - begin), begin, stems[i][1], behind);
+        change_text(from, path, "network", text);
+        bp_status status = bp_checkpoint_open(&checkpoint, path);
+        if (stems[i][0] == NULL) {
+            assert_int_equal(status, BP_MODEL);
+            EXPECT_MESSAGE("stem.ckpt", "'stem' of 'network'");
+            continue;
+        }
+        assert_int_equal(status, BP_OK);
+        assert_string_equal(bp_checkpoint_head_of(checkpoint)->stem, stems[i][0]);
+        bp_checkpoint_close(checkpoint);
+    }
+    bp_safetensors_close(file);
 }
 
 /* Writes a copy in which one tensor is missing, renamed, of another shape or type. */
@@ -380,7 +415,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_round_trip),    TEST(test_same_state_same_bytes), TEST(test_other_networks),
         TEST(test_changed_texts), TEST(test_changed_tensors),       TEST(test_not_a_checkpoint),
-        TEST(test_cut_files),     TEST(test_without_memory),
+        TEST(test_cut_files),     TEST(test_without_memory),        TEST(test_stem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,6 +193,40 @@ static void test_config_json_repeats_the_run(void **state) {
     train_expect_same_file(folder, "first", "second", "config.json");
 }
 
+/* Overwrites every `word` of a file by `other`, of the same length; at least one is there. */
+static void replace_all(const char *folder, const char *run, const char *file, const char *word,
+                        const char *other) {
+    size_t count, length = strlen(word), found = 0;
+    char *bytes = train_read(folder, run, file, &count), path[BP_PATH_BYTES];
+    for (size_t i = 0; i + length <= count; i++)
+        if (memcmp(bytes + i, word, length) == 0) {
+            memcpy(bytes + i, other, length);
+            found++;
+        }
+    assert_true(found > 0);
+    snprintf(path, sizeof path, "%s/%s", run, file);
+    data_write(data_path(folder, path), (const uint8_t *)bytes, count);
+    bp_text_free(bytes);
+}
+
+/* Versions before --stem wrote neither the option nor the checkpoint's "stem": theirs is fp32. */
+static void test_before_stem(void **state) {
+    const char *folder = *state;
+    static const char *const options[] = {"stem", "fp32", NULL};
+    char path[BP_PATH_BYTES];
+    size_t step = 6;
+    run_whole(folder, "whole", options);
+    bp_config *config = train_config(folder, "old", options);
+    assert_int_equal(bp_train(config, train_interrupt_at, &step, NULL), BP_INTERRUPT);
+    bp_config_destroy(config);
+    replace_all(folder, "old", "config.json", "\"stem\": \"fp32\",", "                ");
+    replace_all(folder, "old", "last.ckpt", "\"stem\\\"", "\"----\\\"");
+    snprintf(path, sizeof path, "%s/old", folder);
+    if (bp_resume(path, NULL, NULL, NULL, NULL) != BP_OK)
+        fail_msg("%s", bp_last_error());
+    train_expect_same_run(folder, "whole", "old");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, train_folder_setup, data_folder_teardown)
 
 int main(void) {
@@ -208,6 +242,7 @@ int main(void) {
         TEST(test_patience),
         TEST(test_step_limit),
         TEST(test_config_json_repeats_the_run),
+        TEST(test_before_stem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

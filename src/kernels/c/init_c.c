@@ -17,6 +17,10 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->index_of_samples = bp_index_of_samples_c;
     kernels->tables_of_samples = bp_tables_of_samples_c;
     kernels->product_samples = bp_product_samples_c;
+    kernels->product_bytes = bp_product_bytes_c;
+    kernels->product_bytes_f32 = bp_product_bytes_f32_c;
+    kernels->random_blocks = bp_random_blocks_c;
+    kernels->code_quads = bp_code_quads_c;
     kernels->range_columns = bp_range_columns_c;
     kernels->round_group = bp_round_group_c;
     kernels->round_columns = bp_round_columns_c;

@@ -40,6 +40,14 @@ void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
                           const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                           size_t index_step, size_t c, size_t together, int entry_max, int shift,
                           int32_t *y, size_t y_stride);
+void bp_product_bytes_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                        size_t quads, const int8_t *w, size_t k, int32_t *y);
+void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                            size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                            const float *scale, float *y);
+void bp_random_blocks_c(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
+void bp_code_quads_c(const float *g, size_t n, size_t k, const uint8_t *random, const float *scale,
+                     int8_t *out, int32_t *sum);
 void bp_range_columns_c(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_c(const float *g, size_t n, uint64_t first, const struct bp_rounding *rounding,
                       struct bp_grid grid, uint8_t *codes);

@@ -16,6 +16,10 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->tables_of_samples = bp_tables_of_samples_avx512;
     kernels->product_samples = bp_product_samples_avx512;
     kernels->together = 4;
+    kernels->product_bytes = bp_product_bytes_avx512;
+    kernels->product_bytes_f32 = bp_product_bytes_f32_avx512;
+    kernels->random_blocks = bp_random_blocks_avx512;
+    kernels->code_quads = bp_code_quads_avx512;
     kernels->range_columns = bp_range_columns_avx512;
     kernels->round_group = bp_round_group_avx512;
     kernels->round_columns = bp_round_columns_avx512;

@@ -261,3 +261,11 @@ void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size
         }
     }
 }
+
+void bp_random_blocks_avx2(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out) {
+    uint8_t bytes[BATCH_BYTES];
+    for (size_t i = 0; i < n; i += BATCH_BLOCKS) {
+        random_batch(stream, first + i, bytes);
+        memcpy(out + 16 * i, bytes, 16 * bp_min_size(BATCH_BLOCKS, n - i));
+    }
+}

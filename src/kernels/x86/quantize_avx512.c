@@ -367,3 +367,14 @@ void bp_scale_mask_avx512(const int32_t *sum, const uint64_t *mask, size_t n, si
         }
     }
 }
+
+void bp_random_blocks_avx512(const struct bp_stream *stream, uint64_t first, size_t n,
+                             uint8_t *out) {
+    uint64_t keys[ROUNDS][2];
+    uint8_t bytes[BATCH_BYTES] __attribute__((aligned(64)));
+    philox_keys(stream->key, keys);
+    for (size_t i = 0; i < n; i += BATCH_BLOCKS) {
+        random_batch(stream, keys, first + i, bytes);
+        memcpy(out + 16 * i, bytes, 16 * bp_min_size(BATCH_BLOCKS, n - i));
+    }
+}

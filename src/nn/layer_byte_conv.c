@@ -1,0 +1,80 @@
+/* The first convolution in 8 bits as a layer (ops/byte_conv.h): pixels -> f32. */
+#include <math.h>
+
+#include "nn/layers.h"
+#include "ops/byte_conv.h"
+
+struct layer_byte_conv {
+    struct bp_conv_shape shape;
+    struct bp_param *weight;
+    struct bp_byte_conv *op;
+};
+
+static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_byte_conv *self = layer->self;
+    int trained = bp_layer_is_trained(graph, layer);
+    if (trained)
+        bp_exec_need_scratch(graph->exec, bp_byte_conv_backward_scratch_bytes(
+                                              &self->shape, layer->out->source.scratch_bytes));
+    return bp_byte_conv_create(&self->op, graph->exec, graph->step_plan, &self->shape,
+                               graph->config.mean, graph->config.deviation, trained, layer->name,
+                               layer->forward_time, layer->backward_time);
+}
+
+static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_byte_conv *self = layer->self;
+    bp_byte_conv_forward(self->op, graph->exec, graph->n, layer->in->u8, layer->out->f32);
+    return BP_OK;
+}
+
+static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
+    struct layer_byte_conv *self = layer->self;
+    bp_byte_conv_backward(self->op, graph->exec, graph->n, &layer->out->source, graph->config.seed,
+                          graph->step, self->weight->grad);
+    return BP_OK;
+}
+
+static void weights_changed(struct bp_graph *graph, struct bp_layer *layer, int signs_packed) {
+    struct layer_byte_conv *self = layer->self;
+    (void)graph;
+    (void)signs_packed;
+    bp_byte_conv_set_weights(self->op, self->weight->value);
+}
+
+static void destroy(struct bp_layer *layer) {
+    bp_byte_conv_destroy(((struct layer_byte_conv *)layer->self)->op);
+}
+
+static const struct bp_layer_type type = {
+    .name = "8-bit conv",
+    .plan = plan,
+    .forward = forward,
+    .backward = backward,
+    .weights_changed = weights_changed,
+    .destroy = destroy,
+};
+
+static bp_status byte_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
+                               size_t k, size_t r, size_t stride, size_t pad,
+                               struct bp_tensor **out) {
+    struct bp_conv_shape shape;
+    BP_TRY(bp_conv_shape_set(&shape, graph->config.batch, in->h, in->w, in->c, k, r, stride, pad));
+    BP_TRY(bp_graph_add_tensor(graph, out, name, BP_TENSOR_F32, shape.oh, shape.ow, k));
+    struct bp_layer *layer;
+    BP_TRY(bp_graph_add_layer(graph, &layer, &type, name, in, NULL, *out,
+                              sizeof(struct layer_byte_conv)));
+    struct layer_byte_conv *self = layer->self;
+    self->shape = shape;
+    (*out)->from_source = 1;
+    const size_t dims[4] = {k, r, r, in->c};
+    BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, 0));
+    self->weight->init_deviation = sqrtf(2.0f / (float)(r * r * in->c)); /* as layer_conv.c */
+    return BP_OK;
+}
+
+bp_status bp_layer_stem_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
+                            size_t k, size_t r, size_t stride, size_t pad, struct bp_tensor **out) {
+    if (graph->config.stem == BP_STEM_8_BIT)
+        return byte_conv_add(graph, name, in, k, r, stride, pad, out);
+    return bp_layer_conv_add(graph, name, in, k, r, stride, pad, 0, 0, out);
+}

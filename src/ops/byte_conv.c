@@ -1,0 +1,263 @@
+#include "ops/byte_conv_internal.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { BLOCK_POSITIONS = 256, CHUNK_POSITIONS = 1024, CODE_MAX = 127 };
+
+/* --- geometry --------------------------------------------------------------------------------- */
+
+size_t bp_byte_conv_tap(const struct bp_byte_conv *op, size_t channel, size_t dy, size_t dx) {
+    size_t stride = op->shape.stride, plane = channel * stride + dx % stride;
+    return (plane * op->rows + dy) * op->width + dx / stride;
+}
+
+size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape) {
+    size_t rows = CHUNK_POSITIONS / shape->ow / 2 * 2;
+    return bp_min_size(rows < 2 ? 2 : rows, shape->oh);
+}
+
+/* Quads of a row of taps in one plane: those dx with dx % stride = phase. */
+static size_t quads_of_phase(const struct bp_conv_shape *s, size_t phase) {
+    size_t taps = (s->r - phase + s->stride - 1) / s->stride;
+    return (taps + 3) / 4;
+}
+
+static void set_geometry(struct bp_byte_conv *op) {
+    const struct bp_conv_shape *s = &op->shape;
+    op->taps = s->r * s->r * s->c;
+    op->lanes = bp_round_up(s->k, BP_BYTE_LANES);
+    op->rows = (s->oh - 1) * s->stride + s->r;
+    /* Whole quads are read, of taps at the last pixel and of pixels at the last tap. */
+    op->width = bp_round_up(s->ow, 4) + 4 * quads_of_phase(s, 0);
+    op->sample_bytes = s->c * s->stride * op->rows * op->width;
+    for (size_t phase = 0; phase < s->stride && phase < s->r; phase++)
+        op->quads += s->c * s->r * quads_of_phase(s, phase);
+    op->block_rows = bp_min_size(s->ow < BLOCK_POSITIONS ? BLOCK_POSITIONS / s->ow : 1, s->oh);
+    op->chunk_rows = bp_byte_conv_chunk_rows(s);
+}
+
+static bp_status forward_tables(struct bp_byte_conv *op) {
+    const struct bp_conv_shape *s = &op->shape;
+    BP_TRY(bp_alloc_array(&op->quad_offset, op->quads, sizeof(int32_t), "tap offsets"));
+    BP_TRY(bp_alloc_array(&op->pixel_offset, op->block_rows * s->ow, sizeof(int32_t),
+                          "pixel offsets"));
+    BP_TRY(bp_alloc_array(&op->weights, op->quads * op->lanes, 4, "weight codes"));
+    BP_TRY(bp_alloc_array(&op->base, s->k, sizeof(int32_t), "zero points"));
+    BP_TRY(bp_alloc_array(&op->scale, s->k, sizeof(float), "weight scales"));
+    size_t quad = 0;
+    for (size_t c = 0; c < s->c; c++)
+        for (size_t phase = 0; phase < s->stride && phase < s->r; phase++)
+            for (size_t dy = 0; dy < s->r; dy++)
+                for (size_t i = 0; i < quads_of_phase(s, phase); i++)
+                    op->quad_offset[quad++] =
+                        (int32_t)bp_byte_conv_tap(op, c, dy, phase + 4 * i * s->stride);
+    for (size_t p = 0; p < op->block_rows * s->ow; p++)
+        op->pixel_offset[p] = (int32_t)(p / s->ow * s->stride * op->width + p % s->ow);
+    return BP_OK;
+}
+
+static bp_status backward_tables(struct bp_byte_conv *op) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t row_quads = (s->ow + 3) / 4, quads = op->chunk_rows * row_quads;
+    BP_TRY(bp_alloc_array(&op->tap_offset, op->taps, sizeof(int32_t), "tap offsets"));
+    BP_TRY(bp_alloc_array(&op->position_quads, quads, sizeof(int32_t), "pixel offsets"));
+    for (size_t t = 0; t < op->taps; t++) {
+        size_t dy = t / (s->r * s->c), dx = t / s->c % s->r;
+        op->tap_offset[t] = (int32_t)bp_byte_conv_tap(op, t % s->c, dy, dx);
+    }
+    for (size_t i = 0; i < quads; i++)
+        op->position_quads[i] =
+            (int32_t)(i / row_quads * s->stride * op->width + i % row_quads * 4);
+    return BP_OK;
+}
+
+/* --- creation --------------------------------------------------------------------------------- */
+
+static bp_status check_shape(const struct bp_conv_shape *s, const char *name) {
+    if (s->c > 16 || s->r > 7 || s->stride < 1 || s->stride > 2)
+        return bp_fail(BP_INTERNAL,
+                       "%s: no 8-bit convolution of %zu channels, kernel %zu, stride %zu", name,
+                       s->c, s->r, s->stride);
+    return BP_OK;
+}
+
+static bp_status set_up(struct bp_byte_conv *op, struct bp_plan *plan, int backward,
+                        const char *name, int forward_time, int backward_time) {
+    const struct bp_conv_shape *s = &op->shape;
+    char text[96];
+    set_geometry(op);
+    if (op->sample_bytes > INT32_MAX || op->quads > 64)
+        return bp_fail(BP_INTERNAL, "%s: no 8-bit convolution of so large images", name);
+    BP_TRY(forward_tables(op));
+    snprintf(text, sizeof text, "%s planes", name);
+    BP_TRY(bp_plan_add(plan, text, s->n * op->sample_bytes, forward_time,
+                       backward ? backward_time : forward_time, &op->planes));
+    if (!backward)
+        return BP_OK;
+    BP_TRY(backward_tables(op));
+    snprintf(text, sizeof text, "%s sums", name);
+    return bp_plan_add(plan, text, s->n * op->taps * s->k * sizeof(float), backward_time,
+                       backward_time, &op->partial);
+}
+
+bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
+                              const struct bp_conv_shape *shape, const float *mean,
+                              const float *deviation, int backward, const char *name,
+                              int forward_time, int backward_time) {
+    (void)exec;
+    *out = NULL;
+    BP_TRY(check_shape(shape, name));
+    struct bp_byte_conv *op;
+    BP_TRY(bp_alloc(&op, sizeof *op, "an 8-bit convolution"));
+    op->shape = *shape;
+    for (size_t c = 0; c < shape->c; c++) {
+        double level = floor(255.0 * (double)mean[c] + 0.5);
+        op->zero[c] = (uint8_t)fmin(fmax(level, 0.0), 255.0);
+        op->step[c] = 1.0f / (255.0f * deviation[c]);
+    }
+    bp_status status = set_up(op, plan, backward, name, forward_time, backward_time);
+    if (status != BP_OK) {
+        bp_byte_conv_destroy(op);
+        return status;
+    }
+    *out = op;
+    return BP_OK;
+}
+
+void bp_byte_conv_destroy(struct bp_byte_conv *op) {
+    if (op == NULL)
+        return;
+    bp_free(op->quad_offset);
+    bp_free(op->pixel_offset);
+    bp_free(op->weights);
+    bp_free(op->base);
+    bp_free(op->scale);
+    bp_free(op->tap_offset);
+    bp_free(op->position_quads);
+    bp_free(op);
+}
+
+void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int *zero,
+                             float *step) {
+    *zero = op->zero[channel];
+    *step = op->step[channel];
+}
+
+/* --- weights ---------------------------------------------------------------------------------- */
+
+/* The code of tap (dy, dx) of a channel: quads in the order of quad_offset. */
+static int8_t *code_of(const struct bp_byte_conv *op, size_t j, size_t channel, size_t dy,
+                       size_t dx) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t of_channel = op->quads / s->c, phase = dx % s->stride, i = dx / s->stride;
+    size_t before = phase == 0 ? 0 : s->r * quads_of_phase(s, 0);
+    size_t quad = channel * of_channel + before + dy * quads_of_phase(s, phase) + i / 4;
+    return op->weights + (quad * op->lanes + j) * 4 + i % 4;
+}
+
+void bp_byte_conv_set_weights(struct bp_byte_conv *op, const float *w) {
+    const struct bp_conv_shape *s = &op->shape;
+    for (size_t j = 0; j < s->k; j++, w += op->taps) {
+        float largest = 0.0f;
+        int finite = 1;
+        for (size_t t = 0; t < op->taps; t++) {
+            largest = fmaxf(largest, fabsf(w[t] * op->step[t % s->c]));
+            finite &= isfinite(w[t]) != 0;
+        }
+        float inverse = (float)CODE_MAX / largest;
+        int usable = largest > 0.0f && inverse <= FLT_MAX;
+        op->scale[j] = usable ? largest / (float)CODE_MAX : 0.0f;
+        op->base[j] = 0;
+        for (size_t t = 0; t < op->taps; t++) {
+            size_t channel = t % s->c;
+            float code = usable ? floorf(w[t] * op->step[channel] * inverse + 0.5f) : 0.0f;
+            int q = (int)fminf(fmaxf(code, -(float)CODE_MAX), (float)CODE_MAX);
+            *code_of(op, j, channel, t / (s->r * s->c), t / s->c % s->r) = (int8_t)q;
+            op->base[j] -= q * op->zero[channel];
+        }
+        if (!finite) /* a run that diverged is to show it */
+            op->scale[j] = NAN;
+    }
+}
+
+void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w) {
+    const struct bp_conv_shape *s = &op->shape;
+    for (size_t i = 0; i < s->k * op->taps; i++) {
+        size_t j = i / op->taps, t = i % op->taps, channel = t % s->c;
+        int q = *code_of(op, j, channel, t / (s->r * s->c), t / s->c % s->r);
+        w[i] = op->scale[j] * (float)q / op->step[channel];
+    }
+}
+
+/* --- forward ---------------------------------------------------------------------------------- */
+
+struct forward_job {
+    struct bp_byte_conv *op;
+    const struct bp_kernels *kernels;
+    const uint8_t *pixels;
+    float *y;
+    size_t blocks; /* of a sample */
+};
+
+/* Row `row` of the planes of one channel and phase, from a row of the image or, NULL, of padding.
+ */
+static void fill_row(const struct bp_byte_conv *op, const uint8_t *pixels, size_t channel,
+                     size_t phase, uint8_t *out) {
+    const struct bp_conv_shape *s = &op->shape;
+    memset(out, op->zero[channel], op->width);
+    if (pixels == NULL)
+        return;
+    size_t first = s->pad > phase ? (s->pad - phase + s->stride - 1) / s->stride : 0;
+    size_t x = first * s->stride + phase - s->pad, step = s->stride * s->c;
+    if (x >= s->w)
+        return;
+    size_t count = bp_min_size((s->w - x + s->stride - 1) / s->stride, op->width - first);
+    const uint8_t *from = pixels + x * s->c + channel;
+    for (size_t i = 0; i < count; i++)
+        out[first + i] = from[i * step];
+}
+
+static void planes_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct forward_job *job = context;
+    const struct bp_byte_conv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    for (size_t i = begin; i < end; i++) {
+        size_t row = i % op->rows, n = i / op->rows;
+        const uint8_t *pixels = NULL;
+        if (row >= s->pad && row - s->pad < s->h)
+            pixels = job->pixels + (n * s->h + row - s->pad) * s->w * s->c;
+        uint8_t *planes = op->planes + n * op->sample_bytes + row * op->width;
+        for (size_t plane = 0; plane < s->c * s->stride; plane++)
+            fill_row(op, pixels, plane / s->stride, plane % s->stride,
+                     planes + plane * op->rows * op->width);
+    }
+}
+
+static void product_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct forward_job *job = context;
+    const struct bp_byte_conv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    for (size_t i = begin; i < end; i++) {
+        size_t n = i / job->blocks, row = i % job->blocks * op->block_rows;
+        size_t rows = bp_min_size(op->block_rows, s->oh - row);
+        const uint8_t *x = op->planes + n * op->sample_bytes + row * s->stride * op->width;
+        job->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset,
+                                        op->quads, op->weights, s->k, op->base, op->scale,
+                                        job->y + (n * s->oh + row) * s->ow * s->k);
+    }
+}
+
+void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
+                          const uint8_t *pixels, float *y) {
+    struct forward_job job = {.op = op, .kernels = &exec->kernels, .pixels = pixels, .y = y};
+    job.blocks = (op->shape.oh + op->block_rows - 1) / op->block_rows;
+    bp_parallel_for(exec->threads, n * op->rows, planes_part, &job);
+    bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
+}

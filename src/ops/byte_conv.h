@@ -1,0 +1,68 @@
+/* The first convolution in 8 bits: pixels, which are bytes, times weights coded to 8 bits, and the
+ * weight gradient as pixels times output gradients coded to 8 bits. All products are exact integers
+ * (kernels product_bytes). The input has no gradient. docs/METHOD.md, "The first convolution".
+ *
+ * The network's input x = (u / 255 - mean) / std becomes (u - z) s with s = 1 / (255 std) and z the
+ * grey level nearest to the mean, 0 .. 255; outside the image it is zero. The weights are w s ~ S q
+ * with one scale S per output channel:
+ *     y = S sum of q (u - z) = S (sum of q u - sum of q z)
+ * taps outside the image read u = z. The gradient passes to w as if w were used itself.
+ *
+ * Pixels lie in planes [c][stride][rows][width]: column x of the padded image is element x / stride
+ * of plane x % stride. So the next output pixel is the next byte, whatever the stride: a quad of
+ * the forward product are four taps of one plane, a quad of the weight gradient four output pixels.
+ *
+ *     r = 7, stride 2    plane 0: taps 0 2 4 6 | plane 1: taps 1 3 5 - */
+#ifndef BP_OPS_BYTE_CONV_H
+#define BP_OPS_BYTE_CONV_H
+
+#include "base/plan.h"
+#include "ops/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bp_byte_conv;
+
+/* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the planes, alive at forward_time
+ * or, if `backward`, until backward_time, and the sums of the samples at backward_time. At most 16
+ * channels, r up to 7, stride 1 or 2. */
+bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
+                              const struct bp_conv_shape *shape, const float *mean,
+                              const float *deviation, int backward, const char *name,
+                              int forward_time, int backward_time);
+void bp_byte_conv_destroy(struct bp_byte_conv *op);
+
+/* Codes the weights w [k][r][r][c]; after every change, before forward. */
+void bp_byte_conv_set_weights(struct bp_byte_conv *op, const float *w);
+/* What the product uses in place of w: S q / s, [k][r][r][c]. */
+void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w);
+/* z and s of the channels. */
+void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int *zero, float *step);
+
+/* pixels [n][h][w][c] -> y [n][oh][ow][k] */
+void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
+                          const uint8_t *pixels, float *y);
+
+/* The scratch that bp_byte_conv_backward needs per worker for a gradient source that itself needs
+ * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */
+size_t bp_byte_conv_backward_scratch_bytes(const struct bp_conv_shape *shape, size_t source_bytes);
+
+/* Output rows of a chunk of the weight gradient: even, or all. */
+size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape);
+
+/* dw [k][r][r][c], after forward. The rows that `source` gives are coded chunk by chunk while they
+ * are in the cache: a channel of a chunk of one sample has a scale of its own, code = floor(g / S +
+ * u), S = max |g| / 126.875. u = half-word j % 16 (j the channel) of blocks 2 p and 2 p + 1 (p the
+ * flat index [n][oh][ow] of the position) / 65536 of the stream of seed and step, purpose
+ * BP_RANDOM_ROUND_INPUT: channels share numbers, but not the codes that make one element of dw. Not
+ * a number in g gives not a number in dw. */
+void bp_byte_conv_backward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
+                           const struct bp_grad_source *source, uint64_t seed, uint32_t step,
+                           float *dw);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
