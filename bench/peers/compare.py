@@ -29,8 +29,9 @@ def parse():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--isa", choices=("auto", "avx2"), default="auto",
                    help="caps the instruction set of all sides")
-    p.add_argument("--probe", choices=("full", "quick"), default="full",
-                   help="ways of PyTorch to choose from: all, or the plain networks' only")
+    p.add_argument("--probe", choices=("full", "quick", "eager"), default="full",
+                   help="ways of PyTorch to choose from: all, the plain networks', or of these the "
+                        "eager ones")
     p.add_argument("--finalists", type=int, default=2,
                    help="fp32 ways of PyTorch that take part in the rounds (2)")
     p.add_argument("--slow-factor", type=float, default=3.0,
@@ -95,7 +96,9 @@ def succeeded(runs):
 
 
 def ways(args):
-    return [way for way in sides.variants() if args.probe == "full" or way.startswith("plain/")]
+    return [way for way in sides.variants()
+            if (args.probe == "full" or way.startswith("plain/"))
+            and (args.probe != "eager" or "/eager/" in way)]
 
 
 def probe_torch(series, point, side, ways_to_try):
