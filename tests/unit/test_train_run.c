@@ -398,12 +398,12 @@ static void test_bench(void **state) {
         const bp_bench_side *side = &result.sides[i];
         assert_true(side->step_ms_min > 0 && side->step_ms_min <= side->step_ms);
         assert_true(side->planned_mb > 0 && side->peak_rss_mb > 0);
-        assert_int_equal(side->n_stages, 15);
+        assert_int_equal(side->n_stages, 16);
         for (size_t s = 0; s < side->n_stages; s++)
             assert_true(side->stages[s].name != NULL && side->stages[s].ms >= 0);
     }
-    assert_true(result.sides[0].stages[2].ms > 0);  /* forward_product */
-    assert_true(result.sides[1].stages[2].ms == 0); /* no binary layers in fp32 */
+    assert_true(result.sides[0].stages[3].ms > 0);  /* forward_product */
+    assert_true(result.sides[1].stages[3].ms == 0); /* no binary layers in fp32 */
     assert_int_equal(bp_bench_step(config, "fqt:paper", &result), BP_OK);
     assert_string_equal(result.sides[1].preset, "paper");
     assert_int_equal(bp_bench_step(config, "qat:paper", &result), BP_USAGE);
