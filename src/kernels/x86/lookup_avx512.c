@@ -6,6 +6,9 @@
  *     vpdpbusd   | sum of lane 0         | sum of lane 1         | ..
  *
  * Blocks of 4 rows (pixels, columns) by 64 lanes: 16 sums, the index of two steps in 8 registers.
+ * The loop of a whole block is in assembly: which of the processor's vector units an instruction
+ * runs on is settled by the order that they come in, and compilers, which move loads and copy sums,
+ * leave it a quarter slower.
  */
 #include "kernels/x86/tier_avx512.h"
 
@@ -14,179 +17,200 @@
 #include "kernels/x86/vec_avx512.h"
 
 #define TOGETHER    4
-#define STEP_TABLES ((ptrdiff_t)TOGETHER * BP_TABLE_BYTES)
+#define STEP_TABLES (TOGETHER * BP_TABLE_BYTES)
+#define MOST_STEPS  288 /* of a pass: 72 KiB of index, which stay in L2 */
 #define MAX_ROWS    4
 #define MAX_LANES   ((size_t)64)
+
+/* Where the tables of a step are from the beginning of a row, and its index bytes, in bytes. */
+struct step {
+    int32_t table, index;
+};
+
+struct steps {
+    struct step at[MOST_STEPS];
+    size_t count;
+};
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
 /* `rows` rows and up to 64 lanes: what a pass is added for. */
 struct block {
     const uint8_t *row[MAX_ROWS], *index;
-    size_t index_step, half_bytes; /* to the next step, to the next 32 lanes */
+    size_t half_bytes; /* to the next 32 lanes */
     size_t rows, lanes, y_stride;
     int32_t *y; /* = from + (sums << shift); from NULL: y itself */
     const int32_t *from;
     int shift;
 };
 
-/* In assembly, so that the sum stays in its register whatever the compiler makes of the loop. */
-BP_INLINE void add_fours(__m512i *sum, __m512i bytes, __m512i one) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(bytes), "v"(one));
-}
-
-/* 64 lanes: the index bytes of a step, or the sums of a row. Blocks of them are written out,
- * without arrays and loops, which gcc 12 keeps in memory. */
+/* The sums of a row: 64 lanes. */
 struct lanes {
-    __m512i v0, v1, v2, v3;
+    __m512i v[4];
 };
 
-BP_INLINE struct lanes load_index(int vectors, const uint8_t *index, size_t half_bytes) {
-    struct lanes at;
-    at.v0 = _mm512_loadu_si512(index);
-    at.v1 = _mm512_loadu_si512(index + 64);
-    at.v2 = vectors > 2 ? _mm512_loadu_si512(index + half_bytes) : at.v0;
-    at.v3 = vectors > 2 ? _mm512_loadu_si512(index + half_bytes + 64) : at.v1;
-    return at;
+/* clang-format off */
+#define ZERO(s) "vpxord %%zmm" #s ", %%zmm" #s ", %%zmm" #s "\n\t"
+#define LOAD(base, offset, v) "vmovdqu64 " #offset "(%[" #base "],%[at]), %%zmm" #v "\n\t"
+#define LOAD_INDEX(v0, v1, v2, v3)                                                                 \
+    LOAD(index, 0, v0) LOAD(index, 64, v1) LOAD(half, 0, v2) LOAD(half, 64, v3)
+#define LOOK_UP(table, index, to) "vpermb %%zmm" #table ", %%zmm" #index ", %%zmm" #to "\n\t"
+#define ADD_FOURS(s) "vpdpbusd %%zmm31, %%zmm26, %%zmm" #s "\n\t"
+#define ADD_TWO(i, j, s)                                                                           \
+    LOOK_UP(24, i, 26) LOOK_UP(25, j, 27) "vpaddb %%zmm26, %%zmm27, %%zmm26\n\t" ADD_FOURS(s)
+#define ADD_ONE(i, s) LOOK_UP(24, i, 26) ADD_FOURS(s)
+#define ROW_OF_TWO(row, s0, s1, s2, s3)                                                            \
+    LOAD(row, 0, 24) "vmovdqu64 (%[" #row "],%[next]), %%zmm25\n\t"                                \
+    ADD_TWO(16, 20, s0) ADD_TWO(17, 21, s1) ADD_TWO(18, 22, s2) ADD_TWO(19, 23, s3)
+#define ROW_OF_ONE(row, s0, s1, s2, s3)                                                            \
+    LOAD(row, 0, 24) ADD_ONE(16, s0) ADD_ONE(17, s1) ADD_ONE(18, s2) ADD_ONE(19, s3)
+#define WRITE(offset, s)                                                                           \
+    "vpslld %%xmm30, %%zmm" #s ", %%zmm" #s "\n\t"                                                 \
+    "vpaddd " #offset "(%[from]), %%zmm" #s ", %%zmm" #s "\n\t"                                    \
+    "vmovdqu64 %%zmm" #s ", " #offset "(%[y])\n\t"
+#define WRITE_ROW(s0, s1, s2, s3)                                                                  \
+    WRITE(0, s0) WRITE(64, s1) WRITE(128, s2) WRITE(192, s3)                                       \
+    "add %[at], %[y]\n\tadd %[next], %[from]\n\t"
+
+/* 4 rows by 64 lanes. Registers: 0 .. 15 sums, 16 .. 23 index bytes, 24 and 25 tables, 26 and 27
+ * entries, 30 shift, 31 ones. */
+static __attribute__((noinline)) void add_four_rows(const struct steps *steps,
+                                                    const struct block *b) {
+    const struct step *step = steps->at;
+    const int32_t *from = b->from != NULL ? b->from : b->y;
+    int32_t *y = b->y;
+    size_t twos = steps->count / 2, odd = steps->count % 2, at, next;
+    size_t y_bytes = b->y_stride * sizeof(int32_t), from_bytes = b->from != NULL ? 0 : y_bytes;
+    __asm__ volatile(
+        "vpternlogd $255, %%zmm31, %%zmm31, %%zmm31\n\tvpabsb %%zmm31, %%zmm31\n\t"
+        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7)
+        ZERO(8) ZERO(9) ZERO(10) ZERO(11) ZERO(12) ZERO(13) ZERO(14) ZERO(15)
+        "test %[twos], %[twos]\n\tjz 2f\n\t"
+        ".p2align 6\n1:\n\t"
+        "movslq 4(%[step]), %[at]\n\t" LOAD_INDEX(16, 17, 18, 19)
+        "movslq 12(%[step]), %[at]\n\t" LOAD_INDEX(20, 21, 22, 23)
+        "movslq (%[step]), %[at]\n\tmovslq 8(%[step]), %[next]\n\t"
+        ROW_OF_TWO(row0, 0, 1, 2, 3)
+        ROW_OF_TWO(row1, 4, 5, 6, 7)
+        ROW_OF_TWO(row2, 8, 9, 10, 11)
+        ROW_OF_TWO(row3, 12, 13, 14, 15)
+        "add $16, %[step]\n\tdec %[twos]\n\tjnz 1b\n"
+        "2:\n\tcmpq $0, %[odd]\n\tje 3f\n\t" /* the last of an odd number */
+        "movslq 4(%[step]), %[at]\n\t" LOAD_INDEX(16, 17, 18, 19)
+        "movslq (%[step]), %[at]\n\t"
+        ROW_OF_ONE(row0, 0, 1, 2, 3)
+        ROW_OF_ONE(row1, 4, 5, 6, 7)
+        ROW_OF_ONE(row2, 8, 9, 10, 11)
+        ROW_OF_ONE(row3, 12, 13, 14, 15)
+        "3:\n\tvmovd %[shift], %%xmm30\n\tmov %[y_bytes], %[at]\n\tmov %[from_bytes], %[next]\n\t"
+        WRITE_ROW(0, 1, 2, 3)
+        WRITE_ROW(4, 5, 6, 7)
+        WRITE_ROW(8, 9, 10, 11)
+        WRITE_ROW(12, 13, 14, 15)
+        : [step] "+r"(step), [twos] "+r"(twos), [at] "=&r"(at), [next] "=&r"(next), [y] "+r"(y),
+          [from] "+r"(from)
+        : [odd] "m"(odd), [index] "r"(b->index), [half] "r"(b->index + b->half_bytes),
+          [row0] "r"(b->row[0]), [row1] "r"(b->row[1]), [row2] "r"(b->row[2]),
+          [row3] "r"(b->row[3]), [shift] "m"(b->shift), [y_bytes] "m"(y_bytes),
+          [from_bytes] "m"(from_bytes)
+        : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+          "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18",
+          "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm30",
+          "xmm31");
+}
+/* clang-format on */
+
+BP_INLINE __m512i load_entries(const uint8_t *row, const uint8_t *index) {
+    return _mm512_permutexvar_epi8(_mm512_loadu_si512(index), _mm512_loadu_si512(row));
 }
 
-BP_INLINE __m512i two_entries(__m512i i, __m512i t, __m512i j, __m512i u) {
-    return _mm512_add_epi8(_mm512_permutexvar_epi8(i, t), _mm512_permutexvar_epi8(j, u));
-}
-
-BP_INLINE void add_two(struct lanes *sum, int vectors, const uint8_t *row, const struct lanes *a,
-                       const struct lanes *b) {
+/* One row, `vectors` times 16 lanes. */
+BP_INLINE void add_row(const struct steps *steps, const struct block *b, int vectors,
+                       const uint8_t *row, struct lanes *sums) {
     const __m512i one = _mm512_set1_epi8(1);
-    __m512i t = _mm512_loadu_si512(row), u = _mm512_loadu_si512(row + STEP_TABLES);
-    add_fours(&sum->v0, two_entries(a->v0, t, b->v0, u), one);
-    add_fours(&sum->v1, two_entries(a->v1, t, b->v1, u), one);
-    if (vectors == 2)
-        return;
-    add_fours(&sum->v2, two_entries(a->v2, t, b->v2, u), one);
-    add_fours(&sum->v3, two_entries(a->v3, t, b->v3, u), one);
-}
-
-BP_INLINE void add_one(struct lanes *sum, int vectors, const uint8_t *row, const struct lanes *a) {
-    const __m512i one = _mm512_set1_epi8(1);
-    __m512i t = _mm512_loadu_si512(row);
-    add_fours(&sum->v0, _mm512_permutexvar_epi8(a->v0, t), one);
-    add_fours(&sum->v1, _mm512_permutexvar_epi8(a->v1, t), one);
-    if (vectors == 2)
-        return;
-    add_fours(&sum->v2, _mm512_permutexvar_epi8(a->v2, t), one);
-    add_fours(&sum->v3, _mm512_permutexvar_epi8(a->v3, t), one);
-}
-
-struct sums {
-    struct lanes r0, r1, r2, r3;
-};
-
-BP_INLINE void add_steps(struct sums *s, int rows, int vectors, const struct segment *segment,
-                         const struct block *b) {
-    const ptrdiff_t begin = segment->table, end = begin + (ptrdiff_t)segment->fours * STEP_TABLES;
-    const uint8_t *index = b->index + segment->index;
-    ptrdiff_t at = begin;
-    for (; at + STEP_TABLES < end; at += 2 * STEP_TABLES, index += 2 * b->index_step) {
-        struct lanes i0 = load_index(vectors, index, b->half_bytes);
-        struct lanes i1 = load_index(vectors, index + b->index_step, b->half_bytes);
-        add_two(&s->r0, vectors, b->row[0] + at, &i0, &i1);
-        if (rows == 1)
+    const uint8_t *low = b->index, *high = b->index + b->half_bytes;
+    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+    for (size_t i = 0; i < steps->count; i++) {
+        const struct step *step = &steps->at[i];
+        s0 = _mm512_dpbusd_epi32(s0, load_entries(row + step->table, low + step->index), one);
+        s1 = _mm512_dpbusd_epi32(s1, load_entries(row + step->table, low + step->index + 64), one);
+        if (vectors == 2)
             continue;
-        add_two(&s->r1, vectors, b->row[1] + at, &i0, &i1);
-        add_two(&s->r2, vectors, b->row[2] + at, &i0, &i1);
-        add_two(&s->r3, vectors, b->row[3] + at, &i0, &i1);
+        s2 = _mm512_dpbusd_epi32(s2, load_entries(row + step->table, high + step->index), one);
+        s3 = _mm512_dpbusd_epi32(s3, load_entries(row + step->table, high + step->index + 64), one);
     }
-    if (at == end)
-        return;
-    struct lanes i0 = load_index(vectors, index, b->half_bytes);
-    add_one(&s->r0, vectors, b->row[0] + at, &i0);
-    if (rows == 1)
-        return;
-    add_one(&s->r1, vectors, b->row[1] + at, &i0);
-    add_one(&s->r2, vectors, b->row[2] + at, &i0);
-    add_one(&s->r3, vectors, b->row[3] + at, &i0);
+    *sums = (struct lanes){{s0, s1, s2, s3}};
 }
 
-BP_INLINE void store_vector(__m512i sum, __m128i shift, const int32_t *from, size_t lanes,
+BP_INLINE void store_vector(__m512i sum, __m128i shift, const int32_t *from, __mmask16 mask,
                             int32_t *y) {
-    __mmask16 mask = mask_16(lanes);
     sum = _mm512_sll_epi32(sum, shift);
     _mm512_mask_storeu_epi32(y, mask, _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, from)));
 }
 
-BP_INLINE void store_row(const struct lanes *sum, int vectors, const struct block *b, size_t row) {
+static void store_row(const struct lanes *sums, const struct block *b, size_t row) {
     const __m128i shift = _mm_cvtsi32_si128(b->shift);
     int32_t *y = b->y + row * b->y_stride;
     const int32_t *from = b->from != NULL ? b->from : y;
-    if (b->lanes == MAX_LANES && vectors == 4) {
-        store_vector(sum->v0, shift, from, 16, y);
-        store_vector(sum->v1, shift, from + 16, 16, y + 16);
-        store_vector(sum->v2, shift, from + 32, 16, y + 32);
-        store_vector(sum->v3, shift, from + 48, 16, y + 48);
+    if (b->lanes == MAX_LANES) {
+        for (size_t i = 0; i < 4; i++)
+            store_vector(sums->v[i], shift, from + 16 * i, 0xffff, y + 16 * i);
         return;
     }
-    store_vector(sum->v0, shift, from, b->lanes, y);
-    if (b->lanes > 16)
-        store_vector(sum->v1, shift, from + 16, b->lanes - 16, y + 16);
-    if (vectors == 2)
-        return;
-    if (b->lanes > 32)
-        store_vector(sum->v2, shift, from + 32, b->lanes - 32, y + 32);
-    if (b->lanes > 48)
-        store_vector(sum->v3, shift, from + 48, b->lanes - 48, y + 48);
+    for (size_t i = 0; 16 * i < b->lanes; i++)
+        store_vector(sums->v[i], shift, from + 16 * i, mask_16(b->lanes - 16 * i), y + 16 * i);
 }
 
-BP_INLINE void add_block(int rows, int vectors, const struct pass *pass, const struct block *b) {
-    const __m512i zero = _mm512_setzero_si512();
-    const struct lanes none = {zero, zero, zero, zero};
-    struct sums s = {none, none, none, none};
-    for (size_t i = 0; i < pass->n_segments; i++)
-        add_steps(&s, rows, vectors, &pass->segments[i], b);
-    store_row(&s.r0, vectors, b, 0);
-    if (rows == 1)
-        return;
-    store_row(&s.r1, vectors, b, 1);
-    store_row(&s.r2, vectors, b, 2);
-    store_row(&s.r3, vectors, b, 3);
+/* Fewer than 64 lanes, or than 4 rows. */
+static void add_few(const struct steps *steps, const struct block *b) {
+    struct lanes sums;
+    for (size_t r = 0; r < b->rows; r++) {
+        if (b->lanes <= BP_LANES)
+            add_row(steps, b, 2, b->row[r], &sums);
+        else
+            add_row(steps, b, 4, b->row[r], &sums);
+        store_row(&sums, b, r);
+    }
 }
 
-/* Not inlined: the loops get all registers. */
-static __attribute__((noinline)) void add_wide(const struct pass *pass, const struct block *b) {
-    if (b->rows == MAX_ROWS)
-        add_block(MAX_ROWS, 4, pass, b);
+static void add_pass(const struct steps *steps, const struct block *b) {
+    if (b->lanes == MAX_LANES && b->rows == MAX_ROWS)
+        add_four_rows(steps, b);
     else
-        add_block(1, 4, pass, b);
-}
-
-static __attribute__((noinline)) void add_narrow(const struct pass *pass, const struct block *b) {
-    if (b->rows == MAX_ROWS)
-        add_block(MAX_ROWS, 2, pass, b);
-    else
-        add_block(1, 2, pass, b);
-}
-
-static void add_pass(const struct pass *pass, const struct block *b) {
-    if (b->lanes > BP_LANES)
-        add_wide(pass, b);
-    else
-        add_narrow(pass, b);
+        add_few(steps, b);
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
+
+/* The steps of the windows from `step` on, as many as a pass takes; returns the next one. The
+ * passes are about equally long. */
+static size_t steps_of_windows(struct steps *steps, size_t step, const int32_t *tap,
+                               const int32_t *tap_w, size_t taps, size_t tap_steps) {
+    const size_t all = taps * tap_steps, passes = (all + MOST_STEPS - 1) / MOST_STEPS;
+    const size_t end = bp_min_size(all, step + bp_round_up((all + passes - 1) / passes, 2));
+    size_t t = step / tap_steps, i = step % tap_steps;
+    for (steps->count = 0; step < end; step++, i++) {
+        if (i == tap_steps) {
+            i = 0;
+            t++;
+        }
+        steps->at[steps->count++] =
+            (struct step){(tap[t] + (int32_t)i * TOGETHER) * BP_TABLE_BYTES,
+                          (int32_t)(((size_t)tap_w[t] * tap_steps + i) * TOGETHER * BP_LANES)};
+    }
+    return end;
+}
 
 void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_t n,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                               size_t quads, size_t together, int entry_max, const uint8_t *index,
                               size_t c, const int32_t *base, int shift, int32_t *y) {
     (void)together, (void)entry_max;
-    struct pass pass;
-    struct block b = {.index_step = (size_t)TOGETHER * BP_LANES,
-                      .half_bytes = w_taps * quads * BP_LANES,
-                      .shift = shift,
-                      .y_stride = c};
-    for (size_t step = 0; step < taps * quads;) {
+    struct steps steps;
+    struct block b = {.half_bytes = w_taps * quads * BP_LANES, .shift = shift, .y_stride = c};
+    for (size_t step = 0; step < taps * (quads / TOGETHER);) {
         const int32_t *from = step == 0 ? base : NULL;
-        step = pass_of_windows(&pass, step, tap, tap_w, taps, quads, BP_TABLE_BYTES);
+        step = steps_of_windows(&steps, step, tap, tap_w, taps, quads / TOGETHER);
         for (size_t j = 0; j < c; j += MAX_LANES) {
             b.index = index + j * w_taps * quads;
             b.lanes = bp_min_size(c - j, MAX_LANES);
@@ -196,7 +220,7 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
                 for (size_t r = 0; r < b.rows; r++)
                     b.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
                 b.y = y + p * c + j;
-                add_pass(&pass, &b);
+                add_pass(&steps, &b);
             }
         }
     }
@@ -205,21 +229,20 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
 /* --- weight gradient -------------------------------------------------------------------------- */
 
 /* The next steps of the runs, as many as a pass takes. */
-static void next_steps(struct pass *pass, struct run_cursor *at, size_t index_step) {
-    size_t left = PASS_STEPS / TOGETHER;
-    for (pass->n_segments = 0; at->run < at->n_runs && left > 0;) {
+static void next_steps(struct steps *steps, struct run_cursor *at, size_t index_step) {
+    for (steps->count = 0; at->run < at->n_runs;) {
         const struct bp_run *r = &at->runs[at->run];
-        size_t count = bp_min_size((size_t)r->count - at->done, left);
-        if (count > 0)
-            pass->segments[pass->n_segments++] =
-                (struct segment){r->table + (ptrdiff_t)at->done * STEP_TABLES,
-                                 r->index + (ptrdiff_t)(at->done * index_step), (uint32_t)count, 0};
-        left -= count;
+        size_t count = bp_min_size((size_t)r->count - at->done, MOST_STEPS - steps->count);
+        int32_t table = r->table + (int32_t)at->done * STEP_TABLES;
+        int32_t index = r->index + (int32_t)(at->done * index_step);
+        for (size_t i = 0; i < count; i++, table += STEP_TABLES, index += (int32_t)index_step)
+            steps->at[steps->count + i] = (struct step){table, index};
+        steps->count += count;
         at->done += count;
-        if (at->done == (size_t)r->count) {
-            at->done = 0;
-            at->run++;
-        }
+        if (at->done < (size_t)r->count)
+            return;
+        at->done = 0;
+        at->run++;
     }
 }
 
@@ -228,14 +251,12 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                                size_t index_step, size_t c, size_t together, int entry_max,
                                int shift, int32_t *y, size_t y_stride) {
     (void)together, (void)entry_max;
-    struct pass pass;
-    struct block b = {.index_step = index_step,
-                      .half_bytes = (size_t)TOGETHER * BP_LANES,
-                      .shift = shift,
-                      .y_stride = y_stride};
+    struct steps steps;
+    struct block b = {
+        .half_bytes = (size_t)TOGETHER * BP_LANES, .shift = shift, .y_stride = y_stride};
     struct run_cursor cursor = {.runs = runs, .n_runs = n_runs};
     while (cursor.run < n_runs) {
-        next_steps(&pass, &cursor, index_step);
+        next_steps(&steps, &cursor, index_step);
         for (size_t j = 0; j < c; j += MAX_LANES) {
             b.index = index + j * TOGETHER;
             b.lanes = bp_min_size(c - j, MAX_LANES);
@@ -244,7 +265,7 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                 for (size_t r = 0; r < b.rows; r++)
                     b.row[r] = tables + (i + r) * column_bytes;
                 b.y = y + i * y_stride + j;
-                add_pass(&pass, &b);
+                add_pass(&steps, &b);
             }
         }
     }
