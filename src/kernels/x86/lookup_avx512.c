@@ -50,6 +50,8 @@ struct lanes {
 };
 
 /* clang-format off */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings" /* all compilers here take them */
 #define ZERO(s) "vpxord %%zmm" #s ", %%zmm" #s ", %%zmm" #s "\n\t"
 #define LOAD(base, offset, v) "vmovdqu64 " #offset "(%[" #base "],%[at]), %%zmm" #v "\n\t"
 #define LOAD_INDEX(v0, v1, v2, v3)                                                                 \
@@ -118,6 +120,7 @@ static __attribute__((noinline)) void add_four_rows(const struct steps *steps,
           "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm30",
           "xmm31");
 }
+#pragma GCC diagnostic pop
 /* clang-format on */
 
 BP_INLINE __m512i load_entries(const uint8_t *row, const uint8_t *index) {
