@@ -4,7 +4,7 @@
  *
  *   pass A  ranges per sample and channel -> per sample, per channel
  *           groups: grid, probability, choice
- *   pass B  rows             -> codes of kept samples -> planes with halo       (dA)
+ *   pass B  rows             -> codes of kept samples -> planes                 (dA)
  *           rows, or columns -> codes of kept channels -> planes per position   (dW)
  *   products: bconv_dgrad.c, bconv_wgrad.c */
 #include "ops/bconv_internal.h"
@@ -179,37 +179,22 @@ static void decide_groups(struct backward_job *job, size_t n, uint64_t seed, uns
 /* --- pass B: codes ---------------------------------------------------------------------------- */
 
 static uint8_t *codes_of_slot(const struct bp_bconv *op, size_t sample) {
-    size_t bytes = (op->shape.oh + 2) * (op->shape.ow + 2) * op->pixel_da;
+    size_t bytes = op->shape.oh * op->shape.ow * op->pixel_da;
     return op->codes_da + (size_t)op->slot_of_sample[sample] * bytes;
-}
-
-static void clear_halo(const struct bp_bconv *op, uint8_t *codes) {
-    size_t pixel = op->pixel_da, row = (op->shape.ow + 2) * pixel;
-    memset(codes, 0, row);
-    memset(codes + (op->shape.oh + 1) * row, 0, row);
-    for (size_t y = 1; y <= op->shape.oh; y++) {
-        memset(codes + y * row, 0, pixel);
-        memset(codes + (y + 1) * row - pixel, 0, pixel);
-    }
 }
 
 static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, size_t rows,
                           const struct worker_scratch *scratch) {
     struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
-    size_t k = op->shape.k, ow = op->shape.ow;
-    uint64_t first = ((uint64_t)n * op->shape.oh + row) * ow * k;
-    uint8_t *codes = codes_of_slot(op, n);
-    kernels->round_group(scratch->rows, rows * ow * k, first, &job->rounding_da,
-                         op->groups_da[n].grid, scratch->codes);
-    for (size_t y = 0; y < rows; y++) {
-        uint8_t *to = codes + ((row + y + 1) * (ow + 2) + 1) * op->pixel_da;
-        if (op->method_da == BP_PRODUCT_LOOKUP)
-            memcpy(to, scratch->codes + y * ow * k, ow * k);
-        else
-            kernels->pack_planes(scratch->codes + y * ow * k, ow, k, op->quant_da.bits,
-                                 (uint64_t *)(void *)to);
-    }
+    size_t k = op->shape.k, pixels = rows * op->shape.ow;
+    uint64_t first = ((uint64_t)n * op->shape.oh + row) * op->shape.ow * k;
+    uint8_t *to = codes_of_slot(op, n) + row * op->shape.ow * op->pixel_da;
+    uint8_t *codes = op->method_da == BP_PRODUCT_LOOKUP ? to : scratch->codes;
+    kernels->round_group(scratch->rows, pixels * k, first, &job->rounding_da, op->groups_da[n].grid,
+                         codes);
+    if (codes != to)
+        kernels->pack_planes(codes, pixels, k, op->quant_da.bits, (uint64_t *)(void *)to);
 }
 
 /* packed: scratch->rows holds the kept columns only. */
@@ -251,8 +236,6 @@ static void code_part(void *context, size_t begin, size_t end, int thread) {
     for (size_t n = begin; n < end; n++) {
         int da = job->want_da && op->groups_da[n].kept;
         int dw = op->quant_dw.groups == BP_GROUPS_SAMPLE ? op->groups_dw[n].kept : op->kept_dw > 0;
-        if (da)
-            clear_halo(op, codes_of_slot(op, n));
         for (size_t row = 0; (da || dw) && row < op->shape.oh; row += op->chunk_rows) {
             size_t rows = rows_of_chunk(op, row);
             int packed = !da && make_columns(job, n, row, rows, &scratch);

@@ -2,14 +2,13 @@
  *
  *   dA = scale * sum(code * w^) + offset * sum(w^)     sums over the taps whose output pixel exists
  *
- * The codes stand with a halo of zeros, so a tap outside adds nothing to the first sum; the second
- * one depends only on which taps exist, hence on the pixel's class. With stride 2, input pixels of
+ * Pixels are walked class by class: those of a class have the same taps, so that nothing outside
+ * the image is multiplied, and the second sum is that of the class. With stride 2, input pixels of
  * the four parities see different taps and are walked one parity after another.
  *
  * By lookup, a tile's window of codes becomes tables first. Entries are not sums of code * w^ but
  *     sum of entries = sum of (code - code_min) * w^ + top * (number of negative w^)
- * and base_da takes that back: it is the same for every pixel, halo included, as all taps are
- * looked up always. */
+ * and base_da takes that back: it is the same for all pixels of a class. */
 #include "ops/bconv_internal.h"
 
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "base/memory.h"
 
 #define TILE_COLUMNS 32                  /* by lookup: wider maps are cut */
+#define TILE_SAMPLES 8                   /* more would share out badly over the threads */
 #define TILE_BYTES   ((size_t)224 << 10) /* of a tile's window and sums: they live in L2 */
 
 /* --- geometry --------------------------------------------------------------------------------- */
@@ -75,10 +75,11 @@ static bp_status fill_classes(struct bp_bconv *op) {
 }
 
 /* A tile is a block of output positions (y, x); its product pixels are the input pixels (stride * y
- * + parity, stride * x + parity), its window the codes at (y .. y + 2, x .. x + 2), halo included.
- */
+ * + parity, stride * x + parity), its window the codes at (y - 1 .. y + 1, x - 1 .. x + 1) that lie
+ * inside. */
 static size_t window_tables(const struct bp_bconv *op, const struct bp_tiling *t) {
-    return t->samples * (t->rows + 2) * (t->columns + 2) * op->kq;
+    return t->samples * bp_min_size(t->rows + 2, op->shape.oh) *
+           bp_min_size(t->columns + 2, op->shape.ow) * op->kq;
 }
 
 static size_t tile_pixels(const struct bp_tiling *t) {
@@ -90,9 +91,17 @@ static size_t digits_of(const struct bp_bconv *op) {
     return bp_bconv_digits(&op->quant_da, digits);
 }
 
+/* Pixels of a class that are neighbours in a row of a tile. */
+struct pixel_run {
+    uint32_t sample, at; /* in the tile, in the image */
+    int32_t code;        /* the pixel of the window that the middle tap sees */
+    uint16_t count, pixel_class;
+};
+
 static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
     size_t bytes = bp_round_up(tile_pixels(t) * op->shape.c * sizeof(int32_t), 64) +
-                   bp_round_up(tile_pixels(t) * sizeof(int32_t), 64);
+                   bp_round_up(tile_pixels(t) * sizeof(int32_t), 64) +
+                   bp_round_up(tile_pixels(t) * sizeof(struct pixel_run), 64);
     if (op->method_da == BP_PRODUCT_LOOKUP)
         bytes += digits_of(op) * window_tables(op, t) * BP_TABLE_BYTES;
     return bytes;
@@ -109,8 +118,12 @@ static struct bp_tiling choose_tiling(const struct bp_bconv *op) {
         best = larger;
     if (best.rows < s->oh || best.columns < s->ow)
         return best;
-    for (larger = best; larger.samples <= s->n && tile_bytes(op, &larger) <= TILE_BYTES;
+    for (larger = best;
+         larger.samples <= bp_min_size(s->n, TILE_SAMPLES) && tile_bytes(op, &larger) <= TILE_BYTES;
          larger.samples++)
+        best = larger;
+    larger.samples = bp_round_up(best.samples, 4); /* each class then has a multiple of 4 pixels */
+    if (larger.samples <= s->n && tile_bytes(op, &larger) <= 2 * TILE_BYTES)
         best = larger;
     return best;
 }
@@ -123,7 +136,7 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
         fill_parity_taps(s, &op->parity[i], i / s->stride, i % s->stride);
     BP_TRY(fill_classes(op));
     op->tiling_da = choose_tiling(op);
-    if ((s->oh + 2) * (s->ow + 2) * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
+    if (s->oh * s->ow * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
         return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
     bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da));
     return BP_OK;
@@ -137,7 +150,7 @@ static size_t slots(const struct bp_quant *quant, size_t n) {
 }
 
 static size_t sample_bytes(const struct bp_bconv *op) {
-    return (op->shape.oh + 2) * (op->shape.ow + 2) * op->pixel_da;
+    return op->shape.oh * op->shape.ow * op->pixel_da;
 }
 
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
@@ -152,7 +165,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
     } buffers[] = {
         {"codes dA", op->slots_da * sample_bytes(op), &op->codes_da},
         {"offsets dA", (threads * op->classes + 1) * s->c * sizeof(float), &op->offset_table},
-        {"base dA", s->stride * s->stride * s->c * sizeof(int32_t), &op->base_da},
+        {"base dA", op->classes * s->c * sizeof(int32_t), &op->base_da},
         {"slots dA", n * sizeof(int32_t), &op->slot_of_sample},
         {"samples dA", op->slots_da * sizeof(int32_t), &op->sample_of_slot},
     };
@@ -219,105 +232,136 @@ static size_t count_along(size_t first, size_t count, size_t stride, size_t pari
     return first < all ? bp_min_size(count, all - first) : 0;
 }
 
-/* Scales, adds the offset, masks and stores the sums of a tile's pixels of one parity. Pixels that
+/* Scales, adds the offset, masks and stores the sums of a tile's pixels of one class. Pixels that
  * are neighbours in the image go in one call. */
-static void finish_tile(const struct dgrad_job *job, const struct tile *tile, size_t py, size_t px,
-                        const int32_t *sums, struct sample_offsets *offsets, int thread) {
+static void finish_class(const struct dgrad_job *job, const struct tile *tile,
+                         const struct pixel_run *runs, size_t n_runs, unsigned pixel_class,
+                         const int32_t *sums, struct sample_offsets *offsets, int thread) {
     struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
-    size_t rows = count_along(tile->row, tile->rows, s->stride, py, s->h);
-    size_t columns = count_along(tile->column, tile->columns, s->stride, px, s->w);
-    size_t run = s->stride == 1 ? columns : 1;
-    for (size_t i = 0; i < tile->samples; i++) {
-        int32_t sample = op->sample_of_slot[tile->slot + i];
+    for (size_t i = 0; i < n_runs; i++) {
+        const struct pixel_run *run = &runs[i];
+        if (run->pixel_class != pixel_class)
+            continue;
+        int32_t sample = op->sample_of_slot[tile->slot + run->sample];
+        size_t together = s->stride == 1 ? run->count : 1;
         fill_offsets(job, thread, sample, offsets);
-        for (size_t y = 0; y < rows; y++)
-            for (size_t x = 0; x < columns; x += run, sums += run * s->c) {
-                size_t at =
-                    ((tile->row + y) * s->stride + py) * s->w + (tile->column + x) * s->stride + px;
-                size_t flat = (size_t)sample * s->h * s->w + at;
-                job->exec->kernels.scale_mask(sums, job->mask + flat * op->cw, run, s->c,
-                                              op->groups_da[sample].scale, offsets->table,
-                                              offsets->classes + at, job->dx + flat * s->c);
-            }
+        for (size_t x = 0; x < run->count; x += together, sums += together * s->c) {
+            size_t at = run->at + x * s->stride, flat = (size_t)sample * s->h * s->w + at;
+            job->exec->kernels.scale_mask(sums, job->mask + flat * op->cw, together, s->c,
+                                          op->groups_da[sample].scale, offsets->table,
+                                          offsets->classes + at, job->dx + flat * s->c);
+        }
     }
 }
 
 /* --- product ---------------------------------------------------------------------------------- */
 
-/* Codes or tables that a tile's product reads: pixels of `unit` elements, rows of row_pixels. */
+/* The codes, or tables of them, that a tile's product reads: those of rows first_row and up,
+ * columns first_column and up of each sample; pixels of `unit` elements. */
 struct window {
-    size_t unit, row_pixels, sample_pixels;
+    size_t unit, first_row, rows, first_column, columns, sample_pixels;
 };
 
-static size_t list_pixels(const struct bp_conv_shape *s, const struct tile *tile, size_t py,
-                          size_t px, const struct window *window, int32_t *pixel) {
+/* By lookup the window of a tile, else all codes of its samples. */
+static struct window window_of(const struct bp_bconv *op, const struct tile *tile) {
+    const struct bp_conv_shape *s = &op->shape;
+    struct window w = {(size_t)op->quant_da.bits * op->kw, 0, s->oh, 0, s->ow, s->oh * s->ow};
+    if (op->method_da == BP_PRODUCT_BITS)
+        return w;
+    w.unit = op->kq;
+    w.first_row = tile->row > 0 ? tile->row - 1 : 0;
+    w.first_column = tile->column > 0 ? tile->column - 1 : 0;
+    w.rows = bp_min_size(tile->row + tile->rows + 1, s->oh) - w.first_row;
+    w.columns = bp_min_size(tile->column + tile->columns + 1, s->ow) - w.first_column;
+    w.sample_pixels = w.rows * w.columns;
+    return w;
+}
+
+/* A tile's pixels of one parity. */
+static size_t list_pixels(const struct bp_bconv *op, const struct tile *tile, size_t parity,
+                          const struct window *window, struct pixel_run *runs) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t py = parity / s->stride, px = parity % s->stride, n = 0;
     size_t rows = count_along(tile->row, tile->rows, s->stride, py, s->h);
     size_t columns = count_along(tile->column, tile->columns, s->stride, px, s->w);
-    size_t count = 0;
     for (size_t i = 0; i < tile->samples; i++)
-        for (size_t y = 0; y < rows; y++)
-            for (size_t x = 0; x < columns; x++)
-                pixel[count++] =
-                    (int32_t)((i * window->sample_pixels + y * window->row_pixels + x) *
-                              window->unit);
-    return count;
+        for (size_t y = 0; y < rows; y++) {
+            size_t at = ((tile->row + y) * s->stride + py) * s->w + tile->column * s->stride + px;
+            size_t code = i * window->sample_pixels +
+                          (tile->row + y - window->first_row) * window->columns + tile->column -
+                          window->first_column;
+            for (size_t x = 0; x < columns; x++, at += s->stride) {
+                uint16_t pixel_class = op->in_class[at];
+                if (x > 0 && runs[n - 1].pixel_class == pixel_class)
+                    runs[n - 1].count++;
+                else
+                    runs[n++] = (struct pixel_run){(uint32_t)i, (uint32_t)at, (int32_t)(code + x),
+                                                   1, pixel_class};
+            }
+        }
+    return n;
 }
 
-static void list_taps(const struct bp_parity *parity, const struct window *window,
-                      int32_t tap[BP_TAPS_MAX]) {
-    for (size_t t = 0; t < parity->taps; t++)
-        tap[t] = (parity->row[t] * (int32_t)window->row_pixels + parity->column[t]) *
-                 (int32_t)window->unit;
-}
-
-/* The codes that a tile's first pixel sees with row 0, column 0. */
-static const uint8_t *tile_codes(const struct bp_bconv *op, const struct tile *tile) {
-    return op->codes_da + tile->slot * sample_bytes(op) +
-           (tile->row * (op->shape.ow + 2) + tile->column) * op->pixel_da;
-}
-
+/* The tables of a tile's window, of all digits. */
 static void fill_tables(const struct dgrad_job *job, const struct tile *tile,
-                        const struct bp_digit *digit, uint8_t *tables) {
+                        const struct window *window, uint8_t *tables) {
     const struct bp_bconv *op = job->op;
-    const uint8_t *codes = tile_codes(op, tile);
-    size_t columns = tile->columns + 2;
+    size_t digit_bytes = window_tables(op, &op->tiling_da) * BP_TABLE_BYTES;
+    size_t row_bytes = window->columns * op->kq * BP_TABLE_BYTES;
     for (size_t i = 0; i < tile->samples; i++)
-        for (size_t y = 0; y < tile->rows + 2; y++) {
-            const uint8_t *row =
-                codes + i * sample_bytes(op) + y * (op->shape.ow + 2) * op->pixel_da;
-            job->exec->kernels.tables_of_codes(row, columns, op->shape.k,
-                                               job->exec->kernels.together, digit, tables);
-            tables += columns * op->kq * BP_TABLE_BYTES;
+        for (size_t y = 0; y < window->rows; y++, tables += row_bytes) {
+            const uint8_t *codes =
+                op->codes_da + (tile->slot + i) * sample_bytes(op) +
+                ((window->first_row + y) * op->shape.ow + window->first_column) * op->pixel_da;
+            for (size_t d = 0; d < job->n_digits; d++)
+                job->exec->kernels.tables_of_codes(codes, window->columns, op->shape.k,
+                                                   job->exec->kernels.together, &job->digits[d],
+                                                   tables + d * digit_bytes);
         }
 }
 
-/* Sums of codes and signs for the tile's pixels of one parity. */
-static void parity_product(const struct dgrad_job *job, const struct tile *tile, size_t parity,
-                           const struct window *window, const uint8_t *tables, int32_t *pixel,
-                           int32_t *sums) {
-    const struct bp_bconv *op = job->op;
-    const struct bp_conv_shape *s = &op->shape;
-    const struct bp_kernels *kernels = &job->exec->kernels;
+/* The taps of a parity that pixels of this class see. Returns their number. */
+static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel_class,
+                        const struct window *window, int32_t tap[BP_TAPS_MAX],
+                        int32_t tap_w[BP_TAPS_MAX]) {
     const struct bp_parity *p = &op->parity[parity];
-    int32_t tap[BP_TAPS_MAX];
-    size_t count = list_pixels(s, tile, parity / s->stride, parity % s->stride, window, pixel);
-    list_taps(p, window, tap);
-    if (p->taps == 0) { /* a 1x1 kernel of stride 2 never sees these pixels */
-        memset(sums, 0, count * s->c * sizeof *sums);
+    size_t n = 0;
+    for (size_t t = 0; t < p->taps; t++) {
+        if (!(op->class_masks[pixel_class] >> p->tap_w[t] & 1))
+            continue;
+        tap[n] =
+            ((p->row[t] - 1) * (int32_t)window->columns + p->column[t] - 1) * (int32_t)window->unit;
+        tap_w[n++] = p->tap_w[t];
+    }
+    return n;
+}
+
+/* Sums of codes and signs for `count` pixels of one parity and class. */
+static void class_product(const struct dgrad_job *job, const struct tile *tile, size_t parity,
+                          unsigned pixel_class, const struct window *window, const uint8_t *tables,
+                          const int32_t *pixel, size_t count, int32_t *sums) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    size_t c = op->shape.c;
+    int32_t tap[BP_TAPS_MAX], tap_w[BP_TAPS_MAX];
+    size_t taps = list_taps(op, parity, pixel_class, window, tap, tap_w);
+    if (taps == 0) { /* a 1x1 kernel of stride 2 never sees these pixels */
+        memset(sums, 0, count * c * sizeof *sums);
         return;
     }
     if (op->method_da == BP_PRODUCT_BITS) {
-        kernels->product_planes((const uint64_t *)(const void *)tile_codes(op, tile), pixel, count,
-                                tap, p->tap_w, p->taps, op->taps, op->kw, op->quant_da.bits,
-                                job->is_signed, op->w_t, s->c, sums);
+        const uint8_t *codes = op->codes_da + tile->slot * sample_bytes(op);
+        kernels->product_planes((const uint64_t *)(const void *)codes, pixel, count, tap, tap_w,
+                                taps, op->taps, op->kw, op->quant_da.bits, job->is_signed, op->w_t,
+                                c, sums);
         return;
     }
     for (size_t d = 0; d < job->n_digits; d++)
         kernels->product_tables(tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES,
-                                pixel, count, tap, p->tap_w, p->taps, op->taps, op->kq,
-                                kernels->together, BP_QUAD * job->digits[d].top, op->index_t, s->c,
-                                d == 0 ? op->base_da + parity * s->c : NULL, job->digits[d].shift,
+                                pixel, count, tap, tap_w, taps, op->taps, op->kq, kernels->together,
+                                BP_QUAD * job->digits[d].top, op->index_t, c,
+                                d == 0 ? op->base_da + pixel_class * c : NULL, job->digits[d].shift,
                                 sums);
 }
 
@@ -326,21 +370,26 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
     const struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    int32_t *sums = bp_carve(&carver, tile_pixels(&op->tiling_da) * s->c * sizeof(int32_t));
-    int32_t *pixel = bp_carve(&carver, tile_pixels(&op->tiling_da) * sizeof(int32_t));
-    uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows + 2][columns + 2][kq][16] */
-    struct window window = {(size_t)op->quant_da.bits * op->kw, s->ow + 2,
-                            (s->oh + 2) * (s->ow + 2)};
-    if (op->method_da == BP_PRODUCT_LOOKUP) {
-        size_t columns = tile->columns + 2;
-        window = (struct window){op->kq, columns, (tile->rows + 2) * columns};
-        for (size_t d = 0; d < job->n_digits; d++)
-            fill_tables(job, tile, &job->digits[d],
-                        tables + d * window_tables(op, &op->tiling_da) * BP_TABLE_BYTES);
-    }
+    size_t most = tile_pixels(&op->tiling_da);
+    int32_t *sums = bp_carve(&carver, most * s->c * sizeof(int32_t));
+    int32_t *pixel = bp_carve(&carver, most * sizeof(int32_t));
+    struct pixel_run *runs = bp_carve(&carver, most * sizeof *runs);
+    uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */
+    struct window window = window_of(op, tile);
+    if (op->method_da == BP_PRODUCT_LOOKUP)
+        fill_tables(job, tile, &window, tables);
     for (size_t i = 0; i < s->stride * s->stride; i++) {
-        parity_product(job, tile, i, &window, tables, pixel, sums);
-        finish_tile(job, tile, i / s->stride, i % s->stride, sums, offsets, thread);
+        size_t n = list_pixels(op, tile, i, &window, runs);
+        for (unsigned pixel_class = 0; pixel_class < op->classes; pixel_class++) {
+            size_t count = 0;
+            for (size_t r = 0; r < n; r++)
+                for (size_t x = 0; runs[r].pixel_class == pixel_class && x < runs[r].count; x++)
+                    pixel[count++] = (runs[r].code + (int32_t)x) * (int32_t)window.unit;
+            if (count == 0)
+                continue;
+            class_product(job, tile, i, pixel_class, &window, tables, pixel, count, sums);
+            finish_class(job, tile, runs, n, pixel_class, sums, offsets, thread);
+        }
     }
 }
 
@@ -372,7 +421,7 @@ static void clear_dropped(void *context, size_t begin, size_t end, int thread) {
             memset(job->dx + sample * elements, 0, elements * sizeof(float));
 }
 
-/* With K output channels, of which neg have w^ = -1 at a tap, and all the parity's taps:
+/* With K output channels, of which neg have w^ = -1 at a tap, and all the taps of the class:
  *     base = sum over taps of code_min * (K - 2 neg) - top * neg */
 static void fill_base(const struct dgrad_job *job) {
     struct bp_bconv *op = job->op;
@@ -380,12 +429,13 @@ static void fill_base(const struct dgrad_job *job) {
     int32_t top = 0;
     for (size_t d = 0; d < job->n_digits; d++)
         top += job->digits[d].top * (1 << job->digits[d].shift);
-    for (size_t i = 0; i < s->stride * s->stride; i++)
+    for (size_t i = 0; i < op->classes; i++)
         for (size_t j = 0; j < s->c; j++) {
             int32_t base = 0;
-            for (size_t t = 0; t < op->parity[i].taps; t++) {
-                int32_t sum = op->tap_sum_t[(size_t)op->parity[i].tap_w[t] * s->c + j];
-                base += job->digits[0].code_min * sum - top * ((int32_t)s->k - sum) / 2;
+            for (size_t t = 0; t < op->taps; t++) {
+                int32_t sum = op->tap_sum_t[t * s->c + j];
+                if (op->class_masks[i] >> t & 1)
+                    base += job->digits[0].code_min * sum - top * ((int32_t)s->k - sum) / 2;
             }
             op->base_da[i * s->c + j] = base;
         }

@@ -16,8 +16,8 @@ enum { BP_CLASS_TOP = 1, BP_CLASS_BOTTOM = 2, BP_CLASS_LEFT = 4, BP_CLASS_RIGHT 
 #define BP_BORDER_CLASSES 16
 
 /* The pixels of dA whose taps have the same form: rows = parity_y, columns = parity_x modulo the
- * stride. Pixel (stride * y + parity_y, stride * x + parity_x) sees the codes at (y + row, x +
- * column), halo included. */
+ * stride. Pixel (stride * y + parity_y, stride * x + parity_x) sees the codes at (y + row - 1, x +
+ * column - 1). */
 struct bp_parity {
     size_t taps;
     int32_t row[BP_TAPS_MAX], column[BP_TAPS_MAX];
@@ -75,9 +75,9 @@ struct bp_bconv {
     int32_t *slot_of_channel;   /* [k] slot in codes_dw, or -1 */
     struct bp_grid *kept_grid;  /* [slots_dw] */
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
-    uint8_t *codes_da;          /* [slots_da][oh + 2][ow + 2][pixel_da] */
+    uint8_t *codes_da;          /* [slots_da][oh][ow][pixel_da] */
     float *offset_table;        /* [threads][classes][c] and one row of zeros */
-    int32_t *base_da;           /* by lookup: [stride * stride][c] what the entries are off by */
+    int32_t *base_da;           /* by lookup: [classes][c] what the entries are off by */
     uint8_t *codes_dw;          /* [n][oh ow]: planes [bits][kept words], or codes [kept] */
     int32_t *sum_dw;            /* [digits][slots_dw rounded][taps][c] */
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */

@@ -15,18 +15,6 @@ static size_t joined_pixels(const struct bp_bconv *op) {
     return count;
 }
 
-/* The same with the halo: dA sees all taps of a pixel's parity. */
-static size_t parity_pixels(const struct bp_bconv *op) {
-    const struct bp_conv_shape *s = &op->shape;
-    size_t count = 0;
-    for (size_t i = 0; i < s->stride * s->stride; i++) {
-        size_t rows = (s->h - i / s->stride + s->stride - 1) / s->stride;
-        size_t columns = (s->w - i % s->stride + s->stride - 1) / s->stride;
-        count += rows * columns * op->parity[i].taps;
-    }
-    return count;
-}
-
 struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_product product,
                                    size_t n) {
     const struct bp_conv_shape *s = &op->shape;
@@ -34,7 +22,7 @@ struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_prod
     size_t inside = joined_pixels(op), all = s->oh * s->ow * op->taps;
     if (product == BP_BCONV_DA) {
         samples = (double)op->kept_da;
-        all = parity_pixels(op);
+        all = inside; /* the taps of each pixel's class */
     } else if (product == BP_BCONV_DW) {
         if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
             channels = (double)s->c * (double)op->kept_dw;
