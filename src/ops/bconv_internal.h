@@ -79,7 +79,7 @@ struct bp_bconv {
     float *offset_table;        /* [threads][classes][c] and one row of zeros */
     int32_t *base_da;           /* by lookup: [classes][c] what the entries are off by */
     uint8_t *codes_dw;          /* [n][oh ow]: planes [bits][kept words], or codes [kept] */
-    int32_t *sum_dw;            /* [digits][slots_dw rounded][taps][c] */
+    int32_t *sum_dw;            /* on words: [slots_dw rounded][taps][c] */
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */
     size_t samples;             /* of the last backward call */
     size_t kept_da, kept_dw;

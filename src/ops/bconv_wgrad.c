@@ -33,8 +33,8 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
     if (positions * position_bytes(op, op->slots_dw) > INT32_MAX)
         return bp_fail(BP_USAGE, "%s: the batch is too large to index; use a smaller --batch",
                        name);
-    size_t kept = bp_round_up(op->slots_dw, BP_KEPT_BLOCK),
-           digits = lookup && op->quant_dw.bits > 4;
+    size_t kept = bp_round_up(op->slots_dw, BP_KEPT_BLOCK);
+    size_t sums = lookup ? 0 : kept; /* by lookup: in the workers' scratch */
     const struct {
         const char *what;
         size_t bytes;
@@ -49,7 +49,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         {"slots dW", s->k * sizeof(int32_t), &op->slot_of_channel},
         {"kept grids", kept * sizeof(struct bp_grid), &op->kept_grid},
         {"codes dW", positions * position_bytes(op, op->slots_dw), &op->codes_dw},
-        {"sums dW", (digits + 1) * kept * op->taps * s->c * sizeof(int32_t), &op->sum_dw},
+        {"sums dW", sums * op->taps * s->c * sizeof(int32_t), &op->sum_dw},
         {"sums of signs", op->taps * s->c * sizeof(int32_t), &op->count_a},
     };
     char text[96];

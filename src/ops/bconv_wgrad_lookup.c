@@ -14,6 +14,7 @@
  *   sum of entries = sum of (code - code_min) * a^ + top * (number of negative a^) */
 #include "ops/bconv_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,6 +48,12 @@ static size_t chunk_quads(const struct bp_bconv *op, const struct bp_wgrad_looku
  * into the same few sets of the cache. */
 static size_t column_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
     return chunk_quads(op, self) * BP_TABLE_BYTES + 64;
+}
+
+/* The sums of one output channel, of all digits. */
+static size_t sum_bytes(const struct bp_bconv *op) {
+    struct bp_digit digits[2];
+    return bp_bconv_digits(&op->quant_dw, digits) * op->taps * op->shape.c * sizeof(int32_t);
 }
 
 static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
@@ -140,7 +147,7 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
     choose_sizes(op, bp_threads_count(exec->threads), exec->kernels.together, self);
     BP_TRY(list_runs(op, self));
     size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
-    bp_exec_need_scratch(exec, self->columns * column_bytes(op, self));
+    bp_exec_need_scratch(exec, self->columns * (column_bytes(op, self) + sum_bytes(op)));
     snprintf(text, sizeof text, "%s activation index", name);
     BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time, time,
                        &self->index));
@@ -255,31 +262,6 @@ static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, si
                                   self->together, entry_max, 0, y, y_stride);
 }
 
-/* Items are groups of kept output channels. */
-static void product_part(void *context, size_t begin, size_t end, int thread) {
-    struct wgrad_job *job = context;
-    struct bp_bconv *op = job->op;
-    const struct bp_wgrad_lookup *self = job->self;
-    size_t c = op->shape.c, row = op->taps * c;
-    uint8_t *tables = bp_exec_scratch(job->exec, thread);
-    for (size_t item = begin; item < end; item++) {
-        size_t first = item * self->columns,
-               columns = bp_min_size(self->columns, job->kept - first);
-        for (size_t d = 0; d < job->n_digits; d++)
-            memset(op->sum_dw + (d * job->kept + first) * row, 0, columns * row * sizeof(int32_t));
-        for (size_t i = 0; i < groups_now(job) * self->chunks * job->n_digits; i++) {
-            size_t d = i % job->n_digits, chunk = i / job->n_digits % self->chunks;
-            size_t group = i / job->n_digits / self->chunks;
-            int32_t *y = op->sum_dw + (d * job->kept + first) * row;
-            fill_tables(job, group, chunk, first, columns, &job->digits[d], tables);
-            for (size_t tap = 0; tap < op->taps; tap++)
-                for (size_t block = 0; block < self->blocks; block++)
-                    multiply(job, group, chunk, tap, block, tables, columns,
-                             BP_QUAD * job->digits[d].top, y + tap * c + block * BLOCK_LANES, row);
-        }
-    }
-}
-
 /* Items are (tap, block): the negative activations at valid positions, by tables that count. */
 static void count_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
@@ -299,56 +281,98 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
 
 /* --- epilogue --------------------------------------------------------------------------------- */
 
+/* Where sums of 32 bits hold 256 * valid, they hold the sum of code * a^, whatever happens between.
+ */
+#define VALID_OF_32_BITS (INT32_MAX / 256)
+
 /* With `valid` positions, of which neg have a^ = -1, and the largest code's digits `top`:
  *     sum of code * a^ = sum of entries + code_min * valid - (top + 2 * code_min) * neg
- *     sum of a^        = valid - 2 * neg */
-static void finish_row(const struct wgrad_job *job, const struct bp_group *group, int32_t valid,
+ *     sum of a^        = valid - 2 * neg
+ * dW is zero where not |w| < 1 (w NULL: nowhere). */
+static void finish_tap(const struct wgrad_job *job, const struct bp_group *group, int32_t valid,
                        const int32_t *entries, const int32_t *high, const int32_t *neg,
-                       float *out) {
+                       const float *w, float *out) {
     int32_t code_min = job->digits[0].code_min;
     int32_t top = job->digits[0].top + (high != NULL ? 16 * job->digits[1].top : 0);
     int32_t off = top + 2 * code_min;
+    float scale = group->scale, offset = group->offset;
     size_t c = job->op->shape.c;
-    if (high != NULL) {
+    if (high != NULL && valid > VALID_OF_32_BITS) {
         int64_t wide = (int64_t)code_min * valid;
         for (size_t j = 0; j < c; j++) {
             int64_t sum = entries[j] + 16 * (int64_t)high[j] + wide - (int64_t)off * neg[j];
-            out[j] = group->scale * (float)sum + group->offset * (float)(valid - 2 * neg[j]);
+            out[j] = scale * (float)sum + offset * (float)(valid - 2 * neg[j]);
         }
+        bp_bconv_mask_row(w, c, out);
         return;
     }
-    int32_t known = code_min * valid; /* 4 bits: less than 2^31, as the sums of entries are */
-    if (job->with_count)
-        for (size_t j = 0; j < c; j++)
-            out[j] = group->scale * (float)(entries[j] + known - off * neg[j]) +
-                     group->offset * (float)(valid - 2 * neg[j]);
-    else
-        for (size_t j = 0; j < c; j++)
-            out[j] = group->scale * (float)(entries[j] + known);
+    /* unsigned: what does not fit in between comes back. 4 bits: never, as entries are < 2^31 */
+    uint32_t known = (uint32_t)code_min * (uint32_t)valid;
+    for (size_t j = 0; j < c; j++) {
+        uint32_t sum = (uint32_t)entries[j] + known;
+        sum += high != NULL ? 16 * (uint32_t)high[j] : 0;
+        sum -= job->with_count ? (uint32_t)off * (uint32_t)neg[j] : 0;
+        float v = scale * (float)(int32_t)sum;
+        v = job->with_count ? v + offset * (float)(valid - 2 * neg[j]) : v;
+        out[j] = w == NULL || fabsf(w[j]) < 1.0f ? v : 0.0f;
+    }
 }
 
-/* Items are all output channels; those that are not kept have no gradient. */
-static void finish_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct wgrad_job *job = context;
+/* The rows of dW of `columns` kept channels from their sums. */
+static void finish_columns(const struct wgrad_job *job, size_t first, size_t columns,
+                           const int32_t *sums) {
     const struct bp_bconv *op = job->op;
     size_t c = op->shape.c, row = op->taps * c;
-    for (size_t k = begin; k < end; k++) {
-        int32_t slot = op->slot_of_channel[k];
-        float *out = job->dw + k * row;
-        if (slot < 0) {
-            if (job->zero_rows == NULL || !job->zero_rows[k])
-                memset(out, 0, row * sizeof *out);
-            continue;
+    for (size_t i = 0; i < columns; i++) {
+        size_t k = (size_t)op->kept_channel[first + i];
+        const int32_t *entries = sums + i * row;
+        for (size_t tap = 0; tap < op->taps; tap++) {
+            const int32_t *low = entries + tap * c;
+            finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
+                       job->n_digits > 1 ? low + columns * row : NULL, op->count_a + tap * c,
+                       job->w == NULL ? NULL : job->w + k * row + tap * c,
+                       job->dw + k * row + tap * c);
         }
-        const int32_t *entries = op->sum_dw + (size_t)slot * row;
-        for (size_t tap = 0; tap < op->taps; tap++)
-            finish_row(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n),
-                       entries + tap * c,
-                       job->n_digits > 1 ? entries + job->kept * row + tap * c : NULL,
-                       op->count_a + tap * c, out + tap * c);
-        bp_bconv_mask_row(job->w == NULL ? NULL : job->w + k * row, row, out);
     }
+}
+
+/* --- all together ----------------------------------------------------------------------------- */
+
+/* Items are groups of kept output channels. */
+static void product_part(void *context, size_t begin, size_t end, int thread) {
+    struct wgrad_job *job = context;
+    struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    size_t c = op->shape.c, row = op->taps * c;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    uint8_t *tables = bp_carve(&carver, self->columns * column_bytes(op, self));
+    int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op)); /* [digits][columns][row] */
+    for (size_t item = begin; item < end; item++) {
+        size_t first = item * self->columns,
+               columns = bp_min_size(self->columns, job->kept - first);
+        memset(sums, 0, job->n_digits * columns * row * sizeof *sums);
+        for (size_t i = 0; i < groups_now(job) * self->chunks * job->n_digits; i++) {
+            size_t d = i % job->n_digits, chunk = i / job->n_digits % self->chunks;
+            size_t group = i / job->n_digits / self->chunks;
+            int32_t *y = sums + d * columns * row;
+            fill_tables(job, group, chunk, first, columns, &job->digits[d], tables);
+            for (size_t tap = 0; tap < op->taps; tap++)
+                for (size_t block = 0; block < self->blocks; block++)
+                    multiply(job, group, chunk, tap, block, tables, columns,
+                             BP_QUAD * job->digits[d].top, y + tap * c + block * BLOCK_LANES, row);
+        }
+        finish_columns(job, first, columns, sums);
+    }
+}
+
+/* Items are all output channels: those that are not kept have no gradient. */
+static void clear_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct wgrad_job *job = context;
+    size_t row = job->op->taps * job->op->shape.c;
+    for (size_t k = begin; k < end; k++)
+        if (job->op->slot_of_channel[k] < 0 && (job->zero_rows == NULL || !job->zero_rows[k]))
+            memset(job->dw + k * row, 0, row * sizeof(float));
 }
 
 static void fill_count_tables(const struct bp_bconv *op) {
@@ -379,5 +403,5 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
     }
     bp_parallel_for(exec->threads, (job.kept + self->columns - 1) / self->columns, product_part,
                     &job);
-    bp_parallel_for(exec->threads, op->shape.k, finish_part, &job);
+    bp_parallel_for(exec->threads, op->shape.k, clear_part, &job);
 }

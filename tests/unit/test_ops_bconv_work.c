@@ -43,7 +43,7 @@ static size_t joined(const struct bp_conv_shape *s, int with_halo) {
                     continue;
                 int is_output =
                     oy >= 0 && ox >= 0 && oy / stride < (long)s->oh && ox / stride < (long)s->ow;
-                count += is_output;
+                count += (size_t)is_output;
             }
     return count;
 }
