@@ -1,7 +1,7 @@
 /* What the files of the binary convolution share: bconv.c (set-up), bconv_pack.c (weights),
- * bconv_forward.c, bconv_backward.c (from gradient rows to codes), bconv_dgrad.c (dA),
- * bconv_wgrad.c (dW, epilogue and products on words), bconv_wgrad_lookup.c (dW's products by
- * lookup), bconv_work.c (what the products multiply). */
+ * bconv_forward.c, bconv_backward.c (from gradient rows to codes), bconv_dgrad_plan.c (dA's
+ * geometry), bconv_dgrad.c (dA), bconv_wgrad.c (what dW's methods share), bconv_wgrad_words.c,
+ * bconv_wgrad_lookup.c (dW's products), bconv_work.c (what the products multiply). */
 #ifndef BP_OPS_BCONV_INTERNAL_H
 #define BP_OPS_BCONV_INTERNAL_H
 
@@ -77,6 +77,7 @@ struct bp_bconv {
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
     uint8_t *codes_da;          /* [slots_da][oh][ow][pixel_da] */
     float *offset_table;        /* [threads][classes][c] and one row of zeros */
+    int32_t *class_sum;         /* [classes][c] sum of the weights' signs of the class's taps */
     int32_t *base_da;           /* by lookup: [classes][c] what the entries are off by */
     uint8_t *codes_dw;          /* [n][oh ow]: planes [bits][kept words], or codes [kept] */
     int32_t *sum_dw;            /* on words: [slots_dw rounded][taps][c] */
@@ -104,10 +105,23 @@ bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struc
 /* bconv_forward.c */
 void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec);
 
-/* bconv_dgrad.c */
+/* bconv_dgrad_plan.c */
+/* Pixels of a class that are neighbours in a row of a tile. */
+struct bp_pixel_run {
+    uint32_t sample, at; /* in the tile, in the image */
+    int32_t code;        /* the pixel of the window that the middle tap sees */
+    uint16_t count, pixel_class;
+};
+
+/* Tables of a tile's window, pixels of the product of a tile, bytes of the codes of a sample. */
+size_t bp_dgrad_window_tables(const struct bp_bconv *op, const struct bp_tiling *t);
+size_t bp_dgrad_tile_pixels(const struct bp_tiling *t);
+size_t bp_dgrad_sample_bytes(const struct bp_bconv *op);
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
+
+/* bconv_dgrad.c */
 /* leave_dropped: dx of samples that are not kept is not touched, else it is written as zero. */
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
                         float *dx, int leave_dropped);
