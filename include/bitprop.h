@@ -173,6 +173,7 @@ typedef struct bp_run_summary {
     size_t train_count, val_count, classes;
     size_t image_height, image_width,
         image_channels; /* in the files; of pictures: after resizing */
+    size_t median_side; /* of the pictures' shorter sides, where it chose the size; else 0 */
     size_t input_height, input_width, input_channels; /* of the network */
     const char *model;                                /* "vgg16" */
     double width;                                     /* factor on channel counts */
@@ -307,6 +308,7 @@ typedef struct bp_forecast {
     size_t train_count, val_count, classes;
     char model[16];
     double width;
+    size_t median_side; /* of the pictures' shorter sides, where it chose the size; else 0 */
     size_t input_height, input_width, input_channels;
     size_t parameters, binary_weights;
     size_t batch, batches; /* batches: per epoch */

@@ -1,6 +1,7 @@
 #include "train/begin_record.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "io/json_parse.h"
@@ -33,6 +34,8 @@ bp_status bp_data_record_parse(const char *text, size_t count, const char *name,
                                    .val = read_count(root, "val"),
                                    .classes = read_count(root, "classes")};
     read_hash(root, "fingerprint", out->fingerprint);
+    const char *kind = json_string_value(json_object_get(root, "kind"));
+    snprintf(out->kind, sizeof out->kind, "%s", kind != NULL ? kind : "");
     json_decref(root);
     return BP_OK;
 }

@@ -15,6 +15,7 @@ extern "C" {
 enum { BP_HASH_DIGITS = 16 }; /* hexadecimal */
 
 struct bp_data_record {
+    char kind[16];                        /* "folder"; "" where it is not said */
     int64_t train, val, classes;          /* 0 where nothing sensible is said */
     char fingerprint[BP_HASH_DIGITS + 1]; /* likewise "" */
 };

@@ -58,8 +58,11 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
 
 /* A copy with its own values; bp_config_destroy it. */
 bp_status bp_config_copy(bp_config **out, const bp_config *config);
-/* In what a version without an option wrote, that option has the value of that version: sets it. */
-bp_status bp_config_fill_old(bp_config *config, const char *origin);
+/* In what a version without an option wrote, that option has the value of that version: sets it.
+ * pictures: 1 if the data were pictures. */
+bp_status bp_config_fill_old(bp_config *config, int pictures, const char *origin);
+/* The same, if `path`, which the config was read from, is the config.json of a run folder. */
+bp_status bp_config_fill_old_run(bp_config *config, const char *path);
 /* Forgets an option's value. */
 void bp_config_unset(bp_config *config, enum bp_option_id id);
 

@@ -94,7 +94,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_WIDTH] = FLOAT("width", NETWORK, "F", "1", 0.001, 16, STEP,
     "factor on all channel counts of the network"),
 [BP_OPT_SIZE] = INT("size", NETWORK, NULL, 8, 1024, STEP,
-    "height and width of the network's input in pixels (default: pictures: 64; else 32, or the data's if larger)"),
+    "height and width of the network's input in pixels (default: pictures: 32, 48 or 64, the nearest to their own; else 32, or the data's if larger)"),
 [BP_OPT_CLASSES] = INT("classes", NETWORK, "10", 1, 100000, BENCH | INFO,
     "classes of the network"),
 [BP_OPT_CHANNELS] = INT("channels", NETWORK, "3", 1, 3, BENCH | INFO,

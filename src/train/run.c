@@ -240,7 +240,7 @@ static bp_status check_recipe(const struct bp_trainer *t, const struct bp_checkp
     bp_status status =
         bp_config_parse_json(saved, head->config, strlen(head->config), t->folder.last, BP_MODEL);
     if (status == BP_OK)
-        status = bp_config_fill_old(saved, t->folder.last);
+        status = bp_config_fill_old(saved, head->preprocess.resize > 0, t->folder.last);
     for (int id = 0; id < BP_OPT_COUNT && status == BP_OK; id++) {
         const char *name = bp_option_table[id].name;
         const char *now = bp_config_get(t->config, name), *then = bp_config_get(saved, name);

@@ -218,8 +218,7 @@ bp_status bp_run_folder_describe(const struct bp_run_folder *folder, const bp_co
 bp_status bp_run_folder_read_config(const struct bp_run_folder *folder, bp_config *config) {
     char path[BP_PATH_BYTES];
     BP_TRY(bp_path_join(path, sizeof path, folder->path, "config.json"));
-    BP_TRY(bp_config_load_json(config, path));
-    return bp_config_fill_old(config, path);
+    return bp_config_load_json(config, path);
 }
 
 bp_status bp_run_folder_bad_files(const struct bp_run_folder *folder,

@@ -90,6 +90,7 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
         .limit_val = settings->limit_val,
         .seed = settings->seed,
         .preprocess = bp_preprocess_choose(settings->size, &settings->augment),
+        .augment = settings->augment,
         .val_share = settings->val_share,
         .skip_bad = settings->skip_bad,
         .choose_cache = choose_cache,
@@ -124,6 +125,14 @@ static bp_status record(bp_config *config, enum bp_option_id id, size_t value, c
 bp_status bp_session_record(struct bp_session *session, bp_config *config) {
     struct bp_settings *settings = &session->settings;
     char origin[80];
+    bp_config_value lr;
+    if (session->data->median_side > 0) {
+        snprintf(origin, sizeof origin, "pictures of %zu pixels", session->data->median_side);
+        BP_TRY(record(config, BP_OPT_SIZE, session->data->preprocess.side, origin));
+    }
+    BP_TRY(bp_config_explain(config, "lr", &lr)); /* its default depends on other options */
+    if (bp_config_get(config, "lr") == NULL)
+        BP_TRY(bp_config_set(config, "lr", lr.value, lr.origin));
     if (session->batch_is_auto)
         BP_TRY(record(config, BP_OPT_BATCH, settings->batch, "--batch auto"));
     if (settings->time_text == NULL)
@@ -283,6 +292,7 @@ void bp_session_summary(const struct bp_session *session, char *quantizer, size_
                             .image_height = data->train.h,
                             .image_width = data->train.w,
                             .image_channels = data->train.c,
+                            .median_side = data->median_side,
                             .input_height = config->height,
                             .input_width = config->width_px,
                             .input_channels = config->channels,
