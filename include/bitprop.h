@@ -227,6 +227,7 @@ typedef struct bp_train_result {
     double seconds;       /* of this process */
     double images_per_s;  /* training, without validation */
     size_t peak_rss_bytes;
+    char advice[256]; /* one line: what to try, where the result calls for it; else "" */
 } bp_train_result;
 
 /* Trains as `config` says, in a new run folder. `callback` and `result` may be NULL. BP_INTERRUPT

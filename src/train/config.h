@@ -23,6 +23,7 @@ struct bp_settings {
     const char *init;                /* NULL: from scratch; belongs to the config */
     size_t epochs, max_steps, batch; /* max_steps 0: no limit; batch 0: auto */
     int epochs_given;                /* epochs was set, not left to its default or --recipe */
+    int batch_given;                 /* else a session with data chooses it */
     double seconds;                  /* --time; 0: no limit */
     const char *time_text;           /* the same as given; NULL; belongs to the config */
     size_t patience;                 /* epochs; 0: off */

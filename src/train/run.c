@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "base/memory.h"
+#include "train/advice.h"
 #include "train/data_record.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -63,6 +64,26 @@ static bp_status stop(struct bp_trainer *t, bp_status status) {
                    t->folder.path);
 }
 
+static double largest_share(const struct bp_dataset *data) {
+    size_t largest = 0;
+    for (size_t i = 0; i < data->classes; i++) {
+        size_t count = 0;
+        for (size_t j = 0; j < data->val.count; j++)
+            count += (size_t)data->val.labels[j] == i;
+        largest = count > largest ? count : largest;
+    }
+    return data->val.count > 0 ? (double)largest / (double)data->val.count : 0;
+}
+
+static void advise(const struct bp_trainer *t, bp_train_result *result) {
+    const struct bp_dataset *data = t->session.data;
+    const struct bp_outcome outcome = {.train_accuracy = t->train_accuracy,
+                                       .accuracy = t->progress.accuracy,
+                                       .largest_share = largest_share(data),
+                                       .validated = data->val.count};
+    bp_advice(&t->session.settings, &outcome, result->advice, sizeof result->advice);
+}
+
 static const char *const endings[] = {"", "epochs", "steps", "patience", "time"};
 
 static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_result *result) {
@@ -80,6 +101,8 @@ static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_r
         .images_per_s = t->train_seconds > 0 ? (double)t->train_images / t->train_seconds : 0,
         .peak_rss_bytes = bp_clock_peak_rss_bytes()};
     memcpy(result->run, t->folder.path, sizeof result->run);
+    if (status == BP_OK)
+        advise(t, result);
 }
 
 /* From the files that are there now: also of a run that was stopped or failed. */
@@ -124,7 +147,7 @@ static bp_status run(struct bp_trainer *t, bp_train_result *result) {
 static void trainer_init(struct bp_trainer *t, bp_event_callback *callback, void *user) {
     memset(t, 0, sizeof *t);
     t->folder.lock = -1;
-    t->progress.accuracy = t->progress.loss = t->progress.best_accuracy = -1;
+    t->progress.accuracy = t->progress.loss = t->progress.best_accuracy = t->train_accuracy = -1;
     t->callback = callback;
     t->user = user;
     t->begin_ns = bp_clock_ns();

@@ -117,9 +117,10 @@ static void test_bad_values(void **state) {
 static void test_values_and_origins(void **state) {
     (void)state;
     bp_config *config = train_with((const char *const[]){NULL});
-    assert_string_equal(bp_config_get(config, "batch"), "128");
-    assert_string_equal(bp_config_origin(config, "batch"), "default");
+    assert_string_equal(bp_config_get(config, "epochs"), "60");
+    assert_string_equal(bp_config_origin(config, "epochs"), "default");
     assert_null(bp_config_get(config, "lr"));
+    assert_null(bp_config_get(config, "batch")); /* both depend on others */
     assert_null(bp_config_get(config, "no-such-option"));
     assert_int_equal(bp_config_set(config, "batch", "64", "file.json"), BP_OK);
     assert_int_equal(bp_config_set(config, "batch", "32", "BITPROP_BATCH"), BP_OK);
@@ -298,7 +299,15 @@ static void test_settings(void **state) {
     bp_config_destroy(config);
     config = WITH("optimizer", "adamw", "head-lr", "0");
     s = train_settings_of(config);
-    assert_true(s.optim.lr == 1e-3 && s.optim.weight_decay == 0.01);
+    assert_true(s.optim.lr == 0.01 && s.optim.weight_decay == 0.01);
+    bp_config_destroy(config);
+    config = WITH("precision", "fp32");
+    s = train_settings_of(config);
+    assert_true(s.optim.lr == 1e-3 && !s.batch_given);
+    bp_config_destroy(config);
+    config = WITH("precision", "qat", "optimizer", "sgd", "batch", "auto");
+    s = train_settings_of(config);
+    assert_true(s.optim.lr == 0.1 && s.batch_given && s.batch == 0);
     bp_config_destroy(config);
 }
 
