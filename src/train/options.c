@@ -107,7 +107,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
 [BP_OPT_STEPS] = INT("steps", TRAINING, "0", 0, 1e9, TRAIN,
     "stop after N training steps, even within an epoch (default: 0, no limit)"),
 [BP_OPT_TIME] = {"time", TRAINING, BP_OPTION_TIME, "TIME", NULL, NULL, 1, 3.6e7, TRAIN, 0,
-    "train as long as this, all included, such as 90s, 30m or 1h30m: epochs and schedule are fitted to it; --epochs and --steps, where given, are limits"},
+    "train as long as this, all included, such as 90s, 30m or 1h30m: epochs and schedule are fitted to it; --epochs and --steps, where given, are limits; a run that was stopped and resumed does the steps that were fitted, whatever time they take then"},
 [BP_OPT_PATIENCE] = INT("patience", TRAINING, "0", 0, 1e6, TRAIN,
     "stop after N epochs without a better validation accuracy (default: 0, off)"),
 [BP_OPT_BATCH] = {"batch", TRAINING, BP_OPTION_INT, "N", NULL, batches, 1, 65536, TRAIN | EVAL | BENCH | PREDICT | INFO, 0,

@@ -7,6 +7,7 @@
 #include "base/file_io.h"
 #include "base/memory.h"
 #include "train/advice.h"
+#include "train/begin_record.h"
 #include "train/data_record.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -23,6 +24,28 @@ static bp_status note_memory(const struct bp_trainer *t) {
              "--max-mem %zu: the run takes about %.0f MB with a batch of %zu; --batch auto would "
              "keep to it",
              s->settings.max_mem_bytes / 1000000, (double)s->memory.total / 1e6, s->settings.batch);
+    return bp_trainer_note(t, line);
+}
+
+/* What a run that goes on keeps. */
+static bp_status note_resumed(const struct bp_trainer *t) {
+    enum { FILE_BYTES_MAX = 1 << 20 };
+    const struct bp_session *s = &t->session;
+    char path[BP_PATH_BYTES], time[BP_TIME_BYTES] = "", line[240];
+    uint8_t *bytes;
+    size_t count;
+    BP_TRY(bp_path_join(path, sizeof path, t->folder.path, "settings.json"));
+    if (bp_file_read(path, FILE_BYTES_MAX, BP_MODEL, &bytes, &count) == BP_OK) {
+        bp_settings_record_time((const char *)bytes, count, time);
+        bp_free(bytes);
+    }
+    int used = snprintf(line, sizeof line,
+                        "goes on after step %zu of %llu, with the schedule that it began with",
+                        t->first_step, (unsigned long long)s->total_steps);
+    if (time[0] != 0)
+        snprintf(line + used, sizeof line - (size_t)used,
+                 ": the steps that were fitted to --time %s; how long they take now is not limited",
+                 time);
     return bp_trainer_note(t, line);
 }
 
@@ -46,6 +69,8 @@ static bp_status start(struct bp_trainer *t) {
     bp_trainer_fill_event(t, BP_EVENT_START, &event);
     event.start = &summary;
     bp_trainer_send(t, &event);
+    if (t->first_step > 0)
+        BP_TRY(note_resumed(t));
     BP_TRY(note_memory(t));
     for (size_t i = 0; t->init != NULL && bp_init_line(t->init, i) != NULL; i++)
         BP_TRY(bp_trainer_note(t, bp_init_line(t->init, i)));

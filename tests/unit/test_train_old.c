@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "train/begin_record.h"
 #include "unit/data_files.h"
 #include "unit/train_options.h"
 
@@ -86,9 +87,30 @@ static void test_file_of_a_run(void **state) {
     bp_config_destroy(config);
 }
 
+/* What settings.json says of --time; anything else than such a file says nothing. */
+static void test_time_of_a_run(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"[{\"option\": \"lr\", \"origin\": \"--time 1h\"}, {\"option\": \"steps\", \"value\": "
+         "\"9\", "
+         "\"origin\": \"--time 30m\"}]",
+         "30m"},
+        {"[{\"option\": \"steps\", \"origin\": \"command line\"}]", ""},
+        {"[{\"option\": \"steps\", \"origin\": 30}, 7, null]", ""},
+        {"{\"option\": \"steps\", \"origin\": \"--time 30m\"}", ""},
+        {"[{\"option\": ", ""},
+        {"", ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char time[BP_TIME_BYTES] = "before";
+        bp_settings_record_time(cases[i][0], strlen(cases[i][0]), time);
+        assert_string_equal(time, cases[i][1]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_time_of_a_run),
         cmocka_unit_test_setup_teardown(test_file_of_a_run, data_folder_setup,
                                         data_folder_teardown),
     };
