@@ -68,6 +68,9 @@ bp_status bp_dataset_open(struct bp_dataset **out, const char *data,
                           const struct bp_dataset_options *options);
 void bp_dataset_destroy(struct bp_dataset *dataset);
 
+/* BP_DATA where there is but one class: nothing could be told from it. */
+bp_status bp_dataset_check_classes(const struct bp_dataset *dataset);
+
 /* Points *image to a sample's bytes, [h][w][c]: in the part, or decoded into scratch [h][w][c]. */
 bp_status bp_part_image(const struct bp_part *part, size_t sample, uint8_t *scratch,
                         const uint8_t **image);

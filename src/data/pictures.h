@@ -31,6 +31,9 @@ struct bp_picture_list {
  * reported, not overlooked. */
 int bp_picture_is_likely(const char *path);
 
+/* 1 if a folder has pictures among its first files; -1: no memory to look. */
+int bp_dir_holds_pictures(const char *folder);
+
 /* Adds a file; path is copied. Returns the item in *out (may be NULL). */
 bp_status bp_picture_list_add(struct bp_picture_list *list, const char *path, int32_t label,
                               enum bp_side side, struct bp_picture **out);

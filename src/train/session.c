@@ -111,6 +111,7 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
     session->batch_is_auto = settings->batch == 0;
     session->memory_allowed = bp_memory_allowed(settings);
     BP_TRY(bp_dataset_open(&session->data, settings->data, &options));
+    BP_TRY(bp_dataset_check_classes(session->data));
     const struct bp_part *train = &session->data->train;
     if (!settings->batch_given && train->count > 0)
         settings->batch = default_batch(train->count);
