@@ -396,7 +396,8 @@ BP_API bp_status bp_predict(const char *model, const bp_config *options, bp_path
 /* Something worth knowing about a data set. Kinds of errors: "unreadable" (a file that cannot be
  * used), "line" (of a list), "one_class", "class_twins", "unknown_class", "no_training",
  * "no_validation", "two_classes" (one picture under two labels), "both_parts" (one picture for
- * training and for validation). Kinds of notes: "copies", "wrong_name", "unbalanced", "unvalidated", "beside". */
+ * training and for validation). Kinds of notes: "copies", "wrong_name", "unbalanced",
+ * "unvalidated", "beside". */
 typedef struct bp_finding {
     const char *kind;
     int is_error;
