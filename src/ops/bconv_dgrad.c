@@ -201,7 +201,8 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
     const struct bp_conv_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     size_t most = bp_dgrad_tile_pixels(&op->tiling_da);
-    int32_t *sums = bp_carve(&carver, most * s->c * sizeof(int32_t));
+    int32_t *sums =
+        bp_carve(&carver, bp_dgrad_sum_pixels(op, &op->tiling_da) * s->c * sizeof(int32_t));
     int32_t *pixel = bp_carve(&carver, most * sizeof(int32_t));
     struct bp_pixel_run *runs = bp_carve(&carver, most * sizeof *runs);
     uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */

@@ -53,6 +53,7 @@ static bp_status fill_classes(struct bp_bconv *op) {
     const struct bp_conv_shape *s = &op->shape;
     BP_TRY(bp_alloc(&op->in_class, s->h * s->w, "tap classes"));
     BP_TRY(bp_alloc(&op->zero_class, s->h * s->w, "tap classes"));
+    size_t pixels[64] = {0};
     for (size_t p = 0; p < s->h * s->w; p++) {
         unsigned mask = existing_taps(s, p / s->w, p % s->w);
         size_t i = 0;
@@ -61,6 +62,8 @@ static bp_status fill_classes(struct bp_bconv *op) {
         if (i == op->classes)
             op->class_masks[op->classes++] = mask; /* at most (3 borders * 2 parities)^2 = 36 */
         op->in_class[p] = (uint8_t)i;
+        pixels[i]++;
+        op->largest_class = pixels[i] > op->largest_class ? pixels[i] : op->largest_class;
     }
     return BP_OK;
 }
@@ -77,13 +80,18 @@ size_t bp_dgrad_tile_pixels(const struct bp_tiling *t) {
     return t->samples * t->rows * t->columns;
 }
 
+size_t bp_dgrad_sum_pixels(const struct bp_bconv *op, const struct bp_tiling *t) {
+    int whole = t->rows == op->shape.oh && t->columns == op->shape.ow;
+    return whole ? t->samples * op->largest_class : bp_dgrad_tile_pixels(t);
+}
+
 static size_t digits_of(const struct bp_bconv *op) {
     struct bp_digit digits[2];
     return bp_bconv_digits(&op->quant_da, digits);
 }
 
 static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
-    size_t bytes = bp_round_up(bp_dgrad_tile_pixels(t) * op->shape.c * sizeof(int32_t), 64) +
+    size_t bytes = bp_round_up(bp_dgrad_sum_pixels(op, t) * op->shape.c * sizeof(int32_t), 64) +
                    bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
                    bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(struct bp_pixel_run), 64);
     if (op->method_da == BP_PRODUCT_LOOKUP)
@@ -91,24 +99,27 @@ static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
     return bytes;
 }
 
-/* The largest tile that fits: whole samples, or the most rows of one, but at least one row. */
+/* Whole samples, four or eight where they fit, so that each class has a multiple of 4 pixels; or
+ * about equally many rows of one, but at least one row. */
 static struct bp_tiling choose_tiling(const struct bp_bconv *op) {
     const struct bp_conv_shape *s = &op->shape;
-    struct bp_tiling best = {1, 1, s->ow}, larger;
+    struct bp_tiling best = {1, s->oh, s->ow}, larger;
     if (op->method_da == BP_PRODUCT_LOOKUP)
         best.columns = bp_min_size(s->ow, TILE_COLUMNS);
+    if (best.columns == s->ow && tile_bytes(op, &best) <= 2 * TILE_BYTES) {
+        larger = best;
+        for (larger.samples = 4; larger.samples <= bp_min_size(s->n, TILE_SAMPLES) &&
+                                 tile_bytes(op, &larger) <= 2 * TILE_BYTES;
+             larger.samples += 4)
+            best = larger;
+        return best;
+    }
+    best.rows = 1;
     for (larger = best; larger.rows <= s->oh && tile_bytes(op, &larger) <= TILE_BYTES;
          larger.rows++)
         best = larger;
-    if (best.rows < s->oh || best.columns < s->ow)
-        return best;
-    for (larger = best;
-         larger.samples <= bp_min_size(s->n, TILE_SAMPLES) && tile_bytes(op, &larger) <= TILE_BYTES;
-         larger.samples++)
-        best = larger;
-    larger.samples = bp_round_up(best.samples, 4); /* each class then has a multiple of 4 pixels */
-    if (larger.samples <= s->n && tile_bytes(op, &larger) <= 2 * TILE_BYTES)
-        best = larger;
+    size_t tiles = (s->oh + best.rows - 1) / best.rows;
+    best.rows = (s->oh + tiles - 1) / tiles;
     return best;
 }
 

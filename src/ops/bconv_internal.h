@@ -59,7 +59,7 @@ struct bp_bconv {
     uint8_t *in_class;               /* [h w] class of valid taps of dA */
     uint8_t *zero_class;             /* [h w] zeros */
     unsigned class_masks[64];        /* class -> taps whose output pixel exists */
-    size_t classes;
+    size_t classes, largest_class;   /* pixels of the largest */
 
     /* workspace of the backward pass */
     size_t slots_da;            /* samples that can be kept */
@@ -113,9 +113,11 @@ struct bp_pixel_run {
     uint16_t count, pixel_class;
 };
 
-/* Tables of a tile's window, pixels of the product of a tile, bytes of the codes of a sample. */
+/* Tables of a tile's window, pixels of the product of a tile, at most of one class, bytes of the
+ * codes of a sample. */
 size_t bp_dgrad_window_tables(const struct bp_bconv *op, const struct bp_tiling *t);
 size_t bp_dgrad_tile_pixels(const struct bp_tiling *t);
+size_t bp_dgrad_sum_pixels(const struct bp_bconv *op, const struct bp_tiling *t);
 size_t bp_dgrad_sample_bytes(const struct bp_bconv *op);
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
