@@ -127,6 +127,10 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
                                 struct bp_tensor *residual, const struct bp_norm_act_config *config,
                                 struct bp_tensor **out) {
     size_t h = config->max_pool ? in->h / 2 : in->h, w = config->max_pool ? in->w / 2 : in->w;
+    if (config->window_pool) {
+        h = (in->h + 1) / 2;
+        w = (in->w + 1) / 2;
+    }
     if (h == 0 || w == 0)
         return bp_fail(BP_USAGE,
                        "%s: the image is too small for this network; use --size 32 or more", name);
@@ -144,6 +148,7 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
                                              .affine = config->affine,
                                              .activation = config->activation,
                                              .max_pool = config->max_pool,
+                                             .window_pool = config->window_pool,
                                              .sign_out = config->sign_out};
     if (in->from_source)
         in->source.scratch_bytes = bp_norm_act_grad_scratch_bytes(&self->shape);

@@ -1,14 +1,15 @@
-/* Affine -> activation -> (2x2 max pooling) -> (+ residual) -> (sgn): everything that stands
+/* Affine -> activation -> (max pooling) -> (+ residual) -> (sgn): everything that stands
  * between two convolutions, in one pass forward and, backward, one pass for the sums and one that
  * produces gradient rows on demand. Nothing of full size is kept in floats for the backward pass:
- * the convolution's integer output, the winners of the pooling (2 bits) and the per-channel
- * coefficients suffice. */
+ * the convolution's output, the winners of the pooling (2 bits, or a byte of 3x3 windows) and the
+ * per-channel coefficients suffice. */
 #ifndef BP_OPS_NORM_ACT_H
 #define BP_OPS_NORM_ACT_H
 
 #include "ops/batch_norm.h"
 #include "ops/channel_sums.h"
 #include "ops/op.h"
+#include "ops/pool.h"
 #include "ops/sign_limits.h"
 
 #ifdef __cplusplus
@@ -23,7 +24,9 @@ struct bp_norm_act_shape {
     int input_i16; /* else f32 */
     enum bp_affine affine;
     enum bp_activation activation;
-    int max_pool; /* odd sizes: the last row or column is dropped */
+    int max_pool;    /* odd sizes: the last row or column is dropped */
+    int window_pool; /* 3x3, stride 2 (BP_POOL_MAX_3X3_S2): of floats, without sign_out or residual
+                      */
     int sign_out;
 };
 
@@ -50,7 +53,9 @@ struct bp_norm_act {
     float *slope;                 /* [c], zeros for ReLU; NULL without activation */
     void *partial;                /* [n][3][c] of 8 bytes: sums per sample */
     float *ranges;                /* plain scale of integers: [n][3][c] of the gradient rows */
-    uint64_t *which;              /* [n][oh][ow][2][cw] winners of the pooling */
+    uint64_t *which;              /* [n][oh][ow][2][cw] winners of the 2x2 pooling */
+    struct bp_pool_shape window;  /* of window_pool */
+    uint8_t *winner;              /* [n][oh][ow][c] its winners */
     /* what the gradient rows are made of, set by backward_sums */
     const void *y;
     const float *g;

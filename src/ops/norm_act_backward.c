@@ -18,21 +18,32 @@ static int has_gradient(const struct bp_norm_act *op, size_t n) {
     return op->kept == NULL || op->kept[n];
 }
 
+static void unpool_windows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                           float *buffer) {
+    size_t from = n * op->oh * op->ow * op->shape.c;
+    for (size_t y = 0; y < rows; y++)
+        bp_pool_max_row_back(&op->window, op->kernels, row + y, op->g + from, op->winner + from, 0,
+                             buffer + y * op->shape.w * op->shape.c);
+}
+
 /* dL/dz of input rows: g itself, or g sent to the winners of the pooling. */
-static const float *activation_gradient(const struct bp_norm_act *op,
-                                        void (*unpool)(const float *, const uint64_t *, size_t,
-                                                       size_t, float *, float *),
-                                        size_t n, size_t row, size_t rows, float *buffer) {
+static const float *activation_gradient(const struct bp_norm_act *op, size_t n, size_t row,
+                                        size_t rows, float *buffer) {
     const struct bp_norm_act_shape *s = &op->shape;
     size_t row_elements = s->w * s->c;
+    if (s->window_pool) {
+        unpool_windows(op, n, row, rows, buffer);
+        return buffer;
+    }
     if (!s->max_pool)
         return op->g + (n * s->h + row) * row_elements;
     if (s->h % 2 != 0 || s->w % 2 != 0)
         memset(buffer, 0, rows * row_elements * sizeof(float));
     for (size_t y = 0; y + 1 < rows; y += 2) {
         size_t pixel = (n * op->oh + (row + y) / 2) * op->ow;
-        unpool(op->g + pixel * s->c, op->which + pixel * 2 * op->cw, op->ow, s->c,
-               buffer + y * row_elements, buffer + (y + 1) * row_elements);
+        op->kernels->max_unpool_2x2(op->g + pixel * s->c, op->which + pixel * 2 * op->cw, op->ow,
+                                    s->c, buffer + y * row_elements,
+                                    buffer + (y + 1) * row_elements);
     }
     return buffer;
 }
@@ -100,7 +111,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
             continue;
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row), pixels = rows * s->w;
-            const float *g = activation_gradient(op, kernels->max_unpool_2x2, n, row, rows, buffer);
+            const float *g = activation_gradient(op, n, row, rows, buffer);
             if (op->ranges != NULL)
                 add_ranges(op, g, (n * s->h + row) * row_elements, pixels, ranges_of_sample(op, n));
             for (size_t p = 0; p < pixels; p += 1024) {
@@ -185,8 +196,7 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
     }
     for (size_t done = 0; done < rows; done += op->chunk_rows) {
         size_t count = bp_min_size(op->chunk_rows, rows - done);
-        const float *g =
-            activation_gradient(op, op->kernels->max_unpool_2x2, n, row + done, count, scratch);
+        const float *g = activation_gradient(op, n, row + done, count, scratch);
         size_t element = (n * s->h + row + done) * row_elements;
         float *to = out + done * row_elements;
         if (s->input_i16)
@@ -217,7 +227,7 @@ void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         const float *g = NULL;
         if (has_gradient(op, n))
-            g = activation_gradient(op, op->kernels->max_unpool_2x2, n, row, rows, scratch);
+            g = activation_gradient(op, n, row, rows, scratch);
         add_ranges(op, g, (n * s->h + row) * row_elements, rows * s->w, to);
     }
 }

@@ -98,7 +98,7 @@ static void run(struct fixture *f, uint32_t step) {
     const struct bp_grad_source source = {.rows = rows_of_g, .context = f, .scratch_bytes = 1};
     bp_byte_conv_set_weights(f->op, f->w);
     bp_byte_conv_used_weights(f->op, f->used);
-    bp_byte_conv_forward(f->op, f->exec, f->shape.n, f->pixels, f->y);
+    bp_byte_conv_forward(f->op, f->exec, f->shape.n, f->pixels, f->y, NULL);
     bp_byte_conv_backward(f->op, f->exec, f->shape.n, &source, SEED, step, f->dw);
 }
 
