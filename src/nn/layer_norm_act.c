@@ -19,6 +19,11 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
                               layer->in->producer, layer->forward_time, last));
     if (self->shape.affine == BP_AFFINE_BATCH_NORM)
         layer->in->sums = &self->op->sums;
+    self->op->y_source = layer->in->value;
+    if (layer->in2 != NULL)
+        self->op->residual_source = layer->in2->value;
+    if (layer->out->remade)
+        layer->out->value = (struct bp_value_source){bp_norm_act_value_rows, self->op};
     return BP_OK;
 }
 
@@ -101,8 +106,12 @@ static void destroy(struct bp_layer *layer) {
     bp_norm_act_destroy(((struct layer_norm_act *)layer->self)->op);
 }
 
-static const struct bp_layer_type type = {
-    .name = "norm_act", .plan = plan, .forward = forward, .backward = backward, .destroy = destroy};
+static const struct bp_layer_type type = {.name = "norm_act",
+                                          .back_reads = BP_BACK_READS_ROWS,
+                                          .plan = plan,
+                                          .forward = forward,
+                                          .backward = backward,
+                                          .destroy = destroy};
 
 static bp_status add_params(struct bp_graph *graph, const char *name, struct layer_norm_act *self) {
     size_t c = self->shape.c;
@@ -139,6 +148,7 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
     struct bp_layer *layer;
     BP_TRY(bp_graph_add_layer(graph, &layer, &type, name, in, residual, *out,
                               sizeof(struct layer_norm_act)));
+    layer->remakes = !config->max_pool && !config->window_pool && !config->sign_out;
     struct layer_norm_act *self = layer->self;
     self->shape = (struct bp_norm_act_shape){.n = graph->config.batch,
                                              .h = in->h,

@@ -56,8 +56,13 @@ struct bp_norm_act {
     uint64_t *which;              /* [n][oh][ow][2][cw] winners of the 2x2 pooling */
     struct bp_pool_shape window;  /* of window_pool */
     uint8_t *winner;              /* [n][oh][ow][c] its winners */
-    /* what the gradient rows are made of, set by backward_sums */
+    /* Set by whoever plans: where y and the residual of the forward pass come from in the backward
+     * pass, if they are not kept. */
+    struct bp_value_source y_source, residual_source;
+    /* what the output's rows are made of, set by forward, and those of the gradient, set by
+     * backward_sums */
     const void *y;
+    const float *residual;
     const float *g;
     const uint8_t *kept; /* [n] or NULL */
     const struct bp_kernels *kernels;
@@ -82,6 +87,10 @@ struct bp_norm_act_out {
 void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
                          const float *residual, const struct bp_norm_act_params *params,
                          int batch_statistics, const struct bp_norm_act_out *out);
+
+/* Rows of `out` again, after forward, without pooling and sign_out: a bp_value_source. context: the
+ * op. y must be kept. */
+void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* After forward with batch_statistics: from g = dL/d(value before residual and sgn) [n][oh][ow][c],
  * the parameters' gradients and the coefficients of the gradient rows. kept [n] or NULL (all): 0

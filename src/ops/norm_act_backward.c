@@ -70,6 +70,15 @@ static void add_ranges(const struct bp_norm_act *op, const float *g, size_t elem
                                norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
 }
 
+/* Rows of y in floats: kept, or made again in the buffer. */
+static const float *input_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                               float *buffer) {
+    if (op->y_source.rows == NULL)
+        return y_f32(op->y, (n * op->shape.h + row) * op->shape.w * op->shape.c);
+    op->y_source.rows(op->y_source.context, n, row, rows, buffer);
+    return buffer;
+}
+
 /* Adds the float sums of one block of pixels to the doubles of the sample. */
 static void flush(double *partial, const float *sums, size_t count) {
     for (size_t i = 0; i < count; i++)
@@ -99,6 +108,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
     size_t row_elements = s->w * s->c;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     float *buffer = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
+    float *remade = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
     float *sums = bp_carve(&carver, 3 * s->c * sizeof(float));
     for (size_t n = begin; n < end; n++) {
         double *partial = (double *)op->partial + n * 3 * s->c;
@@ -112,6 +122,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row), pixels = rows * s->w;
             const float *g = activation_gradient(op, n, row, rows, buffer);
+            const float *y = s->input_i16 ? NULL : input_rows(op, n, row, rows, remade);
             if (op->ranges != NULL)
                 add_ranges(op, g, (n * s->h + row) * row_elements, pixels, ranges_of_sample(op, n));
             for (size_t p = 0; p < pixels; p += 1024) {
@@ -123,9 +134,9 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
                                           op->norm.scale, op->norm.shift, op->slope, sums,
                                           sums + s->c, sums + 2 * s->c);
                 else
-                    kernels->act_sums_f32(g + p * s->c, y_f32(op->y, element), count, s->c,
-                                          op->norm.scale, op->norm.shift, op->slope, sums,
-                                          sums + s->c, sums + 2 * s->c);
+                    kernels->act_sums_f32(g + p * s->c, y + p * s->c, count, s->c, op->norm.scale,
+                                          op->norm.shift, op->slope, sums, sums + s->c,
+                                          sums + 2 * s->c);
                 flush(partial, sums, 3 * s->c);
             }
         }
@@ -173,16 +184,31 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
     bp_parallel_for(exec->threads, op->shape.c, finish_part, &job);
 }
 
-/* Of a sample whose g is zero: y * kb + kc. */
-static void rows_without_gradient(const struct bp_norm_act *op, size_t element, size_t pixels,
-                                  float *out) {
-    const struct bp_affine_rows rows = {op->norm.kb, op->norm.kc, NULL};
-    if (op->shape.input_i16)
-        op->kernels->affine_act_i16(y_i16(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
-                                    NULL, NULL);
+/* Up to chunk_rows rows; y: them in floats, or NULL where they are integers. */
+static void grad_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                       const float *y, float *out, void *scratch) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm *norm = &op->norm;
+    const float *g = activation_gradient(op, n, row, rows, scratch);
+    if (s->input_i16)
+        op->kernels->act_grad_i16(g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
+                                  s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
+                                  norm->kc, out);
     else
-        op->kernels->affine_act_f32(y_f32(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
-                                    NULL, NULL);
+        op->kernels->act_grad_f32(g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
+                                  norm->ka, norm->kb, norm->kc, out);
+}
+
+/* Of a sample whose g is zero: y * kb + kc, and what stands in `add` unless that is NULL. */
+static void rows_without_gradient(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                                  const float *y, const float *add, float *out) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_affine_rows a = {op->norm.kb, op->norm.kc, NULL};
+    if (s->input_i16)
+        op->kernels->affine_act_i16(y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w, s->c,
+                                    &a, add, 0, out, NULL, NULL);
+    else
+        op->kernels->affine_act_f32(y, rows * s->w, s->c, &a, add, 0, out, NULL, NULL);
 }
 
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
@@ -190,24 +216,14 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
     const struct bp_norm_act *op = context;
     const struct bp_norm_act_shape *s = &op->shape;
     size_t row_elements = s->w * s->c;
+    const float *y = s->input_i16 ? NULL : y_f32(op->y, (n * s->h + row) * row_elements);
     if (!has_gradient(op, n)) {
-        rows_without_gradient(op, (n * s->h + row) * row_elements, rows * s->w, out);
+        rows_without_gradient(op, n, row, rows, y, NULL, out);
         return;
     }
-    for (size_t done = 0; done < rows; done += op->chunk_rows) {
-        size_t count = bp_min_size(op->chunk_rows, rows - done);
-        const float *g = activation_gradient(op, n, row + done, count, scratch);
-        size_t element = (n * s->h + row + done) * row_elements;
-        float *to = out + done * row_elements;
-        if (s->input_i16)
-            op->kernels->act_grad_i16(g, y_i16(op->y, element), count * s->w, s->c, op->norm.scale,
-                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
-                                      op->norm.kc, to);
-        else
-            op->kernels->act_grad_f32(g, y_f32(op->y, element), count * s->w, s->c, op->norm.scale,
-                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
-                                      op->norm.kc, to);
-    }
+    for (size_t done = 0; done < rows; done += op->chunk_rows)
+        grad_chunk(op, n, row + done, bp_min_size(op->chunk_rows, rows - done),
+                   y == NULL ? NULL : y + done * row_elements, out + done * row_elements, scratch);
 }
 
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
@@ -245,16 +261,23 @@ int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t r
 
 static void all_part(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
-    const struct bp_norm_act_shape *s = &job->op->shape;
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    size_t row_elements = s->w * s->c, chunk = job->op->chunk_rows;
+    size_t row_elements = s->w * s->c, chunk = op->chunk_rows;
     void *scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
+    float *remade = bp_carve(&carver, chunk * row_elements * sizeof(float));
     float *buffer = bp_carve(&carver, chunk * row_elements * sizeof(float));
     for (size_t n = begin; n < end; n++)
         for (size_t row = 0; row < s->h; row += chunk) {
             size_t rows = bp_min_size(chunk, s->h - row);
             float *dx = job->dx + (n * s->h + row) * row_elements;
-            bp_norm_act_grad_rows(job->op, n, row, rows, job->accumulate ? buffer : dx, scratch);
+            const float *y = s->input_i16 ? NULL : input_rows(op, n, row, rows, remade);
+            if (!has_gradient(op, n)) {
+                rows_without_gradient(op, n, row, rows, y, job->accumulate ? dx : NULL, dx);
+                continue;
+            }
+            grad_chunk(op, n, row, rows, y, job->accumulate ? buffer : dx, scratch);
             for (size_t i = 0; job->accumulate && i < rows * row_elements; i++)
                 dx[i] += buffer[i];
         }

@@ -46,10 +46,6 @@ static void set_coefficients(const struct job *job, int batch_statistics) {
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-static struct bp_affine_rows coefficients_of(const struct bp_norm_act *op) {
-    return (struct bp_affine_rows){op->norm.scale, op->norm.shift, op->slope};
-}
-
 /* z of `pixels` pixels; residual: from this element of the branch on, or NULL. */
 static void affine_act(const struct job *job, size_t element, size_t pixels, const float *residual,
                        int stream, float *z, double *sums) {
@@ -240,6 +236,9 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                       .params = params,
                       .out = *out,
                       .n = n};
+    op->y = y;
+    op->residual = residual;
+    op->kernels = &exec->kernels;
     if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
         job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->shape.h * op->shape.w);
     set_coefficients(&job, batch_statistics);
@@ -255,4 +254,21 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
     bp_parallel_for(exec->threads, n, forward_part, &job);
     if (out->sums != NULL)
         bp_channel_sums_end(out->sums);
+}
+
+void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
+    const struct bp_norm_act *op = context;
+    const struct bp_affine_rows a = coefficients_of(op);
+    size_t c = op->shape.c, element = (n * op->shape.h + row) * op->shape.w * c;
+    const float *residual = op->residual == NULL ? NULL : op->residual + element;
+    if (op->residual_source.rows != NULL) {
+        op->residual_source.rows(op->residual_source.context, n, row, rows, out);
+        residual = out;
+    }
+    if (op->shape.input_i16)
+        op->kernels->affine_act_i16(y_i16(op->y, element), rows * op->shape.w, c, &a, residual, 0,
+                                    out, NULL, NULL);
+    else
+        op->kernels->affine_act_f32(y_f32(op->y, element), rows * op->shape.w, c, &a, residual, 0,
+                                    out, NULL, NULL);
 }
