@@ -143,13 +143,15 @@ static int backward_time(const struct bp_graph *graph, int layer) {
     return 2 * (int)graph->n_layers - 1 - layer;
 }
 
-/* See bp_tensor.remade: where the producer can, its input is kept (as a convolution's output is),
- * and no consumer needs more than rows. */
+/* See bp_tensor.remade: where the producer can, its inputs are kept (as a convolution's output is),
+ * and no consumer needs more than rows. Chains of rows made from rows would save more memory, but
+ * take too long (docs/PERFORMANCE.md). */
 static int is_remade(const struct bp_graph *graph, const struct bp_tensor *t) {
     if (t->producer < (int)graph->first_trained || t->last_consumer < 0 || t->from_source)
         return 0;
     const struct bp_layer *producer = graph->layers[t->producer];
-    int remade = graph->config.training && producer->remakes && producer->in->from_source;
+    int remade = graph->config.training && producer->remakes && producer->in->from_source &&
+                 (producer->in2 == NULL || !producer->in2->remade);
     for (int i = t->first_consumer; i <= t->last_consumer; i++)
         if (graph->layers[i]->in == t && graph->layers[i]->type->back_reads == BP_BACK_READS_ALL)
             remade = 0;
