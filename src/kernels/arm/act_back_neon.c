@@ -94,26 +94,32 @@ struct act_grad_job {
     float *out;
 };
 
-BP_INLINE void act_grad_4(const struct act_grad_job *job, int is_i16, int has_slope, size_t at,
-                          size_t j, int full, size_t rest) {
-    float32x4_t term, y = load_y(job->y, at, is_i16, full, rest);
-    float32x4_t ga =
-        act_backward(load_f32(job->g + at, full, rest), y, load_f32(job->scale + j, full, rest),
-                     load_f32(job->shift + j, full, rest), has_slope,
-                     has_slope ? load_f32(job->slope + j, full, rest) : vdupq_n_f32(0), &term);
+/* 4 channels from channel j on, of the row at `from`. */
+BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, int is_i16, int has_slope,
+                                 size_t from, size_t j, int full, size_t rest) {
+    float32x4_t term, y = load_y(job->y, from + j, is_i16, full, rest);
+    float32x4_t ga = act_backward(
+        load_f32(job->g + from + j, full, rest), y, load_f32(job->scale + j, full, rest),
+        load_f32(job->shift + j, full, rest), has_slope,
+        has_slope ? load_f32(job->slope + j, full, rest) : vdupq_n_f32(0), &term);
     float32x4_t v = vaddq_f32(vmulq_f32(ga, load_f32(job->ka + j, full, rest)),
                               vmulq_f32(y, load_f32(job->kb + j, full, rest)));
-    store_f32(job->out + at, full, rest, vaddq_f32(v, load_f32(job->kc + j, full, rest)));
+    return vaddq_f32(v, load_f32(job->kc + j, full, rest));
 }
 
 BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
                         size_t c) {
-    for (size_t p = 0; p < n; p++) {
+    for (size_t from = 0; from < n * c; from += c) {
+        float *out = job->out + from;
         size_t j = 0;
-        for (; j + 4 <= c; j += 4)
-            act_grad_4(job, is_i16, has_slope, p * c + j, j, 1, 4);
-        if (j < c)
-            act_grad_4(job, is_i16, has_slope, p * c + j, j, 0, c - j);
+        for (; j + 8 <= c; j += 8) { /* loads before stores, so that they come in pairs */
+            float32x4_t low = act_grad_4(job, is_i16, has_slope, from, j, 1, 4);
+            float32x4_t high = act_grad_4(job, is_i16, has_slope, from, j + 4, 1, 4);
+            vst1q_f32(out + j, low);
+            vst1q_f32(out + j + 4, high);
+        }
+        for (; j < c; j += 4)
+            store_f32(out + j, 0, c - j, act_grad_4(job, is_i16, has_slope, from, j, 0, c - j));
     }
 }
 

@@ -12,6 +12,7 @@ struct coefficients {
 struct value {
     float32x4_t u, h;
     uint32x4_t negative;
+    float32x4_t factor; /* the slope, or 1, which changes nothing */
 };
 
 BP_INLINE struct coefficients load_act(const struct bp_act_norm_rows *a, size_t j, int full,
@@ -25,7 +26,8 @@ BP_INLINE struct value value_4(const int16_t *y, const struct coefficients *k, i
     struct value v;
     v.u = vmulq_f32(load_y(y, 0, 1, full, rest), k->alpha);
     v.negative = vcltzq_f32(v.u);
-    v.h = vbslq_f32(v.negative, vmulq_f32(v.u, k->slope), v.u);
+    v.factor = vbslq_f32(v.negative, k->slope, vdupq_n_f32(1.0f));
+    v.h = vmulq_f32(v.u, v.factor);
     return v;
 }
 
@@ -134,37 +136,7 @@ BP_INLINE float32x4_t grad_4(const float *g, const int16_t *y, int has_g,
     if (has_g)
         gh = vaddq_f32(vmulq_f32(load_f32(g, full, rest), d->ka), gh);
     gh = vaddq_f32(gh, d->kc);
-    float32x4_t gu = vbslq_f32(v.negative, vmulq_f32(gh, k->slope), gh);
-    return vmulq_f32(gu, k->alpha);
-}
-
-BP_INLINE void grad_store(const float *g, const int16_t *y, int has_g,
-                          const struct bp_act_norm_rows *a, size_t at, size_t j, int full,
-                          size_t rest, float *out) {
-    const struct coefficients k = load_act(a, j, full, rest);
-    const struct gradient d = load_gradient(a, has_g, j, full, rest);
-    store_f32(out + at, full, rest,
-              grad_4(has_g ? g + at : NULL, y + at, has_g, &k, &d, full, rest));
-}
-
-BP_INLINE void grad_rows(const float *g, const int16_t *y, int has_g, size_t n, size_t c,
-                         const struct bp_act_norm_rows *a, float *out) {
-    for (size_t at = 0; at < n * c; at += c) {
-        size_t j = 0;
-        for (; j + 4 <= c; j += 4)
-            grad_store(g, y, has_g, a, at + j, j, 1, 4, out);
-        if (j < c)
-            grad_store(g, y, has_g, a, at + j, j, 0, c - j, out);
-    }
-}
-
-void bp_act_norm_grad_neon(const float *g, const int16_t *y, size_t n, size_t c,
-                           const struct bp_act_norm_rows *a, float *out) {
-    const struct bp_act_norm_rows rows = *a;
-    if (g != NULL)
-        grad_rows(g, y, 1, n, c, &rows, out);
-    else
-        grad_rows(NULL, y, 0, n, c, &rows, out);
+    return vmulq_f32(vmulq_f32(gh, v.factor), k->alpha);
 }
 
 /* 4 * vectors (at most 2) channels from channel j on, all rows. */

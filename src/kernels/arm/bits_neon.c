@@ -12,13 +12,37 @@ static __attribute__((noinline)) struct sign_words sign_rest(const float *x, siz
     return first_words(sign_64(part), count);
 }
 
+BP_INLINE uint8x16_t below_16(const float *x) {
+    const uint32x4_t below[4] = {vcltzq_f32(vld1q_f32(x)), vcltzq_f32(vld1q_f32(x + 4)),
+                                 vcltzq_f32(vld1q_f32(x + 8)), vcltzq_f32(vld1q_f32(x + 12))};
+    return narrow_16(below);
+}
+
+/* The signs of latent weights, which have no mask. */
+static void pack_signs(const float *x, size_t n, size_t c, uint64_t *bits) {
+    for (size_t p = 0; p < n; p++, x += c)
+        for (size_t w = 0; w < c; w += 64) {
+            if (c - w < 64) {
+                *bits++ = sign_rest(x + w, c - w).sign;
+                continue;
+            }
+            const float *v = x + w;
+            const uint8x16_t below[4] = {below_16(v), below_16(v + 16), below_16(v + 32),
+                                         below_16(v + 48)};
+            *bits++ = bits_of_bytes(below);
+        }
+}
+
 void bp_sign_pack_f32_neon(const float *x, size_t n, size_t c, uint64_t *bits, uint64_t *mask) {
+    if (mask == NULL) {
+        pack_signs(x, n, c, bits);
+        return;
+    }
     for (size_t p = 0; p < n; p++, x += c)
         for (size_t w = 0; w < c; w += 64) {
             struct sign_words s = c - w >= 64 ? sign_64(x + w) : sign_rest(x + w, c - w);
             *bits++ = s.sign;
-            if (mask != NULL)
-                *mask++ = s.mask;
+            *mask++ = s.mask;
         }
 }
 

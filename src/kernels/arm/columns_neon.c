@@ -34,17 +34,16 @@ BP_INLINE float32x4_t pick_4(const int16_t *const from[4], size_t at) {
     v = vld1_lane_s16(from[1] + at, v, 1);
     v = vld1_lane_s16(from[2] + at, v, 2);
     v = vld1_lane_s16(from[3] + at, v, 3);
-    return vcvtq_f32_s32(vmovl_s16(v));
+    return floats_of_i16(v);
 }
 
 BP_INLINE float32x4_t column_4(float32x4_t y, const struct coefficients *k, int with_act) {
     if (!with_act)
         return vaddq_f32(vmulq_f32(y, k->kb), k->kc);
     float32x4_t u = vmulq_f32(y, k->alpha);
-    uint32x4_t negative = vcltzq_f32(u);
-    float32x4_t h = vbslq_f32(negative, vmulq_f32(u, k->slope), u);
-    float32x4_t gh = vaddq_f32(vmulq_f32(h, k->kb), k->kc);
-    return vmulq_f32(vbslq_f32(negative, vmulq_f32(gh, k->slope), gh), k->alpha);
+    float32x4_t factor = vbslq_f32(vcltzq_f32(u), k->slope, vdupq_n_f32(1.0f));
+    float32x4_t gh = vaddq_f32(vmulq_f32(vmulq_f32(u, factor), k->kb), k->kc);
+    return vmulq_f32(vmulq_f32(gh, factor), k->alpha);
 }
 
 /* 4 * vectors (at most 2) columns, of the last 4 only `rest`. */

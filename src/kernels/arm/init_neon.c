@@ -1,7 +1,8 @@
 #include "kernels/arm/tier_neon.h"
 
 /* In C stay: pack_weights, which runs once a step, on weights only; product_signs and
- * quads_of_signs, since the forward product is faster on words here (ops/product_method.c). */
+ * quads_of_signs, since the forward product is faster on words here (ops/product_method.c);
+ * act_norm_grad, of which the compiler makes as good a loop of vectors. */
 void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->sign_pack_f32 = bp_sign_pack_f32_neon;
     kernels->transpose_gather = bp_transpose_gather_neon;
@@ -46,7 +47,6 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->act_columns_i16 = bp_act_columns_i16_neon;
     kernels->act_norm_signs = bp_act_norm_signs_neon;
     kernels->act_norm_sums = bp_act_norm_sums_neon;
-    kernels->act_norm_grad = bp_act_norm_grad_neon;
     kernels->act_norm_range = bp_act_norm_range_neon;
     kernels->act_norm_columns = bp_act_norm_columns_neon;
     kernels->sum_squares_f32 = bp_sum_squares_f32_neon;

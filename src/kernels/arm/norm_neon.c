@@ -120,34 +120,51 @@ void bp_sums_f32_neon(const float *y, size_t n, size_t c, double *sum, double *s
 
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
-BP_INLINE void affine_4(const void *y, size_t at, int is_i16, size_t j, int full, size_t rest,
-                        const struct bp_affine_rows *a, const float *residual, float *z) {
+/* 4 channels from channel j on, of the row at y[from]. */
+BP_INLINE float32x4_t affine_4(const void *y, size_t from, int is_i16, size_t j, int full,
+                               size_t rest, const struct bp_affine_rows *a, const float *residual) {
     float32x4_t v =
-        vmulq_f32(load_y(y, at, is_i16, full, rest), load_f32(a->scale + j, full, rest));
+        vmulq_f32(load_y(y, from + j, is_i16, full, rest), load_f32(a->scale + j, full, rest));
     v = vaddq_f32(v, load_f32(a->shift + j, full, rest));
     if (a->slope != NULL)
         v = vbslq_f32(vcltzq_f32(v), vmulq_f32(v, load_f32(a->slope + j, full, rest)), v);
     if (residual != NULL)
-        v = vaddq_f32(v, load_f32(residual + at, full, rest));
-    store_f32(z + at, full, rest, v);
+        v = vaddq_f32(v, load_f32(residual + from + j, full, rest));
+    return v;
 }
 
 BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c,
                            const struct bp_affine_rows *a, const float *residual, float *z) {
-    for (size_t p = 0; p < n; p++) {
+    for (size_t from = 0; from < n * c; from += c) {
         size_t j = 0;
-        for (; j + 4 <= c; j += 4)
-            affine_4(y, p * c + j, is_i16, j, 1, 4, a, residual, z);
-        if (j < c)
-            affine_4(y, p * c + j, is_i16, j, 0, c - j, a, residual, z);
+        for (; j + 8 <= c; j += 8) { /* loads before stores, so that they come in pairs */
+            float32x4_t low = affine_4(y, from, is_i16, j, 1, 4, a, residual);
+            float32x4_t high = affine_4(y, from, is_i16, j + 4, 1, 4, a, residual);
+            vst1q_f32(z + from + j, low);
+            vst1q_f32(z + from + j + 4, high);
+        }
+        for (; j < c; j += 4)
+            store_f32(z + from + j, 0, c - j, affine_4(y, from, is_i16, j, 0, c - j, a, residual));
     }
+}
+
+/* With a slope and a residual, and without: constants of the loop. */
+BP_INLINE void affine(const void *y, int is_i16, size_t n, size_t c, const struct bp_affine_rows *a,
+                      const float *residual, float *z) {
+    const struct bp_affine_rows with = *a, without = {a->scale, a->shift, NULL};
+    if (a->slope != NULL && residual != NULL)
+        affine_rows(y, is_i16, n, c, &with, residual, z);
+    else if (a->slope != NULL)
+        affine_rows(y, is_i16, n, c, &with, NULL, z);
+    else
+        affine_rows(y, is_i16, n, c, &without, residual, z);
 }
 
 void bp_affine_act_i16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const float *residual, int stream, float *z, double *sum,
                             double *sum_squares) {
     (void)stream;
-    affine_rows(y, 1, n, c, a, residual, z);
+    affine(y, 1, n, c, a, residual, z);
     if (sum != NULL)
         bp_sums_f32_neon(z, n, c, sum, sum_squares);
 }
@@ -156,7 +173,7 @@ void bp_affine_act_f32_neon(const float *y, size_t n, size_t c, const struct bp_
                             const float *residual, int stream, float *z, double *sum,
                             double *sum_squares) {
     (void)stream;
-    affine_rows(y, 0, n, c, a, residual, z);
+    affine(y, 0, n, c, a, residual, z);
     if (sum != NULL)
         bp_sums_f32_neon(z, n, c, sum, sum_squares);
 }

@@ -103,8 +103,6 @@ void bp_act_norm_signs_neon(const int16_t *y, size_t n, size_t c, const struct b
 void bp_act_norm_sums_neon(const float *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                            float *sum_gu);
-void bp_act_norm_grad_neon(const float *g, const int16_t *y, size_t n, size_t c,
-                           const struct bp_act_norm_rows *a, float *out);
 void bp_act_norm_range_neon(const float *g, const int16_t *y, size_t n, size_t c,
                             const struct bp_act_norm_rows *a, struct bp_columns to);
 void bp_act_norm_columns_neon(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,

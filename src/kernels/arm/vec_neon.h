@@ -50,6 +50,13 @@ BP_INLINE void store_i32(int32_t *p, size_t rest, int32x4_t v) {
     memcpy(p, part, rest * sizeof *p);
 }
 
+/* 4 integers as floats: 1.5 * 2^23 + v is exact, and its bits are the sum of bits; two additions in
+ * place of a shift and a conversion, which takes twice the time of most instructions. */
+BP_INLINE float32x4_t floats_of_i16(int16x4_t v) {
+    int32x4_t bits = vaddw_s16(vdupq_n_s32(0x4b400000), v);
+    return vsubq_f32(vreinterpretq_f32_s32(bits), vdupq_n_f32(12582912.0f));
+}
+
 /* 4 values as floats from either type; is_i16 is a constant. */
 BP_INLINE float32x4_t load_y(const void *y, size_t at, int is_i16, int full, size_t rest) {
     if (!is_i16)
@@ -60,7 +67,7 @@ BP_INLINE float32x4_t load_y(const void *y, size_t at, int is_i16, int full, siz
         memcpy(part, p, (rest < 4 ? rest : 4) * sizeof *p);
         p = part;
     }
-    return vcvtq_f32_s32(vmovl_s16(vld1_s16(p)));
+    return floats_of_i16(vld1_s16(p));
 }
 
 /* Takes a later value where it is greater than the best so far, or NaN; returns those lanes. */
