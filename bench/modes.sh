@@ -8,7 +8,7 @@ set -eu
 program=${1:-build/release/cli/bitprop}
 data=${2:-/usr/share/datasets/fashion-mnist}
 folder=${3:-runs/modes}
-schedule='--width 0.25 --limit-train 8000 --limit-val 2000 --epochs 2 --lr 0.01 --threads 1'
+schedule='--width 0.25 --limit-train 8000 --limit-val 2000 --epochs 2 --lr 0.01 --batch 128 --threads 1'
 mkdir -p "$folder"
 
 for seed in 1 2 3; do

@@ -4,6 +4,8 @@
 #ifndef BP_CLI_CLI_H
 #define BP_CLI_CLI_H
 
+#include <stdio.h>
+
 #include "bitprop.h"
 
 /* What a command line said, beside the library's options. */
@@ -111,6 +113,9 @@ void cli_catch_signals(void);
 bp_event_callback *cli_progress(const char *mode);
 /* Clears a bar that a failed run left on the terminal's last line. */
 void cli_progress_end(void);
+
+/* Says why a run has the size that it has, where the pictures chose it (median > 0). */
+void cli_print_size(FILE *out, size_t size, size_t median);
 
 /* A table of what a run takes of memory. */
 void cli_print_memory(const bp_memory_sums *sums);

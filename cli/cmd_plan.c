@@ -27,6 +27,7 @@ static void print_head(const bp_forecast *f) {
            f->width, f->input_height, f->input_width, f->input_channels,
            (double)f->parameters / 1e6,
            f->parameters ? 100.0 * (double)f->binary_weights / (double)f->parameters : 0.0);
+    cli_print_size(stdout, f->input_height, f->median_side);
     printf("train  %s, batch %zu, %zu steps an epoch, %zu steps, %zu epochs; %d thread%s, %s "
            "kernels\n\n",
            f->sides[0].precision, f->batch, f->batches, f->steps, f->epochs, f->threads,

@@ -33,16 +33,21 @@ static void print_result(const struct cli_args *args, const bp_train_result *r) 
         printf(", \"accuracy\": %.6g, \"best_accuracy\": %.6g, \"best_epoch\": %zu, "
                "\"epoch\": %zu, \"ended_by\": \"%s\", \"seconds\": %.3f, \"images_per_s\": %.6g, "
                "\"peak_rss_mb\": "
-               "%.1f}\n",
+               "%.1f, \"advice\": ",
                r->accuracy, r->best_accuracy, r->best_epoch, r->epoch, r->ended_by, r->seconds,
                r->images_per_s, (double)r->peak_rss_bytes / 1e6);
+        cli_print_json_text(r->advice);
+        puts("}");
     } else {
         fprintf(
             stderr,
             "done: %.2f %% validation accuracy (best %.2f %% in epoch %zu), %.0f images/s, %.0f "
-            "MB, %.1f s\nrun folder: %s\n",
+            "MB, %.1f s\n",
             100.0 * r->accuracy, 100.0 * r->best_accuracy, r->best_epoch, r->images_per_s,
-            (double)r->peak_rss_bytes / 1e6, r->seconds, r->run);
+            (double)r->peak_rss_bytes / 1e6, r->seconds);
+        if (r->advice[0] != 0)
+            fprintf(stderr, "advice: %s\n", r->advice);
+        fprintf(stderr, "run folder: %s\n", r->run);
         if (strcmp(r->ended_by, "patience") == 0)
             fprintf(stderr, "ended after epoch %zu by --patience: no better for %zu epochs\n",
                     r->epoch, r->epoch - r->best_epoch);

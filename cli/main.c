@@ -56,7 +56,7 @@ const struct cli_command cli_commands[] = {
      0, CLI_OUTPUT, 1, CLI_MANY, NULL, cli_report_page},
     {"bench", "bench step|layers [options]",
      "time a whole training step, or the 1-bit products of each layer",
-     "  bitprop bench step --model vgg16 --batch 128 --precision fqt --vs fp32\n"
+     "  bitprop bench step --width 1 --preset one-bit --vs fp32\n"
      "  bitprop bench step --model resnet18 --preset balanced --json\n"
      "  bitprop bench step --data photos --aug light    # with waiting for data\n"
      "  bitprop bench layers --model vgg16 --preset balanced --cpu avx2\n",

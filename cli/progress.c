@@ -26,6 +26,14 @@ static void time_text(char out[24], double seconds) {
         snprintf(out, 24, "%ld:%02ld", s / 60, s % 60);
 }
 
+void cli_print_size(FILE *out, size_t size, size_t median) {
+    if (median > 0)
+        fprintf(out,
+                "size   %zu pixels: the pictures' shorter sides have %zu (median); --size N sets "
+                "another\n",
+                size, median);
+}
+
 static void start_lines(const bp_run_summary *s) {
     fprintf(stderr, "data   %s (%s): %zu training, %zu validation images, %zu classes\n", s->data,
             s->data_kind, s->train_count, s->val_count, s->classes);
@@ -33,6 +41,7 @@ static void start_lines(const bp_run_summary *s) {
             s->model, s->width, s->input_height, s->input_width, s->input_channels,
             (double)s->parameters / 1e6,
             s->parameters ? 100.0 * (double)s->binary_weights / (double)s->parameters : 0.0);
+    cli_print_size(stderr, s->input_height, s->median_side);
     fprintf(stderr, "train  %s%s%s%s; %s, batch %zu, %zu epochs; %d thread%s, %s kernels\n",
             s->precision, s->stem, s->quantizer[0] ? ": " : "", s->quantizer, s->optimizer,
             s->batch, s->epochs, s->threads, s->threads == 1 ? "" : "s", s->tier);

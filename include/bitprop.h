@@ -173,6 +173,7 @@ typedef struct bp_run_summary {
     size_t train_count, val_count, classes;
     size_t image_height, image_width,
         image_channels; /* in the files; of pictures: after resizing */
+    size_t median_side; /* of the pictures' shorter sides, where it chose the size; else 0 */
     size_t input_height, input_width, input_channels; /* of the network */
     const char *model;                                /* "vgg16" */
     double width;                                     /* factor on channel counts */
@@ -226,6 +227,7 @@ typedef struct bp_train_result {
     double seconds;       /* of this process */
     double images_per_s;  /* training, without validation */
     size_t peak_rss_bytes;
+    char advice[256]; /* one line: what to try, where the result calls for it; else "" */
 } bp_train_result;
 
 /* Trains as `config` says, in a new run folder. `callback` and `result` may be NULL. BP_INTERRUPT
@@ -307,6 +309,7 @@ typedef struct bp_forecast {
     size_t train_count, val_count, classes;
     char model[16];
     double width;
+    size_t median_side; /* of the pictures' shorter sides, where it chose the size; else 0 */
     size_t input_height, input_width, input_channels;
     size_t parameters, binary_weights;
     size_t batch, batches; /* batches: per epoch */
@@ -391,9 +394,10 @@ BP_API bp_status bp_predict(const char *model, const bp_config *options, bp_path
 /* --- data check ------------------------------------------------------------------------------- */
 
 /* Something worth knowing about a data set. Kinds of errors: "unreadable" (a file that cannot be
- * used), "line" (of a list), "class_twins", "unknown_class", "no_training", "no_validation",
- * "two_classes" (one picture under two labels), "both_parts" (one picture for training and for
- * validation). Kinds of notes: "copies", "wrong_name", "unbalanced", "unvalidated", "beside". */
+ * used), "line" (of a list), "one_class", "class_twins", "unknown_class", "no_training",
+ * "no_validation", "two_classes" (one picture under two labels), "both_parts" (one picture for
+ * training and for validation). Kinds of notes: "copies", "wrong_name", "unbalanced",
+ * "unvalidated", "beside". */
 typedef struct bp_finding {
     const char *kind;
     int is_error;

@@ -156,6 +156,7 @@ static bp_status look_at_all(struct bp_check *check, bp_data_report *report) {
     BP_TRY(check->survey.is_pictures ? bp_check_pictures(check) : bp_check_images(check));
     BP_TRY(count(check, report));
     BP_TRY(measure(check, report));
+    BP_TRY(bp_survey_excuse(&check->survey, "one_class", bp_dataset_check_classes(set)));
     BP_TRY(note_empty(check, report, known));
     if (check->survey.is_pictures) { /* while the items are in the data set's order */
         BP_TRY(note_names(check, 0));

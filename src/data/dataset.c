@@ -47,6 +47,15 @@ static bp_status find_format(const char *data, const struct bp_format **format, 
                        "no data set %.300s: the file is no list of pictures (%s); correct it, or "
                        "name the folder that holds the data set",
                        data, bp_format_list.files);
+    int pictures = bp_dir_holds_pictures(data);
+    if (pictures < 0)
+        return BP_RESOURCE;
+    if (pictures)
+        return bp_fail(BP_DATA,
+                       "no data set recognised in the folder %.300s: it has pictures, but no "
+                       "folders of classes; put the pictures of each class into a folder of its "
+                       "own",
+                       data);
     return bp_fail(
         BP_DATA,
         "no data set recognised in the folder %.300s; supported: %s; force a format with "
@@ -91,6 +100,15 @@ static bp_status find_classes(struct bp_dataset *set) {
             largest = set->train.labels[i];
     set->classes = (size_t)largest + 1;
     return number_classes(set);
+}
+
+bp_status bp_dataset_check_classes(const struct bp_dataset *dataset) {
+    if (dataset->classes != 1)
+        return BP_OK;
+    return bp_fail(BP_DATA,
+                   "%.300s: has one class only ('%.100s'), and a network tells classes apart; add "
+                   "another one (of pictures: a folder for each)",
+                   dataset->path, dataset->class_names[0]);
 }
 
 /* Selection sampling (Knuth, TAOCP vol. 2, 3.4.2, algorithm S): sample i is taken with probability

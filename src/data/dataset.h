@@ -31,7 +31,8 @@ struct bp_dataset {
     size_t classes;
     char **class_names;              /* [classes]; "0", "1", ... where the format has no names */
     struct bp_preprocess preprocess; /* what was done to the images; side 0: see the loader */
-    char kind[16];                   /* "idx" */
+    size_t median_side; /* of the pictures' shorter sides, where it chose preprocess.side; else 0 */
+    char kind[16];      /* "idx" */
     char path[1024];
 };
 
@@ -42,13 +43,16 @@ struct bp_dataset_options {
     size_t limit_train, limit_val;
     uint64_t seed;
     /* The rest is for pictures. */
-    struct bp_preprocess preprocess; /* resize > 0; channels 0: 3, or 1 if all are grey */
-    double val_share;                /* of each class, where no part is for validation */
-    int val_only;                    /* the training part is not read, unless to be split */
-    int skip_bad;                    /* go on without files that cannot be used */
-    char *const *class_names;        /* a model's classes take the place of the training part's */
-    size_t classes;                  /* of class_names; 0: from the training part */
-    size_t cache_bytes;              /* for decoded pictures; 0: half of what may be used */
+    struct bp_preprocess preprocess; /* side 0: chosen from the pictures (bp_picture_side), for
+                                        training with `augment`; channels 0: 3, or 1 if all are
+                                        grey */
+    struct bp_augment augment;
+    double val_share;         /* of each class, where no part is for validation */
+    int val_only;             /* the training part is not read, unless to be split */
+    int skip_bad;             /* go on without files that cannot be used */
+    char *const *class_names; /* a model's classes take the place of the training part's */
+    size_t classes;           /* of class_names; 0: from the training part */
+    size_t cache_bytes;       /* for decoded pictures; 0: half of what may be used */
     /* Says it instead, when sizes, classes and samples are known; NULL: cache_bytes holds. */
     bp_status (*choose_cache)(void *context, const struct bp_dataset *dataset, size_t *bytes);
     void *context;
@@ -63,6 +67,9 @@ struct bp_dataset_options {
 bp_status bp_dataset_open(struct bp_dataset **out, const char *data,
                           const struct bp_dataset_options *options);
 void bp_dataset_destroy(struct bp_dataset *dataset);
+
+/* BP_DATA where there is but one class: nothing could be told from it. */
+bp_status bp_dataset_check_classes(const struct bp_dataset *dataset);
 
 /* Points *image to a sample's bytes, [h][w][c]: in the part, or decoded into scratch [h][w][c]. */
 bp_status bp_part_image(const struct bp_part *part, size_t sample, uint8_t *scratch,

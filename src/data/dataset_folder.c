@@ -30,14 +30,12 @@ static const char *find_val(const struct bp_dir_list *list) {
     return found;
 }
 
-/* Looks at the first files only. -1: no memory. */
-static int holds_pictures(const char *parent, const char *name) {
+int bp_dir_holds_pictures(const char *folder) {
     enum { LOOKS = 20 };
-    char folder[PATH_BYTES], path[PATH_BYTES];
+    char path[PATH_BYTES];
     struct bp_dir_list list = {0};
     int found = 0;
-    if (bp_path_join(folder, sizeof folder, parent, name) == BP_OK &&
-        bp_dir_list(&list, folder, BP_DATA) == BP_RESOURCE)
+    if (bp_dir_list(&list, folder, BP_DATA) == BP_RESOURCE)
         found = -1;
     for (size_t i = 0; i < list.count && i < LOOKS && !found; i++)
         found = !list.entries[i].is_dir &&
@@ -45,6 +43,13 @@ static int holds_pictures(const char *parent, const char *name) {
                 bp_picture_is_likely(path);
     bp_dir_list_free(&list);
     return found;
+}
+
+static int class_holds_pictures(const char *parent, const char *name) {
+    char folder[PATH_BYTES];
+    return bp_path_join(folder, sizeof folder, parent, name) == BP_OK
+               ? bp_dir_holds_pictures(folder)
+               : 0;
 }
 
 static int recognise(const char *path) {
@@ -55,7 +60,7 @@ static int recognise(const char *path) {
     else
         found = find_dir(&list, "train") != NULL || find_val(&list) != NULL;
     for (size_t i = 0; i < list.count && !found; i++)
-        found = list.entries[i].is_dir && holds_pictures(path, list.entries[i].name);
+        found = list.entries[i].is_dir && class_holds_pictures(path, list.entries[i].name);
     bp_dir_list_free(&list);
     return found;
 }

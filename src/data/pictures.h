@@ -19,6 +19,7 @@ struct bp_picture {
     int32_t label;
     enum bp_side side;
     int grey;
+    size_t shorter_side; /* in pixels; 0: not looked at */
 };
 
 struct bp_picture_list {
@@ -29,6 +30,9 @@ struct bp_picture_list {
 /* 1 for a file that is a picture by its first bytes, or by its name: broken pictures are to be
  * reported, not overlooked. */
 int bp_picture_is_likely(const char *path);
+
+/* 1 if a folder has pictures among its first files; -1: no memory to look. */
+int bp_dir_holds_pictures(const char *folder);
 
 /* Adds a file; path is copied. Returns the item in *out (may be NULL). */
 bp_status bp_picture_list_add(struct bp_picture_list *list, const char *path, int32_t label,
@@ -56,7 +60,7 @@ bp_status bp_pictures_open(struct bp_dataset *set, struct bp_picture_list *list,
                            const struct bp_dataset_options *options);
 /* A picture's file, bp_free it; BP_DATA where it cannot be read, or is larger than 1 GiB. */
 bp_status bp_picture_read(const char *path, uint8_t **bytes, size_t *count);
-/* Notes the header's channels, the content's hash for the split, or the reason why not. */
+/* Notes the header's channels and size, the content's hash for the split, or the reason why not. */
 bp_status bp_picture_look(struct bp_picture *item, const uint8_t *bytes, size_t count);
 
 void bp_pictures_free(struct bp_pictures *pictures, size_t count);

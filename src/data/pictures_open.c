@@ -4,6 +4,7 @@
 #include "data/pictures.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -51,6 +52,7 @@ bp_status bp_picture_look(struct bp_picture *item, const uint8_t *bytes, size_t 
     item->hash = bp_fnv(BP_FNV_BEGIN, bytes, count);
     bp_status status = bp_image_probe(bytes, count, item->path, &request, &header);
     item->grey = header.c == 1;
+    item->shorter_side = bp_min_size(header.h, header.w);
     return note_reason(item, status);
 }
 
@@ -78,6 +80,37 @@ static size_t choose_channels(const struct bp_picture_list *list,
         if (list->items[i].reason == NULL && !list->items[i].grey)
             return 3;
     return 1;
+}
+
+static int compare_sizes(const void *a, const void *b) {
+    const size_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* The median of the pictures' shorter sides; 0 without pictures. */
+static bp_status median_side(const struct bp_picture_list *list, size_t *median) {
+    size_t *sides, n = 0;
+    BP_TRY(bp_alloc_array(&sides, list->count, sizeof *sides, "the pictures' sizes"));
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i].reason == NULL && list->items[i].shorter_side > 0)
+            sides[n++] = list->items[i].shorter_side;
+    if (n > 0)
+        qsort(sides, n, sizeof *sides, compare_sizes);
+    *median = n > 0 ? sides[n / 2] : 0;
+    bp_free(sides);
+    return BP_OK;
+}
+
+static bp_status choose_preprocess(struct bp_dataset *set, const struct bp_picture_list *list,
+                                   const struct bp_dataset_options *options) {
+    set->preprocess = options->preprocess;
+    if (set->preprocess.side == 0) {
+        BP_TRY(median_side(list, &set->median_side));
+        set->preprocess =
+            bp_preprocess_choose(bp_picture_side(set->median_side), &options->augment);
+    }
+    set->preprocess.channels = choose_channels(list, options);
+    return BP_OK;
 }
 
 /* --- parts ------------------------------------------------------------------------------------ */
@@ -259,8 +292,7 @@ static bp_status open_parts(struct bp_dataset *set, struct job *job, size_t *cho
     const struct bp_dataset_options *options = job->options;
     BP_TRY(bp_parallel_each(job->threads, list->count, look, job));
     BP_TRY(bp_picture_list_split(list, options->val_share, options->seed));
-    set->preprocess = options->preprocess;
-    set->preprocess.channels = choose_channels(list, options);
+    BP_TRY(choose_preprocess(set, list, options));
     BP_TRY(make_part(&set->train, list, BP_SIDE_TRAIN, &set->preprocess, &chosen[0]));
     BP_TRY(make_part(&set->val, list, BP_SIDE_VAL, &set->preprocess, &chosen[1]));
     bp_part_choose(&set->train, options->limit_train, options->seed, 1, chosen[0]);

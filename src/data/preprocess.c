@@ -4,13 +4,21 @@
 #include "data/image_resize.h"
 
 struct bp_preprocess bp_preprocess_choose(size_t side, const struct bp_augment *augment) {
-    struct bp_preprocess p = {.side = side > 0 ? side : BP_PICTURE_SIDE};
-    p.resize = p.side;
+    struct bp_preprocess p = {.side = side, .resize = side};
     if (augment->crop_padding > 0)
         p.resize += 2 * (size_t)augment->crop_padding;
     else if (augment->rrc_area > 0)
         p.resize = (p.side * 115 + 50) / 100; /* crops of less than all keep some detail */
     return p;
+}
+
+size_t bp_picture_side(size_t shorter) {
+    static const size_t sides[] = {32, 48, 64};
+    const size_t n = sizeof sides / sizeof sides[0];
+    for (size_t i = 0; i + 1 < n && shorter > 0; i++)
+        if (2 * shorter <= sides[i] + sides[i + 1])
+            return sides[i];
+    return sides[n - 1];
 }
 
 struct bp_preprocess bp_preprocess_for_pictures(const struct bp_preprocess *trained) {

@@ -9,8 +9,6 @@
 extern "C" {
 #endif
 
-enum { BP_PICTURE_SIDE = 64 }; /* of the network's input, where none is given */
-
 /* Random changes of training images, in this order. */
 struct bp_augment {
     int crop_padding; /* > 0: move by up to this many pixels in each direction. IDX and CIFAR
@@ -31,8 +29,13 @@ struct bp_preprocess {
     size_t image_side; /* resize 0: the longer side of the images, 0 if not known */
 };
 
-/* What training with `augment` prepares pictures to: side 0 stands for BP_PICTURE_SIDE. */
+/* What training with `augment` prepares pictures to. */
 struct bp_preprocess bp_preprocess_choose(size_t side, const struct bp_augment *augment);
+
+/* The side of the input where none is given, for pictures whose shorter sides have the median
+ * `shorter` (0: not known): 32, 48 or 64, whichever is nearest, so that small pictures are not
+ * enlarged and large ones do not take long. */
+size_t bp_picture_side(size_t shorter);
 
 /* How a network looks at pictures: as it was trained or, if that was on IDX or CIFAR images, with
  * pictures resized to the images' longer side (to its input where that is not known). */

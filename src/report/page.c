@@ -78,7 +78,7 @@ static void draw_title(struct bp_html *html, const struct bp_report_run *run) {
     bp_html_raw(html, "</p></header>\n");
 }
 
-/* How the run ended, unless it is simply done; and what could not be read. */
+/* How the run ended, unless it is simply done; what to try next; and what could not be read. */
 static void draw_alerts(struct bp_html *html, const struct bp_report_run *run) {
     const char *status = bp_report_string(run->result, "status");
     const char *message = bp_report_string(run->result, "message");
@@ -91,6 +91,12 @@ static void draw_alerts(struct bp_html *html, const struct bp_report_run *run) {
         bp_html_text(html, status != NULL ? status : "unknown");
         bp_html_raw(html, "): ");
         bp_html_text(html, message != NULL ? message : "");
+        bp_html_raw(html, "</p>\n");
+    }
+    const char *advice = bp_report_string(run->result, "advice");
+    if (advice != NULL) {
+        bp_html_raw(html, "<p class=\"alert\">Advice: ");
+        bp_html_text(html, advice);
         bp_html_raw(html, "</p>\n");
     }
     if (bad > 0)

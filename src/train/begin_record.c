@@ -1,6 +1,7 @@
 #include "train/begin_record.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "io/json_parse.h"
@@ -33,6 +34,8 @@ bp_status bp_data_record_parse(const char *text, size_t count, const char *name,
                                    .val = read_count(root, "val"),
                                    .classes = read_count(root, "classes")};
     read_hash(root, "fingerprint", out->fingerprint);
+    const char *kind = json_string_value(json_object_get(root, "kind"));
+    snprintf(out->kind, sizeof out->kind, "%s", kind != NULL ? kind : "");
     json_decref(root);
     return BP_OK;
 }
@@ -50,4 +53,22 @@ bp_status bp_init_record_parse(const char *text, size_t count, const char *name,
         return BP_OK;
     return bp_fail(BP_MODEL,
                    "%s: does not tell the content that the run began with; begin a new run", name);
+}
+
+void bp_settings_record_time(const char *text, size_t count, char time[BP_TIME_BYTES]) {
+    static const char by_time[] = "--time ";
+    json_error_t error;
+    json_t *root, *item;
+    size_t index;
+    time[0] = 0;
+    if (bp_json_parse(&root, text, count, "settings.json", &error) != BP_OK)
+        return;
+    json_array_foreach(root, index, item) {
+        const char *option = json_string_value(json_object_get(item, "option"));
+        const char *origin = json_string_value(json_object_get(item, "origin"));
+        if (option != NULL && origin != NULL && strcmp(option, "steps") == 0 &&
+            strncmp(origin, by_time, strlen(by_time)) == 0)
+            snprintf(time, BP_TIME_BYTES, "%s", origin + strlen(by_time));
+    }
+    json_decref(root);
 }

@@ -227,11 +227,6 @@ int bp_config_is_set(const bp_config *config, const char *name) {
     return id < BP_OPT_COUNT && config->value[id].text != NULL;
 }
 
-bp_status bp_config_fill_old(bp_config *config, const char *origin) {
-    const char *stem = bp_option_table[BP_OPT_STEM].name;
-    return bp_config_is_set(config, stem) ? BP_OK : bp_config_set(config, stem, "fp32", origin);
-}
-
 /* --- JSON ------------------------------------------------------------------------------------- */
 
 static bp_status set_from_json(bp_config *config, const char *key, const json_t *value,
@@ -298,6 +293,8 @@ bp_status bp_config_load_json(bp_config *config, const char *path) {
     bp_status status = bp_config_copy(&copy, config);
     if (status == BP_OK) {
         status = bp_config_parse_json(copy, (const char *)bytes, count, path, BP_USAGE);
+        if (status == BP_OK)
+            status = bp_config_fill_old_run(copy, path);
         if (status == BP_OK) { /* all or nothing: a failure leaves the config as it was */
             bp_config old = *config;
             *config = *copy;

@@ -23,6 +23,7 @@ struct bp_settings {
     const char *init;                /* NULL: from scratch; belongs to the config */
     size_t epochs, max_steps, batch; /* max_steps 0: no limit; batch 0: auto */
     int epochs_given;                /* epochs was set, not left to its default or --recipe */
+    int batch_given;                 /* else a session with data chooses it */
     double seconds;                  /* --time; 0: no limit */
     const char *time_text;           /* the same as given; NULL; belongs to the config */
     size_t patience;                 /* epochs; 0: off */
@@ -58,8 +59,11 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
 
 /* A copy with its own values; bp_config_destroy it. */
 bp_status bp_config_copy(bp_config **out, const bp_config *config);
-/* In what a version without an option wrote, that option has the value of that version: sets it. */
-bp_status bp_config_fill_old(bp_config *config, const char *origin);
+/* In what a version without an option wrote, that option has the value of that version: sets it.
+ * pictures: 1 if the data were pictures. */
+bp_status bp_config_fill_old(bp_config *config, int pictures, const char *origin);
+/* The same, if `path`, which the config was read from, is the config.json of a run folder. */
+bp_status bp_config_fill_old_run(bp_config *config, const char *path);
 /* Forgets an option's value. */
 void bp_config_unset(bp_config *config, enum bp_option_id id);
 

@@ -35,7 +35,9 @@ static void explain_unset(const bp_config *config, const struct bp_settings *set
     }
     switch (id) {
     case BP_OPT_LR:
-        say_number(out, settings->optim.lr, "optimizer ", optimizer);
+        say_number(out, settings->optim.lr, "precision ", bp_precision_name(settings->precision));
+        if (settings->optim.kind == BP_OPTIM_SGD)
+            say_number(out, settings->optim.lr, "optimizer ", optimizer);
         break;
     case BP_OPT_HEAD_LR:
         say_number(out, settings->optim.head_lr, "as lr", "");
@@ -49,6 +51,7 @@ static void explain_unset(const bp_config *config, const struct bp_settings *set
     case BP_OPT_MEAN:
     case BP_OPT_STD:
     case BP_OPT_SIZE:
+    case BP_OPT_BATCH:
         say(out, "", "from the data set", "");
         break;
     case BP_OPT_MAX_MEM:

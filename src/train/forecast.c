@@ -73,6 +73,7 @@ static void describe(const struct bp_session *session, bp_forecast *f) {
     f->classes = session->data->classes;
     snprintf(f->model, sizeof f->model, "%s", settings->model);
     f->width = settings->width;
+    f->median_side = session->data->median_side;
     f->input_height = graph->config.height;
     f->input_width = graph->config.width_px;
     f->input_channels = graph->config.channels;
@@ -152,6 +153,7 @@ static bp_status write_json(bp_forecast *f) {
     bp_json_int(&json, "classes", (int64_t)f->classes);
     bp_json_string(&json, "model", f->model);
     bp_json_double(&json, "width", f->width);
+    bp_json_int(&json, "median_side", (int64_t)f->median_side);
     bp_json_int(&json, "input_height", (int64_t)f->input_height);
     bp_json_int(&json, "input_width", (int64_t)f->input_width);
     bp_json_int(&json, "input_channels", (int64_t)f->input_channels);

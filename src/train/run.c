@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "base/memory.h"
+#include "train/advice.h"
+#include "train/begin_record.h"
 #include "train/data_record.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -22,6 +24,28 @@ static bp_status note_memory(const struct bp_trainer *t) {
              "--max-mem %zu: the run takes about %.0f MB with a batch of %zu; --batch auto would "
              "keep to it",
              s->settings.max_mem_bytes / 1000000, (double)s->memory.total / 1e6, s->settings.batch);
+    return bp_trainer_note(t, line);
+}
+
+/* What a run that goes on keeps. */
+static bp_status note_resumed(const struct bp_trainer *t) {
+    enum { FILE_BYTES_MAX = 1 << 20 };
+    const struct bp_session *s = &t->session;
+    char path[BP_PATH_BYTES], time[BP_TIME_BYTES] = "", line[240];
+    uint8_t *bytes;
+    size_t count;
+    BP_TRY(bp_path_join(path, sizeof path, t->folder.path, "settings.json"));
+    if (bp_file_read(path, FILE_BYTES_MAX, BP_MODEL, &bytes, &count) == BP_OK) {
+        bp_settings_record_time((const char *)bytes, count, time);
+        bp_free(bytes);
+    }
+    int used = snprintf(line, sizeof line,
+                        "goes on after step %zu of %llu, with the schedule that it began with",
+                        t->first_step, (unsigned long long)s->total_steps);
+    if (time[0] != 0)
+        snprintf(line + used, sizeof line - (size_t)used,
+                 ": the steps that were fitted to --time %s; how long they take now is not limited",
+                 time);
     return bp_trainer_note(t, line);
 }
 
@@ -45,6 +69,8 @@ static bp_status start(struct bp_trainer *t) {
     bp_trainer_fill_event(t, BP_EVENT_START, &event);
     event.start = &summary;
     bp_trainer_send(t, &event);
+    if (t->first_step > 0)
+        BP_TRY(note_resumed(t));
     BP_TRY(note_memory(t));
     for (size_t i = 0; t->init != NULL && bp_init_line(t->init, i) != NULL; i++)
         BP_TRY(bp_trainer_note(t, bp_init_line(t->init, i)));
@@ -61,6 +87,26 @@ static bp_status stop(struct bp_trainer *t, bp_status status) {
     return bp_fail(status, "stopped after step %llu of %llu; saved; go on with: bitprop resume %s",
                    (unsigned long long)t->progress.step, (unsigned long long)t->session.total_steps,
                    t->folder.path);
+}
+
+static double largest_share(const struct bp_dataset *data) {
+    size_t largest = 0;
+    for (size_t i = 0; i < data->classes; i++) {
+        size_t count = 0;
+        for (size_t j = 0; j < data->val.count; j++)
+            count += (size_t)data->val.labels[j] == i;
+        largest = count > largest ? count : largest;
+    }
+    return data->val.count > 0 ? (double)largest / (double)data->val.count : 0;
+}
+
+static void advise(const struct bp_trainer *t, bp_train_result *result) {
+    const struct bp_dataset *data = t->session.data;
+    const struct bp_outcome outcome = {.train_accuracy = t->train_accuracy,
+                                       .accuracy = t->progress.accuracy,
+                                       .largest_share = largest_share(data),
+                                       .validated = data->val.count};
+    bp_advice(&t->session.settings, &outcome, result->advice, sizeof result->advice);
 }
 
 static const char *const endings[] = {"", "epochs", "steps", "patience", "time"};
@@ -80,6 +126,8 @@ static void fill_result(const struct bp_trainer *t, bp_status status, bp_train_r
         .images_per_s = t->train_seconds > 0 ? (double)t->train_images / t->train_seconds : 0,
         .peak_rss_bytes = bp_clock_peak_rss_bytes()};
     memcpy(result->run, t->folder.path, sizeof result->run);
+    if (status == BP_OK)
+        advise(t, result);
 }
 
 /* From the files that are there now: also of a run that was stopped or failed. */
@@ -124,7 +172,7 @@ static bp_status run(struct bp_trainer *t, bp_train_result *result) {
 static void trainer_init(struct bp_trainer *t, bp_event_callback *callback, void *user) {
     memset(t, 0, sizeof *t);
     t->folder.lock = -1;
-    t->progress.accuracy = t->progress.loss = t->progress.best_accuracy = -1;
+    t->progress.accuracy = t->progress.loss = t->progress.best_accuracy = t->train_accuracy = -1;
     t->callback = callback;
     t->user = user;
     t->begin_ns = bp_clock_ns();
@@ -240,7 +288,7 @@ static bp_status check_recipe(const struct bp_trainer *t, const struct bp_checkp
     bp_status status =
         bp_config_parse_json(saved, head->config, strlen(head->config), t->folder.last, BP_MODEL);
     if (status == BP_OK)
-        status = bp_config_fill_old(saved, t->folder.last);
+        status = bp_config_fill_old(saved, head->preprocess.resize > 0, t->folder.last);
     for (int id = 0; id < BP_OPT_COUNT && status == BP_OK; id++) {
         const char *name = bp_option_table[id].name;
         const char *now = bp_config_get(t->config, name), *then = bp_config_get(saved, name);

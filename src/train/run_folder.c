@@ -218,8 +218,7 @@ bp_status bp_run_folder_describe(const struct bp_run_folder *folder, const bp_co
 bp_status bp_run_folder_read_config(const struct bp_run_folder *folder, bp_config *config) {
     char path[BP_PATH_BYTES];
     BP_TRY(bp_path_join(path, sizeof path, folder->path, "config.json"));
-    BP_TRY(bp_config_load_json(config, path));
-    return bp_config_fill_old(config, path);
+    return bp_config_load_json(config, path);
 }
 
 bp_status bp_run_folder_bad_files(const struct bp_run_folder *folder,
@@ -352,6 +351,8 @@ bp_status bp_run_folder_result(const struct bp_run_folder *folder, const bp_trai
         bp_json_string(&json, "message", bp_status_message());
     else
         bp_json_string(&json, "ended_by", result->ended_by);
+    if (result->advice[0] != 0)
+        bp_json_string(&json, "advice", result->advice);
     bp_json_double(&json, "accuracy", result->accuracy);
     bp_json_double(&json, "best_accuracy", result->best_accuracy);
     bp_json_int(&json, "best_epoch", (int64_t)result->best_epoch);

@@ -58,11 +58,22 @@ static void describe_network(const struct bp_session *session, const struct bp_d
     bp_session_graph_config(&session->settings, side, side, data->train.c, data->classes, out);
 }
 
+/* Small data need many small steps more than they need speed. */
+static size_t default_batch(size_t samples) {
+    enum { MOST = 64, LEAST = 16, STEPS = 32 };
+    size_t batch = MOST;
+    while (batch > LEAST && samples / batch < STEPS)
+        batch /= 2;
+    return bp_min_size(batch, samples);
+}
+
 /* The batch, if it is to be chosen, and what the run takes. */
 static bp_status forecast(struct bp_session *session, const struct bp_dataset *data) {
     struct bp_settings *settings = &session->settings;
     struct bp_graph_config config;
     size_t train = data->train.count, val = data->val.count, bytes = bp_dataset_bytes(data);
+    if (!settings->batch_given)
+        settings->batch = default_batch(train);
     describe_network(session, data, &config);
     if (session->batch_is_auto)
         return bp_batch_choose(settings, &config, train, val, bytes, session->memory_allowed,
@@ -90,6 +101,7 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
         .limit_val = settings->limit_val,
         .seed = settings->seed,
         .preprocess = bp_preprocess_choose(settings->size, &settings->augment),
+        .augment = settings->augment,
         .val_share = settings->val_share,
         .skip_bad = settings->skip_bad,
         .choose_cache = choose_cache,
@@ -99,7 +111,10 @@ static bp_status open_data(struct bp_session *session, struct bp_bad_files *bad)
     session->batch_is_auto = settings->batch == 0;
     session->memory_allowed = bp_memory_allowed(settings);
     BP_TRY(bp_dataset_open(&session->data, settings->data, &options));
+    BP_TRY(bp_dataset_check_classes(session->data));
     const struct bp_part *train = &session->data->train;
+    if (!settings->batch_given && train->count > 0)
+        settings->batch = default_batch(train->count);
     if (train->count < settings->batch && !session->batch_is_auto)
         return bp_fail(BP_USAGE,
                        "%s: the training part has %zu images, fewer than one batch of %zu; use "
@@ -124,8 +139,18 @@ static bp_status record(bp_config *config, enum bp_option_id id, size_t value, c
 bp_status bp_session_record(struct bp_session *session, bp_config *config) {
     struct bp_settings *settings = &session->settings;
     char origin[80];
-    if (session->batch_is_auto)
-        BP_TRY(record(config, BP_OPT_BATCH, settings->batch, "--batch auto"));
+    bp_config_value lr;
+    if (session->data->median_side > 0) {
+        snprintf(origin, sizeof origin, "pictures of %zu pixels", session->data->median_side);
+        BP_TRY(record(config, BP_OPT_SIZE, session->data->preprocess.side, origin));
+    }
+    BP_TRY(bp_config_explain(config, "lr", &lr)); /* its default depends on other options */
+    if (bp_config_get(config, "lr") == NULL)
+        BP_TRY(bp_config_set(config, "lr", lr.value, lr.origin));
+    snprintf(origin, sizeof origin, "%zu training images", session->data->train.count);
+    if (session->batch_is_auto || !settings->batch_given)
+        BP_TRY(record(config, BP_OPT_BATCH, settings->batch,
+                      session->batch_is_auto ? "--batch auto" : origin));
     if (settings->time_text == NULL)
         return BP_OK;
     snprintf(origin, sizeof origin, "--time %s", settings->time_text);
@@ -283,6 +308,7 @@ void bp_session_summary(const struct bp_session *session, char *quantizer, size_
                             .image_height = data->train.h,
                             .image_width = data->train.w,
                             .image_channels = data->train.c,
+                            .median_side = data->median_side,
                             .input_height = config->height,
                             .input_width = config->width_px,
                             .input_channels = config->channels,

@@ -29,7 +29,7 @@ struct bp_session {
     uint64_t planned_steps;     /* the same before it was cut: the schedule counts these */
     struct bp_schedule_cut cut; /* of the run that goes on */
     uint64_t qat_steps;         /* of the planned steps, the first ones run as qat */
-    int batch_is_auto;          /* settings.batch was chosen here */
+    int batch_is_auto;          /* settings.batch was chosen here, to fit into memory */
     double time_forecast;       /* seconds; of --time */
     size_t memory_allowed;
     bp_memory_sums memory; /* forecast of the whole run */

@@ -105,7 +105,8 @@ static bp_status check_combinations(const bp_config *config, unsigned command) {
         if (!(bp_option_table[i].commands & command) && typed(config, (enum bp_option_id)i))
             return bp_fail(BP_USAGE, "--%s does not belong to '%s'; leave it out",
                            bp_option_table[i].name, name);
-    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_RESUME)) && count_of(config, BP_OPT_BATCH) == 0)
+    if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_RESUME)) && is_set(config, BP_OPT_BATCH) &&
+        count_of(config, BP_OPT_BATCH) == 0)
         return bp_fail(BP_USAGE, "--batch %s is for training; give '%s' a number",
                        text_of(config, BP_OPT_BATCH), name);
     if (!(command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH | BP_COMMAND_INFO)))
@@ -228,11 +229,16 @@ static bp_status resolve_precision(const bp_config *config, struct bp_settings *
     return BP_OK;
 }
 
+/* Of latent weights only the signs count: they need a larger rate than PyTorch's. */
+#define LATENT_LR 0.01
+
 static bp_status resolve_optim(const bp_config *config, struct bp_settings *s) {
     enum bp_optim_kind kind;
     BP_TRY(bp_optim_parse(text_of(config, BP_OPT_OPTIMIZER), &kind));
     struct bp_optim_config *optim = &s->optim;
     bp_optim_config_default(optim, kind);
+    if (kind != BP_OPTIM_SGD && s->precision != BP_PRECISION_FP32)
+        optim->lr = LATENT_LR;
     if (text_of(config, BP_OPT_LR) != NULL)
         optim->lr = number_of(config, BP_OPT_LR);
     int own = text_of(config, BP_OPT_HEAD_LR) != NULL;
@@ -298,6 +304,8 @@ static bp_status resolve_moments(const bp_config *config, struct bp_settings *s)
     return BP_OK;
 }
 
+enum { OTHER_BATCH = 128 }; /* where no data say it */
+
 bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp_settings *out) {
     BP_TRY(check_combinations(config, command));
     struct bp_settings s = {0};
@@ -312,7 +320,8 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     if (s.time_text != NULL)
         bp_parse_time(s.time_text, &s.seconds);
     s.max_steps = count_of(config, BP_OPT_STEPS);
-    s.batch = count_of(config, BP_OPT_BATCH);
+    s.batch_given = is_set(config, BP_OPT_BATCH);
+    s.batch = s.batch_given ? count_of(config, BP_OPT_BATCH) : OTHER_BATCH;
     s.init = text_of(config, BP_OPT_INIT);
     s.patience = count_of(config, BP_OPT_PATIENCE);
     s.ema = number_of(config, BP_OPT_EMA);
@@ -338,8 +347,8 @@ bp_status bp_config_resolve(const bp_config *config, unsigned command, struct bp
     s.top = count_of(config, BP_OPT_TOP);
     BP_TRY(resolve_moments(config, &s));
     if (command & (BP_COMMAND_TRAIN | BP_COMMAND_BENCH | BP_COMMAND_INFO)) {
-        BP_TRY(resolve_optim(config, &s));
         BP_TRY(resolve_precision(config, &s));
+        BP_TRY(resolve_optim(config, &s));
     }
     if (command == BP_COMMAND_TRAIN && s.data == NULL)
         return bp_fail(BP_USAGE, "train needs DATA, the path of a data set");

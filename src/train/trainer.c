@@ -196,6 +196,7 @@ static bp_status report_epoch(struct bp_trainer *t, int is_best) {
     char line[320];
     bp_trainer_fill_event(t, BP_EVENT_EPOCH, &event);
     event.is_best = is_best;
+    t->train_accuracy = event.accuracy;
     event.images_per_s = rate(t->epoch_images, t->epoch_seconds);
     event.data_wait = data_wait(t);
     const struct bp_metrics metrics = {.epoch = p->epoch,

@@ -34,6 +34,7 @@ struct bp_trainer {
     uint64_t epoch_waited_ns; /* for data, at the begin of the epoch */
     double step_seconds;      /* smoothed */
     double eval_seconds;      /* of the last validation */
+    double train_accuracy;    /* of the last finished epoch; negative: none yet */
     size_t first_step;
     struct bp_time_limit limit;
 };

@@ -251,6 +251,26 @@ static void test_file_vanishes(void **state) {
     }
 }
 
+/* Without a side, the pictures say it: by the median of all of them, with room for crops. */
+static void test_side_from_pictures(void **state) {
+    picture_write_class(*state, "a", 0, 9); /* shorter sides 32, 24, 20, 32, ... */
+    picture_write_class(*state, "b", 1, 9);
+    struct bp_dataset_options options = picture_options();
+    options.preprocess = (struct bp_preprocess){0};
+    options.augment.crop_padding = 3;
+    struct bp_dataset *set = picture_open(*state, &options);
+    assert_int_equal(set->median_side, 24);
+    assert_int_equal(set->preprocess.side, 32);
+    assert_int_equal(set->preprocess.resize, 38);
+    assert_int_equal(set->train.h, 38);
+    bp_dataset_destroy(set);
+    options.preprocess = bp_preprocess_choose(16, &options.augment);
+    set = picture_open(*state, &options);
+    assert_int_equal(set->median_side, 0);
+    assert_int_equal(set->preprocess.side, 16);
+    bp_dataset_destroy(set);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, data_folder_setup, data_folder_teardown)
     const struct CMUnitTest tests[] = {
@@ -260,6 +280,7 @@ int main(void) {
         cmocka_unit_test(test_small_images),
         cmocka_unit_test(test_workers),
         TEST(test_file_vanishes),
+        TEST(test_side_from_pictures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,19 +103,27 @@ static void test_smaller_views_need_no_more_scratch(void **state) {
                             bp_resize_scratch_bytes(in, in, 3, out, out));
 }
 
+static void test_side(void **state) {
+    (void)state;
+    static const size_t cases[][2] = {{0, 64},  {1, 32},  {28, 32}, {40, 32},  {41, 48},
+                                      {56, 48}, {57, 64}, {64, 64}, {4000, 64}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(bp_picture_side(cases[i][0]), cases[i][1]);
+}
+
 static void test_choice(void **state) {
     (void)state;
     static const struct {
         size_t side;
         struct bp_augment augment;
-        size_t wanted_side, resize;
-    } cases[] = {{0, {.flip = 1}, 64, 64},
-                 {128, {.jitter = 0.5}, 128, 128},
-                 {32, {.crop_padding = 4}, 32, 40},
-                 {100, {.rrc_area = 0.3}, 100, 115}};
+        size_t resize;
+    } cases[] = {{64, {.flip = 1}, 64},
+                 {128, {.jitter = 0.5}, 128},
+                 {32, {.crop_padding = 4}, 40},
+                 {100, {.rrc_area = 0.3}, 115}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bp_preprocess p = bp_preprocess_choose(cases[i].side, &cases[i].augment);
-        assert_int_equal(p.side, cases[i].wanted_side);
+        assert_int_equal(p.side, cases[i].side);
         assert_int_equal(p.resize, cases[i].resize);
     }
 }
@@ -179,6 +187,7 @@ int main(void) {
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_resize_keeps_flat_colours),
         cmocka_unit_test(test_smaller_views_need_no_more_scratch),
+        cmocka_unit_test(test_side),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_middle_square),
         cmocka_unit_test(test_jitter),

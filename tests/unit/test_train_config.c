@@ -1,4 +1,4 @@
-/* Options: the table itself, every message, precedence of the quantizer's options, JSON. */
+/* Options: the table itself, every message, precedence of the quantizer's options. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-#include "data_files.h"
 #include "train/config.h"
 #include "unit/train_options.h"
 
@@ -117,9 +116,10 @@ static void test_bad_values(void **state) {
 static void test_values_and_origins(void **state) {
     (void)state;
     bp_config *config = train_with((const char *const[]){NULL});
-    assert_string_equal(bp_config_get(config, "batch"), "128");
-    assert_string_equal(bp_config_origin(config, "batch"), "default");
+    assert_string_equal(bp_config_get(config, "epochs"), "60");
+    assert_string_equal(bp_config_origin(config, "epochs"), "default");
     assert_null(bp_config_get(config, "lr"));
+    assert_null(bp_config_get(config, "batch")); /* both depend on others */
     assert_null(bp_config_get(config, "no-such-option"));
     assert_int_equal(bp_config_set(config, "batch", "64", "file.json"), BP_OK);
     assert_int_equal(bp_config_set(config, "batch", "32", "BITPROP_BATCH"), BP_OK);
@@ -298,66 +298,15 @@ static void test_settings(void **state) {
     bp_config_destroy(config);
     config = WITH("optimizer", "adamw", "head-lr", "0");
     s = train_settings_of(config);
-    assert_true(s.optim.lr == 1e-3 && s.optim.weight_decay == 0.01);
+    assert_true(s.optim.lr == 0.01 && s.optim.weight_decay == 0.01);
     bp_config_destroy(config);
-}
-
-/* --- JSON ------------------------------------------------------------------------------------- */
-
-static void test_json_round_trip(void **state) {
-    (void)state;
-    bp_config *config = WITH("lr", "1e-3", "batch", "32", "preset", "paper", "grad-bits", "2",
-                             "aug-flip", "true", "seed", "9007199254740991", "run", "x"),
-              *again;
-    char *text, *second;
-    assert_int_equal(bp_config_to_json(config, &text), BP_OK);
-    assert_non_null(strstr(text, "\"lr\": 0.001"));
-    assert_non_null(strstr(text, "\"aug-flip\": true"));
-    assert_non_null(strstr(text, "\"grad-bits\": 2"));
-    assert_non_null(strstr(text, "\"seed\": 9007199254740991"));
-    assert_null(strstr(text, "\"run\""));      /* a folder is never used twice */
-    assert_null(strstr(text, "\"momentum\"")); /* means nothing with adam */
-    assert_int_equal(bp_config_create(&again), BP_OK);
-    assert_int_equal(bp_config_parse_json(again, text, strlen(text), "test", BP_USAGE), BP_OK);
-    if (bp_config_check(again, BP_COMMAND_TRAIN) != BP_OK)
-        fail_msg("%s", bp_last_error());
-    assert_int_equal(bp_config_to_json(again, &second), BP_OK);
-    assert_string_equal(text, second);
-    bp_text_free(text);
-    bp_text_free(second);
-    bp_config_destroy(again);
+    config = WITH("precision", "fp32");
+    s = train_settings_of(config);
+    assert_true(s.optim.lr == 1e-3 && !s.batch_given);
     bp_config_destroy(config);
-}
-
-static void test_json_mistakes(void **state) {
-    static const struct {
-        const char *text, *word;
-    } cases[] = {
-        {"{\"epocs\": 3}", "did you mean 'epochs'?"},
-        {"{\"epochs\": 0}", "must be a whole number"},
-        {"{\"epochs\": 1.5}", "must be a whole number"},
-        {"{\"epochs\": [3]}", "must be a number, a text, true or false"},
-        {"{\"epochs\": 3", "line 1"},
-        {"{\"batch\": 3, \"batch\": 4}", "duplicate"},
-        {"[3]", "one JSON object"},
-        {"", "not valid JSON"},
-        {"{\"run\": \"a\\u0000b\"}", "config.json"},
-    };
-    const char *path = data_path(*state, "config.json");
-    bp_config *config = WITH("lr", "0.5");
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        data_write(path, (const uint8_t *)cases[i].text, strlen(cases[i].text));
-        assert_int_equal(bp_config_load_json(config, path), BP_USAGE);
-        EXPECT_MESSAGE("config.json", cases[i].word);
-        assert_false(bp_config_is_set(config, "batch")); /* all or nothing */
-    }
-    data_write(path, (const uint8_t *)"{\"batch\": 7, \"lr\": null}", 24);
-    assert_int_equal(bp_config_load_json(config, path), BP_OK);
-    assert_string_equal(bp_config_get(config, "batch"), "7");
-    assert_string_equal(bp_config_get(config, "lr"), "0.5");
-    assert_string_equal(bp_config_origin(config, "batch"), path);
-    assert_int_equal(bp_config_load_json(config, data_path(*state, "missing.json")), BP_USAGE);
-    EXPECT_MESSAGE("missing.json");
+    config = WITH("precision", "qat", "optimizer", "sgd", "batch", "auto");
+    s = train_settings_of(config);
+    assert_true(s.optim.lr == 0.1 && s.batch_given && s.batch == 0);
     bp_config_destroy(config);
 }
 
@@ -396,9 +345,6 @@ int main(void) {
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_precedence),
         cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_json_round_trip),
-        cmocka_unit_test_setup_teardown(test_json_mistakes, data_folder_setup,
-                                        data_folder_teardown),
         cmocka_unit_test(test_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

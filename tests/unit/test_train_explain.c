@@ -23,9 +23,10 @@ static void test_explained_values(void **state) {
     (void)state;
     bp_config *config = WITH("preset", "accurate", "grad-select-da", "systematic");
     assert_int_equal(bp_config_set(config, "grad-grid", "symmetric", "file.json"), BP_OK);
-    expect_explained(config, "batch", "128", "default");
-    expect_explained(config, "lr", "0.001", "optimizer adam");
-    expect_explained(config, "head-lr", "0.001", "as lr");
+    expect_explained(config, "epochs", "60", "default");
+    expect_explained(config, "batch", "", "from the data set");
+    expect_explained(config, "lr", "0.01", "precision fqt");
+    expect_explained(config, "head-lr", "0.01", "as lr");
     expect_explained(config, "momentum", "", "not used with optimizer adam");
     expect_explained(config, "lr-every", "", "not used with schedule cosine");
     expect_explained(config, "size", "", "from the data set");
