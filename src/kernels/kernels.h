@@ -309,8 +309,8 @@ struct bp_kernels {
 
     /* With the coefficients a: v = y * scale[j] + shift[j] (two roundings); z = v < 0 ? v *
      * slope[j] : v; z = z + residual, unless that is NULL (residual and z [n][c]). slope may be
-     * NULL: z = v. z may be y itself in the f32 version. sum, sum_squares: unless NULL, as sums_f32
-     * of z. stream: z is not read soon, so it may go past the caches. */
+     * NULL: z = v. z may be the residual, and y in the f32 version. sum, sum_squares: unless NULL,
+     * as sums_f32 of z. stream: z is not read soon, so it may go past the caches. */
     void (*affine_act_i16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                            const float *residual, int stream, float *z, double *sum,
                            double *sum_squares);

@@ -143,8 +143,31 @@ static int backward_time(const struct bp_graph *graph, int layer) {
     return 2 * (int)graph->n_layers - 1 - layer;
 }
 
-/* Until when a tensor's data are read. Backward, every consumer may read its input again, and
- * gradient rows that a convolution asks for are made from the convolution's own output. */
+/* See bp_tensor.remade: where the producer can, its inputs are kept (as a convolution's output is),
+ * and no consumer needs more than rows. Chains of rows made from rows would save more memory, but
+ * take too long (docs/PERFORMANCE.md). */
+static int is_remade(const struct bp_graph *graph, const struct bp_tensor *t) {
+    if (t->producer < (int)graph->first_trained || t->last_consumer < 0 || t->from_source)
+        return 0;
+    const struct bp_layer *producer = graph->layers[t->producer];
+    int remade = graph->config.training && producer->remakes && producer->in->from_source &&
+                 (producer->in2 == NULL || !producer->in2->remade);
+    for (int i = t->first_consumer; i <= t->last_consumer; i++)
+        if (graph->layers[i]->in == t && graph->layers[i]->type->back_reads == BP_BACK_READS_ALL)
+            remade = 0;
+    return remade;
+}
+
+/* Whether t's data are read in the backward pass of a layer, or for what follows it. */
+static int reads_back(const struct bp_layer *layer, const struct bp_tensor *t) {
+    if (layer->in2 == t && layer->out->remade && !t->remade)
+        return 1;
+    return layer->in == t && (layer->type->back_reads == BP_BACK_READS_ALL ||
+                              (layer->type->back_reads == BP_BACK_READS_ROWS && !t->remade));
+}
+
+/* Until when a tensor's data are read. Gradient rows that a convolution asks for are made from the
+ * convolution's own output. */
 static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     int layers = (int)graph->n_layers;
     if (t->last_consumer < 0)
@@ -153,7 +176,10 @@ static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
         return t->last_consumer;
     if (t->from_source)
         return backward_time(graph, t->producer);
-    return backward_time(graph, t->first_consumer);
+    for (int i = t->first_consumer; i <= t->last_consumer; i++)
+        if (i >= (int)graph->first_trained && reads_back(graph->layers[i], t))
+            return backward_time(graph, i);
+    return t->last_consumer;
 }
 
 /* Until when a tensor's gradient is read: by its producer, and if the producer passes gradient rows
@@ -225,6 +251,8 @@ static bp_status plan_all(struct bp_graph *graph) {
         graph->layers[i]->forward_time = (int)i;
         graph->layers[i]->backward_time = backward_time(graph, (int)i);
     }
+    for (size_t i = 0; i < graph->n_tensors; i++)
+        graph->tensors[i]->remade = is_remade(graph, graph->tensors[i]);
     for (size_t i = 0; i < graph->n_tensors; i++)
         BP_TRY(plan_tensor(graph, graph->tensors[i]));
     for (size_t i = 0; i < graph->n_layers; i++)

@@ -90,6 +90,10 @@ struct bp_tensor {
      * layer sets the pointer. */
     int grad_shared;
     int grad_written;
+    /* f32: the data are not kept for the backward pass; there, `value` makes rows of them again.
+     * Set by the graph and by the producer when it plans. */
+    int remade;
+    struct bp_value_source value;
     /* Asked for by a consumer that normalises by batch statistics when it plans, else NULL; in
      * training the producer may fill them in. */
     struct bp_channel_sums *sums;
@@ -106,8 +110,16 @@ int bp_tensor_grad_begin(struct bp_tensor *tensor);
 struct bp_graph;
 struct bp_layer;
 
+/* What a layer's backward pass reads of the data of `in`. Those of in2 are not read. */
+enum bp_back_reads {
+    BP_BACK_READS_ALL,
+    BP_BACK_READS_ROWS, /* or the rows that in->value makes */
+    BP_BACK_READS_NONE
+};
+
 struct bp_layer_type {
     const char *name;
+    enum bp_back_reads back_reads;
     /* Adds buffers to graph->step_plan and scratch to graph->exec; creates ops. The graph has
      * already planned the tensors' own data, mask and grad. */
     bp_status (*plan)(struct bp_graph *graph, struct bp_layer *layer);
@@ -126,6 +138,7 @@ struct bp_layer {
     int binary_index;           /* 0, 1, ... over the binary convolutions; -1 for others */
     struct bp_tensor *in, *in2; /* in2: the residual branch, or NULL */
     struct bp_tensor *out;
+    int remakes; /* can make rows of `out` again from `in` and in2 */
     int forward_time, backward_time;
     void *self;                       /* the layer type's own struct */
     uint64_t forward_ns, backward_ns; /* of the last step */

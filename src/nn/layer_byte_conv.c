@@ -23,7 +23,8 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_byte_conv *self = layer->self;
-    bp_byte_conv_forward(self->op, graph->exec, graph->n, layer->in->u8, layer->out->f32);
+    bp_byte_conv_forward(self->op, graph->exec, graph->n, layer->in->u8, layer->out->f32,
+                         graph->training ? layer->out->sums : NULL);
     return BP_OK;
 }
 

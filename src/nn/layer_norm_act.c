@@ -19,6 +19,11 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
                               layer->in->producer, layer->forward_time, last));
     if (self->shape.affine == BP_AFFINE_BATCH_NORM)
         layer->in->sums = &self->op->sums;
+    self->op->y_source = layer->in->value;
+    if (layer->in2 != NULL)
+        self->op->residual_source = layer->in2->value;
+    if (layer->out->remade)
+        layer->out->value = (struct bp_value_source){bp_norm_act_value_rows, self->op};
     return BP_OK;
 }
 
@@ -101,8 +106,12 @@ static void destroy(struct bp_layer *layer) {
     bp_norm_act_destroy(((struct layer_norm_act *)layer->self)->op);
 }
 
-static const struct bp_layer_type type = {
-    .name = "norm_act", .plan = plan, .forward = forward, .backward = backward, .destroy = destroy};
+static const struct bp_layer_type type = {.name = "norm_act",
+                                          .back_reads = BP_BACK_READS_ROWS,
+                                          .plan = plan,
+                                          .forward = forward,
+                                          .backward = backward,
+                                          .destroy = destroy};
 
 static bp_status add_params(struct bp_graph *graph, const char *name, struct layer_norm_act *self) {
     size_t c = self->shape.c;
@@ -127,6 +136,10 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
                                 struct bp_tensor *residual, const struct bp_norm_act_config *config,
                                 struct bp_tensor **out) {
     size_t h = config->max_pool ? in->h / 2 : in->h, w = config->max_pool ? in->w / 2 : in->w;
+    if (config->window_pool) {
+        h = (in->h + 1) / 2;
+        w = (in->w + 1) / 2;
+    }
     if (h == 0 || w == 0)
         return bp_fail(BP_USAGE,
                        "%s: the image is too small for this network; use --size 32 or more", name);
@@ -135,6 +148,7 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
     struct bp_layer *layer;
     BP_TRY(bp_graph_add_layer(graph, &layer, &type, name, in, residual, *out,
                               sizeof(struct layer_norm_act)));
+    layer->remakes = !config->max_pool && !config->window_pool && !config->sign_out;
     struct layer_norm_act *self = layer->self;
     self->shape = (struct bp_norm_act_shape){.n = graph->config.batch,
                                              .h = in->h,
@@ -144,6 +158,7 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
                                              .affine = config->affine,
                                              .activation = config->activation,
                                              .max_pool = config->max_pool,
+                                             .window_pool = config->window_pool,
                                              .sign_out = config->sign_out};
     if (in->from_source)
         in->source.scratch_bytes = bp_norm_act_grad_scratch_bytes(&self->shape);

@@ -34,8 +34,11 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     return BP_OK;
 }
 
-static const struct bp_layer_type type = {
-    .name = "pool", .plan = plan, .forward = forward, .backward = backward};
+static const struct bp_layer_type type = {.name = "pool",
+                                          .back_reads = BP_BACK_READS_NONE,
+                                          .plan = plan,
+                                          .forward = forward,
+                                          .backward = backward};
 
 bp_status bp_layer_pool_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             enum bp_pool_kind kind, struct bp_tensor **out) {

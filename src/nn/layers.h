@@ -38,7 +38,7 @@ struct bp_bconv_parts {
 };
 struct bp_bconv_parts bp_layer_bconv_parts(const struct bp_layer *layer);
 
-/* Affine -> activation -> (2x2 max pooling) -> (+ residual) -> (sgn). Input f32 or i16; output f32,
+/* Affine -> activation -> (max pooling) -> (+ residual) -> (sgn). Input f32 or i16; output f32,
  * or bits with the straight-through mask if sign_out. Parameters: batch norm "<name>.weight" (1)
  * and
  * "<name>.bias" (0), running "<name>.running_mean" and "<name>.running_var"; scale "<name>.alpha"
@@ -47,7 +47,8 @@ struct bp_bconv_parts bp_layer_bconv_parts(const struct bp_layer *layer);
 struct bp_norm_act_config {
     enum bp_affine affine;
     enum bp_activation activation;
-    int max_pool;
+    int max_pool;    /* 2x2 */
+    int window_pool; /* 3x3, stride 2, pad 1 */
     int sign_out;
 };
 bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,

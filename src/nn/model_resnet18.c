@@ -50,7 +50,9 @@ static bp_status add_norm_act(const struct block *block, const char *part, struc
     char name[48];
     block_name(name, block, part);
     const struct bp_norm_act_config config = {
-        affine, activation, 0, sign_out && block->graph->config.precision != BP_PRECISION_FP32};
+        .affine = affine,
+        .activation = activation,
+        .sign_out = sign_out && block->graph->config.precision != BP_PRECISION_FP32};
     return bp_layer_norm_act_add(block->graph, name, in, residual, &config, out);
 }
 
@@ -93,14 +95,14 @@ static bp_status add_block(const struct block *block, struct bp_tensor **x) {
 }
 
 static bp_status add_stem(struct bp_graph *graph, struct bp_tensor **x) {
-    const struct bp_norm_act_config config = {BP_AFFINE_BATCH_NORM, BP_ACT_RELU, 0, 0};
     int large = graph->config.height >= STEM_LARGE_PX;
+    const struct bp_norm_act_config config = {
+        .affine = BP_AFFINE_BATCH_NORM, .activation = BP_ACT_RELU, .window_pool = large};
     size_t channels = 0;
     BP_TRY(bp_model_channels(64, graph->config.width, &channels));
     BP_TRY(bp_layer_stem_add(graph, "stem.conv", *x, channels, large ? 7 : 3, large ? 2 : 1,
                              large ? 3 : 1, x));
-    BP_TRY(bp_layer_norm_act_add(graph, "stem.norm", *x, NULL, &config, x));
-    return large ? bp_layer_pool_add(graph, "stem.pool", *x, BP_POOL_MAX_3X3_S2, x) : BP_OK;
+    return bp_layer_norm_act_add(graph, "stem.norm", *x, NULL, &config, x);
 }
 
 bp_status bp_model_resnet18_build(struct bp_graph *graph) {
@@ -114,7 +116,8 @@ bp_status bp_model_resnet18_build(struct bp_graph *graph) {
             BP_TRY(bp_model_channels(base[stage], graph->config.width, &block.channels));
             BP_TRY(add_block(&block, &x));
         }
-    const struct bp_norm_act_config config = {BP_AFFINE_BATCH_NORM, BP_ACT_PRELU, 0, 0};
+    const struct bp_norm_act_config config = {.affine = BP_AFFINE_BATCH_NORM,
+                                              .activation = BP_ACT_PRELU};
     BP_TRY(bp_layer_norm_act_add(graph, "head.norm", x, NULL, &config, &x));
     BP_TRY(bp_layer_pool_add(graph, "head.pool", x, BP_POOL_GLOBAL_AVG, &x));
     return bp_layer_conv_add(graph, "head", x, graph->config.classes, 1, 1, 0, 1, BP_PARAM_HEAD,

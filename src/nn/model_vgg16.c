@@ -28,8 +28,10 @@ static bp_status add_stage(struct bp_graph *graph, int i, struct bp_tensor **x) 
     else
         BP_TRY(bp_layer_conv_add(graph, name, *x, channels, 3, 1, 1, 0, 0, &y));
     snprintf(name, sizeof name, "norm%d", i + 1);
-    const struct bp_norm_act_config config = {BP_AFFINE_BATCH_NORM, BP_ACT_PRELU,
-                                              stages[i].max_pool, binary && i < 12};
+    const struct bp_norm_act_config config = {.affine = BP_AFFINE_BATCH_NORM,
+                                              .activation = BP_ACT_PRELU,
+                                              .max_pool = stages[i].max_pool,
+                                              .sign_out = binary && i < 12};
     return bp_layer_norm_act_add(graph, name, y, NULL, &config, x);
 }
 

@@ -201,7 +201,8 @@ struct forward_job {
     const struct bp_kernels *kernels;
     const uint8_t *pixels;
     float *y;
-    size_t blocks; /* of a sample */
+    struct bp_channel_sums *sums; /* or NULL */
+    size_t blocks;                /* of a sample */
 };
 
 /* Row `row` of the planes of one channel and phase, from a row of the image or, NULL, of padding.
@@ -239,25 +240,45 @@ static void planes_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-static void product_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct forward_job *job = context;
+static void block_product(const struct forward_job *job, size_t n, size_t block) {
     const struct bp_byte_conv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
-    for (size_t i = begin; i < end; i++) {
-        size_t n = i / job->blocks, row = i % job->blocks * op->block_rows;
-        size_t rows = bp_min_size(op->block_rows, s->oh - row);
-        const uint8_t *x = op->planes + n * op->sample_bytes + row * s->stride * op->width;
-        job->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset,
-                                        op->quads, op->weights, s->k, op->base, op->scale,
-                                        job->y + (n * s->oh + row) * s->ow * s->k);
-    }
+    size_t row = block * op->block_rows, rows = bp_min_size(op->block_rows, s->oh - row);
+    const uint8_t *x = op->planes + n * op->sample_bytes + row * s->stride * op->width;
+    float *y = job->y + (n * s->oh + row) * s->ow * s->k;
+    job->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset, op->quads,
+                                    op->weights, s->k, op->base, op->scale, y);
+    if (job->sums != NULL)
+        bp_channel_sums_add_f32(job->sums, job->kernels, n, y, rows * s->ow);
+}
+
+static void product_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct forward_job *job = context;
+    for (size_t i = begin; i < end; i++)
+        block_product(job, i / job->blocks, i % job->blocks);
+}
+
+/* The same with whole samples as items: one worker adds a sample up. */
+static void sample_product_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct forward_job *job = context;
+    for (size_t n = begin; n < end; n++)
+        for (size_t block = 0; block < job->blocks; block++)
+            block_product(job, n, block);
 }
 
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
-                          const uint8_t *pixels, float *y) {
+                          const uint8_t *pixels, float *y, struct bp_channel_sums *sums) {
     struct forward_job job = {.op = op, .kernels = &exec->kernels, .pixels = pixels, .y = y};
     job.blocks = (op->shape.oh + op->block_rows - 1) / op->block_rows;
     bp_parallel_for(exec->threads, n * op->rows, planes_part, &job);
-    bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
+    if (sums == NULL || n < (size_t)bp_threads_count(exec->threads)) { /* no sample for each */
+        bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
+        return;
+    }
+    job.sums = sums;
+    bp_channel_sums_begin(sums, exec, n);
+    bp_parallel_for(exec->threads, n, sample_product_part, &job);
+    bp_channel_sums_end(sums);
 }

@@ -17,6 +17,7 @@
 #define BP_OPS_BYTE_CONV_H
 
 #include "base/plan.h"
+#include "ops/channel_sums.h"
 #include "ops/op.h"
 
 #ifdef __cplusplus
@@ -41,9 +42,9 @@ void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w);
 /* z and s of the channels. */
 void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int *zero, float *step);
 
-/* pixels [n][h][w][c] -> y [n][oh][ow][k] */
+/* pixels [n][h][w][c] -> y [n][oh][ow][k]. sums: of y, to fill in, or NULL. */
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
-                          const uint8_t *pixels, float *y);
+                          const uint8_t *pixels, float *y, struct bp_channel_sums *sums);
 
 /* The scratch that bp_byte_conv_backward needs per worker for a gradient source that itself needs
  * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */

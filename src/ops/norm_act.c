@@ -11,10 +11,11 @@ static size_t chunk_rows_of(const struct bp_norm_act_shape *s) {
     return rows < 2 ? 2 : rows;
 }
 
-/* Row buffers of the forward pass and of the sums: activated rows, pooled rows, and three sums. */
+/* Row buffers: forward, activated rows (3x3 windows need one more) and pooled rows; backward, rows
+ * of g, y and the gradient, or of the first two and three sums. */
 static size_t scratch_bytes(const struct bp_norm_act_shape *s) {
-    size_t rows = chunk_rows_of(s) * s->w * s->c * sizeof(float);
-    return 2 * bp_round_up(rows, 64) + 4 * bp_round_up(s->c * sizeof(float), 64);
+    size_t rows = (chunk_rows_of(s) + 1) * s->w * s->c * sizeof(float);
+    return 3 * bp_round_up(rows, 64) + 4 * bp_round_up(s->c * sizeof(float), 64);
 }
 
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape) {
@@ -28,8 +29,9 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
     *out = NULL;
     BP_TRY(bp_alloc(&op, sizeof *op, "a normalisation"));
     op->shape = *shape;
-    op->oh = shape->max_pool ? shape->h / 2 : shape->h;
-    op->ow = shape->max_pool ? shape->w / 2 : shape->w;
+    op->window = bp_pool_shape_make(BP_POOL_MAX_3X3_S2, shape->h, shape->w, shape->c);
+    op->oh = shape->max_pool ? shape->h / 2 : shape->window_pool ? op->window.oh : shape->h;
+    op->ow = shape->max_pool ? shape->w / 2 : shape->window_pool ? op->window.ow : shape->w;
     op->cw = bp_words(shape->c);
     op->chunk_rows = chunk_rows_of(shape);
     size_t pooled = shape->n * op->oh * op->ow * 2 * op->cw * 8;
@@ -41,6 +43,8 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
         {"slope", shape->activation == BP_ACT_NONE ? 0 : shape->c * sizeof(float), &op->slope},
         {"sums", shape->n * 3 * shape->c * 8, &op->partial},
         {"winners", shape->max_pool ? pooled : 0, &op->which},
+        {"winners", shape->window_pool ? bp_pool_winner_bytes(&op->window, shape->n) : 0,
+         &op->winner},
         {"ranges", takes_ranges(shape) ? shape->n * 3 * shape->c * sizeof(float) : 0, &op->ranges},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, shape->c, name, forward_time, last_time);

@@ -1,14 +1,15 @@
-/* Affine -> activation -> (2x2 max pooling) -> (+ residual) -> (sgn): everything that stands
+/* Affine -> activation -> (max pooling) -> (+ residual) -> (sgn): everything that stands
  * between two convolutions, in one pass forward and, backward, one pass for the sums and one that
  * produces gradient rows on demand. Nothing of full size is kept in floats for the backward pass:
- * the convolution's integer output, the winners of the pooling (2 bits) and the per-channel
- * coefficients suffice. */
+ * the convolution's output, the winners of the pooling (2 bits, or a byte of 3x3 windows) and the
+ * per-channel coefficients suffice. */
 #ifndef BP_OPS_NORM_ACT_H
 #define BP_OPS_NORM_ACT_H
 
 #include "ops/batch_norm.h"
 #include "ops/channel_sums.h"
 #include "ops/op.h"
+#include "ops/pool.h"
 #include "ops/sign_limits.h"
 
 #ifdef __cplusplus
@@ -23,7 +24,9 @@ struct bp_norm_act_shape {
     int input_i16; /* else f32 */
     enum bp_affine affine;
     enum bp_activation activation;
-    int max_pool; /* odd sizes: the last row or column is dropped */
+    int max_pool;    /* odd sizes: the last row or column is dropped */
+    int window_pool; /* 3x3, stride 2 (BP_POOL_MAX_3X3_S2): of floats, without sign_out or residual
+                      */
     int sign_out;
 };
 
@@ -50,9 +53,16 @@ struct bp_norm_act {
     float *slope;                 /* [c], zeros for ReLU; NULL without activation */
     void *partial;                /* [n][3][c] of 8 bytes: sums per sample */
     float *ranges;                /* plain scale of integers: [n][3][c] of the gradient rows */
-    uint64_t *which;              /* [n][oh][ow][2][cw] winners of the pooling */
-    /* what the gradient rows are made of, set by backward_sums */
+    uint64_t *which;              /* [n][oh][ow][2][cw] winners of the 2x2 pooling */
+    struct bp_pool_shape window;  /* of window_pool */
+    uint8_t *winner;              /* [n][oh][ow][c] its winners */
+    /* Set by whoever plans: where y and the residual of the forward pass come from in the backward
+     * pass, if they are not kept. */
+    struct bp_value_source y_source, residual_source;
+    /* what the output's rows are made of, set by forward, and those of the gradient, set by
+     * backward_sums */
     const void *y;
+    const float *residual;
     const float *g;
     const uint8_t *kept; /* [n] or NULL */
     const struct bp_kernels *kernels;
@@ -77,6 +87,10 @@ struct bp_norm_act_out {
 void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
                          const float *residual, const struct bp_norm_act_params *params,
                          int batch_statistics, const struct bp_norm_act_out *out);
+
+/* Rows of `out` again, after forward, without pooling and sign_out: a bp_value_source. context: the
+ * op. y must be kept. */
+void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* After forward with batch_statistics: from g = dL/d(value before residual and sgn) [n][oh][ow][c],
  * the parameters' gradients and the coefficients of the gradient rows. kept [n] or NULL (all): 0

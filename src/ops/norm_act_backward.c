@@ -18,21 +18,32 @@ static int has_gradient(const struct bp_norm_act *op, size_t n) {
     return op->kept == NULL || op->kept[n];
 }
 
+static void unpool_windows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                           float *buffer) {
+    size_t from = n * op->oh * op->ow * op->shape.c;
+    for (size_t y = 0; y < rows; y++)
+        bp_pool_max_row_back(&op->window, op->kernels, row + y, op->g + from, op->winner + from, 0,
+                             buffer + y * op->shape.w * op->shape.c);
+}
+
 /* dL/dz of input rows: g itself, or g sent to the winners of the pooling. */
-static const float *activation_gradient(const struct bp_norm_act *op,
-                                        void (*unpool)(const float *, const uint64_t *, size_t,
-                                                       size_t, float *, float *),
-                                        size_t n, size_t row, size_t rows, float *buffer) {
+static const float *activation_gradient(const struct bp_norm_act *op, size_t n, size_t row,
+                                        size_t rows, float *buffer) {
     const struct bp_norm_act_shape *s = &op->shape;
     size_t row_elements = s->w * s->c;
+    if (s->window_pool) {
+        unpool_windows(op, n, row, rows, buffer);
+        return buffer;
+    }
     if (!s->max_pool)
         return op->g + (n * s->h + row) * row_elements;
     if (s->h % 2 != 0 || s->w % 2 != 0)
         memset(buffer, 0, rows * row_elements * sizeof(float));
     for (size_t y = 0; y + 1 < rows; y += 2) {
         size_t pixel = (n * op->oh + (row + y) / 2) * op->ow;
-        unpool(op->g + pixel * s->c, op->which + pixel * 2 * op->cw, op->ow, s->c,
-               buffer + y * row_elements, buffer + (y + 1) * row_elements);
+        op->kernels->max_unpool_2x2(op->g + pixel * s->c, op->which + pixel * 2 * op->cw, op->ow,
+                                    s->c, buffer + y * row_elements,
+                                    buffer + (y + 1) * row_elements);
     }
     return buffer;
 }
@@ -57,6 +68,15 @@ static void add_ranges(const struct bp_norm_act *op, const float *g, size_t elem
     const struct bp_batch_norm *norm = &op->norm;
     op->kernels->act_range_i16(g, y_i16(op->y, element), pixels, op->shape.c, norm->scale,
                                norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
+}
+
+/* Rows of y in floats: kept, or made again in the buffer. */
+static const float *input_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                               float *buffer) {
+    if (op->y_source.rows == NULL)
+        return y_f32(op->y, (n * op->shape.h + row) * op->shape.w * op->shape.c);
+    op->y_source.rows(op->y_source.context, n, row, rows, buffer);
+    return buffer;
 }
 
 /* Adds the float sums of one block of pixels to the doubles of the sample. */
@@ -88,6 +108,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
     size_t row_elements = s->w * s->c;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     float *buffer = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
+    float *remade = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
     float *sums = bp_carve(&carver, 3 * s->c * sizeof(float));
     for (size_t n = begin; n < end; n++) {
         double *partial = (double *)op->partial + n * 3 * s->c;
@@ -100,7 +121,8 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
             continue;
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row), pixels = rows * s->w;
-            const float *g = activation_gradient(op, kernels->max_unpool_2x2, n, row, rows, buffer);
+            const float *g = activation_gradient(op, n, row, rows, buffer);
+            const float *y = s->input_i16 ? NULL : input_rows(op, n, row, rows, remade);
             if (op->ranges != NULL)
                 add_ranges(op, g, (n * s->h + row) * row_elements, pixels, ranges_of_sample(op, n));
             for (size_t p = 0; p < pixels; p += 1024) {
@@ -112,9 +134,9 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
                                           op->norm.scale, op->norm.shift, op->slope, sums,
                                           sums + s->c, sums + 2 * s->c);
                 else
-                    kernels->act_sums_f32(g + p * s->c, y_f32(op->y, element), count, s->c,
-                                          op->norm.scale, op->norm.shift, op->slope, sums,
-                                          sums + s->c, sums + 2 * s->c);
+                    kernels->act_sums_f32(g + p * s->c, y + p * s->c, count, s->c, op->norm.scale,
+                                          op->norm.shift, op->slope, sums, sums + s->c,
+                                          sums + 2 * s->c);
                 flush(partial, sums, 3 * s->c);
             }
         }
@@ -162,16 +184,31 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
     bp_parallel_for(exec->threads, op->shape.c, finish_part, &job);
 }
 
-/* Of a sample whose g is zero: y * kb + kc. */
-static void rows_without_gradient(const struct bp_norm_act *op, size_t element, size_t pixels,
-                                  float *out) {
-    const struct bp_affine_rows rows = {op->norm.kb, op->norm.kc, NULL};
-    if (op->shape.input_i16)
-        op->kernels->affine_act_i16(y_i16(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
-                                    NULL, NULL);
+/* Up to chunk_rows rows; y: them in floats, or NULL where they are integers. */
+static void grad_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                       const float *y, float *out, void *scratch) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm *norm = &op->norm;
+    const float *g = activation_gradient(op, n, row, rows, scratch);
+    if (s->input_i16)
+        op->kernels->act_grad_i16(g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
+                                  s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
+                                  norm->kc, out);
     else
-        op->kernels->affine_act_f32(y_f32(op->y, element), pixels, op->shape.c, &rows, NULL, 0, out,
-                                    NULL, NULL);
+        op->kernels->act_grad_f32(g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
+                                  norm->ka, norm->kb, norm->kc, out);
+}
+
+/* Of a sample whose g is zero: y * kb + kc, and what stands in `add` unless that is NULL. */
+static void rows_without_gradient(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                                  const float *y, const float *add, float *out) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_affine_rows a = {op->norm.kb, op->norm.kc, NULL};
+    if (s->input_i16)
+        op->kernels->affine_act_i16(y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w, s->c,
+                                    &a, add, 0, out, NULL, NULL);
+    else
+        op->kernels->affine_act_f32(y, rows * s->w, s->c, &a, add, 0, out, NULL, NULL);
 }
 
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
@@ -179,25 +216,14 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
     const struct bp_norm_act *op = context;
     const struct bp_norm_act_shape *s = &op->shape;
     size_t row_elements = s->w * s->c;
+    const float *y = s->input_i16 ? NULL : y_f32(op->y, (n * s->h + row) * row_elements);
     if (!has_gradient(op, n)) {
-        rows_without_gradient(op, (n * s->h + row) * row_elements, rows * s->w, out);
+        rows_without_gradient(op, n, row, rows, y, NULL, out);
         return;
     }
-    for (size_t done = 0; done < rows; done += op->chunk_rows) {
-        size_t count = bp_min_size(op->chunk_rows, rows - done);
-        const float *g =
-            activation_gradient(op, op->kernels->max_unpool_2x2, n, row + done, count, scratch);
-        size_t element = (n * s->h + row + done) * row_elements;
-        float *to = out + done * row_elements;
-        if (s->input_i16)
-            op->kernels->act_grad_i16(g, y_i16(op->y, element), count * s->w, s->c, op->norm.scale,
-                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
-                                      op->norm.kc, to);
-        else
-            op->kernels->act_grad_f32(g, y_f32(op->y, element), count * s->w, s->c, op->norm.scale,
-                                      op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
-                                      op->norm.kc, to);
-    }
+    for (size_t done = 0; done < rows; done += op->chunk_rows)
+        grad_chunk(op, n, row + done, bp_min_size(op->chunk_rows, rows - done),
+                   y == NULL ? NULL : y + done * row_elements, out + done * row_elements, scratch);
 }
 
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
@@ -217,7 +243,7 @@ void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         const float *g = NULL;
         if (has_gradient(op, n))
-            g = activation_gradient(op, op->kernels->max_unpool_2x2, n, row, rows, scratch);
+            g = activation_gradient(op, n, row, rows, scratch);
         add_ranges(op, g, (n * s->h + row) * row_elements, rows * s->w, to);
     }
 }
@@ -235,16 +261,23 @@ int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t r
 
 static void all_part(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
-    const struct bp_norm_act_shape *s = &job->op->shape;
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    size_t row_elements = s->w * s->c, chunk = job->op->chunk_rows;
+    size_t row_elements = s->w * s->c, chunk = op->chunk_rows;
     void *scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
+    float *remade = bp_carve(&carver, chunk * row_elements * sizeof(float));
     float *buffer = bp_carve(&carver, chunk * row_elements * sizeof(float));
     for (size_t n = begin; n < end; n++)
         for (size_t row = 0; row < s->h; row += chunk) {
             size_t rows = bp_min_size(chunk, s->h - row);
             float *dx = job->dx + (n * s->h + row) * row_elements;
-            bp_norm_act_grad_rows(job->op, n, row, rows, job->accumulate ? buffer : dx, scratch);
+            const float *y = s->input_i16 ? NULL : input_rows(op, n, row, rows, remade);
+            if (!has_gradient(op, n)) {
+                rows_without_gradient(op, n, row, rows, y, job->accumulate ? dx : NULL, dx);
+                continue;
+            }
+            grad_chunk(op, n, row, rows, y, job->accumulate ? buffer : dx, scratch);
             for (size_t i = 0; job->accumulate && i < rows * row_elements; i++)
                 dx[i] += buffer[i];
         }

@@ -46,10 +46,6 @@ static void set_coefficients(const struct job *job, int batch_statistics) {
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-static struct bp_affine_rows coefficients_of(const struct bp_norm_act *op) {
-    return (struct bp_affine_rows){op->norm.scale, op->norm.shift, op->slope};
-}
-
 /* z of `pixels` pixels; residual: from this element of the branch on, or NULL. */
 static void affine_act(const struct job *job, size_t element, size_t pixels, const float *residual,
                        int stream, float *z, double *sums) {
@@ -186,6 +182,30 @@ static void sample_through_buffers(const struct job *job, size_t n, int thread) 
     }
 }
 
+/* With 3x3 pooling, row by row: z holds rows row - 1 .. row + rows - 1 of the input, activated. */
+static void sample_to_windows(const struct job *job, size_t n, int thread) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    size_t row_elements = s->w * s->c, out_elements = op->ow * s->c;
+    float *z = bp_exec_scratch(job->exec, thread);
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+        size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+        if (row > 0)
+            memcpy(z, z + op->chunk_rows * row_elements, row_elements * sizeof *z);
+        affine_act(job, (n * s->h + row) * row_elements, rows * s->w, NULL, 0, z + row_elements,
+                   NULL);
+        for (size_t y = row / 2; 2 * y < row + rows; y++) {
+            size_t at = (n * op->oh + y) * out_elements;
+            bp_pool_max_row(&op->window, kernels, y,
+                            z + (bp_pool_first_row(&op->window, y) + 1 - row) * row_elements,
+                            job->out.out + at, op->winner + at);
+            if (job->out.sums != NULL)
+                bp_channel_sums_add_f32(job->out.sums, kernels, n, job->out.out + at, op->ow);
+        }
+    }
+}
+
 static void forward_part(void *context, size_t begin, size_t end, int thread) {
     const struct job *job = context;
     const struct bp_norm_act_shape *s = &job->op->shape;
@@ -197,6 +217,8 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
             sample_to_signs(job, n);
         else if (s->sign_out && job->residual == NULL && s->input_i16)
             sample_to_pooled_signs(job, n);
+        else if (s->window_pool)
+            sample_to_windows(job, n, thread);
         else if (!s->sign_out && !s->max_pool)
             sample_to_floats(job, n);
         else
@@ -214,6 +236,9 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                       .params = params,
                       .out = *out,
                       .n = n};
+    op->y = y;
+    op->residual = residual;
+    op->kernels = &exec->kernels;
     if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
         job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->shape.h * op->shape.w);
     set_coefficients(&job, batch_statistics);
@@ -229,4 +254,21 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
     bp_parallel_for(exec->threads, n, forward_part, &job);
     if (out->sums != NULL)
         bp_channel_sums_end(out->sums);
+}
+
+void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
+    const struct bp_norm_act *op = context;
+    const struct bp_affine_rows a = coefficients_of(op);
+    size_t c = op->shape.c, element = (n * op->shape.h + row) * op->shape.w * c;
+    const float *residual = op->residual == NULL ? NULL : op->residual + element;
+    if (op->residual_source.rows != NULL) {
+        op->residual_source.rows(op->residual_source.context, n, row, rows, out);
+        residual = out;
+    }
+    if (op->shape.input_i16)
+        op->kernels->affine_act_i16(y_i16(op->y, element), rows * op->shape.w, c, &a, residual, 0,
+                                    out, NULL, NULL);
+    else
+        op->kernels->affine_act_f32(y_f32(op->y, element), rows * op->shape.w, c, &a, residual, 0,
+                                    out, NULL, NULL);
 }

@@ -22,6 +22,10 @@ static inline struct bp_batch_norm_params norm_params(const struct bp_norm_act_p
                                          params->running_var};
 }
 
+static inline struct bp_affine_rows coefficients_of(const struct bp_norm_act *op) {
+    return (struct bp_affine_rows){op->norm.scale, op->norm.shift, op->slope};
+}
+
 /* The rows of a plain scale do not wait for the sums: their ranges are taken in the same pass. */
 static inline int takes_ranges(const struct bp_norm_act_shape *s) {
     return s->affine == BP_AFFINE_SCALE && s->input_i16;

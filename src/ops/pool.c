@@ -44,20 +44,29 @@ size_t bp_pool_winner_bytes(const struct bp_pool_shape *shape, size_t n) {
     return shape->kind == BP_POOL_MAX_3X3_S2 ? n * shape->oh * shape->ow * shape->c : 0;
 }
 
-/* One output row: the windows inside the image in one call, those at its sides alone. */
-static void max_row(const struct pool_job *job, size_t n, size_t oy) {
-    const struct bp_pool_shape *s = job->shape;
-    struct window rows = window_of(s->kind, oy, s->h);
-    const float *x = job->x + (n * s->h + rows.begin) * s->w * s->c;
+size_t bp_pool_first_row(const struct bp_pool_shape *shape, size_t y) {
+    return window_of(shape->kind, y, shape->h).begin;
+}
+
+/* The windows inside the image in one call, those at its sides alone. */
+void bp_pool_max_row(const struct bp_pool_shape *s, const struct bp_kernels *kernels, size_t y,
+                     const float *x, float *z, uint8_t *winner) {
+    struct window rows = window_of(s->kind, y, s->h);
     for (size_t ox = 0, count; ox < s->ow; ox += count) {
         struct window columns = window_of(s->kind, ox, s->w);
         size_t width = columns.end - columns.begin;
-        size_t at = ((n * s->oh + oy) * s->ow + ox) * s->c;
         count = width == 3 ? (s->w - columns.begin - 1) / 2 : 1; /* windows of full width */
-        job->kernels->max_window(x + columns.begin * s->c, count, 2 * s->c, rows.end - rows.begin,
-                                 width, s->w * s->c, s->c, job->z + at,
-                                 job->winner == NULL ? NULL : job->winner + at);
+        kernels->max_window(x + columns.begin * s->c, count, 2 * s->c, rows.end - rows.begin, width,
+                            s->w * s->c, s->c, z + ox * s->c,
+                            winner == NULL ? NULL : winner + ox * s->c);
     }
+}
+
+static void max_row(const struct pool_job *job, size_t n, size_t y) {
+    const struct bp_pool_shape *s = job->shape;
+    size_t at = (n * s->oh + y) * s->ow * s->c;
+    bp_pool_max_row(s, job->kernels, y, job->x + (n * s->h + bp_pool_first_row(s, y)) * s->w * s->c,
+                    job->z + at, job->winner == NULL ? NULL : job->winner + at);
 }
 
 static void average_window(const struct bp_pool_shape *s, const float *x, struct window rows,
@@ -101,8 +110,8 @@ static struct window windows_over(size_t in, size_t out_size) {
     return (struct window){in / 2, bp_min_size((in + 1) / 2 + 1, out_size)};
 }
 
-static void max_row_back(const struct pool_job *job, size_t n, size_t y) {
-    const struct bp_pool_shape *s = job->shape;
+void bp_pool_max_row_back(const struct bp_pool_shape *s, const struct bp_kernels *kernels, size_t y,
+                          const float *g, const uint8_t *winner, int accumulate, float *dx) {
     struct window over_y = windows_over(y, s->oh);
     for (size_t x = 0; x < s->w; x++) {
         struct window over_x = windows_over(x, s->ow);
@@ -112,13 +121,11 @@ static void max_row_back(const struct pool_job *job, size_t n, size_t y) {
             for (size_t ox = over_x.begin; ox < over_x.end; ox++) {
                 struct window rows = window_of(s->kind, oy, s->h);
                 struct window columns = window_of(s->kind, ox, s->w);
-                offset[count] = ((n * s->oh + oy) * s->ow + ox) * s->c;
+                offset[count] = (oy * s->ow + ox) * s->c;
                 index[count++] = (uint8_t)((y - rows.begin) * (columns.end - columns.begin) +
                                            (x - columns.begin));
             }
-        job->kernels->max_window_back(job->g, job->from_winner, offset, index, count, s->c,
-                                      job->accumulate,
-                                      job->dx + ((n * s->h + y) * s->w + x) * s->c);
+        kernels->max_window_back(g, winner, offset, index, count, s->c, accumulate, dx + x * s->c);
     }
 }
 
@@ -142,8 +149,10 @@ static void backward_part(void *context, size_t begin, size_t end, int thread) {
     for (size_t n = begin; n < end; n++) {
         float *dx = job->dx + n * image;
         if (s->kind == BP_POOL_MAX_3X3_S2) {
+            size_t from = n * s->oh * s->ow * s->c;
             for (size_t y = 0; y < s->h; y++)
-                max_row_back(job, n, y);
+                bp_pool_max_row_back(s, job->kernels, y, job->g + from, job->from_winner + from,
+                                     job->accumulate, dx + y * s->w * s->c);
             continue;
         }
         for (size_t p = 0; p < s->oh * s->ow; p++)

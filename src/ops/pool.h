@@ -34,6 +34,17 @@ void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, si
 void bp_pool_backward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
                       const uint8_t *winner, const float *g, float *dx, int accumulate);
 
+/* Max pooling one row at a time, for who makes or takes rows in a cache. Output row y: x is the
+ * first row of its windows, [..][w][c], the one below the last of row y - 1 where there is one:
+ * bp_pool_first_row(y). z and winner (or NULL): [ow][c] of this row. */
+size_t bp_pool_first_row(const struct bp_pool_shape *shape, size_t y);
+void bp_pool_max_row(const struct bp_pool_shape *shape, const struct bp_kernels *kernels, size_t y,
+                     const float *x, float *z, uint8_t *winner);
+/* Input row y: g and winner of one sample, [oh][ow][c] -> dx [w][c], written or added to. */
+void bp_pool_max_row_back(const struct bp_pool_shape *shape, const struct bp_kernels *kernels,
+                          size_t y, const float *g, const uint8_t *winner, int accumulate,
+                          float *dx);
+
 #ifdef __cplusplus
 }
 #endif

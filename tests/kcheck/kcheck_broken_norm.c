@@ -61,6 +61,16 @@ static void fused_multiply_add(const int16_t *y, size_t n, size_t c, const struc
         bp_sums_f32_c(z, n, c, sum, sum_squares);
 }
 
+static void stores_before_residual(const float *y, size_t n, size_t c,
+                                   const struct bp_affine_rows *a, const float *residual,
+                                   int stream, float *z, double *sum, double *sum_squares) {
+    bp_affine_act_f32_c(y, n, c, a, NULL, stream, z, NULL, NULL);
+    for (size_t i = 0; residual != NULL && i < n * c; i++)
+        z[i] += residual[i];
+    if (sum != NULL)
+        bp_sums_f32_c(z, n, c, sum, sum_squares);
+}
+
 static void sums_before_residual(const int16_t *y, size_t n, size_t c,
                                  const struct bp_affine_rows *a, const float *residual, int stream,
                                  float *z, double *sum, double *sum_squares) {
@@ -178,6 +188,7 @@ const struct kc_planted kc_planted_norm[] = {
     {"sums_f32", "squares summed in float", {.sums_f32 = squares_in_float}},
     {"affine_act_i16", "fused multiply-add", {.affine_act_i16 = fused_multiply_add}},
     {"affine_act_i16", "sums without the residual", {.affine_act_i16 = sums_before_residual}},
+    {"affine_act_f32", "a residual that is z", {.affine_act_f32 = stores_before_residual}},
     {"affine_act_f32", "reads a slope that is NULL", {.affine_act_f32 = slope_always}},
     {"affine_act_f32", "streams whole vectors", {.affine_act_f32 = stores_whole_vectors}},
     {"affine_signs_i16", "no activation", {.affine_signs_i16 = signs_of_v}},

@@ -41,7 +41,7 @@ static struct bp_affine_rows affine_at(struct kcheck *t, const struct bp_affine_
 struct affine_case {
     size_t n, c;
     struct bp_affine_rows a;
-    float *residual;
+    float *residual, *z; /* z: the residual, or not made yet */
     int stream;
     double *sum, *sum_squares;
 };
@@ -51,14 +51,22 @@ static struct affine_case make_affine_case(struct kcheck *t, const char *more) {
     kc_sizes(t, &s.n, &s.c);
     s.a = make_affine(t, s.c, 0);
     int with_residual = t->is_bench || kc_below(t, 2) != 0, with_sums = kc_below(t, 2) != 0;
+    int in_place = with_residual && more[0] == 0 && kc_below(t, 2) != 0 && !t->is_bench;
     s.stream = kc_below(t, 2) != 0 && !t->is_bench;
     kc_params(t, "n=%zu c=%zu slope %s residual %s%s%s%s", s.n, s.c, s.a.slope ? "given" : "NULL",
-              with_residual ? "given" : "NULL", with_sums ? " sums" : "", s.stream ? " stream" : "",
-              more);
+              in_place        ? "is z"
+              : with_residual ? "given"
+                              : "NULL",
+              with_sums ? " sums" : "", s.stream ? " stream" : "", more);
     kc_work(t, (double)(s.n * s.c), "element");
     if (with_residual) {
-        s.residual = kc_input(t, "residual", KC_F32, s.n * s.c);
+        s.residual = in_place ? kc_output(t, "residual and z", KC_F32, s.n * s.c)
+                              : kc_input(t, "residual", KC_F32, s.n * s.c);
         kc_fill_floats(t, s.residual, s.n * s.c, KC_ANY_FLOAT);
+    }
+    if (in_place) {
+        kc_keep_initial(t, s.residual);
+        s.z = s.residual;
     }
     for (int i = 0; with_sums && i < 2; i++) {
         double *sum = kc_output(t, i == 0 ? "sum" : "sum_squares", KC_F64, s.c);
@@ -87,7 +95,7 @@ void kcheck_affine_act_i16(struct kcheck *t) {
     struct affine_case s = make_affine_case(t, "");
     int16_t *y = kc_input(t, "y", KC_I16, s.n * s.c);
     kc_fill_i16(t, y, s.n * s.c);
-    float *z = kc_output(t, "z", KC_F32, s.n * s.c);
+    float *z = s.z != NULL ? s.z : kc_output(t, "z", KC_F32, s.n * s.c);
     for (size_t i = 0; i < s.n * s.c; i++)
         expect_element(&s, i, (float)y[i], z);
     while (kc_next(t)) {
@@ -103,10 +111,10 @@ void kcheck_affine_act_f32(struct kcheck *t) {
     size_t count = s.n * s.c;
     float *y = in_place ? kc_output(t, "y and z", KC_F32, count) : kc_input(t, "y", KC_F32, count);
     kc_fill_floats(t, y, count, KC_ANY_FLOAT);
-    float *z = y;
+    float *z = in_place ? y : s.z;
     if (in_place)
         kc_keep_initial(t, y);
-    else
+    else if (z == NULL)
         z = kc_output(t, "z", KC_F32, count);
     for (size_t i = 0; i < count; i++)
         expect_element(&s, i, y[i], z);

@@ -98,7 +98,7 @@ static void run(struct fixture *f, uint32_t step) {
     const struct bp_grad_source source = {.rows = rows_of_g, .context = f, .scratch_bytes = 1};
     bp_byte_conv_set_weights(f->op, f->w);
     bp_byte_conv_used_weights(f->op, f->used);
-    bp_byte_conv_forward(f->op, f->exec, f->shape.n, f->pixels, f->y);
+    bp_byte_conv_forward(f->op, f->exec, f->shape.n, f->pixels, f->y, NULL);
     bp_byte_conv_backward(f->op, f->exec, f->shape.n, &source, SEED, step, f->dw);
 }
 
@@ -359,12 +359,45 @@ static void test_input_grid(void **state) {
     bp_exec_destroy(exec);
 }
 
+/* The sums that the forward pass takes are those that reading y again gives. */
+static void test_sums(void **state) {
+    (void)state;
+    static const size_t shape[7] = {5, 19, 23, 3, 20, 7, 2};
+    for (int threads = 1; threads <= 7; threads += 3) { /* 7: more than samples, so it takes none */
+        struct fixture f;
+        struct bp_plan *plan;
+        struct bp_channel_sums sums;
+        double total[40];
+        set_up(&f, shape, bp_cpu_best(), threads);
+        const struct bp_conv_shape *s = &f.shape;
+        assert_int_equal(bp_plan_create(&plan), BP_OK);
+        assert_int_equal(
+            bp_channel_sums_plan(&sums, f.exec, plan, BP_SUMS_F32, s->n, s->k, "test", 0, 0),
+            BP_OK);
+        assert_int_equal(bp_plan_allocate(plan, "a test"), BP_OK);
+        bp_byte_conv_set_weights(f.op, f.w);
+        bp_byte_conv_forward(f.op, f.exec, s->n, f.pixels, f.y, &sums);
+        assert_int_equal(bp_channel_sums_finish(&sums, f.exec, s->n, f.y, s->oh * s->ow),
+                         threads > 5);
+        memcpy(total, sums.total, sizeof total);
+        assert_int_equal(bp_channel_sums_finish(&sums, f.exec, s->n, f.y, s->oh * s->ow), 1);
+        assert_memory_equal(total, sums.total, sizeof total);
+        bp_plan_destroy(plan);
+        tear_down(&f);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),       cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_single_samples), cmocka_unit_test(test_unbiased),
-        cmocka_unit_test(test_not_a_number),   cmocka_unit_test(test_nothing_to_code),
-        cmocka_unit_test(test_input_grid),     cmocka_unit_test(stat_finish),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_single_samples),
+        cmocka_unit_test(test_unbiased),
+        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_nothing_to_code),
+        cmocka_unit_test(test_input_grid),
+        cmocka_unit_test(stat_finish),
     };
     return cmocka_run_group_tests_name("byte convolution", tests, NULL, NULL);
 }

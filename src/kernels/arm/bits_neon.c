@@ -6,39 +6,43 @@
 
 /* --- signs ------------------------------------------------------------------------------------ */
 
-/* 16 channels, of which `count` are there; the others count as 1. */
-BP_INLINE void sign_16(const float *x, size_t count, uint8x16_t *sign, uint8x16_t *inside) {
-    const float32x4_t one = vdupq_n_f32(1.0f);
-    uint32x4_t below[4], small[4];
-    float part[16];
-    if (count < 16) {
-        for (size_t i = 0; i < 16; i++)
-            part[i] = 1.0f;
-        memcpy(part, x, count * sizeof *x);
-        x = part;
-    }
-    for (size_t q = 0; q < 4; q++) {
-        float32x4_t v = vld1q_f32(x + 4 * q);
-        below[q] = vcltzq_f32(v);
-        small[q] = vcaltq_f32(v, one);
-    }
-    *sign = narrow_16(below);
-    *inside = narrow_16(small);
+static __attribute__((noinline)) struct sign_words sign_rest(const float *x, size_t count) {
+    float part[64] = {0};
+    memcpy(part, x, count * sizeof *x);
+    return first_words(sign_64(part), count);
+}
+
+BP_INLINE uint8x16_t below_16(const float *x) {
+    const uint32x4_t below[4] = {vcltzq_f32(vld1q_f32(x)), vcltzq_f32(vld1q_f32(x + 4)),
+                                 vcltzq_f32(vld1q_f32(x + 8)), vcltzq_f32(vld1q_f32(x + 12))};
+    return narrow_16(below);
+}
+
+/* The signs of latent weights, which have no mask. */
+static void pack_signs(const float *x, size_t n, size_t c, uint64_t *bits) {
+    for (size_t p = 0; p < n; p++, x += c)
+        for (size_t w = 0; w < c; w += 64) {
+            if (c - w < 64) {
+                *bits++ = sign_rest(x + w, c - w).sign;
+                continue;
+            }
+            const float *v = x + w;
+            const uint8x16_t below[4] = {below_16(v), below_16(v + 16), below_16(v + 32),
+                                         below_16(v + 48)};
+            *bits++ = bits_of_bytes(below);
+        }
 }
 
 void bp_sign_pack_f32_neon(const float *x, size_t n, size_t c, uint64_t *bits, uint64_t *mask) {
+    if (mask == NULL) {
+        pack_signs(x, n, c, bits);
+        return;
+    }
     for (size_t p = 0; p < n; p++, x += c)
         for (size_t w = 0; w < c; w += 64) {
-            uint8x16_t sign[4], inside[4];
-            for (size_t q = 0; q < 4; q++) {
-                size_t j = w + 16 * q;
-                sign[q] = inside[q] = vdupq_n_u8(0);
-                if (j < c)
-                    sign_16(x + j, bp_min_size(c - j, 16), &sign[q], &inside[q]);
-            }
-            *bits++ = bits_of_bytes(sign);
-            if (mask != NULL)
-                *mask++ = bits_of_bytes(inside);
+            struct sign_words s = c - w >= 64 ? sign_64(x + w) : sign_rest(x + w, c - w);
+            *bits++ = s.sign;
+            *mask++ = s.mask;
         }
 }
 

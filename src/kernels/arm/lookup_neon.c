@@ -18,12 +18,6 @@ struct sums {
     uint16x8_t wide[MAX_ROWS][4];
 };
 
-/* Keeps the compiler from summing in another order, which needs more registers than there are. */
-BP_INLINE uint8x16_t in_order(uint8x16_t v) {
-    __asm__ volatile("" : "+w"(v));
-    return v;
-}
-
 BP_INLINE void sums_clear(struct sums *s, int rows) {
     for (int p = 0; p < rows; p++)
         for (int v = 0; v < 2; v++) {

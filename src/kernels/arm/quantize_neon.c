@@ -8,36 +8,25 @@
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
-/* 4 * vectors columns; only the last vector of a row is not full. */
-BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, int full, size_t rest,
-                           float *lo, float *hi, float *sum_squares) {
-    float32x4_t low[4], high[4], sum[4];
-    for (int q = 0; q < vectors; q++) {
-        low[q] = load_f32(lo + 4 * q, full, rest);
-        high[q] = load_f32(hi + 4 * q, full, rest);
-        sum[q] = load_f32(sum_squares + 4 * q, full, rest);
-    }
-    for (size_t i = 0; i < n; i++, g += k)
-        for (int q = 0; q < vectors; q++) {
-            float32x4_t v = load_f32(g + 4 * q, full, rest);
-            low[q] = vminq_f32(low[q], v);
-            high[q] = vmaxq_f32(high[q], v);
-            sum[q] = vaddq_f32(sum[q], vmulq_f32(v, v));
-        }
-    for (int q = 0; q < vectors; q++) {
-        store_f32(lo + 4 * q, full, rest, low[q]);
-        store_f32(hi + 4 * q, full, rest, high[q]);
-        store_f32(sum_squares + 4 * q, full, rest, sum[q]);
-    }
+/* 4 * vectors columns from column j on; only the last vector of a row is not full. */
+BP_INLINE void range_block(int vectors, const float *g, size_t n, size_t k, size_t j, int full,
+                           size_t rest, const struct bp_columns *to) {
+    struct range_4 range[4];
+    for (int q = 0; q < vectors; q++)
+        range[q] = range_load(to, j + 4 * (size_t)q, full, rest);
+    for (size_t i = 0; i < n; i++)
+        for (int q = 0; q < vectors; q++)
+            range_add(&range[q], load_f32(g + i * k + j + 4 * (size_t)q, full, rest));
+    for (int q = 0; q < vectors; q++)
+        range_store(to, j + 4 * (size_t)q, full, rest, &range[q]);
 }
 
 void bp_range_columns_neon(const float *g, size_t n, size_t k, struct bp_columns to) {
-    float *lo = to.lo, *hi = to.hi, *sum_squares = to.sum_squares;
     size_t j = 0;
     for (; j + 16 <= k; j += 16)
-        range_block(4, g + j, n, k, 1, 4, lo + j, hi + j, sum_squares + j);
+        range_block(4, g, n, k, j, 1, 4, &to);
     for (; j < k; j += 4)
-        range_block(1, g + j, n, k, 0, k - j, lo + j, hi + j, sum_squares + j);
+        range_block(1, g, n, k, j, 0, k - j, &to);
 }
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
@@ -89,6 +78,16 @@ static void random_batch(const struct bp_stream *stream, uint64_t index,
     for (int h = 0; h < 4; h++) {
         const uint32x4x4_t blocks = {{c0[h], c1[h], c2[h], c3[h]}};
         vst4q_u32((uint32_t *)(void *)(bytes + 64 * h), blocks);
+    }
+}
+
+void bp_random_blocks_neon(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out) {
+    uint8_t part[BATCH_BYTES];
+    for (; n >= BATCH_BLOCKS; n -= BATCH_BLOCKS, first += BATCH_BLOCKS, out += BATCH_BYTES)
+        random_batch(stream, first, out);
+    if (n > 0) {
+        random_batch(stream, first, part);
+        memcpy(out, part, 16 * n);
     }
 }
 

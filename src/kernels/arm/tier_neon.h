@@ -35,6 +35,14 @@ void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_byte
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                              size_t index_step, size_t c, size_t together, int entry_max, int shift,
                              int32_t *y, size_t y_stride);
+void bp_product_bytes_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                           size_t quads, const int8_t *w, size_t k, int32_t *y);
+void bp_product_bytes_f32_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                               const float *scale, float *y);
+void bp_random_blocks_neon(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
+void bp_code_quads_neon(const float *g, size_t n, size_t k, const uint8_t *random,
+                        const float *scale, int8_t *out, int32_t *sum);
 void bp_range_columns_neon(const float *g, size_t n, size_t k, struct bp_columns to);
 void bp_round_group_neon(const float *g, size_t n, uint64_t first,
                          const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
@@ -45,6 +53,7 @@ void bp_scale_mask_neon(const int32_t *sum, const uint64_t *mask, size_t n, size
                         const float *offset, const uint8_t *row, float *out);
 void bp_sums_i16_neon(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
                       int64_t *sum_squares);
+void bp_half_sums_i16_neon(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums);
 void bp_sums_f32_neon(const float *y, size_t n, size_t c, double *sum, double *sum_squares);
 void bp_affine_act_i16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const float *residual, int stream, float *z, double *sum,
@@ -56,6 +65,11 @@ void bp_affine_signs_i16_neon(const int16_t *y, size_t n, size_t c, const struct
                               uint64_t *bits, uint64_t *mask);
 void bp_affine_signs_f32_neon(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               uint64_t *bits, uint64_t *mask);
+void bp_limit_signs_i16_neon(const int16_t *y, size_t n, size_t c,
+                             const struct bp_limit_rows *limits, uint64_t *bits, uint64_t *mask);
+void bp_limit_pool_signs_i16_neon(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
+                                  const struct bp_limit_rows *limits, uint64_t *bits,
+                                  uint64_t *mask, uint64_t *which);
 void bp_affine_pool_signs_i16_neon(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
                                    const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask,
                                    uint64_t *which);
@@ -63,6 +77,10 @@ void bp_max_pool_2x2_neon(const float *a, const float *b, size_t n, size_t c, fl
                           uint64_t *which);
 void bp_max_unpool_2x2_neon(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
                             float *b);
+void bp_max_window_neon(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                        size_t row_step, size_t c, float *z, uint8_t *winner);
+void bp_max_window_back_neon(const float *g, const uint8_t *winner, const size_t *offset,
+                             const uint8_t *index, size_t count, size_t c, int add, float *dx);
 void bp_act_sums_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, float *sum_g, float *sum_gy,
                           float *sum_slope);
@@ -75,6 +93,20 @@ void bp_act_grad_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, 
 void bp_act_grad_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, float *out);
+void bp_act_range_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                           const float *shift, const float *slope, const float *ka, const float *kb,
+                           const float *kc, struct bp_columns to);
+void bp_act_columns_i16_neon(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                             const float *kb, const float *kc, float *out);
+void bp_act_norm_signs_neon(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
+                            uint64_t *bits, uint64_t *mask);
+void bp_act_norm_sums_neon(const float *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
+                           float *sum_gu);
+void bp_act_norm_range_neon(const float *g, const int16_t *y, size_t n, size_t c,
+                            const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_act_norm_columns_neon(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
+                              const struct bp_act_norm_rows *a, float *out);
 void bp_sum_squares_f32_neon(const float *g, size_t n, double *sum);
 void bp_adam_f32_neon(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                       float *v);

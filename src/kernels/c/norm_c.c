@@ -50,17 +50,9 @@ static inline float slope_at(float v, const float *slope, size_t j, int with_slo
     for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
             float v = (float)y[p * c + j] * a->scale[j] + a->shift[j];                             \
-            z[p * c + j] = v * slope_at(v, a->slope, j, with_slope);                               \
+            v *= slope_at(v, a->slope, j, with_slope);                                             \
+            z[p * c + j] = residual == NULL ? v : v + residual[p * c + j];                         \
         }
-
-/* What follows the activation. */
-static void add_and_sum(const float *residual, size_t n, size_t c, float *z, double *sum,
-                        double *sum_squares) {
-    for (size_t i = 0; residual != NULL && i < n * c; i++)
-        z[i] += residual[i];
-    if (sum != NULL)
-        bp_sums_f32_c(z, n, c, sum, sum_squares);
-}
 
 void bp_affine_act_i16_c(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                          const float *residual, int stream, float *z, double *sum,
@@ -70,7 +62,8 @@ void bp_affine_act_i16_c(const int16_t *y, size_t n, size_t c, const struct bp_a
         AFFINE_ACT_BODY(1)
     else
         AFFINE_ACT_BODY(0)
-    add_and_sum(residual, n, c, z, sum, sum_squares);
+    if (sum != NULL)
+        bp_sums_f32_c(z, n, c, sum, sum_squares);
 }
 
 void bp_affine_act_f32_c(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
@@ -81,7 +74,8 @@ void bp_affine_act_f32_c(const float *y, size_t n, size_t c, const struct bp_aff
         AFFINE_ACT_BODY(1)
     else
         AFFINE_ACT_BODY(0)
-    add_and_sum(residual, n, c, z, sum, sum_squares);
+    if (sum != NULL)
+        bp_sums_f32_c(z, n, c, sum, sum_squares);
 }
 
 /* The signs of 64 channels of a pixel at a time. */

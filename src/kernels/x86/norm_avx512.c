@@ -191,8 +191,8 @@ struct affine_job {
  * activation the slope is 1, which changes nothing. */
 BP_INLINE void affine_block(const struct affine_job *job, int is_i16, int with_sums, int vectors,
                             size_t j, __mmask16 m) {
-    __m512 scale[2], shift[2], slope[2];
-    struct double_sums sums[2];
+    __m512 scale[4], shift[4], slope[4];
+    struct double_sums sums[4];
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 16 * (size_t)q;
         scale[q] = load_f32(job->a->scale + at, m);
@@ -225,6 +225,8 @@ BP_INLINE void affine_block(const struct affine_job *job, int is_i16, int with_s
 
 BP_INLINE void affine_blocks(const struct affine_job *job, int is_i16, int with_sums) {
     size_t j = 0;
+    for (; !with_sums && j + 64 <= job->c; j += 64)
+        affine_block(job, is_i16, 0, 4, j, 0xffff);
     for (; j + 32 <= job->c; j += 32)
         affine_block(job, is_i16, with_sums, 2, j, 0xffff);
     for (; j < job->c; j += 16)

@@ -1,0 +1,210 @@
+/* Backward of batch norm and PReLU, NEON: 4 channels a vector. The last vector of a row takes only
+ * its `rest` channels; `full` is a constant. */
+#include "kernels/arm/tier_neon.h"
+
+#include "base/bits.h"
+#include "kernels/arm/vec_neon.h"
+
+/* ga, and what the slope's sum takes. */
+BP_INLINE float32x4_t act_backward(float32x4_t g, float32x4_t y, float32x4_t scale,
+                                   float32x4_t shift, int has_slope, float32x4_t slope,
+                                   float32x4_t *slope_term) {
+    *slope_term = vdupq_n_f32(0);
+    if (!has_slope)
+        return g;
+    float32x4_t v = vaddq_f32(vmulq_f32(y, scale), shift);
+    uint32x4_t negative = vcltzq_f32(v), term = vreinterpretq_u32_f32(vmulq_f32(g, v));
+    *slope_term = vreinterpretq_f32_u32(vandq_u32(negative, term));
+    return vbslq_f32(negative, vmulq_f32(g, slope), g);
+}
+
+struct act_sums_job {
+    const float *g;
+    const void *y;
+    size_t n, c;
+    const float *scale, *shift, *slope;
+    float *sum_g, *sum_gy, *sum_slope;
+};
+
+/* 4 * vectors channels from channel j on, all rows. */
+BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int has_slope,
+                              int vectors, size_t j, int full, size_t rest) {
+    float32x4_t scale[4], shift[4], slope[4], sum_g[4], sum_gy[4], sum_slope[4];
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 4 * (size_t)q;
+        scale[q] = load_f32(job->scale + at, full, rest);
+        shift[q] = load_f32(job->shift + at, full, rest);
+        sum_g[q] = load_f32(job->sum_g + at, full, rest);
+        sum_gy[q] = load_f32(job->sum_gy + at, full, rest);
+        slope[q] = has_slope ? load_f32(job->slope + at, full, rest) : vdupq_n_f32(0);
+        sum_slope[q] = has_slope ? load_f32(job->sum_slope + at, full, rest) : vdupq_n_f32(0);
+    }
+    for (size_t p = 0; p < job->n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * job->c + j + 4 * (size_t)q;
+            float32x4_t term, y = load_y(job->y, at, is_i16, full, rest);
+            float32x4_t ga = act_backward(load_f32(job->g + at, full, rest), y, scale[q], shift[q],
+                                          has_slope, slope[q], &term);
+            sum_g[q] = vaddq_f32(sum_g[q], ga);
+            sum_gy[q] = vaddq_f32(sum_gy[q], vmulq_f32(ga, y));
+            if (has_slope)
+                sum_slope[q] = vaddq_f32(sum_slope[q], term);
+        }
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 4 * (size_t)q;
+        store_f32(job->sum_g + at, full, rest, sum_g[q]);
+        store_f32(job->sum_gy + at, full, rest, sum_gy[q]);
+        if (has_slope)
+            store_f32(job->sum_slope + at, full, rest, sum_slope[q]);
+    }
+}
+
+BP_INLINE void act_sums(const struct act_sums_job *job, int is_i16, int has_slope) {
+    size_t j = 0;
+    for (; j + 16 <= job->c; j += 16)
+        act_sums_block(job, is_i16, has_slope, 4, j, 1, 4);
+    for (; j < job->c; j += 4)
+        act_sums_block(job, is_i16, has_slope, 1, j, 0, job->c - j);
+}
+
+void bp_act_sums_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
+                          float *sum_slope) {
+    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
+    if (slope != NULL)
+        act_sums(&job, 1, 1);
+    else
+        act_sums(&job, 1, 0);
+}
+
+void bp_act_sums_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
+                          float *sum_slope) {
+    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
+    if (slope != NULL)
+        act_sums(&job, 0, 1);
+    else
+        act_sums(&job, 0, 0);
+}
+
+struct act_grad_job {
+    const float *g;
+    const void *y;
+    const float *scale, *shift, *slope, *ka, *kb, *kc;
+    float *out;
+};
+
+/* 4 channels from channel j on, of the row at `from`. */
+BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, int is_i16, int has_slope,
+                                 size_t from, size_t j, int full, size_t rest) {
+    float32x4_t term, y = load_y(job->y, from + j, is_i16, full, rest);
+    float32x4_t ga = act_backward(
+        load_f32(job->g + from + j, full, rest), y, load_f32(job->scale + j, full, rest),
+        load_f32(job->shift + j, full, rest), has_slope,
+        has_slope ? load_f32(job->slope + j, full, rest) : vdupq_n_f32(0), &term);
+    float32x4_t v = vaddq_f32(vmulq_f32(ga, load_f32(job->ka + j, full, rest)),
+                              vmulq_f32(y, load_f32(job->kb + j, full, rest)));
+    return vaddq_f32(v, load_f32(job->kc + j, full, rest));
+}
+
+BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
+                        size_t c) {
+    for (size_t from = 0; from < n * c; from += c) {
+        float *out = job->out + from;
+        size_t j = 0;
+        for (; j + 8 <= c; j += 8) { /* loads before stores, so that they come in pairs */
+            float32x4_t low = act_grad_4(job, is_i16, has_slope, from, j, 1, 4);
+            float32x4_t high = act_grad_4(job, is_i16, has_slope, from, j + 4, 1, 4);
+            vst1q_f32(out + j, low);
+            vst1q_f32(out + j + 4, high);
+        }
+        for (; j < c; j += 4)
+            store_f32(out + j, 0, c - j, act_grad_4(job, is_i16, has_slope, from, j, 0, c - j));
+    }
+}
+
+void bp_act_grad_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, float *out) {
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
+    if (slope != NULL)
+        act_grad(&job, 1, 1, n, c);
+    else
+        act_grad(&job, 1, 0, n, c);
+}
+
+void bp_act_grad_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                          const float *shift, const float *slope, const float *ka, const float *kb,
+                          const float *kc, float *out) {
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
+    if (slope != NULL)
+        act_grad(&job, 0, 1, n, c);
+    else
+        act_grad(&job, 0, 0, n, c);
+}
+
+/* --- ranges ----------------------------------------------------------------------------------- */
+
+struct act_range_job {
+    const float *g;
+    const int16_t *y;
+    size_t n, c;
+    const float *scale, *shift, *slope, *ka, *kb, *kc;
+};
+
+/* 4 * vectors (at most 2) channels from channel j on, all rows. has_g and has_slope are constants.
+ */
+BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int has_slope,
+                               int vectors, size_t j, int full, size_t rest,
+                               const struct bp_columns *to) {
+    float32x4_t scale[2], shift[2], slope[2], ka[2], kb[2], kc[2];
+    struct range_4 range[2];
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 4 * (size_t)q;
+        scale[q] = shift[q] = slope[q] = ka[q] = vdupq_n_f32(0);
+        if (has_g) {
+            scale[q] = load_f32(job->scale + at, full, rest);
+            shift[q] = load_f32(job->shift + at, full, rest);
+            ka[q] = load_f32(job->ka + at, full, rest);
+        }
+        if (has_g && has_slope)
+            slope[q] = load_f32(job->slope + at, full, rest);
+        kb[q] = load_f32(job->kb + at, full, rest);
+        kc[q] = load_f32(job->kc + at, full, rest);
+        range[q] = range_load(to, at, full, rest);
+    }
+    for (size_t p = 0; p < job->n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * job->c + j + 4 * (size_t)q;
+            float32x4_t term, y = load_y(job->y, at, 1, full, rest), v = vmulq_f32(y, kb[q]);
+            if (has_g) {
+                float32x4_t ga = act_backward(load_f32(job->g + at, full, rest), y, scale[q],
+                                              shift[q], has_slope, slope[q], &term);
+                v = vaddq_f32(vmulq_f32(ga, ka[q]), v);
+            }
+            range_add(&range[q], vaddq_f32(v, kc[q]));
+        }
+    for (int q = 0; q < vectors; q++)
+        range_store(to, j + 4 * (size_t)q, full, rest, &range[q]);
+}
+
+BP_INLINE void act_range(const struct act_range_job *job, int has_g, int has_slope,
+                         const struct bp_columns *to) {
+    size_t j = 0;
+    for (; j + 8 <= job->c; j += 8)
+        act_range_block(job, has_g, has_slope, 2, j, 1, 4, to);
+    for (; j < job->c; j += 4)
+        act_range_block(job, has_g, has_slope, 1, j, 0, job->c - j, to);
+}
+
+void bp_act_range_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
+                           const float *shift, const float *slope, const float *ka, const float *kb,
+                           const float *kc, struct bp_columns to) {
+    const struct act_range_job job = {g, y, n, c, scale, shift, slope, ka, kb, kc};
+    if (g == NULL)
+        act_range(&job, 0, 0, &to);
+    else if (slope != NULL)
+        act_range(&job, 1, 1, &to);
+    else
+        act_range(&job, 1, 0, &to);
+}
