@@ -130,8 +130,9 @@ struct bp_kernels {
     /* The forward product. For pixel p (0 .. n - 1) and output channel j (0 .. k - 1):
      *     y[p * k + j] = bias - 2 * sum over t, i of
      *         popcount(x[pixel[p] + tap[t] + i] ^ w(j, t, i))
-     * t = 0 .. taps - 1, i = 0 .. cw - 1, offsets in words; w: packed weights with `taps` taps,
-     * 64-byte aligned; bias is the number of bits compared (taps * c). taps * cw * 64 <= 32767. */
+     * t = 0 .. taps - 1, i = 0 .. cw - 1, offsets in words (here and below, a tap's may be
+     * negative, its sum with a pixel's not); w: packed weights with `taps` taps, 64-byte aligned;
+     * bias is the number of bits compared (taps * c). taps * cw * 64 <= 32767. */
     void (*product_xor)(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                         size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
 
