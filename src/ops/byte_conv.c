@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 
-enum { BLOCK_POSITIONS = 256, CHUNK_POSITIONS = 1024, CODE_MAX = 127 };
+enum { BLOCK_POSITIONS = 256, CHUNK_POSITIONS = 1024, CODE_MAX = 127, TAPS_MAX = 49 };
 
 /* --- geometry --------------------------------------------------------------------------------- */
 
@@ -160,6 +160,44 @@ static int8_t *code_of(const struct bp_byte_conv *op, size_t j, size_t channel, 
     return op->weights + (quad * op->lanes + j) * 4 + i % 4;
 }
 
+/* exact [taps], steps of the scale -> code [taps]: rounded to the nearest, and then those nearest
+ * to the other side moved there until the sum of the codes is the nearest too. Pixels beside each
+ * other are alike: what the errors add up to moves the output of whole areas. */
+static void round_taps(const float *exact, size_t taps, int *code) {
+    float rest[TAPS_MAX], sum = 0.0f;
+    for (size_t t = 0; t < taps; t++) {
+        float nearest = floorf(exact[t] + 0.5f);
+        code[t] = (int)fminf(fmaxf(nearest, -(float)CODE_MAX), (float)CODE_MAX);
+        rest[t] = exact[t] - (float)code[t];
+        sum += rest[t];
+    }
+    int moves = (int)floorf(sum + 0.5f), sign = moves < 0 ? -1 : 1;
+    for (; moves != 0; moves -= sign) {
+        size_t best = 0;
+        for (size_t t = 1; t < taps; t++)
+            if (rest[t] * (float)sign > rest[best] * (float)sign)
+                best = t;
+        if (code[best] * sign >= CODE_MAX)
+            break;
+        code[best] += sign;
+        rest[best] -= (float)sign;
+    }
+}
+
+static void code_channel(struct bp_byte_conv *op, const float *w, size_t j, size_t channel,
+                         float inverse) {
+    const struct bp_conv_shape *s = &op->shape;
+    float exact[TAPS_MAX];
+    int code[TAPS_MAX];
+    for (size_t t = 0; t < s->r * s->r; t++)
+        exact[t] = inverse > 0.0f ? w[t * s->c + channel] * op->step[channel] * inverse : 0.0f;
+    round_taps(exact, s->r * s->r, code);
+    for (size_t t = 0; t < s->r * s->r; t++) {
+        *code_of(op, j, channel, t / s->r, t % s->r) = (int8_t)code[t];
+        op->base[j] -= code[t] * op->zero[channel];
+    }
+}
+
 void bp_byte_conv_set_weights(struct bp_byte_conv *op, const float *w) {
     const struct bp_conv_shape *s = &op->shape;
     for (size_t j = 0; j < s->k; j++, w += op->taps) {
@@ -170,16 +208,11 @@ void bp_byte_conv_set_weights(struct bp_byte_conv *op, const float *w) {
             finite &= isfinite(w[t]) != 0;
         }
         float inverse = (float)CODE_MAX / largest;
-        int usable = largest > 0.0f && inverse <= FLT_MAX;
+        int usable = finite && largest > 0.0f && inverse <= FLT_MAX;
         op->scale[j] = usable ? largest / (float)CODE_MAX : 0.0f;
         op->base[j] = 0;
-        for (size_t t = 0; t < op->taps; t++) {
-            size_t channel = t % s->c;
-            float code = usable ? floorf(w[t] * op->step[channel] * inverse + 0.5f) : 0.0f;
-            int q = (int)fminf(fmaxf(code, -(float)CODE_MAX), (float)CODE_MAX);
-            *code_of(op, j, channel, t / (s->r * s->c), t / s->c % s->r) = (int8_t)q;
-            op->base[j] -= q * op->zero[channel];
-        }
+        for (size_t channel = 0; channel < s->c; channel++)
+            code_channel(op, w, j, channel, usable ? inverse : 0.0f);
         if (!finite) /* a run that diverged is to show it */
             op->scale[j] = NAN;
     }

@@ -123,18 +123,23 @@ static void check_close(double got, double want, double magnitude, const char *w
         fail_msg("%s element %zu: got %.9g, want %.9g, terms %.3g", what, at, got, want, magnitude);
 }
 
-/* Each weight is used as the nearest of 255 values whose largest is its channel's. */
+/* Each weight is used as one of the two nearest of 255 values whose largest is its channel's, and
+ * the sum of an input channel's weights as the nearest. */
 static void check_weights(const struct fixture *f) {
+    const size_t c = f->shape.c;
     for (size_t j = 0; j < f->shape.k; j++) {
-        double largest = 0.0;
+        double largest = 0.0, sums[3] = {0};
         for (size_t t = 0; t < f->taps; t++)
-            largest = fmax(largest, fabs((double)f->w[j * f->taps + t]) /
-                                        (double)deviations[t % f->shape.c]);
+            largest =
+                fmax(largest, fabs((double)f->w[j * f->taps + t]) / (double)deviations[t % c]);
         for (size_t t = 0; t < f->taps; t++) {
-            double half = largest / 254.0 * (double)deviations[t % f->shape.c];
-            size_t i = j * f->taps + t;
-            assert_true(fabs((double)f->used[i] - (double)f->w[i]) <= half * 1.0001);
+            double error = (double)f->used[j * f->taps + t] - (double)f->w[j * f->taps + t];
+            assert_true(fabs(error) <= largest / 127.0 * (double)deviations[t % c] * 1.0001);
+            sums[t % c] += error;
         }
+        for (size_t channel = 0; channel < c; channel++)
+            assert_true(fabs(sums[channel]) <=
+                        largest / 254.0 * (double)deviations[channel] * 1.001);
     }
 }
 
