@@ -17,7 +17,8 @@ A case is text:
 "! " a line of its standard error, "= " its exit code. The commands of a case run one after another
 in one folder, empty at first. Beside bitprop they find the commands of helpers.py.
 
-What differs between runs or machines is masked in the answers; MASKS below is the whole list. Exit
+What differs between runs or machines is masked in the answers; MASKS below is the whole list. Lines
+of advice on standard error are left out: whether a run of a second learned anything is chance. Exit
 code 77 of a command skips the case.
 """
 
@@ -108,6 +109,7 @@ def answer(command, folder, env):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         return ["(no answer within %d seconds)" % TIMEOUT_SECONDS], 1
+    err = re.sub(r"^advice: .*\n", "", err, flags=re.M)
     return (lines("| ", mask(out, folder)) + lines("! ", mask(err, folder)) +
             ["= %d" % process.returncode]), process.returncode
 
