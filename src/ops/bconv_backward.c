@@ -179,8 +179,7 @@ static void decide_groups(struct backward_job *job, size_t n, uint64_t seed, uns
 /* --- pass B: codes ---------------------------------------------------------------------------- */
 
 static uint8_t *codes_of_slot(const struct bp_bconv *op, size_t sample) {
-    size_t bytes = op->shape.oh * op->shape.ow * op->pixel_da;
-    return op->codes_da + (size_t)op->slot_of_sample[sample] * bytes;
+    return op->codes_da + (size_t)op->slot_of_sample[sample] * bp_dgrad_sample_bytes(op);
 }
 
 static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, size_t rows,
