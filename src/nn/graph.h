@@ -181,7 +181,7 @@ struct bp_backward_observer {
 
 /* Takes the gradients of a layer's parameters as soon as its backward pass has made them. It may
  * change the values of those with more than one dimension, which no other layer's backward pass
- * reads; what else follows from weights stays as it is until bp_graph_weights_updated. */
+ * reads; what layers make of weights stays as it is until bp_graph_weights_updated. */
 struct bp_param_updater {
     /* Returns 0 to end the backward pass here. */
     int (*update)(struct bp_param_updater *updater, const struct bp_layer *layer);
@@ -238,7 +238,7 @@ void bp_graph_probabilities(struct bp_graph *graph);
  * updater (NULL: none) is called after each of them; its time is not in backward_ns. */
 bp_status bp_graph_backward(struct bp_graph *graph, struct bp_param_updater *updater);
 
-/* Tells every layer that the parameters changed: in any way, or by bp_optim_step, which packs the
+/* Tells every layer that the parameters changed: in any way, or by the optimizer, which packs the
  * signs of the latent ones itself. */
 void bp_graph_weights_changed(struct bp_graph *graph);
 void bp_graph_weights_updated(struct bp_graph *graph);

@@ -52,9 +52,8 @@ struct bp_bconv_zeros {
 
 /* Quantized backward. x: the bits of the forward pass (halo), mask [n][h][w][cw]: straight-through
  * mask of x; source: dL/dY; w: the latent weights, for their straight-through mask (NULL: none).
- * Writes dx [n][h][w][c] (NULL: not wanted) and dw [k][r][r][c], both masked. zeros NULL: all is
- * written.
- * seed, layer, step pick the random streams. */
+ * Writes dx [n][h][w][c] (NULL: not wanted) and dw [k][r][r][c], both masked; all of them if zeros
+ * is NULL. seed, layer, step pick the random streams. */
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
                        unsigned layer, uint32_t step, const float *w, float *dx, float *dw,

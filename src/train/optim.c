@@ -30,7 +30,7 @@ struct rates {
 };
 
 struct bp_optim {
-    struct bp_param_updater updater; /* first: it is what update_layer gets */
+    struct bp_param_updater updater; /* the first member: what update_layer gets */
     size_t n_targets, n_blocks;
     struct target *targets;
     struct block *blocks; /* in order of the targets */
@@ -111,8 +111,6 @@ static void add_target(struct bp_optim *optim, const struct bp_param *param) {
     target->n_blocks = optim->n_blocks - target->first_block;
 }
 
-static int update_layer(struct bp_param_updater *updater, const struct bp_layer *layer);
-
 bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params, size_t n_params) {
     *out = NULL;
     size_t n_blocks = 0;
@@ -133,7 +131,6 @@ bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params,
         bp_optim_destroy(optim);
         return status;
     }
-    optim->updater.update = update_layer;
     for (size_t i = 0; i < n_params; i++)
         add_target(optim, params[i]);
     *out = optim;
@@ -262,23 +259,6 @@ static struct rates make_rates(const struct bp_optim_config *config, double lr, 
     return rates;
 }
 
-struct bp_param_updater *bp_optim_begin(struct bp_optim *optim, struct bp_exec *exec,
-                                        const struct bp_optim_config *config, double factor,
-                                        uint64_t t) {
-    optim->exec = exec;
-    optim->config = config;
-    optim->finite = 1;
-    optim->spent_ns = 0;
-    for (size_t i = 0; i < optim->n_targets; i++)
-        optim->targets[i].updated = 0;
-    for (int head = 0; head < 2; head++) {
-        double lr = (head && config->head_lr > 0 ? config->head_lr : config->lr) * factor;
-        optim->rates[head][0] = make_rates(config, lr, config->weight_decay, (double)t);
-        optim->rates[head][1] = make_rates(config, lr, 0, (double)t);
-    }
-    return &optim->updater;
-}
-
 /* Some blocks in a row: those from `first` on. */
 struct part {
     struct bp_optim *optim;
@@ -338,6 +318,24 @@ static int update_layer(struct bp_param_updater *updater, const struct bp_layer 
     }
     optim->spent_ns += bp_clock_ns() - begin_ns;
     return optim->finite;
+}
+
+struct bp_param_updater *bp_optim_begin(struct bp_optim *optim, struct bp_exec *exec,
+                                        const struct bp_optim_config *config, double factor,
+                                        uint64_t t) {
+    optim->updater.update = update_layer;
+    optim->exec = exec;
+    optim->config = config;
+    optim->finite = 1;
+    optim->spent_ns = 0;
+    for (size_t i = 0; i < optim->n_targets; i++)
+        optim->targets[i].updated = 0;
+    for (int head = 0; head < 2; head++) {
+        double lr = (head && config->head_lr > 0 ? config->head_lr : config->lr) * factor;
+        optim->rates[head][0] = make_rates(config, lr, config->weight_decay, (double)t);
+        optim->rates[head][1] = make_rates(config, lr, 0, (double)t);
+    }
+    return &optim->updater;
 }
 
 /* torch.nn.utils.clip_grad_norm_: min(1, limit / (norm + 1e-6)). */
