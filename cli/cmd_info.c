@@ -58,11 +58,11 @@ void cli_print_memory(const bp_memory_sums *sums) {
         size_t bytes;
         const char *what;
     } rows[] = {{"parameters", sums->parameters, "and running statistics"},
-                {"gradients", sums->gradients, "of the parameters"},
+                {"gradients", sums->gradients, "of the parameters, kept"},
                 {"optimizer", sums->optimizer, "its state"},
                 {"averages", sums->averages, "of the parameters"},
                 {"variance", sums->variance, "of --report-variance"},
-                {"step", sums->step, "activations, their gradients, work"},
+                {"step", sums->step, "activations, other gradients, work"},
                 {"scratch", sums->scratch, "of the threads"},
                 {"batches", sums->batches, "prepared ahead"},
                 {"data", sums->data, "images in memory"},

@@ -251,11 +251,11 @@ BP_API void bp_interrupt(int signal);
 /* Bytes of a training run. What is not needed at the same time within a step shares its place. */
 typedef struct bp_memory_sums {
     size_t parameters;    /* values, running statistics */
-    size_t gradients;     /* of the parameters */
+    size_t gradients;     /* of the parameters, as far as they are kept for the optimizer */
     size_t optimizer;     /* its state */
     size_t averages;      /* of the parameters, with ema */
     size_t variance;      /* of report-variance */
-    size_t step;          /* activations, their gradients, what layers work with */
+    size_t step;          /* activations, gradients of a layer, what layers work with */
     size_t step_unshared; /* the same if nothing shared; not part of the total */
     size_t scratch;       /* of the threads */
     size_t batches;       /* prepared ahead, for training and validation */

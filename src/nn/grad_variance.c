@@ -104,12 +104,11 @@ static void run_draws(struct bp_grad_variance *v, const struct bp_layer *layer,
     memset(v->da.sum, 0, v->da.count * sizeof(float));
     memset(v->dw.sum, 0, v->dw.count * sizeof(float));
     v->da.squares = v->dw.squares = 0.0;
-    const struct bp_bconv_zeros zeros = {NULL, parts->weight->grad_zero};
     for (int draw = 0; draw < v->draws; draw++) {
         bp_bconv_backward(parts->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                           &layer->out->source, seed_of_draw(graph, layer, draw),
                           (unsigned)layer->binary_index, graph->step, parts->weight->value, dx, dw,
-                          &zeros);
+                          NULL);
         if (dx != NULL)
             add_draw(&v->da, dx);
         add_draw(&v->dw, dw);

@@ -92,7 +92,6 @@ bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, cons
     size_t bytes = param->count * sizeof(float);
     BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->value));
     if (graph->config.training) {
-        BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->grad));
         BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->moment1));
         BP_TRY(bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->moment2));
     }
@@ -246,6 +245,17 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     return bp_plan_add(graph->step_plan, text, graph->config.batch, begin, end, &t->grad_kept);
 }
 
+static bp_status plan_gradient(struct bp_graph *graph, struct bp_param *param) {
+    size_t bytes = param->count * sizeof(float);
+    int time = graph->layers[param->layer]->backward_time;
+    char text[128];
+    param->grad_shared = graph->config.share_gradients && param->n_dims > 1;
+    if (!param->grad_shared)
+        return bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->grad);
+    snprintf(text, sizeof text, "%s gradient", param->name);
+    return bp_plan_add(graph->step_plan, text, bytes, time, time, &param->grad);
+}
+
 static bp_status plan_all(struct bp_graph *graph) {
     for (size_t i = 0; i < graph->n_layers; i++) {
         graph->layers[i]->forward_time = (int)i;
@@ -255,6 +265,8 @@ static bp_status plan_all(struct bp_graph *graph) {
         graph->tensors[i]->remade = is_remade(graph, graph->tensors[i]);
     for (size_t i = 0; i < graph->n_tensors; i++)
         BP_TRY(plan_tensor(graph, graph->tensors[i]));
+    for (size_t i = 0; graph->config.training && i < graph->n_params; i++)
+        BP_TRY(plan_gradient(graph, graph->params[i]));
     for (size_t i = 0; i < graph->n_layers; i++)
         BP_TRY(graph->layers[i]->type->plan(graph, graph->layers[i]));
     size_t probabilities = graph->config.batch * graph->config.classes * sizeof(float);
@@ -428,7 +440,7 @@ void bp_graph_probabilities(struct bp_graph *graph) {
                           graph->probabilities);
 }
 
-bp_status bp_graph_backward(struct bp_graph *graph) {
+bp_status bp_graph_backward(struct bp_graph *graph, struct bp_param_updater *updater) {
     for (size_t i = 0; i < graph->n_tensors; i++)
         graph->tensors[i]->grad_written = 0;
     for (size_t i = graph->n_layers; i-- > graph->first_trained;) {
@@ -436,6 +448,8 @@ bp_status bp_graph_backward(struct bp_graph *graph) {
         uint64_t start = bp_clock_ns();
         BP_TRY(layer->type->backward(graph, layer));
         layer->backward_ns = bp_clock_ns() - start;
+        if (updater != NULL && !updater->update(updater, layer))
+            break;
     }
     return BP_OK;
 }

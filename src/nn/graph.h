@@ -1,8 +1,8 @@
 /* A network as a list of layers over tensors. Layers are added in forward order by a model builder
  * (model_vgg16.c, model_resnet18.c), then everything is planned and allocated once, then steps run
  * without allocating. The life of one training step, top to bottom: bp_graph_forward walks the list
- * forwards, bp_graph_backward backwards; the optimizer (train/optim.h) updates the parameters and
- * bp_graph_weights_updated repacks them.
+ * forwards, bp_graph_backward backwards; the optimizer (train/optim.h) updates the parameters,
+ * weights while the backward pass is at their layer, and bp_graph_weights_updated repacks them.
  *
  * Times for memory plans (base/plan.h) with L layers: layer i runs forward at time i and backward
  * at time 2 L - 1 - i. */
@@ -41,7 +41,11 @@ struct bp_param {
     unsigned flags;
     float init_mean, init_deviation; /* first values: normal; set by the layer that adds it */
     float *value, *grad;
-    uint8_t *grad_zero;       /* latent: [dims[0]] 1 where a row of grad is known to be zeros */
+    /* grad shares its memory with other layers' buffers: what it holds is the gradient only from
+     * the layer's backward pass until bp_param_updater.update of that layer returns. */
+    int grad_shared;
+    uint8_t *grad_zero; /* latent: [dims[0]] 1 where a row of the gradient is zeros that are not
+                           written: grad holds anything there. As long as grad; others: NULL */
     float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
     size_t sign_row;          /* latent: elements of a row of signs; else 0 */
     uint64_t *signs;          /* latent: [count / sign_row][words of sign_row], the optimizer's */
@@ -156,7 +160,9 @@ struct bp_graph_config {
     int freeze_body; /* only the head is trained: the layers before it run as in evaluation */
     enum bp_precision precision;
     enum bp_stem stem;
-    int also_qat; /* plan the buffers of qat too, see bp_graph_set_precision */
+    int also_qat;        /* plan the buffers of qat too, see bp_graph_set_precision */
+    int share_gradients; /* those of weights (parameters of two dimensions and more), see
+                            bp_param.grad_shared; 0: all are kept until the next step */
     struct bp_quant quant_da, quant_dw; /* psq and fqt */
     enum bp_fp32_backend backend;
     float label_smoothing;
@@ -173,11 +179,19 @@ struct bp_backward_observer {
                         const struct bp_layer *layer);
 };
 
+/* Takes the gradients of a layer's parameters as soon as its backward pass has made them. It may
+ * change the values of those with more than one dimension, which no other layer's backward pass
+ * reads; what layers make of weights stays as it is until bp_graph_weights_updated. */
+struct bp_param_updater {
+    /* Returns 0 to end the backward pass here. */
+    int (*update)(struct bp_param_updater *updater, const struct bp_layer *layer);
+};
+
 struct bp_graph {
     struct bp_graph_config config;
     struct bp_exec *exec;
-    struct bp_plan *model_plan; /* values, gradients, moments: one block */
-    struct bp_plan *step_plan;  /* activations, gradients of activations, workspaces: one block */
+    struct bp_plan *model_plan; /* values, gradients that are kept, moments: one block */
+    struct bp_plan *step_plan;  /* activations, other gradients, workspaces: one block */
     struct bp_tensor **tensors;
     struct bp_layer **layers;
     struct bp_param **params;
@@ -220,10 +234,11 @@ bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_
 /* Softmax of the logits -> graph->probabilities. */
 void bp_graph_probabilities(struct bp_graph *graph);
 
-/* Runs all trained layers backwards; param->grad of each of their parameters is overwritten. */
-bp_status bp_graph_backward(struct bp_graph *graph);
+/* Runs all trained layers backwards; param->grad of each of their parameters is overwritten. The
+ * updater (NULL: none) is called after each of them; its time is not in backward_ns. */
+bp_status bp_graph_backward(struct bp_graph *graph, struct bp_param_updater *updater);
 
-/* Tells every layer that the parameters changed: in any way, or by bp_optim_step, which packs the
+/* Tells every layer that the parameters changed: in any way, or by the optimizer, which packs the
  * signs of the latent ones itself. */
 void bp_graph_weights_changed(struct bp_graph *graph);
 void bp_graph_weights_updated(struct bp_graph *graph);

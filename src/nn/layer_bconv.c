@@ -64,10 +64,11 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     if (codes)
         bp_exec_need_scratch(graph->exec, bp_bconv_backward_scratch_bytes(
                                               &self->shape, layer->out->source.scratch_bytes));
-    if (bp_layer_is_trained(graph, layer)) { /* kept from step to step, as the gradient is */
+    if (bp_layer_is_trained(graph, layer)) {
         char text[96];
+        int end = self->weight->grad_shared ? layer->backward_time : 2 * (int)graph->n_layers;
         snprintf(text, sizeof text, "%s zero rows", layer->name);
-        BP_TRY(bp_plan_add(graph->step_plan, text, self->shape.k, 0, 2 * (int)graph->n_layers,
+        BP_TRY(bp_plan_add(graph->step_plan, text, self->shape.k, layer->backward_time, end,
                            &self->weight->grad_zero));
     }
     return plans_qat(graph, layer) ? plan_qat(graph, layer) : BP_OK;

@@ -42,18 +42,18 @@ void bp_bconv_forward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const
  * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */
 size_t bp_bconv_backward_scratch_bytes(const struct bp_conv_shape *shape, size_t source_bytes);
 
-/* Zeros of dropped groups that are not written (again). */
+/* Zeros of dropped groups, which are told and not written. */
 struct bp_bconv_zeros {
     uint8_t *kept;    /* [n] or NULL; out: which samples dA was kept of, 1 or 0. The gradient of the
                          others is zero, and their part of dx is left as it is. */
-    uint8_t *dw_rows; /* [k] or NULL; in and out: 1 where the row dw [r][r][c] of an output channel
-                         holds zeros. */
+    uint8_t *dw_rows; /* [k] or NULL; out: 1 where the row dw [r][r][c] of an output channel is
+                         zero, and left as it is. */
 };
 
 /* Quantized backward. x: the bits of the forward pass (halo), mask [n][h][w][cw]: straight-through
  * mask of x; source: dL/dY; w: the latent weights, for their straight-through mask (NULL: none).
- * Writes dx [n][h][w][c] (NULL: not wanted) and dw [k][r][r][c], both masked. zeros: may be NULL.
- * seed, layer, step pick the random streams. */
+ * Writes dx [n][h][w][c] (NULL: not wanted) and dw [k][r][r][c], both masked; all of them if zeros
+ * is NULL. seed, layer, step pick the random streams. */
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
                        unsigned layer, uint32_t step, const float *w, float *dx, float *dw,

@@ -150,10 +150,8 @@ static void assign_slots(struct bp_bconv *op, size_t n) {
         return;
     slot = 0;
     for (size_t i = 0; i < op->shape.k; i++) {
-        op->slot_of_channel[i] = -1;
         if (!op->groups_dw[i].kept)
             continue;
-        op->slot_of_channel[i] = (int32_t)slot;
         op->kept_grid[slot] = op->groups_dw[i].grid;
         op->slot_of_column[slot] = (int32_t)slot;
         op->kept_channel[slot++] = (int32_t)i;

@@ -70,7 +70,6 @@ struct bp_bconv {
     int32_t *sample_of_slot;    /* [slots_da] */
     int32_t *kept_channel;      /* [slots_dw] */
     int32_t *slot_of_column;    /* [slots_dw] 0, 1, 2, ...: columns that are packed already */
-    int32_t *slot_of_channel;   /* [k] slot in codes_dw, or -1 */
     struct bp_grid *kept_grid;  /* [slots_dw] */
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
     uint8_t *codes_da;          /* [slots_da][oh][ow][pixel_da] */
@@ -131,9 +130,11 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time);
 /* Where the codes of dW of `position` (n oh + y) ow + x begin, `kept` channels of each position. */
 uint8_t *bp_bconv_wgrad_codes(const struct bp_bconv *op, size_t position, size_t kept);
-/* zero_rows [k] or NULL: see bp_bconv_zeros. */
+/* zero_rows [k] or NULL: bp_bconv_zeros.dw_rows. The methods below do not touch these rows. */
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                         const float *w, float *dw, uint8_t *zero_rows);
+/* 1 if output channel k has a row of dW that is not zero. */
+int bp_bconv_wgrad_has_row(const struct bp_bconv *op, size_t k);
 /* dw[i] = 0 where not |w[i]| < 1; w NULL: nothing. */
 void bp_bconv_mask_row(const float *w, size_t n, float *dw);
 
@@ -149,8 +150,7 @@ struct bp_wgrad_lookup;
 bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
-/* zero_rows: rows of dw that hold zeros already, or NULL. */
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw, const uint8_t *zero_rows);
+                         const float *w, float *dw);
 
 #endif

@@ -46,7 +46,6 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         {"channel ranges", s->n * 3 * s->k * sizeof(float), &op->column_ranges},
         {"kept channels", kept * sizeof(int32_t), &op->kept_channel},
         {"columns dW", kept * sizeof(int32_t), &op->slot_of_column},
-        {"slots dW", s->k * sizeof(int32_t), &op->slot_of_channel},
         {"kept grids", kept * sizeof(struct bp_grid), &op->kept_grid},
         {"codes dW", positions * position_bytes(op, op->slots_dw), &op->codes_dw},
         {"sums dW", sums * op->taps * s->c * sizeof(int32_t), &op->sum_dw},
@@ -66,15 +65,34 @@ void bp_bconv_mask_row(const float *w, size_t n, float *dw) {
         dw[i] = fabsf(w[i]) < 1.0f ? dw[i] : 0.0f;
 }
 
+int bp_bconv_wgrad_has_row(const struct bp_bconv *op, size_t k) {
+    int by_channel = op->quant_dw.groups == BP_GROUPS_CHANNEL;
+    return op->kept_dw > 0 && (!by_channel || op->groups_dw[k].kept);
+}
+
+struct clear_job {
+    const struct bp_bconv *op;
+    float *dw;
+};
+
+/* Items are output channels. */
+static void clear_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct clear_job *job = context;
+    size_t row = job->op->taps * job->op->shape.c;
+    for (size_t k = begin; k < end; k++)
+        if (!bp_bconv_wgrad_has_row(job->op, k))
+            memset(job->dw + k * row, 0, row * sizeof(float));
+}
+
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                         const float *w, float *dw, uint8_t *zero_rows) {
-    if (op->kept_dw == 0)
-        memset(dw, 0, op->shape.k * op->taps * op->shape.c * sizeof(float));
-    else if (op->method_dw == BP_PRODUCT_LOOKUP)
-        bp_wgrad_lookup_run(op, exec, n, x, w, dw, zero_rows);
-    else
+    if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_LOOKUP)
+        bp_wgrad_lookup_run(op, exec, n, x, w, dw);
+    else if (op->kept_dw > 0)
         bp_wgrad_words_run(op, exec, n, x, w, dw);
-    int by_channel = op->quant_dw.groups == BP_GROUPS_CHANNEL;
-    for (size_t i = 0; zero_rows != NULL && i < op->shape.k; i++)
-        zero_rows[i] = by_channel && !op->groups_dw[i].kept;
+    if (zero_rows == NULL)
+        bp_parallel_for(exec->threads, op->shape.k, clear_part, &(struct clear_job){op, dw});
+    for (size_t k = 0; zero_rows != NULL && k < op->shape.k; k++)
+        zero_rows[k] = !bp_bconv_wgrad_has_row(op, k);
 }

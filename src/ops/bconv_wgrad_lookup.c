@@ -173,7 +173,6 @@ struct wgrad_job {
     const uint64_t *x;
     const float *w;
     float *dw;
-    const uint8_t *zero_rows;
     size_t n, kept;
     struct bp_digit digits[2];
     size_t n_digits;
@@ -365,16 +364,6 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-/* Items are all output channels: those that are not kept have no gradient. */
-static void clear_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct wgrad_job *job = context;
-    size_t row = job->op->taps * job->op->shape.c;
-    for (size_t k = begin; k < end; k++)
-        if (job->op->slot_of_channel[k] < 0 && (job->zero_rows == NULL || !job->zero_rows[k]))
-            memset(job->dw + k * row, 0, row * sizeof(float));
-}
-
 static void fill_count_tables(const struct bp_bconv *op) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     for (size_t i = 0; i < chunk_quads(op, self) * BP_TABLE_BYTES; i++)
@@ -382,7 +371,7 @@ static void fill_count_tables(const struct bp_bconv *op) {
 }
 
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw, const uint8_t *zero_rows) {
+                         const float *w, float *dw) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     struct wgrad_job job = {.op = op,
                             .exec = exec,
@@ -391,7 +380,6 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
                             .x = x,
                             .w = w,
                             .dw = dw,
-                            .zero_rows = zero_rows,
                             .n = n,
                             .kept = op->kept_dw};
     job.n_digits = bp_bconv_digits(&op->quant_dw, job.digits);
@@ -403,5 +391,4 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
     }
     bp_parallel_for(exec->threads, (job.kept + self->columns - 1) / self->columns, product_part,
                     &job);
-    bp_parallel_for(exec->threads, op->shape.k, clear_part, &job);
 }

@@ -248,7 +248,9 @@ static void mask_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct wgrad_job *job = context;
     size_t row = job->op->taps * job->op->shape.c;
-    bp_bconv_mask_row(job->w + begin * row, (end - begin) * row, job->dw + begin * row);
+    for (size_t k = begin; k < end; k++)
+        if (bp_bconv_wgrad_has_row(job->op, k))
+            bp_bconv_mask_row(job->w + k * row, row, job->dw + k * row);
 }
 
 void bp_wgrad_words_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
@@ -258,7 +260,6 @@ void bp_wgrad_words_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     int code_min, code_max;
     bp_quant_codes(&op->quant_dw, &code_min, &code_max, &job.is_signed);
     job.with_count = op->quant_dw.grid != BP_GRID_ZERO;
-    memset(dw, 0, s->k * op->taps * s->c * sizeof(float));
     if (op->quant_dw.groups == BP_GROUPS_SAMPLE) {
         job.kept = s->k;
         run_samples(&job);

@@ -144,7 +144,7 @@ static bp_status pass(struct bench *bench, uint32_t step) {
     bp_graph_set_input(graph, bench->session.settings.batch, bench->images);
     BP_TRY(bp_graph_forward(graph, 1));
     BP_TRY(bp_graph_loss(graph, bench->labels, 1, &loss, &correct));
-    return bp_graph_backward(graph);
+    return bp_graph_backward(graph, NULL);
 }
 
 static bp_status time_pass(struct bench *bench) {

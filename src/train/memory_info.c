@@ -115,7 +115,7 @@ static void fill_rows(bp_memory_info *info, const struct bp_graph *graph) {
         size_t bytes = bp_round_up(graph->params[i]->count * sizeof(float), BP_ALIGN);
         bp_memory_layer *row = &info->layers[graph->params[i]->layer + 1];
         row->parameters += bytes;
-        row->gradients += bytes;
+        row->gradients += graph->params[i]->grad_shared ? 0 : bytes;
         row->optimizer += 2 * bytes;
     }
     for (size_t i = 0; i < graph->n_running; i++)

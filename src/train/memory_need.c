@@ -42,10 +42,11 @@ bp_status bp_memory_sum(struct bp_graph *graph, const struct bp_settings *settin
     bp_memory_sums sums = {0};
     size_t values = 0;
     for (size_t i = 0; i < graph->n_params; i++) {
-        sums.parameters += floats(graph->params[i]->count);
-        values += graph->params[i]->count;
+        const struct bp_param *param = graph->params[i];
+        sums.parameters += floats(param->count);
+        sums.gradients += param->grad_shared ? 0 : floats(param->count);
+        values += param->count;
     }
-    sums.gradients = sums.parameters;
     sums.optimizer = 2 * sums.parameters;
     for (size_t i = 0; i < graph->n_running; i++) {
         sums.parameters += floats(graph->running[i]->count);

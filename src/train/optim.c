@@ -3,21 +3,24 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 /* Blocks are the unit of work and of summation: about 4096 elements of one parameter, whole rows
  * where signs are packed, or its tail. */
 #define BLOCK ((size_t)4096)
 
-struct block {
+/* A parameter, in the order of the list, and whether the current step has updated it. */
+struct target {
     const struct bp_param *param;
-    size_t first, count;
-    double sum_squares;
+    size_t first_block, n_blocks;
+    int updated;
 };
 
-struct bp_optim {
-    size_t n_blocks;
-    struct block *blocks; /* in order of the parameters */
+struct block {
+    const struct target *target;
+    size_t first, count;
+    double sum_squares;
 };
 
 /* The numbers of one group for one step, already in float as PyTorch rounds its scalars. */
@@ -26,11 +29,17 @@ struct rates {
     float momentum;      /* sgd */
 };
 
-struct step {
-    struct bp_optim *optim;
-    const struct bp_kernels *kernels;
+struct bp_optim {
+    struct bp_param_updater updater; /* the first member: what update_layer gets */
+    size_t n_targets, n_blocks;
+    struct target *targets;
+    struct block *blocks; /* in order of the targets */
+    /* the current step */
+    struct bp_exec *exec;
     const struct bp_optim_config *config;
     struct rates rates[2][2]; /* [head][no decay] */
+    int finite;               /* as far as the step has come */
+    uint64_t spent_ns;
 };
 
 void bp_optim_config_default(struct bp_optim_config *config, enum bp_optim_kind kind) {
@@ -92,6 +101,16 @@ static size_t block_size(const struct bp_param *param) {
     return param->sign_row >= BLOCK ? param->sign_row : BLOCK / param->sign_row * param->sign_row;
 }
 
+static void add_target(struct bp_optim *optim, const struct bp_param *param) {
+    struct target *target = &optim->targets[optim->n_targets++];
+    size_t size = block_size(param);
+    *target = (struct target){.param = param, .first_block = optim->n_blocks};
+    for (size_t first = 0; first < param->count; first += size)
+        optim->blocks[optim->n_blocks++] = (struct block){
+            .target = target, .first = first, .count = bp_min_size(param->count - first, size)};
+    target->n_blocks = optim->n_blocks - target->first_block;
+}
+
 bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params, size_t n_params) {
     *out = NULL;
     size_t n_blocks = 0;
@@ -104,20 +123,16 @@ bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params,
     struct bp_optim *optim;
     BP_TRY(bp_alloc(&optim, sizeof *optim, "the optimizer"));
     bp_status status =
-        bp_alloc_array(&optim->blocks, n_blocks, sizeof *optim->blocks, "the optimizer's blocks");
+        bp_alloc_array(&optim->targets, n_params, sizeof *optim->targets, "the optimizer");
+    if (status == BP_OK)
+        status = bp_alloc_array(&optim->blocks, n_blocks, sizeof *optim->blocks,
+                                "the optimizer's blocks");
     if (status != BP_OK) {
-        bp_free(optim);
+        bp_optim_destroy(optim);
         return status;
     }
-    for (size_t i = 0; i < n_params; i++) {
-        size_t size = block_size(params[i]);
-        for (size_t first = 0; first < params[i]->count; first += size) {
-            struct block *block = &optim->blocks[optim->n_blocks++];
-            block->param = params[i];
-            block->first = first;
-            block->count = bp_min_size(params[i]->count - first, size);
-        }
-    }
+    for (size_t i = 0; i < n_params; i++)
+        add_target(optim, params[i]);
     *out = optim;
     return BP_OK;
 }
@@ -125,9 +140,12 @@ bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params,
 void bp_optim_destroy(struct bp_optim *optim) {
     if (!optim)
         return;
+    bp_free(optim->targets);
     bp_free(optim->blocks);
     bp_free(optim);
 }
+
+/* --- a block ---------------------------------------------------------------------------------- */
 
 /* Elements of a block whose gradient is known to be zero, all or none of them. */
 struct run {
@@ -139,7 +157,7 @@ struct run {
 /* The run that begins with element `first`. */
 static struct run run_at(const struct block *block, size_t first) {
     static const float zeros[BLOCK];
-    const struct bp_param *param = block->param;
+    const struct bp_param *param = block->target->param;
     struct run run = {first, block->first + block->count - first, param->grad + first, 0};
     if (param->grad_zero == NULL)
         return run;
@@ -155,23 +173,18 @@ static struct run run_at(const struct block *block, size_t first) {
     return run;
 }
 
-static int is_trained(const struct step *step, const struct bp_param *param) {
-    return !step->config->freeze_body || (param->flags & BP_PARAM_HEAD);
+static int is_trained(const struct bp_optim *optim, const struct bp_param *param) {
+    return !optim->config->freeze_body || (param->flags & BP_PARAM_HEAD);
 }
 
-static void sum_body(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    const struct step *step = context;
-    for (size_t i = begin; i < end; i++) {
-        struct block *block = &step->optim->blocks[i];
-        block->sum_squares = 0;
-        size_t stop = block->first + block->count;
-        for (size_t at = block->first; is_trained(step, block->param) && at < stop;) {
-            struct run run = run_at(block, at);
-            if (!run.is_zero)
-                step->kernels->sum_squares_f32(run.grad, run.count, &block->sum_squares);
-            at += run.count;
-        }
+static void sum_block(const struct bp_optim *optim, struct block *block) {
+    size_t stop = block->first + block->count;
+    block->sum_squares = 0;
+    for (size_t at = block->first; at < stop;) {
+        struct run run = run_at(block, at);
+        if (!run.is_zero)
+            optim->exec->kernels.sum_squares_f32(run.grad, run.count, &block->sum_squares);
+        at += run.count;
     }
 }
 
@@ -188,42 +201,37 @@ static void update_sgd(size_t n, const struct rates *r, int nesterov, const floa
 }
 
 /* While the values are in the cache: clamps them, packs their signs. */
-static void finish_latent(const struct step *step, const struct block *block) {
-    const struct bp_param *param = block->param;
+static void finish_latent(const struct bp_optim *optim, const struct block *block) {
+    const struct bp_param *param = block->target->param;
     float *value = param->value + block->first;
-    for (size_t j = 0; step->config->clamp_latent && j < block->count; j++)
+    for (size_t j = 0; optim->config->clamp_latent && j < block->count; j++)
         value[j] = value[j] > 1 ? 1 : value[j] < -1 ? -1 : value[j];
     if (param->signs != NULL)
-        step->kernels->sign_pack_f32(
+        optim->exec->kernels.sign_pack_f32(
             value, block->count / param->sign_row, param->sign_row,
             param->signs + block->first / param->sign_row * bp_words(param->sign_row), NULL);
 }
 
-static void update_body(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    const struct step *step = context;
-    const struct bp_optim_config *config = step->config;
-    for (size_t i = begin; i < end; i++) {
-        const struct block *block = &step->optim->blocks[i];
-        const struct bp_param *param = block->param;
-        if (!is_trained(step, param))
-            continue;
-        const struct rates *rates = &step->rates[(param->flags & BP_PARAM_HEAD) != 0]
-                                                [(param->flags & BP_PARAM_NO_DECAY) != 0];
-        for (size_t at = block->first; at < block->first + block->count;) {
-            struct run run = run_at(block, at);
-            float *value = param->value + at, *moment1 = param->moment1 + at;
-            if (config->kind == BP_OPTIM_SGD)
-                update_sgd(run.count, rates, config->nesterov, run.grad, value, moment1);
-            else
-                step->kernels->adam_f32(&rates->adam, run.count, run.grad, value, moment1,
-                                        param->moment2 + at);
-            at += run.count;
-        }
-        if (param->flags & BP_PARAM_LATENT)
-            finish_latent(step, block);
+static void update_block(const struct bp_optim *optim, const struct block *block) {
+    const struct bp_optim_config *config = optim->config;
+    const struct bp_param *param = block->target->param;
+    const struct rates *rates =
+        &optim->rates[(param->flags & BP_PARAM_HEAD) != 0][(param->flags & BP_PARAM_NO_DECAY) != 0];
+    for (size_t at = block->first; at < block->first + block->count;) {
+        struct run run = run_at(block, at);
+        float *value = param->value + at, *moment1 = param->moment1 + at;
+        if (config->kind == BP_OPTIM_SGD)
+            update_sgd(run.count, rates, config->nesterov, run.grad, value, moment1);
+        else
+            optim->exec->kernels.adam_f32(&rates->adam, run.count, run.grad, value, moment1,
+                                          param->moment2 + at);
+        at += run.count;
     }
+    if (param->flags & BP_PARAM_LATENT)
+        finish_latent(optim, block);
 }
+
+/* --- a step ----------------------------------------------------------------------------------- */
 
 /* torch.optim.Adam and AdamW (amsgrad off), t = 1, 2, ...:
  *     adam:  g = c * grad + d * p         adamw: g = c * grad,  p = p * (1 - lr * d) first
@@ -232,10 +240,9 @@ static void update_body(void *context, size_t begin, size_t end, int thread) {
  * (2.x writes m as m + (1 - beta1) * (g - m): the same up to rounding.)
  * Scalars are computed in double and rounded once, as in PyTorch. */
 static struct rates make_rates(const struct bp_optim_config *config, double lr, double decay,
-                               double clip, double t) {
+                               double t) {
     struct rates rates = {.momentum = (float)config->momentum};
-    rates.adam =
-        (struct bp_adam){.lr = (float)lr, .decay = (float)decay, .shrink = 1, .clip = (float)clip};
+    rates.adam = (struct bp_adam){.lr = (float)lr, .decay = (float)decay, .shrink = 1, .clip = 1};
     if (config->kind == BP_OPTIM_SGD)
         return rates;
     rates.adam.lr = (float)(lr / (1 - pow(config->beta1, t)));
@@ -252,26 +259,108 @@ static struct rates make_rates(const struct bp_optim_config *config, double lr, 
     return rates;
 }
 
+/* Some blocks in a row: those from `first` on. */
+struct part {
+    struct bp_optim *optim;
+    size_t first;
+};
+
+/* Blocks that this step has updated already keep their sum. */
+static void sum_body(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct part *part = context;
+    for (size_t i = part->first + begin; i < part->first + end; i++) {
+        struct block *block = &part->optim->blocks[i];
+        if (!is_trained(part->optim, block->target->param))
+            block->sum_squares = 0;
+        else if (!block->target->updated)
+            sum_block(part->optim, block);
+    }
+}
+
+static void update_body(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct part *part = context;
+    for (size_t i = part->first + begin; i < part->first + end; i++) {
+        const struct block *block = &part->optim->blocks[i];
+        if (is_trained(part->optim, block->target->param) && !block->target->updated)
+            update_block(part->optim, block);
+    }
+}
+
+/* Sums of the blocks in their order: the result is the same for any number of threads. */
+static double sum_squares(struct bp_optim *optim, size_t first, size_t count) {
+    struct part part = {optim, first};
+    double sum = 0;
+    bp_parallel_for(optim->exec->threads, count, sum_body, &part);
+    for (size_t i = first; i < first + count; i++)
+        sum += optim->blocks[i].sum_squares;
+    return sum;
+}
+
+static void update(struct bp_optim *optim, size_t first, size_t count) {
+    struct part part = {optim, first};
+    bp_parallel_for(optim->exec->threads, count, update_body, &part);
+}
+
+/* The gradients that are gone when the backward pass goes on. */
+static int update_layer(struct bp_param_updater *updater, const struct bp_layer *layer) {
+    struct bp_optim *optim = (struct bp_optim *)(void *)updater;
+    uint64_t begin_ns = bp_clock_ns();
+    for (size_t i = 0; i < optim->n_targets && optim->finite; i++) {
+        struct target *target = &optim->targets[i];
+        if (!target->param->grad_shared || target->param->layer != (size_t)layer->index)
+            continue;
+        optim->finite = isfinite(sum_squares(optim, target->first_block, target->n_blocks)) != 0;
+        if (optim->finite)
+            update(optim, target->first_block, target->n_blocks);
+        target->updated = optim->finite;
+    }
+    optim->spent_ns += bp_clock_ns() - begin_ns;
+    return optim->finite;
+}
+
+struct bp_param_updater *bp_optim_begin(struct bp_optim *optim, struct bp_exec *exec,
+                                        const struct bp_optim_config *config, double factor,
+                                        uint64_t t) {
+    optim->updater.update = update_layer;
+    optim->exec = exec;
+    optim->config = config;
+    optim->finite = 1;
+    optim->spent_ns = 0;
+    for (size_t i = 0; i < optim->n_targets; i++)
+        optim->targets[i].updated = 0;
+    for (int head = 0; head < 2; head++) {
+        double lr = (head && config->head_lr > 0 ? config->head_lr : config->lr) * factor;
+        optim->rates[head][0] = make_rates(config, lr, config->weight_decay, (double)t);
+        optim->rates[head][1] = make_rates(config, lr, 0, (double)t);
+    }
+    return &optim->updater;
+}
+
+/* torch.nn.utils.clip_grad_norm_: min(1, limit / (norm + 1e-6)). */
+static void clip(struct bp_optim *optim, double norm) {
+    double factor = fmin(1, optim->config->clip_norm / (norm + 1e-6));
+    for (int i = 0; i < 4; i++)
+        optim->rates[i / 2][i % 2].adam.clip = (float)factor;
+}
+
+void bp_optim_end(struct bp_optim *optim, struct bp_optim_result *result) {
+    uint64_t begin_ns = bp_clock_ns();
+    *result = (struct bp_optim_result){.grad_norm = (double)NAN};
+    if (optim->finite)
+        result->grad_norm = sqrt(sum_squares(optim, 0, optim->n_blocks));
+    result->finite = isfinite(result->grad_norm) != 0;
+    if (result->finite && optim->config->clip_norm > 0)
+        clip(optim, result->grad_norm);
+    if (result->finite)
+        update(optim, 0, optim->n_blocks);
+    result->spent_ns = optim->spent_ns + bp_clock_ns() - begin_ns;
+}
+
 void bp_optim_step(struct bp_optim *optim, struct bp_exec *exec,
                    const struct bp_optim_config *config, double factor, uint64_t t,
                    struct bp_optim_result *result) {
-    struct step step = {.optim = optim, .kernels = &exec->kernels, .config = config};
-    bp_parallel_for(exec->threads, optim->n_blocks, sum_body, &step);
-    double sum_squares = 0;
-    for (size_t i = 0; i < optim->n_blocks; i++)
-        sum_squares += optim->blocks[i].sum_squares;
-    result->grad_norm = sqrt(sum_squares);
-    result->finite = isfinite(result->grad_norm) != 0;
-    if (!result->finite)
-        return;
-    /* torch.nn.utils.clip_grad_norm_: min(1, limit / (norm + 1e-6)). */
-    double clip = 1;
-    if (config->clip_norm > 0)
-        clip = fmin(1, config->clip_norm / (result->grad_norm + 1e-6));
-    for (int head = 0; head < 2; head++) {
-        double lr = (head && config->head_lr > 0 ? config->head_lr : config->lr) * factor;
-        step.rates[head][0] = make_rates(config, lr, config->weight_decay, clip, (double)t);
-        step.rates[head][1] = make_rates(config, lr, 0, clip, (double)t);
-    }
-    bp_parallel_for(exec->threads, optim->n_blocks, update_body, &step);
+    bp_optim_begin(optim, exec, config, factor, t);
+    bp_optim_end(optim, result);
 }

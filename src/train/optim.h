@@ -1,7 +1,8 @@
 /* Optimizers: SGD (momentum, Nesterov), Adam, AdamW, with PyTorch's formulas (1.13 and 2.x; optim.c
  * states them), two groups of parameters (body and head), weight decay where the parameter allows
  * it, and clipping of the global gradient norm. Every element is updated by itself and the norm is
- * a sum over fixed blocks in a fixed order, so the result is the same for any number of threads. */
+ * a sum over fixed blocks in a fixed order, so the result is the same for any number of threads and
+ * whenever in a step a parameter is updated. */
 #ifndef BP_TRAIN_OPTIM_H
 #define BP_TRAIN_OPTIM_H
 
@@ -45,13 +46,30 @@ bp_status bp_optim_create(struct bp_optim **out, struct bp_param *const *params,
 void bp_optim_destroy(struct bp_optim *optim);
 
 struct bp_optim_result {
-    double grad_norm; /* of all parameters that are trained, before clipping */
-    int finite;       /* 0: the norm is NaN or infinite, and nothing was updated */
+    double grad_norm; /* of all parameters that are trained, before clipping; NaN if the backward
+                         pass was ended */
+    int finite;       /* 0: the norm is NaN or infinite, see bp_optim_begin */
+    uint64_t spent_ns;
 };
 
-/* One step from the gradients as they are (gradients are not changed). `factor` multiplies both
- * learning rates (train/schedule.h); `t` is the number of this step, 1 for the first. Packs the
- * signs of latent parameters that have room for them. Allocates nothing. */
+/* One step. `factor` multiplies both learning rates (train/schedule.h); `t` is the number of this
+ * step, 1 for the first. Packs the signs of latent parameters that have room for them. Gradients
+ * are not changed; nothing is allocated.
+ *
+ * It goes along with the backward pass, to which the updater that bp_optim_begin returns is given:
+ * parameters whose gradients share their memory (bp_param.grad_shared) are updated by it, layer by
+ * layer, all others by bp_optim_end. The numbers are the same as if all were updated at the end.
+ * Where a gradient is not finite, its parameter is not updated and the backward pass ends; what
+ * came before may be updated already, so that the network is of no use any more. bp_optim_end then
+ * updates nothing. config->clip_norm needs the norm of all gradients before any update: with it no
+ * gradient may share its memory. The config must live until bp_optim_end. */
+struct bp_param_updater *bp_optim_begin(struct bp_optim *optim, struct bp_exec *exec,
+                                        const struct bp_optim_config *config, double factor,
+                                        uint64_t t);
+void bp_optim_end(struct bp_optim *optim, struct bp_optim_result *result);
+
+/* Both at once, after a backward pass without updater, where no gradient shares its memory. If the
+ * norm is not finite, nothing is updated. */
 void bp_optim_step(struct bp_optim *optim, struct bp_exec *exec,
                    const struct bp_optim_config *config, double factor, uint64_t t,
                    struct bp_optim_result *result);

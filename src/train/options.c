@@ -137,7 +137,7 @@ const bp_option bp_option_table[BP_OPT_COUNT] = {
     "momentum of --optimizer sgd"),
 [BP_OPT_NESTEROV] = BOOL("nesterov", OPTIMIZER, TRAIN | BENCH,
     "Nesterov momentum for --optimizer sgd"),
-[BP_OPT_CLIP_NORM] = FLOAT("clip-norm", OPTIMIZER, "F", "0", 0, 1e9, TRAIN | BENCH,
+[BP_OPT_CLIP_NORM] = FLOAT("clip-norm", OPTIMIZER, "F", "0", 0, 1e9, STEP,
     "scale all gradients down to this norm where theirs is larger (default: 0, off)"),
 [BP_OPT_CLAMP_LATENT] = BOOL("clamp-latent", OPTIMIZER, TRAIN | BENCH,
     "keep the latent weights of 1-bit layers in [-1, 1]"),

@@ -102,8 +102,9 @@ static bp_status train(const struct self_test *test, const struct net *net, stru
         bp_graph_set_input(graph, BATCH, test->images);
         BP_TRY(bp_graph_forward(graph, 1));
         BP_TRY(bp_graph_loss(graph, test->labels, 1, &loss, &correct));
-        BP_TRY(bp_graph_backward(graph));
-        bp_optim_step(optim, graph->exec, &net->settings.optim, 1, step + 1, &update);
+        BP_TRY(bp_graph_backward(
+            graph, bp_optim_begin(optim, graph->exec, &net->settings.optim, 1, step + 1)));
+        bp_optim_end(optim, &update);
         bp_graph_weights_updated(graph);
     }
     return BP_OK;

@@ -34,6 +34,7 @@ void bp_session_graph_config(const struct bp_settings *settings, size_t height, 
         .precision = settings->precision,
         .stem = settings->stem,
         .also_qat = settings->qat_warmup > 0,
+        .share_gradients = settings->optim.clip_norm <= 0, /* else all are needed at once */
         .quant_da = settings->quant_da,
         .quant_dw = settings->quant_dw,
         .backend = bp_fp32_default(),

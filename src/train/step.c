@@ -29,16 +29,16 @@ bp_status bp_session_step_with(struct bp_session *s, struct bp_average *average,
         out->infinite = "the loss";
         return BP_OK;
     }
-    BP_TRY(bp_graph_backward(graph));
-
     double factor = bp_schedule_factor(&s->schedule, position, s->planned_steps);
-    begin_ns = bp_clock_ns();
-    bp_optim_step(s->optim, s->exec, &s->settings.optim, factor, step + 1, &update);
-    out->optimizer_ns = since(&begin_ns);
+    BP_TRY(bp_graph_backward(
+        graph, bp_optim_begin(s->optim, s->exec, &s->settings.optim, factor, step + 1)));
+    bp_optim_end(s->optim, &update);
+    out->optimizer_ns = update.spent_ns;
     if (!update.finite) {
         out->infinite = "the gradient";
         return BP_OK;
     }
+    begin_ns = bp_clock_ns();
     bp_graph_weights_updated(graph);
     out->pack_ns = since(&begin_ns);
     if (average != NULL)

@@ -12,8 +12,9 @@ extern "C" {
 struct bp_step_result {
     double loss;
     size_t correct;
-    const char *infinite; /* what became NaN or infinite, "the loss": nothing was updated; or NULL
-                           */
+    /* What became NaN or infinite, or NULL. "the loss": nothing was updated. "the gradient": some
+     * weights may be updated, some not; the network must neither be used nor saved any more. */
+    const char *infinite;
     /* Nanoseconds of parts: input to floats, optimizer, weights packed for the next step. */
     uint64_t input_ns, optimizer_ns, pack_ns;
 };

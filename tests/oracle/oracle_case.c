@@ -115,5 +115,5 @@ bp_status oracle_case_run(const struct oracle_case *c, struct bp_graph *graph,
     if (logits)
         memcpy(logits, graph->logits->f32, c->batch * c->classes * sizeof *logits);
     BP_TRY(bp_graph_loss(graph, labels, training, loss, correct));
-    return training ? bp_graph_backward(graph) : BP_OK;
+    return training ? bp_graph_backward(graph, NULL) : BP_OK;
 }

@@ -67,13 +67,23 @@ void nn_net_destroy(struct nn_net *net) {
     bp_exec_destroy(net->exec);
 }
 
+/* The zeros of a gradient that were not written. */
+static void write_zero_rows(struct bp_param *param) {
+    size_t rows = param->grad_zero != NULL && !param->grad_shared ? param->dims[0] : 0;
+    for (size_t i = 0; i < rows; i++)
+        if (param->grad_zero[i])
+            memset(param->grad + i * (param->count / rows), 0, param->count / rows * sizeof(float));
+}
+
 void nn_net_step(struct nn_net *net, size_t n, float rate) {
     struct bp_graph *graph = net->graph;
     bp_graph_set_input(graph, n, net->images);
     must(bp_graph_forward(graph, 1));
     must(bp_graph_loss(graph, net->labels, 1, &net->loss, &net->correct));
-    must(bp_graph_backward(graph));
+    must(bp_graph_backward(graph, net->updater));
     graph->step++;
+    for (size_t i = 0; i < graph->n_params; i++)
+        write_zero_rows(graph->params[i]);
     if (rate == 0.0f)
         return;
     for (size_t i = 0; i < graph->n_params; i++)

@@ -11,6 +11,7 @@ struct nn_net {
     int32_t *labels; /* [batch] */
     double loss;     /* of the last step or evaluation */
     size_t correct;
+    struct bp_param_updater *updater; /* of the steps; NULL: none */
 };
 
 /* A configuration for training: plain C float products, 3 channels, 5 classes, batch 3. psq and fqt
@@ -23,8 +24,8 @@ void nn_net_create(struct nn_net *net, const struct bp_graph_config *config, enu
                    int threads);
 void nn_net_destroy(struct nn_net *net);
 
-/* Forward, loss and backward on the first n images; then, if rate is not 0, the parameters move
- * against their gradients. */
+/* Forward, loss and backward on the first n images; of gradients that are kept, zeros that were not
+ * written are. Then, if rate is not 0, the parameters move against them. */
 void nn_net_step(struct nn_net *net, size_t n, float rate);
 /* Forward and loss without training. */
 void nn_net_eval(struct nn_net *net, size_t n);

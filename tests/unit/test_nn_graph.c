@@ -161,6 +161,7 @@ static void test_plan_is_creation(void **state) {
     for (size_t v = 0; v < VARIANTS; v++) {
         struct bp_graph_config config = config_of(&variants[v]);
         config.backend = bp_fp32_default();
+        config.share_gradients = v % 2 == 0;
         struct nn_net created;
         struct bp_exec *exec;
         struct bp_graph *planned;

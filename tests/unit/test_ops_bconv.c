@@ -353,34 +353,56 @@ static void test_leaves_dropped_samples(void **state) {
     tear_down(&f);
 }
 
-/* Rows of dw that are said to hold zeros are not written where their channel is dropped. */
+/* Who asks which rows of dw are zero gets these back as they were; `all` is dw with the zeros. */
+static size_t check_zero_rows(const struct fixture *f, const uint8_t *rows, const float *all) {
+    size_t row = f->taps * f->shape.c, count = 0;
+    float *untouched = take(row * sizeof(float)), *zeros = take(row * sizeof(float));
+    memset(untouched, 0xa5, row * sizeof(float));
+    for (size_t k = 0; k < f->shape.k; k++) {
+        const float *dw = f->dw + k * row;
+        count += rows[k];
+        assert_memory_equal(dw, rows[k] ? untouched : all + k * row, row * sizeof(float));
+        if (rows[k])
+            assert_memory_equal(all + k * row, zeros, row * sizeof(float));
+    }
+    bp_free(untouched);
+    bp_free(zeros);
+    return count;
+}
+
 static void test_leaves_zero_rows(void **state) {
     (void)state;
     struct bp_conv_shape shape;
-    struct fixture f;
-    enum { ROW = 9 * 12, K = 16 };
+    enum { ROW = 9 * 12, K = 16, STEPS = 4 };
     assert_int_equal(bp_conv_shape_set(&shape, 9, 5, 5, 12, K, 3, 1, 1), BP_OK);
-    for (int tier = 0; tier < BP_TIER_COUNT; tier++) { /* products on words and by lookup */
-        if (!bp_cpu_has((enum bp_tier)tier))
+    for (int i = 0; i < 2 * BP_TIER_COUNT; i++) { /* products on words and by lookup */
+        struct bp_quant dw = quants[0];
+        struct fixture f;
+        int by_channel = i % 2;
+        dw.groups = by_channel ? BP_GROUPS_CHANNEL : BP_GROUPS_SAMPLE;
+        if (!bp_cpu_has((enum bp_tier)(i / 2)))
             continue;
-        set_up(&f, &shape, &quants[0], &quants[0], (enum bp_tier)tier, 2);
+        set_up(&f, &shape, &quants[0], &dw, (enum bp_tier)(i / 2), 2);
         struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
-        uint8_t rows[K] = {0};
+        uint8_t rows[K];
         const struct bp_bconv_zeros zeros = {NULL, rows};
         float *all = take(K * ROW * sizeof(float));
         size_t zero_rows = 0;
-        for (uint32_t step = 0; step < 3; step++) {
-            bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, NULL, f.dx, all,
+        for (uint32_t step = 0; step < STEPS; step++) {
+            if (step == STEPS - 1) /* no group has a chance */
+                memset(f.g, 0, 9 * 25 * K * sizeof(float));
+            memset(all, 0xa5, K * ROW * sizeof(float));
+            memset(f.dw, 0xa5, K * ROW * sizeof(float));
+            memset(rows, 7, K);
+            bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, f.w, f.dx, all,
                               NULL);
-            bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, NULL, f.dx, f.dw,
+            bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, f.w, f.dx, f.dw,
                               &zeros);
-            assert_memory_equal(all, f.dw, K * ROW * sizeof(float));
-            for (size_t i = 0; i < K; i++) {
-                assert_int_equal(rows[i], !bp_bconv_groups_dw(f.op)[i].kept);
-                zero_rows += rows[i];
-            }
+            zero_rows += check_zero_rows(&f, rows, all);
+            for (size_t k = 0; by_channel && k < K; k++)
+                assert_int_equal(rows[k], !bp_bconv_groups_dw(f.op)[k].kept);
         }
-        assert_true(zero_rows > 0 && zero_rows < 3 * K);
+        assert_true(by_channel ? zero_rows > K && zero_rows < STEPS * K : zero_rows == K);
         bp_free(all);
         tear_down(&f);
     }

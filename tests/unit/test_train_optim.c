@@ -10,67 +10,18 @@
 
 #include "base/bits.h"
 #include "base/memory.h"
-#include "base/rng.h"
-#include "train/optim.h"
+#include "optim_fixture.h"
 
-enum { N_PARAMS = 4, STEPS = 12 };
-static const size_t counts[N_PARAMS] = {9002, 17, 4096, 5};
-static const unsigned flags[N_PARAMS] = {BP_PARAM_LATENT, BP_PARAM_NO_DECAY, BP_PARAM_HEAD,
-                                         BP_PARAM_HEAD | BP_PARAM_NO_DECAY};
-
-struct fixture {
-    struct bp_param params[N_PARAMS], *list[N_PARAMS];
-    struct bp_exec *exec;
-    struct bp_optim *optim;
-};
-
-static float normal(size_t param, uint64_t step, size_t i) {
-    struct bp_stream s = bp_stream_make(7, BP_RANDOM_TEST, (unsigned)param, (uint32_t)step);
-    return bp_stream_normal(&s, i);
-}
-
-static void fixture_init(struct fixture *f, int threads) {
-    memset(f, 0, sizeof *f);
-    for (size_t p = 0; p < N_PARAMS; p++) {
-        struct bp_param *param = f->list[p] = &f->params[p];
-        param->count = counts[p];
-        param->flags = flags[p];
-        float **arrays[] = {&param->value, &param->grad, &param->moment1, &param->moment2};
-        for (size_t a = 0; a < 4; a++)
-            assert_int_equal(bp_alloc_array(arrays[a], counts[p], sizeof(float), "test"), BP_OK);
-        for (size_t i = 0; i < counts[p]; i++)
-            param->value[i] = normal(p, 0, i);
-    }
-    assert_int_equal(bp_exec_create(&f->exec, bp_cpu_best(), threads), BP_OK);
-    assert_int_equal(bp_optim_create(&f->optim, f->list, N_PARAMS), BP_OK);
-}
-
-static void fixture_free(struct fixture *f) {
-    bp_optim_destroy(f->optim);
-    bp_exec_destroy(f->exec);
-    for (size_t p = 0; p < N_PARAMS; p++) {
-        bp_free(f->params[p].value);
-        bp_free(f->params[p].grad);
-        bp_free(f->params[p].moment1);
-        bp_free(f->params[p].moment2);
-    }
-}
-
-static void set_gradients(struct fixture *f, uint64_t t) {
-    for (size_t p = 0; p < N_PARAMS; p++) {
-        for (size_t i = 0; i < counts[p]; i++)
-            f->params[p].grad[i] = normal(p, t, i) * (p == 2 ? 1e-3f : 1.0f);
-    }
-}
+enum { STEPS = 12 };
 
 /* The state of the reference. */
-static double ref_value[N_PARAMS][9002], ref_m[N_PARAMS][9002], ref_v[N_PARAMS][9002];
+static double ref_value[N_PARAMS][LARGEST], ref_m[N_PARAMS][LARGEST], ref_v[N_PARAMS][LARGEST];
 
 static double reference_norm(const struct fixture *f, int freeze_body) {
     double sum = 0;
     for (size_t p = 0; p < N_PARAMS; p++) {
-        for (size_t i = 0; i < counts[p]; i++)
-            if (!freeze_body || (flags[p] & BP_PARAM_HEAD))
+        for (size_t i = 0; i < optim_counts[p]; i++)
+            if (!freeze_body || (optim_flags[p] & BP_PARAM_HEAD))
                 sum += pow((double)f->params[p].grad[i], 2);
     }
     return sqrt(sum);
@@ -103,16 +54,16 @@ static void reference_step(const struct fixture *f, const struct bp_optim_config
     if (c->clip_norm > 0 && norm + 1e-6 > c->clip_norm)
         clip = c->clip_norm / (norm + 1e-6);
     for (size_t p = 0; p < N_PARAMS; p++) {
-        int head = (flags[p] & BP_PARAM_HEAD) != 0;
+        int head = (optim_flags[p] & BP_PARAM_HEAD) != 0;
         if (c->freeze_body && !head)
             continue;
         double lr = (head && c->head_lr > 0 ? c->head_lr : c->lr) * factor;
-        double decay = (flags[p] & BP_PARAM_NO_DECAY) ? 0 : c->weight_decay;
-        for (size_t i = 0; i < counts[p]; i++) {
+        double decay = (optim_flags[p] & BP_PARAM_NO_DECAY) ? 0 : c->weight_decay;
+        for (size_t i = 0; i < optim_counts[p]; i++) {
             double *w = &ref_value[p][i];
             reference_element(c, lr, decay, clip * (double)f->params[p].grad[i], (double)t, w,
                               &ref_m[p][i], &ref_v[p][i]);
-            if (c->clamp_latent && (flags[p] & BP_PARAM_LATENT))
+            if (c->clamp_latent && (optim_flags[p] & BP_PARAM_LATENT))
                 *w = fmax(-1, fmin(1, *w));
         }
     }
@@ -124,14 +75,14 @@ static void compare_with_reference(const struct bp_optim_config *c) {
     memset(ref_m, 0, sizeof ref_m);
     memset(ref_v, 0, sizeof ref_v);
     for (size_t p = 0; p < N_PARAMS; p++) {
-        for (size_t i = 0; i < counts[p]; i++)
+        for (size_t i = 0; i < optim_counts[p]; i++)
             ref_value[p][i] = (double)f.params[p].value[i];
     }
     long requests = bp_memory_requests();
     for (uint64_t t = 1; t <= STEPS; t++) {
         double factor = 1 - 0.05 * (double)t;
         struct bp_optim_result result;
-        set_gradients(&f, t);
+        fixture_gradients(&f, t);
         bp_optim_step(f.optim, f.exec, c, factor, t, &result);
         reference_step(&f, c, factor, t);
         assert_true(result.finite);
@@ -140,7 +91,7 @@ static void compare_with_reference(const struct bp_optim_config *c) {
     }
     assert_int_equal(bp_memory_requests(), requests);
     for (size_t p = 0; p < N_PARAMS; p++) {
-        for (size_t i = 0; i < counts[p]; i++) {
+        for (size_t i = 0; i < optim_counts[p]; i++) {
             /* STEPS roundings of values up to about 5, plus those of the steps themselves. */
             double difference = fabs((double)f.params[p].value[i] - ref_value[p][i]);
             if (difference > STEPS * 1e-6)
@@ -211,8 +162,8 @@ static void test_zero_rows(void **state) {
             f[known].params[0].dims[0] = ROWS;
             f[known].params[0].grad_zero = known ? zero : NULL;
             for (uint64_t t = 1; t <= 3; t++) {
-                set_gradients(&f[known], t);
-                for (size_t i = 0; i < counts[0]; i++)
+                fixture_gradients(&f[known], t);
+                for (size_t i = 0; i < optim_counts[0]; i++)
                     if (zero[i / ROW])
                         f[known].params[0].grad[i] = known ? NAN : 0.0f;
                 bp_optim_step(f[known].optim, f[known].exec, &c, 1, t, &result[known]);
@@ -221,7 +172,7 @@ static void test_zero_rows(void **state) {
         assert_true(fabs(result[0].grad_norm - result[1].grad_norm) < 1e-12 * result[0].grad_norm);
         for (size_t p = 0; p < N_PARAMS; p++)
             assert_memory_equal(f[0].params[p].value, f[1].params[p].value,
-                                counts[p] * sizeof(float));
+                                optim_counts[p] * sizeof(float));
         fixture_free(&f[0]);
         fixture_free(&f[1]);
     }
@@ -237,20 +188,20 @@ static void test_threads(void **state) {
     fixture_init(&one, 1);
     struct bp_optim_result a, b;
     for (uint64_t t = 1; t <= 3; t++) {
-        set_gradients(&one, t);
+        fixture_gradients(&one, t);
         bp_optim_step(one.optim, one.exec, &c, 1, t, &a);
     }
     for (int threads = 2; threads <= 5; threads++) {
         struct fixture many;
         fixture_init(&many, threads);
         for (uint64_t t = 1; t <= 3; t++) {
-            set_gradients(&many, t);
+            fixture_gradients(&many, t);
             bp_optim_step(many.optim, many.exec, &c, 1, t, &b);
         }
         assert_memory_equal(&a.grad_norm, &b.grad_norm, sizeof a.grad_norm);
         for (size_t p = 0; p < N_PARAMS; p++)
             assert_memory_equal(one.params[p].value, many.params[p].value,
-                                counts[p] * sizeof(float));
+                                optim_counts[p] * sizeof(float));
         fixture_free(&many);
     }
     fixture_free(&one);
@@ -268,16 +219,17 @@ static void test_signs(void **state) {
         fixture_init(&f, 3);
         struct bp_param *p = &f.params[0];
         size_t row = rows[r], words = bp_words(row);
-        assert_int_equal(bp_alloc_array(&p->signs, counts[0] / row * words, 8, "test"), BP_OK);
+        assert_int_equal(bp_alloc_array(&p->signs, optim_counts[0] / row * words, 8, "test"),
+                         BP_OK);
         p->sign_row = row;
         bp_optim_destroy(f.optim);
         assert_int_equal(bp_optim_create(&f.optim, f.list, N_PARAMS), BP_OK);
         bp_optim_config_default(&c, BP_OPTIM_ADAM);
         c.lr = 0.5;
         c.clamp_latent = 1;
-        set_gradients(&f, 1);
+        fixture_gradients(&f, 1);
         bp_optim_step(f.optim, f.exec, &c, 1, 1, &result);
-        for (size_t i = 0; i < counts[0]; i++)
+        for (size_t i = 0; i < optim_counts[0]; i++)
             assert_int_equal(bp_bit(p->signs + i / row * words, i % row), p->value[i] < 0);
         bp_free(p->signs);
         fixture_free(&f);
@@ -292,14 +244,14 @@ static void test_not_finite(void **state) {
     for (size_t i = 0; i < 3; i++) {
         struct fixture f;
         fixture_init(&f, 2);
-        set_gradients(&f, 1);
+        fixture_gradients(&f, 1);
         f.params[0].grad[9000] = bad[i];
         struct bp_optim_result result;
         bp_optim_step(f.optim, f.exec, &c, 1, 1, &result);
         assert_false(result.finite);
         for (size_t p = 0; p < N_PARAMS; p++) {
-            for (size_t j = 0; j < counts[p]; j++) {
-                assert_true(f.params[p].value[j] == normal(p, 0, j));
+            for (size_t j = 0; j < optim_counts[p]; j++) {
+                assert_true(f.params[p].value[j] == fixture_normal(p, 0, j));
                 assert_true(f.params[p].moment1[j] == 0 && f.params[p].moment2[j] == 0);
             }
         }
@@ -341,7 +293,7 @@ static void test_create_failures(void **state) {
     struct fixture f;
     fixture_init(&f, 1);
     struct bp_optim *optim;
-    for (long n = 0; n < 2; n++) {
+    for (long n = 0; n < 3; n++) {
         bp_memory_fail_after(n);
         assert_int_equal(bp_optim_create(&optim, f.list, N_PARAMS), BP_RESOURCE);
         assert_null(optim);

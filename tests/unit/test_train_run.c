@@ -186,18 +186,39 @@ static void test_mistakes_leave_no_folder(void **state) {
     assert_int_equal(data_files_in(folder), before);
 }
 
+/* last.ckpt as it was when it was last saved. */
+struct saved {
+    const char *folder;
+    char *bytes;
+    size_t count, times;
+};
+
+static void keep_saved(void *user, const bp_event *event) {
+    struct saved *saved = user;
+    if (event->kind != BP_EVENT_CHECKPOINT)
+        return;
+    bp_free(saved->bytes);
+    saved->bytes = train_read(saved->folder, "run", "last.ckpt", &saved->count);
+    saved->times++;
+}
+
 static void test_divergence(void **state) {
+    struct saved saved = {.folder = *state};
     bp_config *config = TRAIN_CONFIG(*state, "run", "precision", "fp32", "optimizer", "sgd", "lr",
                                      "1e9", "epochs", "1000", "checkpoint-every", "1");
     bp_train_result result;
     size_t count;
-    assert_int_equal(bp_train(config, NULL, NULL, &result), BP_DIVERGED);
+    assert_int_equal(bp_train(config, keep_saved, &saved, &result), BP_DIVERGED);
     EXPECT_MESSAGE("became NaN or infinite in step", "lower --lr (now 1e+09)", "last.ckpt");
     char *text = train_read(*state, "run", "result.json", &count);
     assert_non_null(strstr(text, "\"status\": \"diverged\""));
     assert_non_null(strstr(text, "\"exit_code\": 6"));
     bp_free(text);
-    assert_true(bp_path_exists(data_path(result.run, "last.ckpt")));
+    text = train_read(*state, "run", "last.ckpt", &count);
+    assert_true(saved.times > 0 && count == saved.count);
+    assert_memory_equal(text, saved.bytes, count);
+    bp_free(text);
+    bp_free(saved.bytes);
     bp_config_destroy(config);
 }
 
