@@ -7,7 +7,8 @@
 
 #include "base/memory.h"
 
-enum { BLOCK_POSITIONS = 256, CHUNK_POSITIONS = 1024, CODE_MAX = 127, TAPS_MAX = 49 };
+enum { BLOCK_POSITIONS = 256, CHUNK_POSITIONS = 1024, CODE_MAX = 127, TAPS_MAX = 49,
+       CHEAP_TAPS = 27 };
 
 /* --- geometry --------------------------------------------------------------------------------- */
 
@@ -19,6 +20,10 @@ size_t bp_byte_conv_tap(const struct bp_byte_conv *op, size_t channel, size_t dy
 size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape) {
     size_t rows = CHUNK_POSITIONS / shape->ow / 2 * 2;
     return bp_min_size(rows < 2 ? 2 : rows, shape->oh);
+}
+
+int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape) {
+    return shape->r * shape->r * shape->c <= CHEAP_TAPS;
 }
 
 /* Quads of a row of taps in one plane: those dx with dx % stride = phase. */
@@ -39,6 +44,10 @@ static void set_geometry(struct bp_byte_conv *op) {
         op->quads += s->c * s->r * quads_of_phase(s, phase);
     op->block_rows = bp_min_size(s->ow < BLOCK_POSITIONS ? BLOCK_POSITIONS / s->ow : 1, s->oh);
     op->chunk_rows = bp_byte_conv_chunk_rows(s);
+}
+
+static size_t block_elements(const struct bp_byte_conv *op) {
+    return op->block_rows * op->shape.ow * op->shape.k;
 }
 
 static bp_status forward_tables(struct bp_byte_conv *op) {
@@ -87,7 +96,7 @@ static bp_status check_shape(const struct bp_conv_shape *s, const char *name) {
 }
 
 static bp_status set_up(struct bp_byte_conv *op, struct bp_plan *plan, int backward,
-                        const char *name, int forward_time, int backward_time) {
+                        const char *name, int forward_time, int last_time) {
     const struct bp_conv_shape *s = &op->shape;
     char text[96];
     set_geometry(op);
@@ -95,36 +104,36 @@ static bp_status set_up(struct bp_byte_conv *op, struct bp_plan *plan, int backw
         return bp_fail(BP_INTERNAL, "%s: no 8-bit convolution of so large images", name);
     BP_TRY(forward_tables(op));
     snprintf(text, sizeof text, "%s planes", name);
-    BP_TRY(bp_plan_add(plan, text, s->n * op->sample_bytes, forward_time,
-                       backward ? backward_time : forward_time, &op->planes));
+    BP_TRY(bp_plan_add(plan, text, s->n * op->sample_bytes, forward_time, last_time, &op->planes));
     if (!backward)
         return BP_OK;
     BP_TRY(backward_tables(op));
     snprintf(text, sizeof text, "%s sums", name);
-    return bp_plan_add(plan, text, s->n * op->taps * s->k * sizeof(float), backward_time,
-                       backward_time, &op->partial);
+    return bp_plan_add(plan, text, s->n * op->taps * s->k * sizeof(float), last_time, last_time,
+                       &op->partial);
 }
 
 bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
                               const struct bp_conv_shape *shape, const float *mean,
                               const float *deviation, int backward, const char *name,
-                              int forward_time, int backward_time) {
-    (void)exec;
+                              int forward_time, int last_time) {
     *out = NULL;
     BP_TRY(check_shape(shape, name));
     struct bp_byte_conv *op;
     BP_TRY(bp_alloc(&op, sizeof *op, "an 8-bit convolution"));
     op->shape = *shape;
+    op->kernels = &exec->kernels;
     for (size_t c = 0; c < shape->c; c++) {
         double level = floor(255.0 * (double)mean[c] + 0.5);
         op->zero[c] = (uint8_t)fmin(fmax(level, 0.0), 255.0);
         op->step[c] = 1.0f / (255.0f * deviation[c]);
     }
-    bp_status status = set_up(op, plan, backward, name, forward_time, backward_time);
+    bp_status status = set_up(op, plan, backward, name, forward_time, last_time);
     if (status != BP_OK) {
         bp_byte_conv_destroy(op);
         return status;
     }
+    bp_exec_need_scratch(exec, block_elements(op) * sizeof(float));
     *out = op;
     return BP_OK;
 }
@@ -231,9 +240,9 @@ void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w) {
 
 struct forward_job {
     struct bp_byte_conv *op;
-    const struct bp_kernels *kernels;
+    struct bp_exec *exec;
     const uint8_t *pixels;
-    float *y;
+    float *y;                     /* or NULL */
     struct bp_channel_sums *sums; /* or NULL */
     size_t blocks;                /* of a sample */
 };
@@ -273,43 +282,57 @@ static void planes_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-static void block_product(const struct forward_job *job, size_t n, size_t block) {
-    const struct bp_byte_conv *op = job->op;
+/* At most block_rows rows. */
+static void rows_product(const struct bp_byte_conv *op, size_t n, size_t row, size_t rows,
+                         float *y) {
     const struct bp_conv_shape *s = &op->shape;
-    size_t row = block * op->block_rows, rows = bp_min_size(op->block_rows, s->oh - row);
     const uint8_t *x = op->planes + n * op->sample_bytes + row * s->stride * op->width;
-    float *y = job->y + (n * s->oh + row) * s->ow * s->k;
-    job->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset, op->quads,
-                                    op->weights, s->k, op->base, op->scale, y);
+    op->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset, op->quads,
+                                   op->weights, s->k, op->base, op->scale, y);
+}
+
+void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
+    const struct bp_byte_conv *op = context;
+    for (size_t done = 0; done < rows; done += op->block_rows)
+        rows_product(op, n, row + done, bp_min_size(op->block_rows, rows - done),
+                     out + done * op->shape.ow * op->shape.k);
+}
+
+static void block_product(const struct forward_job *job, size_t n, size_t block, int thread) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    size_t row = block * job->op->block_rows, rows = bp_min_size(job->op->block_rows, s->oh - row);
+    float *y = job->y != NULL ? job->y + (n * s->oh + row) * s->ow * s->k
+                              : bp_exec_scratch(job->exec, thread);
+    rows_product(job->op, n, row, rows, y);
     if (job->sums != NULL)
-        bp_channel_sums_add_f32(job->sums, job->kernels, n, y, rows * s->ow);
+        bp_channel_sums_add_f32(job->sums, &job->exec->kernels, n, y, rows * s->ow);
 }
 
 static void product_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
     const struct forward_job *job = context;
     for (size_t i = begin; i < end; i++)
-        block_product(job, i / job->blocks, i % job->blocks);
+        block_product(job, i / job->blocks, i % job->blocks, thread);
 }
 
 /* The same with whole samples as items: one worker adds a sample up. */
 static void sample_product_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
     const struct forward_job *job = context;
     for (size_t n = begin; n < end; n++)
         for (size_t block = 0; block < job->blocks; block++)
-            block_product(job, n, block);
+            block_product(job, n, block, thread);
 }
 
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
                           const uint8_t *pixels, float *y, struct bp_channel_sums *sums) {
-    struct forward_job job = {.op = op, .kernels = &exec->kernels, .pixels = pixels, .y = y};
+    struct forward_job job = {.op = op, .exec = exec, .pixels = pixels, .y = y};
     job.blocks = (op->shape.oh + op->block_rows - 1) / op->block_rows;
     bp_parallel_for(exec->threads, n * op->rows, planes_part, &job);
-    if (sums == NULL || n < (size_t)bp_threads_count(exec->threads)) { /* no sample for each */
+    /* Where samples are fewer than workers, y is made by blocks, and its reader sums it. */
+    int by_blocks = sums == NULL || (y != NULL && n < (size_t)bp_threads_count(exec->threads));
+    if (by_blocks && y != NULL)
         bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
+    if (by_blocks)
         return;
-    }
     job.sums = sums;
     bp_channel_sums_begin(sums, exec, n);
     bp_parallel_for(exec->threads, n, sample_product_part, &job);

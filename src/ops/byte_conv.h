@@ -26,13 +26,18 @@ extern "C" {
 
 struct bp_byte_conv;
 
-/* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the planes, alive at forward_time
- * or, if `backward`, until backward_time, and the sums of the samples at backward_time. At most 16
- * channels, r up to 7, stride 1 or 2. */
+/* Whether the output is better made again from the pixels for each pass over it than stored: where
+ * that takes less time than to write and read 4 bytes an element. 1 for 3x3 kernels of up to 3
+ * channels, 0 for more taps (docs/PERFORMANCE.md). */
+int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape);
+
+/* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the planes, alive from forward_time
+ * to last_time, and if `backward` the sums of the samples at last_time. At most 16 channels, r up
+ * to 7, stride 1 or 2. */
 bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
                               const struct bp_conv_shape *shape, const float *mean,
                               const float *deviation, int backward, const char *name,
-                              int forward_time, int backward_time);
+                              int forward_time, int last_time);
 void bp_byte_conv_destroy(struct bp_byte_conv *op);
 
 /* Codes the weights w [k][r][r][c]; after every change, before forward. */
@@ -42,9 +47,13 @@ void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w);
 /* z and s of the channels. */
 void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int *zero, float *step);
 
-/* pixels [n][h][w][c] -> y [n][oh][ow][k]. sums: of y, to fill in, or NULL. */
+/* pixels [n][h][w][c] -> y [n][oh][ow][k], or NULL: y is not stored, but its rows can be made.
+ * sums: of y, to fill in, or NULL; they may be left to the reader of a y that is stored. */
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
                           const uint8_t *pixels, float *y, struct bp_channel_sums *sums);
+
+/* Rows of y, after forward until last_time: a bp_value_source. context: the op. */
+void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* The scratch that bp_byte_conv_backward needs per worker for a gradient source that itself needs
  * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */

@@ -6,6 +6,7 @@
 
 struct bp_byte_conv {
     struct bp_conv_shape shape;
+    const struct bp_kernels *kernels;
     size_t taps;         /* r * r * c, in the order of the weights */
     size_t lanes;        /* k rounded up to registers */
     size_t rows, width;  /* of a plane */
