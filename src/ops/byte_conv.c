@@ -7,8 +7,13 @@
 
 #include "base/memory.h"
 
-enum { BLOCK_POSITIONS = 256, CHUNK_POSITIONS = 1024, CODE_MAX = 127, TAPS_MAX = 49,
-       CHEAP_TAPS = 27 };
+enum {
+    BLOCK_POSITIONS = 256,
+    CHUNK_POSITIONS = 1024,
+    CODE_MAX = 127,
+    TAPS_MAX = 49,
+    CHEAP_TAPS = 27
+};
 
 /* --- geometry --------------------------------------------------------------------------------- */
 

@@ -76,10 +76,10 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
 void bp_norm_act_destroy(struct bp_norm_act *op);
 
 /* y: [n][h][w][c] as input_i16 tells; floats may be NULL: y_source makes its rows, and for batch
- * statistics whoever keeps what they are made of has filled in the sums. residual [n][oh][ow][c] or NULL. Writes `out` [n][oh][ow][c],
- * or with sign_out `bits` (halo cleared) and, unless NULL, `mask`. batch_statistics: normalise by
- * this batch and update the running statistics; else by the running ones. out.sums: sums of `out`
- * to fill in, or NULL. */
+ * statistics whoever keeps what they are made of has filled in the sums. residual [n][oh][ow][c] or
+ * NULL. Writes `out` [n][oh][ow][c], or with sign_out `bits` (halo cleared) and, unless NULL,
+ * `mask`. batch_statistics: normalise by this batch and update the running statistics; else by the
+ * running ones. out.sums: sums of `out` to fill in, or NULL. */
 struct bp_norm_act_out {
     float *out;
     struct bp_channel_sums *sums;
@@ -93,10 +93,10 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
  * op. y must be kept, or NULL. */
 void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
-/* After forward with batch_statistics: y as there, or NULL if it was not kept; from g = dL/d(value before residual and sgn) [n][oh][ow][c],
- * the parameters' gradients and the coefficients of the gradient rows. kept [n] or NULL (all): 0
- * where a sample's g is zero; it is then not read. g and kept must live as long as rows are asked
- * for. */
+/* After forward with batch_statistics: y as there, or NULL if it was not kept; from g = dL/d(value
+ * before residual and sgn) [n][oh][ow][c], the parameters' gradients and the coefficients of the
+ * gradient rows. kept [n] or NULL (all): 0 where a sample's g is zero; it is then not read. g and
+ * kept must live as long as rows are asked for. */
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                                const void *y, const float *g, const uint8_t *kept,
                                const struct bp_norm_act_params *params,

@@ -64,8 +64,8 @@ static void affine_act(const struct bp_norm_act *op, size_t n, size_t row, size_
         kernels->affine_act_i16(y_i16(op->y, (n * op->shape.h + row) * op->shape.w * c), pixels, c,
                                 &a, to->residual, to->stream, to->z, to->sums, squares);
     else
-        kernels->affine_act_f32(rows_f32(op, n, row, rows, to->buffer), pixels, c, &a,
-                                to->residual, to->stream, to->z, to->sums, squares);
+        kernels->affine_act_f32(rows_f32(op, n, row, rows, to->buffer), pixels, c, &a, to->residual,
+                                to->stream, to->z, to->sums, squares);
 }
 
 /* Where the bits of an output row go, and the mask (NULL: not wanted); the halo beside the row is
@@ -249,12 +249,8 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
 void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
                          const float *residual, const struct bp_norm_act_params *params,
                          int batch_statistics, const struct bp_norm_act_out *out) {
-    struct job job = {.op = op,
-                      .exec = exec,
-                      .residual = residual,
-                      .params = params,
-                      .out = *out,
-                      .n = n};
+    struct job job = {
+        .op = op, .exec = exec, .residual = residual, .params = params, .out = *out, .n = n};
     op->y = y;
     op->residual = residual;
     op->kernels = &exec->kernels;

@@ -305,6 +305,25 @@ static void test_input(void **state) {
     }
 }
 
+/* Of stems in 8 bits, those of 3x3 taps are not stored, in training or not. */
+static void test_stem_output(void **state) {
+    (void)state;
+    for (size_t v = 0; v < 2 * VARIANTS; v++) {
+        struct bp_graph_config config = config_of(&variants[v / 2]);
+        struct nn_net net;
+        config.training = v % 2 == 0;
+        nn_net_create(&net, &config, bp_cpu_best(), 1);
+        int small = config.model[0] == 'v' || config.height < 96;
+        const struct bp_tensor *y = net.graph->layers[0]->out;
+        assert_int_equal(y->data == NULL, config.stem == BP_STEM_8_BIT && small);
+        for (size_t i = 0; i < bp_plan_count(net.graph->step_plan); i++) {
+            const char *name = bp_plan_entry_at(net.graph->step_plan, i)->name;
+            assert_true(y->data != NULL || strcmp(name, y->name) != 0);
+        }
+        nn_net_destroy(&net);
+    }
+}
+
 static void check_spread(const struct bp_param *param, double deviation) {
     double sum = 0, squares = 0, count = (double)param->count;
     for (size_t i = 0; i < param->count; i++) {
@@ -371,7 +390,7 @@ int main(void) {
         cmocka_unit_test(test_plan_is_creation), cmocka_unit_test(test_smaller_batch),
         cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_allocation_failure),
         cmocka_unit_test(test_refuses),          cmocka_unit_test(test_input),
-        cmocka_unit_test(test_first_values),
+        cmocka_unit_test(test_stem_output),      cmocka_unit_test(test_first_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
