@@ -147,9 +147,9 @@ static int consumes(const struct bp_layer *layer, const struct bp_tensor *t) {
     return layer->in == t || layer->in2 == t;
 }
 
-/* See bp_tensor.remade: where the producer can, its inputs are there (as a convolution's output is),
- * and no consumer needs more than rows. Longer chains of rows made from rows would save more memory, but
- * take too long (docs/PERFORMANCE.md). */
+/* See bp_tensor.remade: where the producer can, its inputs are there (as a convolution's output
+ * is), and no consumer needs more than rows. Longer chains of rows made from rows would save more
+ * memory, but take too long (docs/PERFORMANCE.md). */
 static int is_remade(const struct bp_graph *graph, const struct bp_tensor *t) {
     if (t->producer < (int)graph->first_trained || t->last_consumer < 0 || t->from_source)
         return 0;
