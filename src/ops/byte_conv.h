@@ -8,9 +8,15 @@
  *     y = S sum of q (u - z) = S (sum of q u - sum of q z)
  * taps outside the image read u = z. The gradient passes to w as if w were used itself.
  *
- * Pixels lie in planes [c][stride][rows][width]: column x of the padded image is element x / stride
- * of plane x % stride. So the next output pixel is the next byte, whatever the stride: a quad of
- * the forward product are four taps of one plane, a quad of the weight gradient four output pixels.
+ * The products take quads of four bytes that lie in a row, so the pixels are laid out twice. For
+ * the forward product, in strips: what an output row sees of the padded image, column by column.
+ * The taps of an output pixel are the bytes of r columns, without a gap.
+ *
+ *     strips [oh][columns][r][c]     3x3, 3 channels: 27 bytes, 7 quads; the next pixel 9 bytes on
+ *
+ * For the weight gradient, whose quads are four output pixels, in planes [c][stride][rows][width]:
+ * column x of the padded image is element x / stride of plane x % stride. So the next output pixel
+ * is the next byte, whatever the stride.
  *
  *     r = 7, stride 2    plane 0: taps 0 2 4 6 | plane 1: taps 1 3 5 - */
 #ifndef BP_OPS_BYTE_CONV_H
@@ -31,13 +37,14 @@ struct bp_byte_conv;
  * channels, 0 for more taps (docs/PERFORMANCE.md). */
 int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape);
 
-/* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the planes, alive from forward_time
- * to last_time, and if `backward` the sums of the samples at last_time. At most 16 channels, r up
- * to 7, stride 1 or 2. */
+/* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the strips, from forward_time to
+ * value_time, until when rows of the output may be made; for the weight gradient at backward_time
+ * (-1: there is none) the planes and the sums of the samples. At most 16 channels, r up to 7,
+ * stride 1 or 2. */
 bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
                               const struct bp_conv_shape *shape, const float *mean,
-                              const float *deviation, int backward, const char *name,
-                              int forward_time, int last_time);
+                              const float *deviation, const char *name, int forward_time,
+                              int value_time, int backward_time);
 void bp_byte_conv_destroy(struct bp_byte_conv *op);
 
 /* Codes the weights w [k][r][r][c]; after every change, before forward. */
@@ -52,7 +59,7 @@ void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int 
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
                           const uint8_t *pixels, float *y, struct bp_channel_sums *sums);
 
-/* Rows of y, after forward until last_time: a bp_value_source. context: the op. */
+/* Rows of y, after forward until value_time: a bp_value_source. context: the op. */
 void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* The scratch that bp_byte_conv_backward needs per worker for a gradient source that itself needs

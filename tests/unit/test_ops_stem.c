@@ -118,7 +118,7 @@ static void set_up(struct stem *s, const size_t shape[6], const struct kind *kin
     assert_int_equal(bp_exec_create(&s->exec, tier, threads), BP_OK);
     assert_int_equal(bp_plan_create(&s->plan), BP_OK);
     assert_int_equal(
-        bp_byte_conv_create(&s->conv, s->exec, s->plan, conv, mean, deviation, 1, "conv", 0, 3),
+        bp_byte_conv_create(&s->conv, s->exec, s->plan, conv, mean, deviation, "conv", 0, 3, 3),
         BP_OK);
     assert_int_equal(
         bp_norm_act_create(&s->norm, s->exec, s->plan, &s->norm_shape, "norm", 0, 1, 3), BP_OK);
@@ -209,7 +209,7 @@ static void check(const size_t shape[6], const struct kind *kind, size_t n, cons
     set_up(&want, shape, kind, BP_TIER_C, 1);
     run(&want, n, 1, kind->residual, kept);
     for (int tier = 0; tier < BP_TIER_COUNT; tier++)
-        for (int threads = 1; threads <= 4 && bp_cpu_has((enum bp_tier)tier); threads++) {
+        for (int threads = 1; threads <= 4 && bp_cpu_has((enum bp_tier)tier); threads *= 2) {
             set_up(&got, shape, kind, (enum bp_tier)tier, threads);
             run(&got, n, 0, kind->residual, kept);
             assert_same(&want.results, &got.results);
