@@ -72,7 +72,7 @@ static bp_status byte_conv_add(struct bp_graph *graph, const char *name, struct 
                               sizeof(struct layer_byte_conv)));
     struct layer_byte_conv *self = layer->self;
     self->shape = shape;
-    layer->recomputes = bp_byte_conv_is_cheap(&shape);
+    layer->recomputes = bp_byte_conv_is_cheap(&shape, graph->exec->tier);
     (*out)->from_source = 1;
     const size_t dims[4] = {k, r, r, in->c};
     BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, 0));

@@ -22,8 +22,8 @@ size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape) {
     return bp_min_size(rows < 2 ? 2 : rows, shape->oh);
 }
 
-int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape) {
-    return shape->r * shape->r * shape->c <= CHEAP_TAPS;
+int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier) {
+    return tier == BP_TIER_AVX512 && shape->r * shape->r * shape->c <= CHEAP_TAPS;
 }
 
 static void set_geometry(struct bp_byte_conv *op) {

@@ -33,9 +33,10 @@ extern "C" {
 struct bp_byte_conv;
 
 /* Whether the output is better made again from the pixels for each pass over it than stored: where
- * that takes less time than to write and read 4 bytes an element. 1 for 3x3 kernels of up to 3
- * channels, 0 for more taps (docs/PERFORMANCE.md). */
-int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape);
+ * that takes a thread less time than its share of the memory's takes to write and read 4 bytes an
+ * element. 1 for up to 27 taps (3x3 of 3 channels) on AVX-512; the other tiers multiply bytes at a
+ * third of its speed. docs/PERFORMANCE.md, "The 8-bit stem's output". */
+int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier);
 
 /* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the strips, from forward_time to
  * value_time, until when rows of the output may be made; for the weight gradient at backward_time
