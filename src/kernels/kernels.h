@@ -379,7 +379,7 @@ struct bp_kernels {
                          float *sum_slope);
 
     /* The gradient at the affine's input: out = (ga * ka[j] + y * kb[j]) + kc[j], each operation
-     * rounded, ga as above. out may be g itself. */
+     * rounded, ga as above. out may be g itself, and y in the f32 version. */
     void (*act_grad_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, const float *ka, const float *kb,
                          const float *kc, float *out);

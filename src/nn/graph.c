@@ -142,9 +142,13 @@ static int backward_time(const struct bp_graph *graph, int layer) {
     return 2 * (int)graph->n_layers - 1 - layer;
 }
 
-/* See bp_tensor.remade: where the producer can, its inputs are kept (as a convolution's output is),
- * and no consumer needs more than rows. Chains of rows made from rows would save more memory, but
- * take too long (docs/PERFORMANCE.md). */
+static int consumes(const struct bp_layer *layer, const struct bp_tensor *t) {
+    return layer->in == t || layer->in2 == t;
+}
+
+/* See bp_tensor.remade: where the producer can, its inputs are there (as a convolution's output
+ * is), and no consumer needs more than rows. Longer chains of rows made from rows would save more
+ * memory, but take too long (docs/PERFORMANCE.md). */
 static int is_remade(const struct bp_graph *graph, const struct bp_tensor *t) {
     if (t->producer < (int)graph->first_trained || t->last_consumer < 0 || t->from_source)
         return 0;
@@ -155,6 +159,17 @@ static int is_remade(const struct bp_graph *graph, const struct bp_tensor *t) {
         if (graph->layers[i]->in == t && graph->layers[i]->type->back_reads == BP_BACK_READS_ALL)
             remade = 0;
     return remade;
+}
+
+/* See bp_tensor.unstored: where the producer makes rows, and no consumer needs more. */
+static int is_unstored(const struct bp_graph *graph, const struct bp_tensor *t) {
+    int unstored =
+        t->producer >= 0 && t->last_consumer >= 0 && graph->layers[t->producer]->recomputes;
+    for (int i = t->first_consumer; unstored && i <= t->last_consumer; i++)
+        if (consumes(graph->layers[i], t))
+            unstored = graph->layers[i]->in2 != t &&
+                       graph->layers[i]->type->back_reads == BP_BACK_READS_ROWS;
+    return unstored;
 }
 
 /* Whether t's data are read in the backward pass of a layer, or for what follows it. */
@@ -188,10 +203,6 @@ static int last_gradient_read(const struct bp_graph *graph, const struct bp_tens
     return backward_time(graph, before->from_source ? before->producer : t->producer);
 }
 
-static int consumes(const struct bp_layer *layer, const struct bp_tensor *t) {
-    return layer->in == t || layer->in2 == t;
-}
-
 /* See bp_tensor.grad_shared. */
 static int shares_gradient(const struct bp_graph *graph, const struct bp_tensor *t) {
     if (t->last_consumer < 0 || t->kind != BP_TENSOR_F32)
@@ -220,7 +231,8 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     int first = t->producer < 0 ? 0 : t->producer, last = last_read(graph, t);
     size_t pixels = graph->config.batch * t->h * t->w;
     char text[96];
-    BP_TRY(bp_plan_add(graph->step_plan, t->name, data_bytes(graph, t), first, last, &t->data));
+    if (!t->unstored)
+        BP_TRY(bp_plan_add(graph->step_plan, t->name, data_bytes(graph, t), first, last, &t->data));
     if (!graph->config.training || (t->producer >= 0 && t->producer < (int)graph->first_trained))
         return BP_OK;
     if (t->kind == BP_TENSOR_BITS) {
@@ -261,8 +273,10 @@ static bp_status plan_all(struct bp_graph *graph) {
         graph->layers[i]->forward_time = (int)i;
         graph->layers[i]->backward_time = backward_time(graph, (int)i);
     }
-    for (size_t i = 0; i < graph->n_tensors; i++)
+    for (size_t i = 0; i < graph->n_tensors; i++) {
         graph->tensors[i]->remade = is_remade(graph, graph->tensors[i]);
+        graph->tensors[i]->unstored = is_unstored(graph, graph->tensors[i]);
+    }
     for (size_t i = 0; i < graph->n_tensors; i++)
         BP_TRY(plan_tensor(graph, graph->tensors[i]));
     for (size_t i = 0; graph->config.training && i < graph->n_params; i++)

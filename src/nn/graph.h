@@ -95,8 +95,9 @@ struct bp_tensor {
     int grad_shared;
     int grad_written;
     /* f32: the data are not kept for the backward pass; there, `value` makes rows of them again.
-     * Set by the graph and by the producer when it plans. */
-    int remade;
+     * Or they are never stored (unstored, data NULL): `value` makes rows of them for the forward
+     * pass too. Set by the graph, and `value` by the producer when it plans. */
+    int remade, unstored;
     struct bp_value_source value;
     /* Asked for by a consumer that normalises by batch statistics when it plans, else NULL; in
      * training the producer may fill them in. */
@@ -117,7 +118,7 @@ struct bp_layer;
 /* What a layer's backward pass reads of the data of `in`. Those of in2 are not read. */
 enum bp_back_reads {
     BP_BACK_READS_ALL,
-    BP_BACK_READS_ROWS, /* or the rows that in->value makes */
+    BP_BACK_READS_ROWS, /* or, as the forward pass, the rows that in->value makes */
     BP_BACK_READS_NONE
 };
 
@@ -142,7 +143,8 @@ struct bp_layer {
     int binary_index;           /* 0, 1, ... over the binary convolutions; -1 for others */
     struct bp_tensor *in, *in2; /* in2: the residual branch, or NULL */
     struct bp_tensor *out;
-    int remakes; /* can make rows of `out` again from `in` and in2 */
+    int remakes;    /* can make rows of `out` again from `in` and in2 */
+    int recomputes; /* makes rows of `out` from what it keeps itself: out need not be stored */
     int forward_time, backward_time;
     void *self;                       /* the layer type's own struct */
     uint64_t forward_ns, backward_ns; /* of the last step */

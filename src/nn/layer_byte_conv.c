@@ -12,13 +12,18 @@ struct layer_byte_conv {
 
 static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_byte_conv *self = layer->self;
-    int trained = bp_layer_is_trained(graph, layer);
+    int trained = bp_layer_is_trained(graph, layer), values = layer->forward_time;
+    if (layer->out->unstored) /* its reader asks for rows at its own time */
+        values = trained ? layer->backward_time : layer->out->last_consumer;
     if (trained)
         bp_exec_need_scratch(graph->exec, bp_byte_conv_backward_scratch_bytes(
                                               &self->shape, layer->out->source.scratch_bytes));
-    return bp_byte_conv_create(&self->op, graph->exec, graph->step_plan, &self->shape,
-                               graph->config.mean, graph->config.deviation, trained, layer->name,
-                               layer->forward_time, layer->backward_time);
+    BP_TRY(bp_byte_conv_create(&self->op, graph->exec, graph->step_plan, &self->shape,
+                               graph->config.mean, graph->config.deviation, layer->name,
+                               layer->forward_time, values, trained ? layer->backward_time : -1));
+    if (layer->out->unstored)
+        layer->out->value = (struct bp_value_source){bp_byte_conv_value_rows, self->op};
+    return BP_OK;
 }
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
@@ -48,6 +53,7 @@ static void destroy(struct bp_layer *layer) {
 
 static const struct bp_layer_type type = {
     .name = "8-bit conv",
+    .back_reads = BP_BACK_READS_NONE, /* but what it has laid out */
     .plan = plan,
     .forward = forward,
     .backward = backward,
@@ -66,6 +72,7 @@ static bp_status byte_conv_add(struct bp_graph *graph, const char *name, struct 
                               sizeof(struct layer_byte_conv)));
     struct layer_byte_conv *self = layer->self;
     self->shape = shape;
+    layer->recomputes = bp_byte_conv_is_cheap(&shape, graph->exec->tier);
     (*out)->from_source = 1;
     const size_t dims[4] = {k, r, r, in->c};
     BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, 0));

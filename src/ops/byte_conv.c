@@ -7,38 +7,41 @@
 
 #include "base/memory.h"
 
-enum { BLOCK_POSITIONS = 256, CHUNK_POSITIONS = 1024, CODE_MAX = 127, TAPS_MAX = 49 };
+enum {
+    BLOCK_POSITIONS = 256,
+    CHUNK_POSITIONS = 1024,
+    CODE_MAX = 127,
+    TAPS_MAX = 49,
+    CHEAP_TAPS = 27
+};
 
 /* --- geometry --------------------------------------------------------------------------------- */
-
-size_t bp_byte_conv_tap(const struct bp_byte_conv *op, size_t channel, size_t dy, size_t dx) {
-    size_t stride = op->shape.stride, plane = channel * stride + dx % stride;
-    return (plane * op->rows + dy) * op->width + dx / stride;
-}
 
 size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape) {
     size_t rows = CHUNK_POSITIONS / shape->ow / 2 * 2;
     return bp_min_size(rows < 2 ? 2 : rows, shape->oh);
 }
 
-/* Quads of a row of taps in one plane: those dx with dx % stride = phase. */
-static size_t quads_of_phase(const struct bp_conv_shape *s, size_t phase) {
-    size_t taps = (s->r - phase + s->stride - 1) / s->stride;
-    return (taps + 3) / 4;
+int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier) {
+    return tier == BP_TIER_AVX512 && shape->r * shape->r * shape->c <= CHEAP_TAPS;
 }
 
 static void set_geometry(struct bp_byte_conv *op) {
     const struct bp_conv_shape *s = &op->shape;
     op->taps = s->r * s->r * s->c;
     op->lanes = bp_round_up(s->k, BP_BYTE_LANES);
-    op->rows = (s->oh - 1) * s->stride + s->r;
+    op->quads = (op->taps + 3) / 4;
     /* Whole quads are read, of taps at the last pixel and of pixels at the last tap. */
-    op->width = bp_round_up(s->ow, 4) + 4 * quads_of_phase(s, 0);
+    op->strip_bytes = ((s->ow - 1) * s->stride + s->r) * s->r * s->c + 3;
+    op->rows = (s->oh - 1) * s->stride + s->r;
+    op->width = bp_round_up(s->ow, 4) + (s->r - 1) / s->stride;
     op->sample_bytes = s->c * s->stride * op->rows * op->width;
-    for (size_t phase = 0; phase < s->stride && phase < s->r; phase++)
-        op->quads += s->c * s->r * quads_of_phase(s, phase);
     op->block_rows = bp_min_size(s->ow < BLOCK_POSITIONS ? BLOCK_POSITIONS / s->ow : 1, s->oh);
     op->chunk_rows = bp_byte_conv_chunk_rows(s);
+}
+
+static size_t block_elements(const struct bp_byte_conv *op) {
+    return op->block_rows * op->shape.ow * op->shape.k;
 }
 
 static bp_status forward_tables(struct bp_byte_conv *op) {
@@ -49,15 +52,11 @@ static bp_status forward_tables(struct bp_byte_conv *op) {
     BP_TRY(bp_alloc_array(&op->weights, op->quads * op->lanes, 4, "weight codes"));
     BP_TRY(bp_alloc_array(&op->base, s->k, sizeof(int32_t), "zero points"));
     BP_TRY(bp_alloc_array(&op->scale, s->k, sizeof(float), "weight scales"));
-    size_t quad = 0;
-    for (size_t c = 0; c < s->c; c++)
-        for (size_t phase = 0; phase < s->stride && phase < s->r; phase++)
-            for (size_t dy = 0; dy < s->r; dy++)
-                for (size_t i = 0; i < quads_of_phase(s, phase); i++)
-                    op->quad_offset[quad++] =
-                        (int32_t)bp_byte_conv_tap(op, c, dy, phase + 4 * i * s->stride);
+    for (size_t i = 0; i < op->quads; i++)
+        op->quad_offset[i] = (int32_t)(4 * i);
     for (size_t p = 0; p < op->block_rows * s->ow; p++)
-        op->pixel_offset[p] = (int32_t)(p / s->ow * s->stride * op->width + p % s->ow);
+        op->pixel_offset[p] =
+            (int32_t)(p / s->ow * op->strip_bytes + p % s->ow * s->stride * s->r * s->c);
     return BP_OK;
 }
 
@@ -68,7 +67,8 @@ static bp_status backward_tables(struct bp_byte_conv *op) {
     BP_TRY(bp_alloc_array(&op->position_quads, quads, sizeof(int32_t), "pixel offsets"));
     for (size_t t = 0; t < op->taps; t++) {
         size_t dy = t / (s->r * s->c), dx = t / s->c % s->r;
-        op->tap_offset[t] = (int32_t)bp_byte_conv_tap(op, t % s->c, dy, dx);
+        size_t plane = t % s->c * s->stride + dx % s->stride;
+        op->tap_offset[t] = (int32_t)((plane * op->rows + dy) * op->width + dx / s->stride);
     }
     for (size_t i = 0; i < quads; i++)
         op->position_quads[i] =
@@ -86,20 +86,24 @@ static bp_status check_shape(const struct bp_conv_shape *s, const char *name) {
     return BP_OK;
 }
 
-static bp_status set_up(struct bp_byte_conv *op, struct bp_plan *plan, int backward,
-                        const char *name, int forward_time, int backward_time) {
+static bp_status set_up(struct bp_byte_conv *op, struct bp_plan *plan, const char *name,
+                        int forward_time, int value_time, int backward_time) {
     const struct bp_conv_shape *s = &op->shape;
     char text[96];
     set_geometry(op);
-    if (op->sample_bytes > INT32_MAX || op->quads > 64)
+    if (op->sample_bytes > INT32_MAX || op->strip_bytes > INT32_MAX / op->block_rows ||
+        op->quads > 64)
         return bp_fail(BP_INTERNAL, "%s: no 8-bit convolution of so large images", name);
     BP_TRY(forward_tables(op));
-    snprintf(text, sizeof text, "%s planes", name);
-    BP_TRY(bp_plan_add(plan, text, s->n * op->sample_bytes, forward_time,
-                       backward ? backward_time : forward_time, &op->planes));
-    if (!backward)
+    snprintf(text, sizeof text, "%s strips", name);
+    BP_TRY(bp_plan_add(plan, text, s->n * s->oh * op->strip_bytes, forward_time, value_time,
+                       &op->strips));
+    if (backward_time < 0)
         return BP_OK;
     BP_TRY(backward_tables(op));
+    snprintf(text, sizeof text, "%s planes", name);
+    BP_TRY(
+        bp_plan_add(plan, text, s->n * op->sample_bytes, forward_time, backward_time, &op->planes));
     snprintf(text, sizeof text, "%s sums", name);
     return bp_plan_add(plan, text, s->n * op->taps * s->k * sizeof(float), backward_time,
                        backward_time, &op->partial);
@@ -107,24 +111,25 @@ static bp_status set_up(struct bp_byte_conv *op, struct bp_plan *plan, int backw
 
 bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
                               const struct bp_conv_shape *shape, const float *mean,
-                              const float *deviation, int backward, const char *name,
-                              int forward_time, int backward_time) {
-    (void)exec;
+                              const float *deviation, const char *name, int forward_time,
+                              int value_time, int backward_time) {
     *out = NULL;
     BP_TRY(check_shape(shape, name));
     struct bp_byte_conv *op;
     BP_TRY(bp_alloc(&op, sizeof *op, "an 8-bit convolution"));
     op->shape = *shape;
+    op->kernels = &exec->kernels;
     for (size_t c = 0; c < shape->c; c++) {
         double level = floor(255.0 * (double)mean[c] + 0.5);
         op->zero[c] = (uint8_t)fmin(fmax(level, 0.0), 255.0);
         op->step[c] = 1.0f / (255.0f * deviation[c]);
     }
-    bp_status status = set_up(op, plan, backward, name, forward_time, backward_time);
+    bp_status status = set_up(op, plan, name, forward_time, value_time, backward_time);
     if (status != BP_OK) {
         bp_byte_conv_destroy(op);
         return status;
     }
+    bp_exec_need_scratch(exec, block_elements(op) * sizeof(float));
     *out = op;
     return BP_OK;
 }
@@ -150,14 +155,11 @@ void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int 
 
 /* --- weights ---------------------------------------------------------------------------------- */
 
-/* The code of tap (dy, dx) of a channel: quads in the order of quad_offset. */
+/* The code of tap (dy, dx) of a channel: in the order of the bytes of a strip. */
 static int8_t *code_of(const struct bp_byte_conv *op, size_t j, size_t channel, size_t dy,
                        size_t dx) {
-    const struct bp_conv_shape *s = &op->shape;
-    size_t of_channel = op->quads / s->c, phase = dx % s->stride, i = dx / s->stride;
-    size_t before = phase == 0 ? 0 : s->r * quads_of_phase(s, 0);
-    size_t quad = channel * of_channel + before + dy * quads_of_phase(s, phase) + i / 4;
-    return op->weights + (quad * op->lanes + j) * 4 + i % 4;
+    size_t i = (dx * op->shape.r + dy) * op->shape.c + channel;
+    return op->weights + (i / 4 * op->lanes + j) * 4 + i % 4;
 }
 
 /* exact [taps], steps of the scale -> code [taps]: rounded to the nearest, and then those nearest
@@ -225,93 +227,4 @@ void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w) {
         int q = *code_of(op, j, channel, t / (s->r * s->c), t / s->c % s->r);
         w[i] = op->scale[j] * (float)q / op->step[channel];
     }
-}
-
-/* --- forward ---------------------------------------------------------------------------------- */
-
-struct forward_job {
-    struct bp_byte_conv *op;
-    const struct bp_kernels *kernels;
-    const uint8_t *pixels;
-    float *y;
-    struct bp_channel_sums *sums; /* or NULL */
-    size_t blocks;                /* of a sample */
-};
-
-/* Row `row` of the planes of one channel and phase, from a row of the image or, NULL, of padding.
- */
-static void fill_row(const struct bp_byte_conv *op, const uint8_t *pixels, size_t channel,
-                     size_t phase, uint8_t *out) {
-    const struct bp_conv_shape *s = &op->shape;
-    memset(out, op->zero[channel], op->width);
-    if (pixels == NULL)
-        return;
-    size_t first = s->pad > phase ? (s->pad - phase + s->stride - 1) / s->stride : 0;
-    size_t x = first * s->stride + phase - s->pad, step = s->stride * s->c;
-    if (x >= s->w)
-        return;
-    size_t count = bp_min_size((s->w - x + s->stride - 1) / s->stride, op->width - first);
-    const uint8_t *from = pixels + x * s->c + channel;
-    for (size_t i = 0; i < count; i++)
-        out[first + i] = from[i * step];
-}
-
-static void planes_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    struct forward_job *job = context;
-    const struct bp_byte_conv *op = job->op;
-    const struct bp_conv_shape *s = &op->shape;
-    for (size_t i = begin; i < end; i++) {
-        size_t row = i % op->rows, n = i / op->rows;
-        const uint8_t *pixels = NULL;
-        if (row >= s->pad && row - s->pad < s->h)
-            pixels = job->pixels + (n * s->h + row - s->pad) * s->w * s->c;
-        uint8_t *planes = op->planes + n * op->sample_bytes + row * op->width;
-        for (size_t plane = 0; plane < s->c * s->stride; plane++)
-            fill_row(op, pixels, plane / s->stride, plane % s->stride,
-                     planes + plane * op->rows * op->width);
-    }
-}
-
-static void block_product(const struct forward_job *job, size_t n, size_t block) {
-    const struct bp_byte_conv *op = job->op;
-    const struct bp_conv_shape *s = &op->shape;
-    size_t row = block * op->block_rows, rows = bp_min_size(op->block_rows, s->oh - row);
-    const uint8_t *x = op->planes + n * op->sample_bytes + row * s->stride * op->width;
-    float *y = job->y + (n * s->oh + row) * s->ow * s->k;
-    job->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset, op->quads,
-                                    op->weights, s->k, op->base, op->scale, y);
-    if (job->sums != NULL)
-        bp_channel_sums_add_f32(job->sums, job->kernels, n, y, rows * s->ow);
-}
-
-static void product_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    const struct forward_job *job = context;
-    for (size_t i = begin; i < end; i++)
-        block_product(job, i / job->blocks, i % job->blocks);
-}
-
-/* The same with whole samples as items: one worker adds a sample up. */
-static void sample_product_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    const struct forward_job *job = context;
-    for (size_t n = begin; n < end; n++)
-        for (size_t block = 0; block < job->blocks; block++)
-            block_product(job, n, block);
-}
-
-void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
-                          const uint8_t *pixels, float *y, struct bp_channel_sums *sums) {
-    struct forward_job job = {.op = op, .kernels = &exec->kernels, .pixels = pixels, .y = y};
-    job.blocks = (op->shape.oh + op->block_rows - 1) / op->block_rows;
-    bp_parallel_for(exec->threads, n * op->rows, planes_part, &job);
-    if (sums == NULL || n < (size_t)bp_threads_count(exec->threads)) { /* no sample for each */
-        bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
-        return;
-    }
-    job.sums = sums;
-    bp_channel_sums_begin(sums, exec, n);
-    bp_parallel_for(exec->threads, n, sample_product_part, &job);
-    bp_channel_sums_end(sums);
 }

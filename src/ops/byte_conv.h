@@ -8,9 +8,15 @@
  *     y = S sum of q (u - z) = S (sum of q u - sum of q z)
  * taps outside the image read u = z. The gradient passes to w as if w were used itself.
  *
- * Pixels lie in planes [c][stride][rows][width]: column x of the padded image is element x / stride
- * of plane x % stride. So the next output pixel is the next byte, whatever the stride: a quad of
- * the forward product are four taps of one plane, a quad of the weight gradient four output pixels.
+ * The products take quads of four bytes that lie in a row, so the pixels are laid out twice. For
+ * the forward product, in strips: what an output row sees of the padded image, column by column.
+ * The taps of an output pixel are the bytes of r columns, without a gap.
+ *
+ *     strips [oh][columns][r][c]     3x3, 3 channels: 27 bytes, 7 quads; the next pixel 9 bytes on
+ *
+ * For the weight gradient, whose quads are four output pixels, in planes [c][stride][rows][width]:
+ * column x of the padded image is element x / stride of plane x % stride. So the next output pixel
+ * is the next byte, whatever the stride.
  *
  *     r = 7, stride 2    plane 0: taps 0 2 4 6 | plane 1: taps 1 3 5 - */
 #ifndef BP_OPS_BYTE_CONV_H
@@ -26,13 +32,20 @@ extern "C" {
 
 struct bp_byte_conv;
 
-/* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the planes, alive at forward_time
- * or, if `backward`, until backward_time, and the sums of the samples at backward_time. At most 16
- * channels, r up to 7, stride 1 or 2. */
+/* Whether the output is better made again from the pixels for each pass over it than stored: where
+ * that takes a thread less time than its share of the memory's takes to write and read 4 bytes an
+ * element. 1 for up to 27 taps (3x3 of 3 channels) on AVX-512; the other tiers multiply bytes at a
+ * third of its speed. docs/PERFORMANCE.md, "The 8-bit stem's output". */
+int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier);
+
+/* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the strips, from forward_time to
+ * value_time, until when rows of the output may be made; for the weight gradient at backward_time
+ * (-1: there is none) the planes and the sums of the samples. At most 16 channels, r up to 7,
+ * stride 1 or 2. */
 bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
                               const struct bp_conv_shape *shape, const float *mean,
-                              const float *deviation, int backward, const char *name,
-                              int forward_time, int backward_time);
+                              const float *deviation, const char *name, int forward_time,
+                              int value_time, int backward_time);
 void bp_byte_conv_destroy(struct bp_byte_conv *op);
 
 /* Codes the weights w [k][r][r][c]; after every change, before forward. */
@@ -42,9 +55,13 @@ void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w);
 /* z and s of the channels. */
 void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int *zero, float *step);
 
-/* pixels [n][h][w][c] -> y [n][oh][ow][k]. sums: of y, to fill in, or NULL. */
+/* pixels [n][h][w][c] -> y [n][oh][ow][k], or NULL: y is not stored, but its rows can be made.
+ * sums: of y, to fill in, or NULL; they may be left to the reader of a y that is stored. */
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
                           const uint8_t *pixels, float *y, struct bp_channel_sums *sums);
+
+/* Rows of y, after forward until value_time: a bp_value_source. context: the op. */
+void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* The scratch that bp_byte_conv_backward needs per worker for a gradient source that itself needs
  * `source_bytes`; whoever plans the backward pass asks for it (bp_exec_need_scratch). */

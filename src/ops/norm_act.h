@@ -56,8 +56,8 @@ struct bp_norm_act {
     uint64_t *which;              /* [n][oh][ow][2][cw] winners of the 2x2 pooling */
     struct bp_pool_shape window;  /* of window_pool */
     uint8_t *winner;              /* [n][oh][ow][c] its winners */
-    /* Set by whoever plans: where y and the residual of the forward pass come from in the backward
-     * pass, if they are not kept. */
+    /* Set by whoever plans: where rows of y come from in passes that get none (y NULL), and those
+     * of the residual in the backward pass, if it is not kept; not both. */
     struct bp_value_source y_source, residual_source;
     /* what the output's rows are made of, set by forward, and those of the gradient, set by
      * backward_sums */
@@ -75,10 +75,11 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
                              int input_time, int forward_time, int last_time);
 void bp_norm_act_destroy(struct bp_norm_act *op);
 
-/* y: [n][h][w][c] as input_i16 tells. residual [n][oh][ow][c] or NULL. Writes `out` [n][oh][ow][c],
- * or with sign_out `bits` (halo cleared) and, unless NULL, `mask`. batch_statistics: normalise by
- * this batch and update the running statistics; else by the running ones. out.sums: sums of `out`
- * to fill in, or NULL. */
+/* y: [n][h][w][c] as input_i16 tells; floats may be NULL: y_source makes its rows, and for batch
+ * statistics whoever keeps what they are made of has filled in the sums. residual [n][oh][ow][c] or
+ * NULL. Writes `out` [n][oh][ow][c], or with sign_out `bits` (halo cleared) and, unless NULL,
+ * `mask`. batch_statistics: normalise by this batch and update the running statistics; else by the
+ * running ones. out.sums: sums of `out` to fill in, or NULL. */
 struct bp_norm_act_out {
     float *out;
     struct bp_channel_sums *sums;
@@ -89,13 +90,13 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                          int batch_statistics, const struct bp_norm_act_out *out);
 
 /* Rows of `out` again, after forward, without pooling and sign_out: a bp_value_source. context: the
- * op. y must be kept. */
+ * op. y must be kept, or NULL. */
 void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
-/* After forward with batch_statistics: from g = dL/d(value before residual and sgn) [n][oh][ow][c],
- * the parameters' gradients and the coefficients of the gradient rows. kept [n] or NULL (all): 0
- * where a sample's g is zero; it is then not read. g and kept must live as long as rows are asked
- * for. */
+/* After forward with batch_statistics: y as there, or NULL if it was not kept; from g = dL/d(value
+ * before residual and sgn) [n][oh][ow][c], the parameters' gradients and the coefficients of the
+ * gradient rows. kept [n] or NULL (all): 0 where a sample's g is zero; it is then not read. g and
+ * kept must live as long as rows are asked for. */
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                                const void *y, const float *g, const uint8_t *kept,
                                const struct bp_norm_act_params *params,

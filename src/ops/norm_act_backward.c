@@ -70,15 +70,6 @@ static void add_ranges(const struct bp_norm_act *op, const float *g, size_t elem
                                norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
 }
 
-/* Rows of y in floats: kept, or made again in the buffer. */
-static const float *input_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
-                               float *buffer) {
-    if (op->y_source.rows == NULL)
-        return y_f32(op->y, (n * op->shape.h + row) * op->shape.w * op->shape.c);
-    op->y_source.rows(op->y_source.context, n, row, rows, buffer);
-    return buffer;
-}
-
 /* Adds the float sums of one block of pixels to the doubles of the sample. */
 static void flush(double *partial, const float *sums, size_t count) {
     for (size_t i = 0; i < count; i++)
@@ -122,7 +113,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row), pixels = rows * s->w;
             const float *g = activation_gradient(op, n, row, rows, buffer);
-            const float *y = s->input_i16 ? NULL : input_rows(op, n, row, rows, remade);
+            const float *y = s->input_i16 ? NULL : rows_f32(op, n, row, rows, remade);
             if (op->ranges != NULL)
                 add_ranges(op, g, (n * s->h + row) * row_elements, pixels, ranges_of_sample(op, n));
             for (size_t p = 0; p < pixels; p += 1024) {
@@ -215,15 +206,15 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
                            void *scratch) {
     const struct bp_norm_act *op = context;
     const struct bp_norm_act_shape *s = &op->shape;
-    size_t row_elements = s->w * s->c;
-    const float *y = s->input_i16 ? NULL : y_f32(op->y, (n * s->h + row) * row_elements);
-    if (!has_gradient(op, n)) {
-        rows_without_gradient(op, n, row, rows, y, NULL, out);
-        return;
+    for (size_t done = 0; done < rows; done += op->chunk_rows) {
+        size_t at = row + done, count = bp_min_size(op->chunk_rows, rows - done);
+        float *to = out + done * s->w * s->c;
+        const float *y = s->input_i16 ? NULL : rows_f32(op, n, at, count, to);
+        if (has_gradient(op, n))
+            grad_chunk(op, n, at, count, y, to, scratch);
+        else
+            rows_without_gradient(op, n, at, count, y, NULL, to);
     }
-    for (size_t done = 0; done < rows; done += op->chunk_rows)
-        grad_chunk(op, n, row + done, bp_min_size(op->chunk_rows, rows - done),
-                   y == NULL ? NULL : y + done * row_elements, out + done * row_elements, scratch);
 }
 
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
@@ -272,7 +263,7 @@ static void all_part(void *context, size_t begin, size_t end, int thread) {
         for (size_t row = 0; row < s->h; row += chunk) {
             size_t rows = bp_min_size(chunk, s->h - row);
             float *dx = job->dx + (n * s->h + row) * row_elements;
-            const float *y = s->input_i16 ? NULL : input_rows(op, n, row, rows, remade);
+            const float *y = s->input_i16 ? NULL : rows_f32(op, n, row, rows, remade);
             if (!has_gradient(op, n)) {
                 rows_without_gradient(op, n, row, rows, y, job->accumulate ? dx : NULL, dx);
                 continue;

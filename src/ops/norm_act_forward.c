@@ -10,7 +10,6 @@
 struct job {
     struct bp_norm_act *op;
     struct bp_exec *exec;
-    const void *y;
     const float *residual;
     const struct bp_norm_act_params *params;
     struct bp_norm_act_out out;
@@ -46,20 +45,27 @@ static void set_coefficients(const struct job *job, int batch_statistics) {
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-/* z of `pixels` pixels; residual: from this element of the branch on, or NULL. */
-static void affine_act(const struct job *job, size_t element, size_t pixels, const float *residual,
-                       int stream, float *z, double *sums) {
-    const struct bp_norm_act *op = job->op;
-    const struct bp_kernels *kernels = &job->exec->kernels;
+/* Rows of z. */
+struct act_rows {
+    float *z;
+    float *buffer;         /* room for them, which may be z: where y is not stored, its rows */
+    const float *residual; /* of these rows, or NULL */
+    int stream;
+    double *sums; /* or NULL */
+};
+
+static void affine_act(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                       const struct act_rows *to) {
+    const struct bp_kernels *kernels = op->kernels;
     const struct bp_affine_rows a = coefficients_of(op);
-    size_t c = op->shape.c;
-    double *squares = sums == NULL ? NULL : sums + c;
+    size_t c = op->shape.c, pixels = rows * op->shape.w;
+    double *squares = to->sums == NULL ? NULL : to->sums + c;
     if (op->shape.input_i16)
-        kernels->affine_act_i16(y_i16(job->y, element), pixels, c, &a, residual, stream, z, sums,
-                                squares);
+        kernels->affine_act_i16(y_i16(op->y, (n * op->shape.h + row) * op->shape.w * c), pixels, c,
+                                &a, to->residual, to->stream, to->z, to->sums, squares);
     else
-        kernels->affine_act_f32(y_f32(job->y, element), pixels, c, &a, residual, stream, z, sums,
-                                squares);
+        kernels->affine_act_f32(rows_f32(op, n, row, rows, to->buffer), pixels, c, &a, to->residual,
+                                to->stream, to->z, to->sums, squares);
 }
 
 /* Where the bits of an output row go, and the mask (NULL: not wanted); the halo beside the row is
@@ -91,22 +97,32 @@ static uint64_t *which_row(const struct bp_norm_act *op, size_t n, size_t row) {
     return op->which + ((n * op->oh + row) * op->ow) * 2 * op->cw;
 }
 
-/* Straight from the input to bits, without pooling. */
-static void sample_to_signs(const struct job *job, size_t n) {
+/* Straight from integers to bits, without pooling. */
+static void integers_to_signs(const struct job *job, size_t n) {
     const struct bp_norm_act_shape *s = &job->op->shape;
     const struct bp_affine_rows a = coefficients_of(job->op);
     for (size_t row = 0; row < s->h; row++) {
         struct sign_row to = sign_row_of(job, n, row);
-        size_t element = (n * s->h + row) * s->w * s->c;
+        const int16_t *y = y_i16(job->op->y, (n * s->h + row) * s->w * s->c);
         if (job->limits != NULL)
-            job->exec->kernels.limit_signs_i16(y_i16(job->y, element), s->w, s->c, job->limits,
-                                               to.bits, to.mask);
-        else if (s->input_i16)
-            job->exec->kernels.affine_signs_i16(y_i16(job->y, element), s->w, s->c, &a, to.bits,
-                                                to.mask);
+            job->exec->kernels.limit_signs_i16(y, s->w, s->c, job->limits, to.bits, to.mask);
         else
-            job->exec->kernels.affine_signs_f32(y_f32(job->y, element), s->w, s->c, &a, to.bits,
-                                                to.mask);
+            job->exec->kernels.affine_signs_i16(y, s->w, s->c, &a, to.bits, to.mask);
+    }
+}
+
+/* The same from floats. */
+static void floats_to_signs(const struct job *job, size_t n, int thread) {
+    const struct bp_norm_act_shape *s = &job->op->shape;
+    const struct bp_affine_rows a = coefficients_of(job->op);
+    float *buffer = bp_exec_scratch(job->exec, thread);
+    for (size_t row = 0; row < s->h; row += job->op->chunk_rows) {
+        size_t rows = bp_min_size(job->op->chunk_rows, s->h - row);
+        const float *y = rows_f32(job->op, n, row, rows, buffer);
+        for (size_t i = 0; i < rows; i++, y += s->w * s->c) {
+            struct sign_row to = sign_row_of(job, n, row + i);
+            job->exec->kernels.affine_signs_f32(y, s->w, s->c, &a, to.bits, to.mask);
+        }
     }
 }
 
@@ -117,7 +133,7 @@ static void sample_to_pooled_signs(const struct job *job, size_t n) {
     const struct bp_affine_rows a = coefficients_of(op);
     for (size_t row = 0; row < op->oh; row++) {
         struct sign_row to = sign_row_of(job, n, row);
-        const int16_t *upper = y_i16(job->y, (n * s->h + 2 * row) * s->w * s->c);
+        const int16_t *upper = y_i16(op->y, (n * s->h + 2 * row) * s->w * s->c);
         const int16_t *lower = upper + s->w * s->c;
         uint64_t *which = which_row(op, n, row);
         if (job->limits != NULL)
@@ -130,16 +146,18 @@ static void sample_to_pooled_signs(const struct job *job, size_t n) {
 }
 
 /* To floats, without pooling. */
-static void sample_to_floats(const struct job *job, size_t n) {
+static void sample_to_floats(const struct job *job, size_t n, int thread) {
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
-    double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
-    int stream = job->n * sample_elements(s) * sizeof(float) >= STREAM_BYTES;
+    struct act_rows to = {.buffer = bp_exec_scratch(job->exec, thread)};
+    if (job->out.sums != NULL)
+        to.sums = bp_channel_sums_of_sample(job->out.sums, n);
+    to.stream = job->n * sample_elements(s) * sizeof(float) >= STREAM_BYTES;
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t element = (n * s->h + row) * s->w * s->c;
-        affine_act(job, element, bp_min_size(op->chunk_rows, s->h - row) * s->w,
-                   job->residual == NULL ? NULL : job->residual + element, stream,
-                   job->out.out + element, sums);
+        to.z = job->out.out + element;
+        to.residual = job->residual == NULL ? NULL : job->residual + element;
+        affine_act(op, n, row, bp_min_size(op->chunk_rows, s->h - row), &to);
     }
 }
 
@@ -169,7 +187,7 @@ static void sample_through_buffers(const struct job *job, size_t n, int thread) 
     float *pooled = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
-        affine_act(job, (n * s->h + row) * row_elements, rows * s->w, NULL, 0, z, NULL);
+        affine_act(op, n, row, rows, &(struct act_rows){.z = z, .buffer = z});
         if (!s->max_pool) {
             store_rows(job, n, row, rows, z);
             continue;
@@ -193,8 +211,8 @@ static void sample_to_windows(const struct job *job, size_t n, int thread) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         if (row > 0)
             memcpy(z, z + op->chunk_rows * row_elements, row_elements * sizeof *z);
-        affine_act(job, (n * s->h + row) * row_elements, rows * s->w, NULL, 0, z + row_elements,
-                   NULL);
+        float *next = z + row_elements;
+        affine_act(op, n, row, rows, &(struct act_rows){.z = next, .buffer = next});
         for (size_t y = row / 2; 2 * y < row + rows; y++) {
             size_t at = (n * op->oh + y) * out_elements;
             bp_pool_max_row(&op->window, kernels, y,
@@ -213,14 +231,16 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
         size_t n = job->ascending ? i : begin + end - 1 - i;
         if (s->sign_out)
             clear_halo_rows(job, n);
-        if (s->sign_out && job->residual == NULL && !s->max_pool)
-            sample_to_signs(job, n);
+        if (s->sign_out && job->residual == NULL && !s->max_pool && s->input_i16)
+            integers_to_signs(job, n);
+        else if (s->sign_out && job->residual == NULL && !s->max_pool)
+            floats_to_signs(job, n, thread);
         else if (s->sign_out && job->residual == NULL && s->input_i16)
             sample_to_pooled_signs(job, n);
         else if (s->window_pool)
             sample_to_windows(job, n, thread);
         else if (!s->sign_out && !s->max_pool)
-            sample_to_floats(job, n);
+            sample_to_floats(job, n, thread);
         else
             sample_through_buffers(job, n, thread);
     }
@@ -229,13 +249,8 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
 void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
                          const float *residual, const struct bp_norm_act_params *params,
                          int batch_statistics, const struct bp_norm_act_out *out) {
-    struct job job = {.op = op,
-                      .exec = exec,
-                      .y = y,
-                      .residual = residual,
-                      .params = params,
-                      .out = *out,
-                      .n = n};
+    struct job job = {
+        .op = op, .exec = exec, .residual = residual, .params = params, .out = *out, .n = n};
     op->y = y;
     op->residual = residual;
     op->kernels = &exec->kernels;
@@ -258,17 +273,12 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
 
 void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
     const struct bp_norm_act *op = context;
-    const struct bp_affine_rows a = coefficients_of(op);
-    size_t c = op->shape.c, element = (n * op->shape.h + row) * op->shape.w * c;
-    const float *residual = op->residual == NULL ? NULL : op->residual + element;
+    size_t element = (n * op->shape.h + row) * op->shape.w * op->shape.c;
+    struct act_rows to = {.z = out, .buffer = out};
+    to.residual = op->residual == NULL ? NULL : op->residual + element;
     if (op->residual_source.rows != NULL) {
         op->residual_source.rows(op->residual_source.context, n, row, rows, out);
-        residual = out;
+        to.residual = out;
     }
-    if (op->shape.input_i16)
-        op->kernels->affine_act_i16(y_i16(op->y, element), rows * op->shape.w, c, &a, residual, 0,
-                                    out, NULL, NULL);
-    else
-        op->kernels->affine_act_f32(y_f32(op->y, element), rows * op->shape.w, c, &a, residual, 0,
-                                    out, NULL, NULL);
+    affine_act(op, n, row, rows, &to);
 }

@@ -13,6 +13,15 @@ static inline const float *y_f32(const void *y, size_t element) {
     return (const float *)y + element;
 }
 
+/* Rows of y in floats: stored, or made in the buffer. */
+static inline const float *rows_f32(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                                    float *buffer) {
+    if (op->y != NULL)
+        return y_f32(op->y, (n * op->shape.h + row) * op->shape.w * op->shape.c);
+    op->y_source.rows(op->y_source.context, n, row, rows, buffer);
+    return buffer;
+}
+
 static inline size_t sample_elements(const struct bp_norm_act_shape *s) {
     return s->h * s->w * s->c;
 }

@@ -97,10 +97,12 @@ struct bp_grad_source {
                    size_t k, float *out);
 };
 
-/* A float tensor that is not kept for the backward pass: whoever wrote it makes its rows again.
+/* A float tensor that is not stored, or not kept for the backward pass: whoever makes it makes its
+ * rows again.
  *
  * rows(context, n, row, rows, out): rows row .. row + rows - 1 of sample n, the bytes that the
- * forward pass wrote, into out [rows][w][c]. Calls may run at the same time. NULL: it is kept. */
+ * forward pass wrote, or would have written, into out [rows][w][c]. Calls may run at the same time.
+ * NULL: it is kept. */
 struct bp_value_source {
     void (*rows)(const void *context, size_t n, size_t row, size_t rows, float *out);
     const void *context;

@@ -4,21 +4,26 @@
 #include <math.h>
 
 enum input { INPUT_I16, INPUT_F32 };
+/* What the output may stand in place of. */
+enum place { PLACE_NONE, PLACE_G, PLACE_Y };
 
 /* What all four kernels read. */
 struct act {
     size_t n, c;
     float *g, *scale, *shift, *slope;
     void *y;
-    int in_place;
+    enum place place;
 };
 
-static struct act make_act(struct kcheck *t, enum input input, int in_place) {
-    struct act a = {.in_place = in_place};
+static struct act make_act(struct kcheck *t, enum input input, enum place place) {
+    static const char *const places[] = {"", ", in place", ", in place of y"};
+    struct act a = {.place = place};
     kc_sizes(t, &a.n, &a.c);
     size_t count = a.n * a.c;
-    a.g = in_place ? kc_output(t, "g and out", KC_F32, count) : kc_input(t, "g", KC_F32, count);
-    a.y = kc_input(t, "y", input == INPUT_I16 ? KC_I16 : KC_F32, count);
+    a.g = place == PLACE_G ? kc_output(t, "g and out", KC_F32, count)
+                           : kc_input(t, "g", KC_F32, count);
+    a.y = place == PLACE_Y ? kc_output(t, "y and out", KC_F32, count)
+                           : kc_input(t, "y", input == INPUT_I16 ? KC_I16 : KC_F32, count);
     a.scale = kc_input(t, "scale", KC_F32, a.c);
     a.shift = kc_input(t, "shift", KC_F32, a.c);
     if (t->is_bench || kc_below(t, 4) != 0)
@@ -32,10 +37,9 @@ static struct act make_act(struct kcheck *t, enum input input, int in_place) {
     kc_fill_moderate(t, a.shift, a.c);
     if (a.slope != NULL)
         kc_fill_moderate(t, a.slope, a.c);
-    if (in_place)
-        kc_keep_initial(t, a.g);
-    kc_params(t, "n=%zu c=%zu slope %s%s", a.n, a.c, a.slope ? "given" : "NULL",
-              in_place ? ", in place" : "");
+    if (place != PLACE_NONE)
+        kc_keep_initial(t, place == PLACE_G ? (void *)a.g : a.y);
+    kc_params(t, "n=%zu c=%zu slope %s%s", a.n, a.c, a.slope ? "given" : "NULL", places[place]);
     kc_work(t, (double)count, "element");
     return a;
 }
@@ -84,7 +88,7 @@ static struct sums make_sums(struct kcheck *t, const struct act *a, enum input i
 }
 
 void kcheck_act_sums_i16(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_I16, 0);
+    struct act a = make_act(t, INPUT_I16, PLACE_NONE);
     struct sums s = make_sums(t, &a, INPUT_I16);
     while (kc_next(t))
         t->kernels->act_sums_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
@@ -93,7 +97,7 @@ void kcheck_act_sums_i16(struct kcheck *t) {
 }
 
 void kcheck_act_sums_f32(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_F32, 0);
+    struct act a = make_act(t, INPUT_F32, PLACE_NONE);
     struct sums s = make_sums(t, &a, INPUT_F32);
     while (kc_next(t))
         t->kernels->act_sums_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
@@ -107,11 +111,11 @@ struct grad {
 
 static struct grad make_grad(struct kcheck *t, const struct act *a, enum input input) {
     struct grad r = {kc_input(t, "ka", KC_F32, a->c), kc_input(t, "kb", KC_F32, a->c),
-                     kc_input(t, "kc", KC_F32, a->c), a->g};
+                     kc_input(t, "kc", KC_F32, a->c), a->place == PLACE_G ? a->g : a->y};
     kc_fill_moderate(t, r.ka, a->c);
     kc_fill_moderate(t, r.kb, a->c);
     kc_fill_moderate(t, r.kc, a->c);
-    if (!a->in_place)
+    if (a->place == PLACE_NONE)
         r.out = kc_output(t, "out", KC_F32, a->n * a->c);
     for (size_t i = 0; i < a->n * a->c; i++) {
         float y = input_at(a, input, i), v, ga = activated(a, y, i, &v);
@@ -122,7 +126,7 @@ static struct grad make_grad(struct kcheck *t, const struct act *a, enum input i
 }
 
 void kcheck_act_grad_i16(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_I16, !t->is_bench && kc_below(t, 2) != 0);
+    struct act a = make_act(t, INPUT_I16, t->is_bench ? PLACE_NONE : kc_below(t, 2));
     struct grad r = make_grad(t, &a, INPUT_I16);
     while (kc_next(t))
         t->kernels->act_grad_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
@@ -131,7 +135,7 @@ void kcheck_act_grad_i16(struct kcheck *t) {
 }
 
 void kcheck_act_grad_f32(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_F32, !t->is_bench && kc_below(t, 2) != 0);
+    struct act a = make_act(t, INPUT_F32, t->is_bench ? PLACE_NONE : kc_below(t, 3));
     struct grad r = make_grad(t, &a, INPUT_F32);
     while (kc_next(t))
         t->kernels->act_grad_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
@@ -141,7 +145,7 @@ void kcheck_act_grad_f32(struct kcheck *t) {
 
 /* With g: the rows of act_grad_i16. */
 void kcheck_act_range_i16(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_I16, 0);
+    struct act a = make_act(t, INPUT_I16, PLACE_NONE);
     int with_g = t->is_bench || kc_below(t, 2) != 0;
     const char *const names[] = {"ka", "kb", "kc"};
     float *k[3];

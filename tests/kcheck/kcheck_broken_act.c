@@ -82,6 +82,14 @@ static void not_in_place(const float *g, const int16_t *y, size_t n, size_t c, c
     bp_act_grad_i16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
 }
 
+static void not_in_place_of_y(const float *g, const float *y, size_t n, size_t c,
+                              const float *scale, const float *shift, const float *slope,
+                              const float *ka, const float *kb, const float *kc, float *out) {
+    if ((const float *)out == y)
+        memset(out, 0, n * c * sizeof *out);
+    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
+}
+
 static void illegal_instruction(const float *g, const float *y, size_t n, size_t c,
                                 const float *scale, const float *shift, const float *slope,
                                 const float *ka, const float *kb, const float *kc, float *out) {
@@ -111,6 +119,7 @@ const struct kc_planted kc_planted_act[] = {
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
+    {"act_grad_f32", "does not work in place of y", {.act_grad_f32 = not_in_place_of_y}},
     {"act_grad_f32", "faults for some sizes", {.act_grad_f32 = illegal_instruction}},
 };
 const size_t kc_planted_act_count = sizeof kc_planted_act / sizeof kc_planted_act[0];

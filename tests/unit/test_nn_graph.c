@@ -306,6 +306,24 @@ static void test_input(void **state) {
     }
 }
 
+/* Stems in 8 bits of 3x3 taps are not stored on AVX-512, in training or not. */
+static void test_stem_output(void **state) {
+    (void)state;
+    for (size_t v = 0; v < 2 * VARIANTS; v++)
+        for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
+            struct bp_graph_config config = config_of(&variants[v / 2]);
+            struct nn_net net;
+            if (!bp_cpu_has((enum bp_tier)tier))
+                continue;
+            config.training = v % 2 == 0;
+            nn_net_create(&net, &config, (enum bp_tier)tier, 1);
+            int small = config.model[0] == 'v' || config.height < 96;
+            assert_int_equal(net.graph->layers[0]->out->data == NULL,
+                             config.stem == BP_STEM_8_BIT && small && tier == BP_TIER_AVX512);
+            nn_net_destroy(&net);
+        }
+}
+
 static void check_spread(const struct bp_param *param, double deviation) {
     double sum = 0, squares = 0, count = (double)param->count;
     for (size_t i = 0; i < param->count; i++) {
@@ -372,7 +390,7 @@ int main(void) {
         cmocka_unit_test(test_plan_is_creation), cmocka_unit_test(test_smaller_batch),
         cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_allocation_failure),
         cmocka_unit_test(test_refuses),          cmocka_unit_test(test_input),
-        cmocka_unit_test(test_first_values),
+        cmocka_unit_test(test_stem_output),      cmocka_unit_test(test_first_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

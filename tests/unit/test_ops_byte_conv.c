@@ -70,7 +70,7 @@ static void set_up(struct fixture *f, const size_t shape[7], enum bp_tier tier, 
     assert_int_equal(bp_exec_create(&f->exec, tier, threads), BP_OK);
     assert_int_equal(bp_plan_create(&f->plan), BP_OK);
     assert_int_equal(
-        bp_byte_conv_create(&f->op, f->exec, f->plan, s, means, deviations, 1, "test", 0, 1),
+        bp_byte_conv_create(&f->op, f->exec, f->plan, s, means, deviations, "test", 0, 0, 1),
         BP_OK);
     bp_exec_need_scratch(f->exec, bp_byte_conv_backward_scratch_bytes(s, 1));
     assert_int_equal(bp_plan_allocate(f->plan, "a test"), BP_OK);
@@ -350,8 +350,8 @@ static void test_input_grid(void **state) {
     struct bp_byte_conv *op;
     assert_int_equal(bp_exec_create(&exec, BP_TIER_C, 1), BP_OK);
     assert_int_equal(bp_plan_create(&plan), BP_OK);
-    assert_int_equal(bp_byte_conv_create(&op, exec, plan, &shape, mean, deviation, 0, "test", 0, 1),
-                     BP_OK);
+    assert_int_equal(
+        bp_byte_conv_create(&op, exec, plan, &shape, mean, deviation, "test", 0, 0, -1), BP_OK);
     for (size_t c = 0; c < 3; c++) {
         int zero;
         float step;

@@ -200,7 +200,7 @@ static void run_chain(struct chain *chain, const float *y0, const int16_t *y1, c
             (struct bp_value_source){bp_norm_act_value_rows, chain->first.op};
         memset(chain->x1, CLEAR, bytes);
     }
-    backward(&chain->norm, chain->x2, g, kept, chain->dx, remade != 0);
+    backward(&chain->norm, remade > 0 ? NULL : chain->x2, g, kept, chain->dx, remade != 0);
     if (remade == 0) /* the same by hand */
         for (size_t i = 0; i < N * h * w * C; i++)
             chain->dx[i] += number(9, i);

@@ -1,0 +1,153 @@
+/* The forward product on bytes, and the layouts of the pixels for both passes. */
+#include "ops/byte_conv_internal.h"
+
+#include <string.h>
+
+/* --- forward ---------------------------------------------------------------------------------- */
+
+struct forward_job {
+    const struct bp_byte_conv *op;
+    struct bp_exec *exec;
+    const uint8_t *pixels;
+    float *y;                     /* or NULL */
+    struct bp_channel_sums *sums; /* or NULL */
+    size_t blocks;                /* of a sample */
+};
+
+/* The row of the image under row `row` of the padded one; NULL: there is none. */
+static const uint8_t *image_row(const struct forward_job *job, size_t n, size_t row) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    if (row < s->pad || row - s->pad >= s->h)
+        return NULL;
+    return job->pixels + (n * s->h + row - s->pad) * s->w * s->c;
+}
+
+/* count pixels of c (a constant) channels, to every `step` bytes. */
+static inline void spread_pixels(const uint8_t *pixels, size_t count, size_t c, size_t step,
+                                 uint8_t *out) {
+    for (size_t i = 0; i < count; i++)
+        memcpy(out + i * step, pixels + i * c, c);
+}
+
+/* One of the r rows of a strip, from a row of the image or, NULL, of padding. */
+static void fill_strip(const struct bp_byte_conv *op, const uint8_t *pixels, uint8_t *out) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t columns = (s->ow - 1) * s->stride + s->r, step = s->r * s->c, x = 0;
+    size_t end = pixels == NULL ? columns : s->pad;
+    for (; x < end && x < columns; x++)
+        memcpy(out + x * step, op->zero, s->c);
+    if (x == columns)
+        return;
+    size_t count = bp_min_size(s->w, columns - x);
+    if (s->c == 3)
+        spread_pixels(pixels, count, 3, step, out + x * step);
+    else if (s->c == 1)
+        spread_pixels(pixels, count, 1, step, out + x * step);
+    else
+        spread_pixels(pixels, count, s->c, step, out + x * step);
+    for (x += count; x < columns; x++)
+        memcpy(out + x * step, op->zero, s->c);
+}
+
+static void strips_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct forward_job *job = context;
+    const struct bp_byte_conv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    for (size_t i = begin; i < end; i++)
+        for (size_t dy = 0; dy < s->r; dy++)
+            fill_strip(op, image_row(job, i / s->oh, i % s->oh * s->stride + dy),
+                       op->strips + i * op->strip_bytes + dy * s->c);
+}
+
+/* Row `row` of the planes of one channel and phase, from a row of the image or, NULL, of padding.
+ */
+static void fill_row(const struct bp_byte_conv *op, const uint8_t *pixels, size_t channel,
+                     size_t phase, uint8_t *out) {
+    const struct bp_conv_shape *s = &op->shape;
+    memset(out, op->zero[channel], op->width);
+    if (pixels == NULL)
+        return;
+    size_t first = s->pad > phase ? (s->pad - phase + s->stride - 1) / s->stride : 0;
+    size_t x = first * s->stride + phase - s->pad, step = s->stride * s->c;
+    if (x >= s->w)
+        return;
+    size_t count = bp_min_size((s->w - x + s->stride - 1) / s->stride, op->width - first);
+    const uint8_t *from = pixels + x * s->c + channel;
+    for (size_t i = 0; i < count; i++)
+        out[first + i] = from[i * step];
+}
+
+static void planes_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct forward_job *job = context;
+    const struct bp_byte_conv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    for (size_t i = begin; i < end; i++) {
+        size_t row = i % op->rows, n = i / op->rows;
+        const uint8_t *pixels = image_row(job, n, row);
+        uint8_t *planes = op->planes + n * op->sample_bytes + row * op->width;
+        for (size_t plane = 0; plane < s->c * s->stride; plane++)
+            fill_row(op, pixels, plane / s->stride, plane % s->stride,
+                     planes + plane * op->rows * op->width);
+    }
+}
+
+/* At most block_rows rows. */
+static void rows_product(const struct bp_byte_conv *op, size_t n, size_t row, size_t rows,
+                         float *y) {
+    const struct bp_conv_shape *s = &op->shape;
+    const uint8_t *x = op->strips + (n * s->oh + row) * op->strip_bytes;
+    op->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset, op->quads,
+                                   op->weights, s->k, op->base, op->scale, y);
+}
+
+void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
+    const struct bp_byte_conv *op = context;
+    for (size_t done = 0; done < rows; done += op->block_rows)
+        rows_product(op, n, row + done, bp_min_size(op->block_rows, rows - done),
+                     out + done * op->shape.ow * op->shape.k);
+}
+
+static void block_product(const struct forward_job *job, size_t n, size_t block, int thread) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    size_t row = block * job->op->block_rows, rows = bp_min_size(job->op->block_rows, s->oh - row);
+    float *y = job->y != NULL ? job->y + (n * s->oh + row) * s->ow * s->k
+                              : bp_exec_scratch(job->exec, thread);
+    rows_product(job->op, n, row, rows, y);
+    if (job->sums != NULL)
+        bp_channel_sums_add_f32(job->sums, &job->exec->kernels, n, y, rows * s->ow);
+}
+
+static void product_part(void *context, size_t begin, size_t end, int thread) {
+    const struct forward_job *job = context;
+    for (size_t i = begin; i < end; i++)
+        block_product(job, i / job->blocks, i % job->blocks, thread);
+}
+
+/* The same with whole samples as items: one worker adds a sample up. */
+static void sample_product_part(void *context, size_t begin, size_t end, int thread) {
+    const struct forward_job *job = context;
+    for (size_t n = begin; n < end; n++)
+        for (size_t block = 0; block < job->blocks; block++)
+            block_product(job, n, block, thread);
+}
+
+void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
+                          const uint8_t *pixels, float *y, struct bp_channel_sums *sums) {
+    struct forward_job job = {.op = op, .exec = exec, .pixels = pixels, .y = y};
+    job.blocks = (op->shape.oh + op->block_rows - 1) / op->block_rows;
+    bp_parallel_for(exec->threads, n * op->shape.oh, strips_part, &job);
+    if (op->planes != NULL)
+        bp_parallel_for(exec->threads, n * op->rows, planes_part, &job);
+    /* Where samples are fewer than workers, y is made by blocks, and its reader sums it. */
+    int by_blocks = sums == NULL || (y != NULL && n < (size_t)bp_threads_count(exec->threads));
+    if (by_blocks && y != NULL)
+        bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
+    if (by_blocks)
+        return;
+    job.sums = sums;
+    bp_channel_sums_begin(sums, exec, n);
+    bp_parallel_for(exec->threads, n, sample_product_part, &job);
+    bp_channel_sums_end(sums);
+}

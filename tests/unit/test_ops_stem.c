@@ -1,0 +1,285 @@
+/* The 8-bit convolution and the normalisation behind it, with the convolution's output stored
+ * between them and without: the same bytes forward, in evaluation and backward, on every tier,
+ * whatever stands between them and the next convolution. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "ops/byte_conv.h"
+#include "ops/norm_act.h"
+
+enum { N = 3, K_MAX = 70, CLEAR = 0xa5, SEED = 20261129, STEP = 7 };
+
+struct numbers { /* of all channels */
+    float weight[K_MAX], bias[K_MAX], slope[K_MAX], mean[K_MAX], var[K_MAX];
+};
+
+/* What both operations write. */
+struct results {
+    size_t outputs, words, mask_words, weights;
+    float *out, *dw; /* out and bits: of training, then of evaluation */
+    uint64_t *bits, *mask;
+    struct numbers learned; /* gradients, running statistics */
+    double total[2 * K_MAX];
+};
+
+struct stem {
+    struct bp_exec *exec;
+    struct bp_plan *plan;
+    struct bp_conv_shape shape;
+    struct bp_norm_act_shape norm_shape;
+    struct bp_byte_conv *conv;
+    struct bp_norm_act *norm;
+    uint8_t *pixels;
+    float *w, *y, *residual, *g;
+    struct numbers numbers;
+    struct results results;
+};
+
+/* h, w, c, k, r, stride; rows so wide that a chunk has two of them, and a block one */
+static const size_t shapes[][6] = {
+    {9, 11, 3, 20, 3, 1},  {17, 15, 3, 70, 3, 1}, {2, 3, 2, 7, 3, 1},
+    {6, 300, 1, 16, 3, 1}, {19, 24, 3, 33, 7, 2},
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+/* Those of VGG and ResNet first. */
+static const struct kind {
+    enum bp_activation activation;
+    int max_pool, window_pool, sign_out, residual;
+} kinds[] = {
+    {BP_ACT_PRELU, 0, 0, 1, 0}, {BP_ACT_RELU, 0, 0, 0, 0}, {BP_ACT_PRELU, 1, 0, 1, 0},
+    {BP_ACT_NONE, 1, 0, 0, 0},  {BP_ACT_RELU, 0, 1, 0, 0}, {BP_ACT_PRELU, 0, 0, 1, 1},
+    {BP_ACT_PRELU, 0, 0, 0, 1},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+/* --- set-up ----------------------------------------------------------------------------------- */
+
+static void *take(size_t bytes) {
+    void *block;
+    assert_int_equal(bp_alloc(&block, bytes + 1, "a test"), BP_OK);
+    memset(block, CLEAR, bytes);
+    return block;
+}
+
+static float number(uint32_t stream, size_t index) {
+    struct bp_stream s = bp_stream_make(19, BP_RANDOM_TEST, 5, stream);
+    return 2.0f * bp_stream_uniform(&s, index) - 1.0f;
+}
+
+static float *numbers(uint32_t stream, size_t count) {
+    float *block = take(count * sizeof *block);
+    for (size_t i = 0; i < count; i++)
+        block[i] = number(stream, i);
+    return block;
+}
+
+static void fill(struct stem *s) {
+    const struct bp_conv_shape *shape = &s->shape;
+    size_t pixels = N * shape->h * shape->w * shape->c;
+    s->pixels = take(pixels);
+    for (size_t i = 0; i < pixels; i++)
+        s->pixels[i] = (uint8_t)(127.5f + 127.5f * number(1, i));
+    s->w = numbers(2, s->results.weights);
+    s->g = numbers(3, s->results.outputs);
+    s->residual = numbers(4, s->results.outputs);
+    s->y = take(N * shape->oh * shape->ow * shape->k * sizeof *s->y);
+    for (size_t j = 0; j < shape->k; j++) {
+        s->numbers.weight[j] = j % 3 == 1 ? -0.7f : 1.2f;
+        s->numbers.bias[j] = number(5, j);
+        s->numbers.slope[j] = 0.3f;
+        s->numbers.mean[j] = s->numbers.var[j] = 1.0f;
+    }
+}
+
+static void set_up(struct stem *s, const size_t shape[6], const struct kind *kind,
+                   enum bp_tier tier, int threads) {
+    static const float mean[3] = {0.49f, 0.25f, 0.9f}, deviation[3] = {0.2f, 0.31f, 0.5f};
+    memset(s, 0, sizeof *s);
+    struct bp_conv_shape *conv = &s->shape;
+    assert_int_equal(bp_conv_shape_set(conv, N, shape[0], shape[1], shape[2], shape[3], shape[4],
+                                       shape[5], shape[4] / 2),
+                     BP_OK);
+    s->norm_shape = (struct bp_norm_act_shape){.n = N,
+                                               .h = conv->oh,
+                                               .w = conv->ow,
+                                               .c = conv->k,
+                                               .activation = kind->activation,
+                                               .max_pool = kind->max_pool,
+                                               .window_pool = kind->window_pool,
+                                               .sign_out = kind->sign_out};
+    assert_int_equal(bp_exec_create(&s->exec, tier, threads), BP_OK);
+    assert_int_equal(bp_plan_create(&s->plan), BP_OK);
+    assert_int_equal(
+        bp_byte_conv_create(&s->conv, s->exec, s->plan, conv, mean, deviation, "conv", 0, 3, 3),
+        BP_OK);
+    assert_int_equal(
+        bp_norm_act_create(&s->norm, s->exec, s->plan, &s->norm_shape, "norm", 0, 1, 3), BP_OK);
+    bp_exec_need_scratch(s->exec, bp_byte_conv_backward_scratch_bytes(
+                                      conv, bp_norm_act_grad_scratch_bytes(&s->norm_shape)));
+    assert_int_equal(bp_plan_allocate(s->plan, "a test"), BP_OK);
+    assert_int_equal(bp_exec_allocate(s->exec), BP_OK);
+    s->norm->y_source = (struct bp_value_source){bp_byte_conv_value_rows, s->conv};
+    struct results *r = &s->results;
+    size_t oh = s->norm->oh, ow = s->norm->ow, cw = s->norm->cw;
+    r->outputs = N * oh * ow * conv->k;
+    r->words = N * (oh + 2) * (ow + 2) * cw;
+    r->mask_words = N * oh * ow * cw;
+    r->weights = conv->k * conv->r * conv->r * conv->c;
+    r->out = take(2 * r->outputs * sizeof *r->out);
+    r->dw = take(r->weights * sizeof *r->dw);
+    r->bits = take(2 * r->words * sizeof *r->bits);
+    r->mask = take(r->mask_words * sizeof *r->mask);
+    fill(s);
+    bp_byte_conv_set_weights(s->conv, s->w);
+}
+
+static void tear_down(struct stem *s) {
+    bp_byte_conv_destroy(s->conv);
+    bp_norm_act_destroy(s->norm);
+    bp_plan_destroy(s->plan);
+    bp_exec_destroy(s->exec);
+    struct results *r = &s->results;
+    void *blocks[] = {s->pixels, s->w, s->g, s->residual, s->y, r->out, r->dw, r->bits, r->mask};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
+        bp_free(blocks[i]);
+}
+
+/* --- passes ----------------------------------------------------------------------------------- */
+
+static struct bp_norm_act_params params_of(struct stem *s) {
+    struct numbers *v = &s->numbers;
+    return (struct bp_norm_act_params){v->weight, v->bias, v->slope, v->mean, v->var};
+}
+
+static void forward(struct stem *s, size_t n, float *y, int training, int residual) {
+    struct bp_norm_act_params params = params_of(s);
+    struct bp_norm_act_out to = {.out = s->results.out, .bits = s->results.bits};
+    to.mask = training ? s->results.mask : NULL;
+    to.out += training ? 0 : s->results.outputs;
+    to.bits += training ? 0 : s->results.words;
+    bp_byte_conv_forward(s->conv, s->exec, n, s->pixels, y, training ? &s->norm->sums : NULL);
+    bp_norm_act_forward(s->norm, s->exec, n, y, residual ? s->residual : NULL, &params, training,
+                        &to);
+}
+
+static void backward(struct stem *s, size_t n, const float *y, const uint8_t *kept) {
+    struct bp_norm_act_params params = params_of(s);
+    struct numbers *d = &s->results.learned;
+    const struct bp_norm_act_grads grads = {d->weight, d->bias, d->slope};
+    bp_norm_act_backward_sums(s->norm, s->exec, n, y, s->g, kept, &params, &grads);
+    const struct bp_grad_source source = {.rows = bp_norm_act_grad_rows,
+                                          .context = s->norm,
+                                          .scratch_bytes =
+                                              bp_norm_act_grad_scratch_bytes(&s->norm_shape)};
+    bp_byte_conv_backward(s->conv, s->exec, n, &source, SEED, STEP, s->results.dw);
+}
+
+/* Evaluation, then a step, of n samples. */
+static void run(struct stem *s, size_t n, int stored, int residual, const uint8_t *kept) {
+    float *y = stored ? s->y : NULL;
+    forward(s, n, y, 0, residual);
+    forward(s, n, y, 1, residual);
+    memcpy(s->results.total, s->norm->sums.total, 2 * s->shape.k * sizeof(double));
+    backward(s, n, y, kept);
+    memcpy(s->results.learned.mean, s->numbers.mean, sizeof s->numbers.mean);
+    memcpy(s->results.learned.var, s->numbers.var, sizeof s->numbers.var);
+}
+
+static void assert_same(const struct results *a, const struct results *b) {
+    assert_memory_equal(a->total, b->total, sizeof a->total);
+    assert_memory_equal(&a->learned, &b->learned, sizeof a->learned);
+    assert_memory_equal(a->out, b->out, 2 * a->outputs * sizeof *a->out);
+    assert_memory_equal(a->bits, b->bits, 2 * a->words * sizeof *a->bits);
+    assert_memory_equal(a->mask, b->mask, a->mask_words * sizeof *a->mask);
+    assert_memory_equal(a->dw, b->dw, a->weights * sizeof *a->dw);
+}
+
+/* --- tests ------------------------------------------------------------------------------------ */
+
+static void check(const size_t shape[6], const struct kind *kind, size_t n, const uint8_t *kept) {
+    struct stem want, got;
+    set_up(&want, shape, kind, BP_TIER_C, 1);
+    run(&want, n, 1, kind->residual, kept);
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++)
+        for (int threads = 1; threads <= 4 && bp_cpu_has((enum bp_tier)tier); threads *= 2) {
+            set_up(&got, shape, kind, (enum bp_tier)tier, threads);
+            run(&got, n, 0, kind->residual, kept);
+            assert_same(&want.results, &got.results);
+            tear_down(&got);
+        }
+    tear_down(&want);
+}
+
+static void test_not_stored(void **state) {
+    (void)state;
+    static const uint8_t kept[N] = {0, 1, 0};
+    for (size_t i = 0; i < SHAPES; i++)
+        for (size_t k = 0; k < KINDS; k++) {
+            check(shapes[i], &kinds[k], N, k % 2 == 0 ? kept : NULL);
+            if (k < 2)
+                check(shapes[i], &kinds[k], 1, NULL); /* fewer than workers */
+        }
+}
+
+/* Any rows that are asked for are those that are stored, the convolution's and its reader's; the
+ * sums are those of reading them. */
+static void test_rows(void **state) {
+    (void)state;
+    for (size_t i = 0; i < SHAPES; i++)
+        for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
+            struct stem s;
+            double total[2 * K_MAX];
+            if (!bp_cpu_has((enum bp_tier)tier))
+                continue;
+            set_up(&s, shapes[i], &kinds[1], (enum bp_tier)tier, 2);
+            size_t oh = s.shape.oh, row = s.shape.ow * s.shape.k;
+            float *rows = take(oh * row * sizeof *rows);
+            forward(&s, N, NULL, 1, 0);
+            memcpy(total, s.norm->sums.total, sizeof total);
+            bp_byte_conv_forward(s.conv, s.exec, N, s.pixels, s.y, NULL);
+            assert_int_equal(bp_channel_sums_finish(&s.norm->sums, s.exec, N, s.y, oh * s.shape.ow),
+                             1);
+            assert_memory_equal(total, s.norm->sums.total, 2 * s.shape.k * sizeof(double));
+            for (size_t at = 0; at < N * oh; at++)
+                for (size_t count = 1; count <= oh - at % oh; count += 1 + count / 2) {
+                    size_t bytes = count * row * sizeof(float);
+                    bp_byte_conv_value_rows(s.conv, at / oh, at % oh, count, rows);
+                    assert_memory_equal(rows, s.y + at * row, bytes);
+                    bp_norm_act_value_rows(s.norm, at / oh, at % oh, count, rows);
+                    assert_memory_equal(rows, s.results.out + at * row, bytes);
+                }
+            bp_free(rows);
+            tear_down(&s);
+        }
+}
+
+/* Which convolutions are made again. */
+static void test_choice(void **state) {
+    (void)state;
+    struct bp_conv_shape shape;
+    for (size_t c = 1; c <= 3; c++)
+        for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
+            assert_int_equal(bp_conv_shape_set(&shape, 1, 32, 32, c, 64, 3, 1, 1), BP_OK);
+            assert_int_equal(bp_byte_conv_is_cheap(&shape, (enum bp_tier)tier),
+                             tier == BP_TIER_AVX512);
+            assert_int_equal(bp_conv_shape_set(&shape, 1, 96, 96, c, 64, 7, 2, 3), BP_OK);
+            assert_false(bp_byte_conv_is_cheap(&shape, (enum bp_tier)tier));
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_not_stored),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_choice),
+    };
+    return cmocka_run_group_tests_name("stem", tests, NULL, NULL);
+}
