@@ -427,6 +427,19 @@ struct bp_kernels {
     void (*act_norm_columns)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
                              const struct bp_act_norm_rows *a, float *out);
 
+    /* --- bfloat16: the upper half of a float ------------------------------------------------ */
+
+    /* out[i] = x[i] rounded to the nearest bfloat16, ties to the even one; small numbers keep their
+     * bits as far as they go, numbers beyond the largest become infinite. A NaN keeps its upper
+     * half, with the quiet bit (0x40) set. */
+    void (*round_bf16)(const float *x, size_t n, uint16_t *out);
+
+    /* Averages of windows like those of max_window, of 1 or 2 rows and columns, rounded as above:
+     *     z[p * c + j] = sum over y, i of x[p * step + y * row_step + i * c + j], / (rows *
+     * columns) summed in float in order of y, then i, beginning with the first. */
+    void (*average_bf16)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                         size_t row_step, size_t c, uint16_t *z);
+
     /* --- optimizer ---------------------------------------------------------------------------- */
 
     /* *sum += the sum of g * g, in double (g is converted first): 8 partial sums s[i % 8] from 0 in
