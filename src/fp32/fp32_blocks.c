@@ -19,20 +19,21 @@ enum { FORWARD = BP_ONEDNN_FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, PRODUCTS };
 struct product {
     struct bp_onednn_product *onednn;
     size_t samples; /* of one block */
-    size_t packed_floats;
-    float *weights; /* planned: packed weights, or partial gradients [slices][blocks] */
+    size_t packed_bytes;
+    void *weights; /* planned: packed weights, or partial gradients (float) [slices][blocks] */
 };
 
 /* Memory that only unusual calls need (a last block that is not full, accumulation): taken at the
  * first such call and kept. */
 struct spare {
-    float *at;
-    size_t floats;
+    char *at;
+    size_t bytes;
 };
 
 struct bp_onednn_conv {
     struct bp_conv_shape shape;
     char name[40];
+    int bf16; /* x, g and w are bfloat16, the results floats */
     unsigned passes;
     size_t slices; /* of k, in the weight gradient */
     struct product products[PRODUCTS];
@@ -42,11 +43,12 @@ struct bp_onednn_conv {
 
 /* Partial weight gradients of 8 blocks cost more memory traffic than the product itself once the
  * weights are much larger than a block's samples. Such layers have many channels: two blocks and
- * four slices of k keep 8 independent items. Decided by the shape alone. */
+ * four slices of k keep 8 independent items. Decided by the shape alone. (bfloat16 serves
+ * shortcuts, which are small.) */
 static void set_weight_blocks(struct bp_onednn_conv *conv) {
     const struct bp_conv_shape *s = &conv->shape;
     size_t samples = bp_fp32_block_samples(s->n), weights = s->k * s->r * s->r * s->c;
-    int large = weights > (size_t)1 << 20 && s->k % 64 == 0 && s->n >= 8;
+    int large = !conv->bf16 && weights > (size_t)1 << 20 && s->k % 64 == 0 && s->n >= 8;
     conv->slices = large ? 4 : 1;
     conv->products[FORWARD].samples = samples;
     conv->products[BACKWARD_DATA].samples = samples;
@@ -57,12 +59,22 @@ static size_t blocks_of(const struct product *product, size_t n) {
     return (n + product->samples - 1) / product->samples;
 }
 
-static size_t image_floats(const struct bp_onednn_conv *conv) {
+static size_t image_elements(const struct bp_onednn_conv *conv) {
     return conv->shape.h * conv->shape.w * conv->shape.c;
 }
 
-static size_t map_floats(const struct bp_onednn_conv *conv) {
+static size_t map_elements(const struct bp_onednn_conv *conv) {
     return conv->shape.oh * conv->shape.ow * conv->shape.k;
+}
+
+/* Of x, g and w. */
+static size_t operand_bytes(const struct bp_onednn_conv *conv) {
+    return conv->bf16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+/* The gradient of one block, which bp_onednn_backward makes in the scratch memory. */
+static size_t map_block_bytes(const struct bp_onednn_conv *conv) {
+    return conv->products[BACKWARD_WEIGHTS].samples * map_elements(conv) * operand_bytes(conv);
 }
 
 static bp_status add_product(struct bp_onednn_conv *conv, struct bp_exec *exec,
@@ -76,12 +88,13 @@ static bp_status add_product(struct bp_onednn_conv *conv, struct bp_exec *exec,
     if (which == BACKWARD_WEIGHTS)
         block.k /= conv->slices;
     BP_TRY(bp_onednn_product_create(&product->onednn, (enum bp_onednn_which)which, &block,
-                                    (size_t)bp_threads_count(exec->threads), conv->name));
+                                    conv->bf16, (size_t)bp_threads_count(exec->threads),
+                                    conv->name));
     if (product->onednn == NULL) {
         conv->passes &= ~(1U << which);
         return BP_OK;
     }
-    product->packed_floats = bp_onednn_packed_floats(product->onednn);
+    product->packed_bytes = bp_onednn_packed_bytes(product->onednn);
     size_t copies = 1;
     size_t scratch = bp_round_up(bp_onednn_scratch_bytes(product->onednn), BP_ALIGN);
     if (which == BACKWARD_WEIGHTS) {
@@ -89,10 +102,11 @@ static bp_status add_product(struct bp_onednn_conv *conv, struct bp_exec *exec,
         if (conv->slices > 1) /* copy_slice */
             scratch += block.n * block.oh * block.ow * block.k * sizeof(float);
     }
+    if (which != FORWARD && conv->bf16)
+        scratch += bp_round_up(map_block_bytes(conv), BP_ALIGN);
     bp_exec_need_scratch(exec, scratch);
     snprintf(label, sizeof label, "%s.%s", conv->name, what[which]);
-    return bp_plan_add(plan, label, copies * product->packed_floats * sizeof(float), time, time,
-                       &product->weights);
+    return bp_plan_add(plan, label, copies * product->packed_bytes, time, time, &product->weights);
 }
 
 static bp_status create_parts(struct bp_onednn_conv *conv, struct bp_exec *exec,
@@ -106,12 +120,13 @@ static bp_status create_parts(struct bp_onednn_conv *conv, struct bp_exec *exec,
 }
 
 bp_status bp_onednn_create(struct bp_onednn_conv **out, struct bp_exec *exec, struct bp_plan *plan,
-                           const struct bp_conv_shape *shape, unsigned passes, const char *name,
-                           int forward_time, int backward_time) {
+                           const struct bp_conv_shape *shape, int bf16, unsigned passes,
+                           const char *name, int forward_time, int backward_time) {
     struct bp_onednn_conv *conv;
     *out = NULL;
     BP_TRY(bp_alloc(&conv, sizeof *conv, "an fp32 convolution"));
     conv->shape = *shape;
+    conv->bf16 = bf16;
     conv->passes = passes;
     snprintf(conv->name, sizeof conv->name, "%s", name);
     set_weight_blocks(conv);
@@ -147,143 +162,188 @@ struct job {
     struct bp_exec *exec;
     int which;
     size_t n;
-    const float *in, *map;        /* in: x or g of a forward or backward product; map: g for dw */
-    size_t in_floats, out_floats; /* per sample */
+    const char *in, *map;       /* in: x or g of a forward or backward product; map: g for dw */
+    size_t in_bytes, map_bytes; /* per sample */
     float *out;
+    size_t out_floats; /* per sample */
     int accumulate;
-    atomic_int status; /* oneDNN's, of the last failure in a worker */
+    struct bp_channel_sums *sums;              /* of out */
+    const struct bp_onednn_gradient *gradient; /* makes g, in place of map */
+    atomic_int status;                         /* oneDNN's, of the last failure in a worker */
 };
 
-static bp_status need_spare(struct spare *spare, size_t floats) {
-    if (spare->floats >= floats)
+static bp_status need_spare(struct spare *spare, size_t bytes) {
+    if (spare->bytes >= bytes)
         return BP_OK;
     bp_free(spare->at);
-    spare->floats = 0;
-    BP_TRY(bp_alloc_array(&spare->at, floats, sizeof(float), "the last block of a batch"));
-    spare->floats = floats;
+    spare->bytes = 0;
+    BP_TRY(bp_alloc(&spare->at, bytes, "the last block of a batch"));
+    spare->bytes = bytes;
     return BP_OK;
 }
 
-/* Copies the samples of the last, incomplete block, with zeros behind. */
-static bp_status pad_block(struct spare *spare, const float *all, size_t n, size_t samples,
-                           size_t floats) {
+/* Copies the samples of the last, incomplete block, with zeros behind. bytes: of a sample. */
+static bp_status pad_block(struct spare *spare, const char *all, size_t n, size_t samples,
+                           size_t bytes) {
     size_t rest = n % samples;
     if (rest == 0)
         return BP_OK;
-    BP_TRY(need_spare(spare, samples * floats));
-    memcpy(spare->at, all + (n - rest) * floats, rest * floats * sizeof(float));
-    memset(spare->at + rest * floats, 0, (samples - rest) * floats * sizeof(float));
+    BP_TRY(need_spare(spare, samples * bytes));
+    memcpy(spare->at, all + (n - rest) * bytes, rest * bytes);
+    memset(spare->at + rest * bytes, 0, (samples - rest) * bytes);
     return BP_OK;
 }
 
-/* Forward and backward data: one block of samples from in to out. */
+static void note_status(struct job *job, int status) {
+    if (status != 0)
+        atomic_store(&job->status, status);
+}
+
+static void add_sums(struct job *job, size_t first, size_t count) {
+    const struct bp_conv_shape *s = &job->conv->shape;
+    for (size_t i = first; job->sums != NULL && i < first + count; i++)
+        bp_channel_sums_add_f32(job->sums, &job->exec->kernels, i, job->out + i * job->out_floats,
+                                s->oh * s->ow);
+}
+
+/* Forward and backward data: one block of samples from `in` to job->out. */
+static void run_block(struct job *job, int which, size_t block, const void *in, int thread,
+                      void *scratch) {
+    struct bp_onednn_conv *conv = job->conv;
+    struct product *product = &conv->products[which];
+    size_t samples = product->samples, first = block * samples;
+    size_t count = bp_min_size(samples, job->n - first);
+    int direct = count == samples && !job->accumulate;
+    float *result = job->out + first * job->out_floats, *out = result;
+    if (!direct)
+        out = (float *)(void *)conv->staged.at + (size_t)thread * samples * job->out_floats;
+    note_status(job, bp_onednn_run(product->onednn, thread, which == FORWARD ? in : out,
+                                   which == FORWARD ? out : in, scratch));
+    if (job->accumulate)
+        for (size_t i = 0; i < count * job->out_floats; i++)
+            result[i] += out[i];
+    else if (!direct)
+        memcpy(result, out, count * job->out_floats * sizeof(float));
+    add_sums(job, first, count);
+}
+
 static void run_blocks(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
-    struct bp_onednn_conv *conv = job->conv;
-    size_t samples = conv->products[job->which].samples;
+    size_t samples = job->conv->products[job->which].samples;
     for (size_t block = begin; block < end; block++) {
-        size_t first = block * samples, count = bp_min_size(samples, job->n - first);
-        int direct = count == samples && !job->accumulate;
-        const float *in = count == samples ? job->in + first * job->in_floats : conv->padded.at;
-        float *result = job->out + first * job->out_floats;
-        float *out = direct ? result : conv->staged.at + (size_t)thread * samples * job->out_floats;
-        int status = bp_onednn_run(
-            conv->products[job->which].onednn, thread, job->which == FORWARD ? in : out,
-            job->which == FORWARD ? out : in, bp_exec_scratch(job->exec, thread));
-        if (status != 0)
-            atomic_store(&job->status, status);
-        else if (job->accumulate)
-            for (size_t i = 0; i < count * job->out_floats; i++)
-                result[i] += out[i];
-        else if (!direct)
-            memcpy(result, out, count * job->out_floats * sizeof(float));
+        size_t first = block * samples;
+        int full = samples <= job->n - first;
+        run_block(job, job->which, block,
+                  full ? job->in + first * job->in_bytes : job->conv->padded.at, thread,
+                  bp_exec_scratch(job->exec, thread));
     }
 }
 
-static bp_status run_batch(struct job *job, const float *w, const char *doing) {
+/* Weights, and room for blocks that do not go straight to the output. */
+static bp_status prepare(struct job *job, int which, const void *w, const char *doing) {
     struct bp_onednn_conv *conv = job->conv;
-    struct product *product = &conv->products[job->which];
+    struct product *product = &conv->products[which];
     size_t threads = (size_t)bp_threads_count(job->exec->threads);
-    BP_TRY(pad_block(&conv->padded, job->in, job->n, product->samples, job->in_floats));
     if (job->accumulate || job->n % product->samples != 0)
-        BP_TRY(need_spare(&conv->staged, threads * product->samples * job->out_floats));
+        BP_TRY(need_spare(&conv->staged,
+                          threads * product->samples * job->out_floats * sizeof(float)));
     int status = bp_onednn_pack(product->onednn, w, product->weights);
     if (status == 0)
         status = bp_onednn_set_weights(product->onednn, product->weights);
-    if (status != 0)
-        return bp_onednn_fail(status, conv->name, doing);
+    return status == 0 ? BP_OK : bp_onednn_fail(status, conv->name, doing);
+}
+
+static bp_status run_batch(struct job *job, const void *w, const char *doing) {
+    struct bp_onednn_conv *conv = job->conv;
+    struct product *product = &conv->products[job->which];
+    BP_TRY(pad_block(&conv->padded, job->in, job->n, product->samples, job->in_bytes));
+    BP_TRY(prepare(job, job->which, w, doing));
     bp_parallel_for(job->exec->threads, blocks_of(product, job->n), run_blocks, job);
-    status = atomic_load(&job->status);
+    int status = atomic_load(&job->status);
     return status == 0 ? BP_OK : bp_onednn_fail(status, conv->name, doing);
 }
 
 bp_status bp_onednn_forward(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
-                            const float *x, const float *w, const float *bias, float *y) {
+                            const void *x, const void *w, const float *bias, float *y,
+                            struct bp_channel_sums *sums) {
     struct job job = {.conv = conv,
                       .exec = exec,
                       .which = FORWARD,
                       .n = n,
                       .in = x,
-                      .in_floats = image_floats(conv),
+                      .in_bytes = image_elements(conv) * operand_bytes(conv),
                       .out = y,
-                      .out_floats = map_floats(conv)};
+                      .out_floats = map_elements(conv),
+                      .sums = sums};
     int status =
         bp_onednn_set_bias(conv->products[FORWARD].onednn, bias != NULL ? bias : conv->no_bias);
     if (status != 0)
         return bp_onednn_fail(status, conv->name, "forward pass");
-    return run_batch(&job, w, "forward pass");
+    if (sums != NULL)
+        bp_channel_sums_begin(sums, exec, n);
+    BP_TRY(run_batch(&job, w, "forward pass"));
+    if (sums != NULL)
+        bp_channel_sums_end(sums);
+    return BP_OK;
 }
 
 bp_status bp_onednn_backward_data(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
-                                  const float *g, const float *w, float *dx, int accumulate) {
+                                  const void *g, const void *w, float *dx, int accumulate) {
     struct job job = {.conv = conv,
                       .exec = exec,
                       .which = BACKWARD_DATA,
                       .n = n,
                       .in = g,
-                      .in_floats = map_floats(conv),
+                      .in_bytes = map_elements(conv) * operand_bytes(conv),
                       .out = dx,
-                      .out_floats = image_floats(conv),
+                      .out_floats = image_elements(conv),
                       .accumulate = accumulate};
     return run_batch(&job, w, "backward pass");
 }
 
 /* The columns of one slice of g, with zeros for samples that are missing. */
-static float *copy_slice(const struct job *job, size_t first, size_t count, size_t slice,
-                         float *out) {
+static void *copy_slice(const struct job *job, size_t first, size_t count, size_t slice,
+                        char *out) {
     const struct bp_conv_shape *s = &job->conv->shape;
-    size_t width = s->k / job->conv->slices, pixels = s->oh * s->ow;
-    size_t rows = job->conv->products[BACKWARD_WEIGHTS].samples * pixels;
+    size_t row_bytes = s->k * operand_bytes(job->conv), width = row_bytes / job->conv->slices;
+    size_t pixels = s->oh * s->ow, rows = job->conv->products[BACKWARD_WEIGHTS].samples * pixels;
     for (size_t row = 0; row < count * pixels; row++)
-        memcpy(out + row * width, job->map + (first * pixels + row) * s->k + slice * width,
-               width * sizeof(float));
-    memset(out + count * pixels * width, 0, (rows - count * pixels) * width * sizeof(float));
+        memcpy(out + row * width, job->map + (first * pixels + row) * row_bytes + slice * width,
+               width);
+    memset(out + count * pixels * width, 0, (rows - count * pixels) * width);
     return out;
 }
 
-/* One partial weight gradient per item; item = block * slices + slice. */
+/* One partial weight gradient; item = block * slices + slice. */
+static void run_weights(struct job *job, size_t item, const void *map, int thread, void *scratch) {
+    struct bp_onednn_conv *conv = job->conv;
+    struct product *product = &conv->products[BACKWARD_WEIGHTS];
+    size_t block = item / conv->slices, slice = item % conv->slices;
+    size_t first = block * product->samples, blocks = blocks_of(product, job->n);
+    int full = product->samples <= job->n - first;
+    char *partial = (char *)product->weights + (slice * blocks + block) * product->packed_bytes;
+    int status = bp_onednn_set_gradient(product->onednn, thread, (float *)(void *)partial);
+    if (status == 0)
+        status =
+            bp_onednn_run(product->onednn, thread,
+                          full ? job->in + first * job->in_bytes : conv->padded.at, map, scratch);
+    note_status(job, status);
+}
+
 static void run_weight_items(void *context, size_t begin, size_t end, int thread) {
     struct job *job = context;
     struct bp_onednn_conv *conv = job->conv;
     struct product *product = &conv->products[BACKWARD_WEIGHTS];
-    size_t blocks = blocks_of(product, job->n);
     for (size_t item = begin; item < end; item++) {
-        size_t block = item / conv->slices, slice = item % conv->slices;
-        size_t first = block * product->samples;
+        size_t first = item / conv->slices * product->samples;
         size_t count = bp_min_size(product->samples, job->n - first);
-        int full = count == product->samples;
         struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
         void *scratch = bp_carve(&carver, bp_onednn_scratch_bytes(product->onednn));
-        const float *image = full ? job->in + first * job->in_floats : conv->padded.at;
-        const float *map = full ? job->map + first * map_floats(conv) : conv->padded_map.at;
+        const void *map =
+            count == product->samples ? job->map + first * job->map_bytes : conv->padded_map.at;
         if (conv->slices > 1)
-            map = copy_slice(job, first, count, slice, (float *)(void *)carver.next);
-        float *partial = product->weights + (slice * blocks + block) * product->packed_floats;
-        int status = bp_onednn_set_gradient(product->onednn, thread, partial);
-        if (status == 0)
-            status = bp_onednn_run(conv->products[job->which].onednn, thread, image, map, scratch);
-        if (status != 0)
-            atomic_store(&job->status, status);
+            map = copy_slice(job, first, count, item % conv->slices, carver.next);
+        run_weights(job, item, map, thread, scratch);
     }
 }
 
@@ -295,10 +355,10 @@ static void add_partials(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     const struct job *job = context;
     const struct product *product = &job->conv->products[BACKWARD_WEIGHTS];
-    size_t floats = product->packed_floats, parts = (floats + SUM_PART - 1) / SUM_PART;
-    size_t blocks = blocks_of(product, job->n);
+    size_t floats = product->packed_bytes / sizeof(float);
+    size_t parts = (floats + SUM_PART - 1) / SUM_PART, blocks = blocks_of(product, job->n);
     for (size_t item = begin; item < end; item++) {
-        float *sum = product->weights + item / parts * blocks * floats;
+        float *sum = (float *)product->weights + item / parts * blocks * floats;
         size_t first = item % parts * SUM_PART, last = bp_min_size(first + SUM_PART, floats);
         for (size_t block = 1; block < blocks; block++)
             for (size_t i = first; i < last; i++)
@@ -306,30 +366,75 @@ static void add_partials(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-bp_status bp_onednn_backward_weights(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
-                                     const float *x, const float *g, float *dw) {
+/* After all partials: their sum, in our layout. */
+static bp_status finish_weights(struct job *job, float *dw) {
+    struct bp_onednn_conv *conv = job->conv;
     struct product *product = &conv->products[BACKWARD_WEIGHTS];
-    struct job job = {.conv = conv,
-                      .exec = exec,
-                      .which = BACKWARD_WEIGHTS,
-                      .n = n,
-                      .in = x,
-                      .in_floats = image_floats(conv),
-                      .map = g};
-    BP_TRY(pad_block(&conv->padded, x, n, product->samples, job.in_floats));
-    if (conv->slices == 1)
-        BP_TRY(pad_block(&conv->padded_map, g, n, product->samples, map_floats(conv)));
-    size_t blocks = blocks_of(product, n);
-    bp_parallel_for(exec->threads, blocks * conv->slices, run_weight_items, &job);
-    int status = atomic_load(&job.status);
+    size_t blocks = blocks_of(product, job->n), floats = product->packed_bytes / sizeof(float);
+    int status = atomic_load(&job->status);
     if (status == 0 && blocks > 1)
-        bp_parallel_for(exec->threads,
-                        conv->slices * ((product->packed_floats + SUM_PART - 1) / SUM_PART),
-                        add_partials, &job);
+        bp_parallel_for(job->exec->threads, conv->slices * ((floats + SUM_PART - 1) / SUM_PART),
+                        add_partials, job);
     size_t natural = conv->shape.k / conv->slices * conv->shape.r * conv->shape.r * conv->shape.c;
     for (size_t slice = 0; slice < conv->slices && status == 0; slice++)
         status = bp_onednn_unpack(product->onednn,
-                                  product->weights + slice * blocks * product->packed_floats,
+                                  (const float *)product->weights + slice * blocks * floats,
                                   dw + slice * natural);
     return status == 0 ? BP_OK : bp_onednn_fail(status, conv->name, "weight gradient");
+}
+
+static struct job weights_job(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
+                              const void *x) {
+    return (struct job){.conv = conv,
+                        .exec = exec,
+                        .which = BACKWARD_WEIGHTS,
+                        .n = n,
+                        .in = x,
+                        .in_bytes = image_elements(conv) * operand_bytes(conv),
+                        .map_bytes = map_elements(conv) * operand_bytes(conv)};
+}
+
+bp_status bp_onednn_backward_weights(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
+                                     const void *x, const void *g, float *dw) {
+    struct product *product = &conv->products[BACKWARD_WEIGHTS];
+    struct job job = weights_job(conv, exec, n, x);
+    job.map = g;
+    BP_TRY(pad_block(&conv->padded, x, n, product->samples, job.in_bytes));
+    if (conv->slices == 1)
+        BP_TRY(pad_block(&conv->padded_map, g, n, product->samples, job.map_bytes));
+    bp_parallel_for(exec->threads, blocks_of(product, n) * conv->slices, run_weight_items, &job);
+    return finish_weights(&job, dw);
+}
+
+/* Both backward products of one block, whose gradient is made in the cache. */
+static void run_backward_blocks(void *context, size_t begin, size_t end, int thread) {
+    struct job *job = context;
+    struct product *product = &job->conv->products[BACKWARD_WEIGHTS];
+    for (size_t block = begin; block < end; block++) {
+        size_t first = block * product->samples;
+        size_t count = bp_min_size(product->samples, job->n - first);
+        struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+        char *g = bp_carve(&carver, map_block_bytes(job->conv));
+        job->gradient->make(job->gradient->context, first, count, g, carver.next);
+        memset(g + count * job->map_bytes, 0, (product->samples - count) * job->map_bytes);
+        run_weights(job, block, g, thread, carver.next);
+        if (job->out != NULL)
+            run_block(job, BACKWARD_DATA, block, g, thread, carver.next);
+    }
+}
+
+bp_status bp_onednn_backward(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
+                             const void *x, const struct bp_onednn_gradient *gradient,
+                             const void *w, float *dw, float *dx, int accumulate) {
+    struct product *product = &conv->products[BACKWARD_WEIGHTS];
+    struct job job = weights_job(conv, exec, n, x);
+    job.gradient = gradient;
+    job.out = dx;
+    job.out_floats = image_elements(conv);
+    job.accumulate = accumulate;
+    BP_TRY(pad_block(&conv->padded, x, n, product->samples, job.in_bytes));
+    if (dx != NULL)
+        BP_TRY(prepare(&job, BACKWARD_DATA, w, "backward pass"));
+    bp_parallel_for(exec->threads, blocks_of(product, n), run_backward_blocks, &job);
+    return finish_weights(&job, dw);
 }

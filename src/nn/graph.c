@@ -128,6 +128,7 @@ static size_t data_bytes(const struct bp_graph *graph, const struct bp_tensor *t
     size_t n = graph->config.batch;
     switch (t->kind) {
     case BP_TENSOR_I16:
+    case BP_TENSOR_BF16:
         return n * t->h * t->w * t->c * sizeof(int16_t);
     case BP_TENSOR_U8:
         return n * t->h * t->w * t->c;

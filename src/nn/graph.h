@@ -58,7 +58,7 @@ struct bp_running {
 
 /* --- tensors ---------------------------------------------------------------------------------- */
 
-enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS, BP_TENSOR_U8 };
+enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS, BP_TENSOR_U8, BP_TENSOR_BF16 };
 
 struct bp_tensor {
     char name[64];
@@ -69,6 +69,7 @@ struct bp_tensor {
         float *f32;     /* [n][h][w][c] */
         int16_t *i16;   /* [n][h][w][c] */
         uint8_t *u8;    /* [n][h][w][c]: pixels */
+        uint16_t *bf16; /* [n][h][w][c]: the upper halves of floats */
         uint64_t *bits; /* [n][h + 2][w + 2][cw], halo zero */
     };
     uint64_t *mask; /* bits: straight-through mask [n][h][w][cw]; NULL without backward */

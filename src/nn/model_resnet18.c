@@ -4,7 +4,8 @@
  *             96 px on, else 3x3/1
  *   block     h   = PReLU(alpha1 conv1(sgn(norm1(x))))
  *             out = PReLU(alpha2 conv2(sgn(norm2(h)))) + shortcut(x)
- *   shortcut  x, or where the shape changes 2x2 average pooling, fp32 1x1 convolution, batch norm
+ *   shortcut  x, or where the shape changes 2x2 average pooling, 1x1 convolution, batch norm;
+ *             both of bfloat16 in psq and fqt, else of floats
  *   head      batch norm, PReLU, global average pooling, linear */
 #include <math.h>
 #include <stdio.h>
@@ -77,10 +78,16 @@ static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
     if (block->stride == 1 && x->c == block->channels)
         return BP_OK;
     block_name(name, block, "shortcut.pool");
+    enum bp_precision precision = block->graph->config.precision;
+    int bf16 = precision == BP_PRECISION_PSQ || precision == BP_PRECISION_FQT;
     if (block->stride == 2)
-        BP_TRY(bp_layer_pool_add(block->graph, name, y, BP_POOL_AVG_2X2, &y));
+        BP_TRY(bp_layer_pool_add(block->graph, name, y, BP_POOL_AVG_2X2,
+                                 bf16 ? BP_TENSOR_BF16 : BP_TENSOR_F32, &y));
     block_name(name, block, "shortcut.conv");
-    BP_TRY(bp_layer_conv_add(block->graph, name, y, block->channels, 1, 1, 0, 0, 0, &y));
+    if (y->kind == BP_TENSOR_BF16)
+        BP_TRY(bp_layer_bf16_conv_add(block->graph, name, y, block->channels, 1, 1, 0, &y));
+    else
+        BP_TRY(bp_layer_conv_add(block->graph, name, y, block->channels, 1, 1, 0, 0, 0, &y));
     return add_norm_act(block, "shortcut.norm", y, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 0, out);
 }
 
@@ -119,7 +126,7 @@ bp_status bp_model_resnet18_build(struct bp_graph *graph) {
     const struct bp_norm_act_config config = {.affine = BP_AFFINE_BATCH_NORM,
                                               .activation = BP_ACT_PRELU};
     BP_TRY(bp_layer_norm_act_add(graph, "head.norm", x, NULL, &config, &x));
-    BP_TRY(bp_layer_pool_add(graph, "head.pool", x, BP_POOL_GLOBAL_AVG, &x));
+    BP_TRY(bp_layer_pool_add(graph, "head.pool", x, BP_POOL_GLOBAL_AVG, BP_TENSOR_F32, &x));
     return bp_layer_conv_add(graph, "head", x, graph->config.classes, 1, 1, 0, 1, BP_PARAM_HEAD,
                              &graph->logits);
 }

@@ -105,6 +105,37 @@ void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, si
     bp_parallel_for(exec->threads, n, forward_part, &job);
 }
 
+struct bf16_job {
+    const struct bp_pool_shape *shape;
+    const float *x;
+    uint16_t *z;
+    const struct bp_kernels *kernels;
+};
+
+/* begin .. end - 1: rows of the output, sample by sample. The windows of full width in one call. */
+static void bf16_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct bf16_job *job = context;
+    const struct bp_pool_shape *s = job->shape;
+    for (size_t i = begin; i < end; i++) {
+        struct window rows = window_of(s->kind, i % s->oh, s->h);
+        const float *x = job->x + (i / s->oh * s->h + rows.begin) * s->w * s->c;
+        uint16_t *z = job->z + i * s->ow * s->c;
+        size_t height = rows.end - rows.begin, full = s->w / 2;
+        if (full > 0)
+            job->kernels->average_bf16(x, full, 2 * s->c, height, 2, s->w * s->c, s->c, z);
+        if (s->w % 2 != 0)
+            job->kernels->average_bf16(x + 2 * full * s->c, 1, 2 * s->c, height, 1, s->w * s->c,
+                                       s->c, z + full * s->c);
+    }
+}
+
+void bp_pool_forward_bf16(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
+                          const float *x, uint16_t *z) {
+    struct bf16_job job = {shape, x, z, &exec->kernels};
+    bp_parallel_for(exec->threads, n * shape->oh, bf16_part, &job);
+}
+
 /* The windows of one axis that input `in` lies in: out = begin .. end - 1. */
 static struct window windows_over(size_t in, size_t out_size) {
     return (struct window){in / 2, bp_min_size((in + 1) / 2 + 1, out_size)};

@@ -30,6 +30,10 @@ size_t bp_pool_winner_bytes(const struct bp_pool_shape *shape, size_t n);
 void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
                      const float *x, float *z, uint8_t *winner);
 
+/* BP_POOL_AVG_2X2 alone: z in bfloat16 (kernel average_bf16). */
+void bp_pool_forward_bf16(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
+                          const float *x, uint16_t *z);
+
 /* g [n][oh][ow][c] -> dx [n][h][w][c]; winner: from the forward pass (max pooling only). */
 void bp_pool_backward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
                       const uint8_t *winner, const float *g, float *dx, int accumulate);
