@@ -364,6 +364,12 @@ struct bp_kernels {
     void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,
                             const uint8_t *index, size_t count, size_t c, int add, float *dx);
 
+    /* The reverse of averages, for one row of their input: n windows side by side, of `columns` (1
+     * or 2) pixels each in this row: scale * g[p * c + j] is written to dx[(p * columns + i) * c +
+     * j], i < columns, or if `add` added to what stands there. */
+    void (*average_back)(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
+                         float *dx);
+
     /* Backward of affine_act for one block of rows. g [n][c] is dL/dz. With v = y * scale + shift:
      *     ga = v < 0 ? g * slope : g          (slope NULL: ga = g)
      *     sum_g[j] += ga;  sum_gy[j] += ga * y;  sum_slope[j] += v < 0 ? g * v : 0

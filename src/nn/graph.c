@@ -183,10 +183,12 @@ static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     return t->last_consumer;
 }
 
-/* Until when a tensor's gradient is read: by its producer, and if the producer passes gradient rows
- * on to a convolution before it, by that one. */
+/* Until when a tensor's gradient is read: by its producer, or where that defers it, by who adds it
+ * then; and if the producer passes gradient rows on to a convolution before it, by that one. */
 static int last_gradient_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     const struct bp_tensor *before = graph->layers[t->producer]->in;
+    if (graph->layers[t->producer]->defers)
+        return backward_time(graph, before->first_consumer);
     return backward_time(graph, before->from_source ? before->producer : t->producer);
 }
 
@@ -430,8 +432,10 @@ void bp_graph_probabilities(struct bp_graph *graph) {
 }
 
 bp_status bp_graph_backward(struct bp_graph *graph) {
-    for (size_t i = 0; i < graph->n_tensors; i++)
+    for (size_t i = 0; i < graph->n_tensors; i++) {
         graph->tensors[i]->grad_written = 0;
+        graph->tensors[i]->grad_pooled.g = NULL;
+    }
     for (size_t i = graph->n_layers; i-- > graph->first_trained;) {
         struct bp_layer *layer = graph->layers[i];
         uint64_t start = bp_clock_ns();

@@ -14,6 +14,7 @@
 #include "ops/channel_sums.h"
 #include "ops/grad_quant.h"
 #include "ops/op.h"
+#include "ops/pool.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -91,6 +92,8 @@ struct bp_tensor {
      * layer sets the pointer. */
     int grad_shared;
     int grad_written;
+    /* Left by a pooling layer in the backward pass, see bp_layer.defers: not in grad yet. */
+    struct bp_pooled_gradient grad_pooled;
     /* f32: the data are not kept for the backward pass; there, `value` makes rows of them again.
      * Set by the graph and by the producer when it plans. */
     int remade;
@@ -121,6 +124,7 @@ enum bp_back_reads {
 struct bp_layer_type {
     const char *name;
     enum bp_back_reads back_reads;
+    int adds_pooled; /* its backward pass adds in->grad_pooled to in->grad */
     /* Adds buffers to graph->step_plan and scratch to graph->exec; creates ops. The graph has
      * already planned the tensors' own data, mask and grad. */
     bp_status (*plan)(struct bp_graph *graph, struct bp_layer *layer);
@@ -140,6 +144,9 @@ struct bp_layer {
     struct bp_tensor *in, *in2; /* in2: the residual branch, or NULL */
     struct bp_tensor *out;
     int remakes; /* can make rows of `out` again from `in` and in2 */
+    /* Does not write in->grad but leaves its part in in->grad_pooled, for the first consumer of
+     * `in` (whose type adds_pooled) to add when it writes in->grad itself. */
+    int defers;
     int forward_time, backward_time;
     void *self;                       /* the layer type's own struct */
     uint64_t forward_ns, backward_ns; /* of the last step */

@@ -31,6 +31,10 @@ static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
 
 static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_pool *self = layer->self;
+    if (layer->defers) {
+        layer->in->grad_pooled = (struct bp_pooled_gradient){self->shape, layer->out->grad};
+        return BP_OK;
+    }
     int accumulate = bp_tensor_grad_begin(layer->in);
     bp_pool_backward(&self->shape, graph->exec, graph->n, self->winner, layer->out->grad,
                      layer->in->grad, accumulate);
@@ -52,5 +56,7 @@ bp_status bp_layer_pool_add(struct bp_graph *graph, const char *name, struct bp_
     BP_TRY(
         bp_graph_add_layer(graph, &layer, &type, name, in, NULL, *out, sizeof(struct layer_pool)));
     ((struct layer_pool *)layer->self)->shape = shape;
+    layer->defers = kind == BP_POOL_AVG_2X2 && in->first_consumer != layer->index &&
+                    graph->layers[in->first_consumer]->type->adds_pooled;
     return BP_OK;
 }

@@ -93,8 +93,9 @@ static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
 
 static bp_status add_block(const struct block *block, struct bp_tensor **x) {
     struct bp_tensor *shortcut, *y;
-    BP_TRY(add_shortcut(block, *x, &shortcut));
+    /* norm1 first: in the backward pass it comes last and adds what the pooling has left to it. */
     BP_TRY(add_norm_act(block, "norm1", *x, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 1, &y));
+    BP_TRY(add_shortcut(block, *x, &shortcut));
     BP_TRY(add_binary_conv(block, "conv1", y, block->stride, &y));
     BP_TRY(add_act_norm(block, y, &y));
     BP_TRY(add_binary_conv(block, "conv2", y, 1, &y));
