@@ -112,6 +112,27 @@ bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, 
                        &running->value);
 }
 
+struct bp_graph_mark bp_graph_mark(const struct bp_graph *graph) {
+    return (struct bp_graph_mark){graph->n_params, graph->n_running};
+}
+
+/* Item `begin` of a list goes to its end, as often as `count` says. */
+static void move_behind(void *list, size_t begin, size_t count, size_t end) {
+    void **items = *(void ***)list;
+    for (; count > 0; count--) {
+        void *item = items[begin];
+        memmove(items + begin, items + begin + 1, (end - begin - 1) * sizeof *items);
+        items[end - 1] = item;
+    }
+}
+
+void bp_graph_list_before(struct bp_graph *graph, struct bp_graph_mark earlier,
+                          struct bp_graph_mark later) {
+    move_behind(&graph->params, earlier.params, later.params - earlier.params, graph->n_params);
+    move_behind(&graph->running, earlier.running, later.running - earlier.running,
+                graph->n_running);
+}
+
 int bp_layer_is_trained(const struct bp_graph *graph, const struct bp_layer *layer) {
     return graph->config.training && layer->index >= (int)graph->first_trained;
 }

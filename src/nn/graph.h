@@ -23,6 +23,10 @@ extern "C" {
 /* How the first convolution, which sees the pixels, is computed. */
 enum bp_stem { BP_STEM_FP32, BP_STEM_8_BIT };
 
+/* How ResNet's shortcuts are computed: by the precision, bfloat16 in psq and fqt and floats in fp32
+ * and qat, or as said. */
+enum bp_shortcut { BP_SHORTCUT_BY_PRECISION, BP_SHORTCUT_FP32, BP_SHORTCUT_BF16 };
+
 enum bp_precision { BP_PRECISION_FP32, BP_PRECISION_QAT, BP_PRECISION_PSQ, BP_PRECISION_FQT };
 
 /* --- parameters ------------------------------------------------------------------------------- */
@@ -164,6 +168,7 @@ struct bp_graph_config {
     int freeze_body; /* only the head is trained: the layers before it run as in evaluation */
     enum bp_precision precision;
     enum bp_stem stem;
+    enum bp_shortcut shortcut;
     int also_qat; /* plan the buffers of qat too, see bp_graph_set_precision */
     struct bp_quant quant_da, quant_dw; /* psq and fqt */
     enum bp_fp32_backend backend;
@@ -259,6 +264,16 @@ bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, cons
                              const char *name, int n_dims, const size_t *dims, unsigned flags);
 bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, const char *layer,
                                const char *name, size_t count);
+
+/* The list of parameters and running statistics, whose order checkpoints, first values and
+ * optimizers keep, need not be that of the layers: what was added since `later` goes before what
+ * was added between `earlier` and `later`. */
+struct bp_graph_mark {
+    size_t params, running;
+};
+struct bp_graph_mark bp_graph_mark(const struct bp_graph *graph);
+void bp_graph_list_before(struct bp_graph *graph, struct bp_graph_mark earlier,
+                          struct bp_graph_mark later);
 
 #ifdef __cplusplus
 }

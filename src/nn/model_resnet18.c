@@ -70,6 +70,12 @@ static bp_status add_act_norm(const struct block *block, struct bp_tensor *in,
     return bp_layer_act_norm_add(block->graph, act, norm, in, out);
 }
 
+static int is_bf16(const struct bp_graph_config *config) {
+    if (config->shortcut == BP_SHORTCUT_BY_PRECISION)
+        return config->precision == BP_PRECISION_PSQ || config->precision == BP_PRECISION_FQT;
+    return config->shortcut == BP_SHORTCUT_BF16;
+}
+
 static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
                               struct bp_tensor **out) {
     struct bp_tensor *y = x;
@@ -78,11 +84,10 @@ static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
     if (block->stride == 1 && x->c == block->channels)
         return BP_OK;
     block_name(name, block, "shortcut.pool");
-    enum bp_precision precision = block->graph->config.precision;
-    int bf16 = precision == BP_PRECISION_PSQ || precision == BP_PRECISION_FQT;
     if (block->stride == 2)
         BP_TRY(bp_layer_pool_add(block->graph, name, y, BP_POOL_AVG_2X2,
-                                 bf16 ? BP_TENSOR_BF16 : BP_TENSOR_F32, &y));
+                                 is_bf16(&block->graph->config) ? BP_TENSOR_BF16 : BP_TENSOR_F32,
+                                 &y));
     block_name(name, block, "shortcut.conv");
     if (y->kind == BP_TENSOR_BF16)
         BP_TRY(bp_layer_bf16_conv_add(block->graph, name, y, block->channels, 1, 1, 0, &y));
@@ -93,9 +98,13 @@ static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
 
 static bp_status add_block(const struct block *block, struct bp_tensor **x) {
     struct bp_tensor *shortcut, *y;
-    /* norm1 first: in the backward pass it comes last and adds what the pooling has left to it. */
+    /* norm1 first: in the backward pass it comes last and adds what the pooling has left to it.
+     * Lists name the shortcut first. */
+    struct bp_graph_mark before = bp_graph_mark(block->graph);
     BP_TRY(add_norm_act(block, "norm1", *x, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 1, &y));
+    struct bp_graph_mark behind = bp_graph_mark(block->graph);
     BP_TRY(add_shortcut(block, *x, &shortcut));
+    bp_graph_list_before(block->graph, before, behind);
     BP_TRY(add_binary_conv(block, "conv1", y, block->stride, &y));
     BP_TRY(add_act_norm(block, y, &y));
     BP_TRY(add_binary_conv(block, "conv2", y, 1, &y));
