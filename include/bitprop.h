@@ -473,7 +473,7 @@ typedef struct bp_system_info {
     const char *version, *commit, *compiler; /* commit "" if unknown */
     const char *cpu;                         /* the processor's name */
     const char *best_tier;                   /* of this machine */
-    const char *fp32;                        /* backend of float convolutions, with version */
+    const char *fp32;                        /* who computes float products: "oneDNN 2.6.3, bf16" */
     const char *zlib, *jansson;              /* versions of the libraries */
     int threads;            /* by default: one per processor, as far as processor_limit allows */
     int processors;         /* that this process may use (affinity) */

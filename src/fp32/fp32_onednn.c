@@ -56,7 +56,8 @@ struct bp_onednn_product {
 const char *bp_onednn_name(void) {
     static char name[48];
     const dnnl_version_t *version = dnnl_version();
-    snprintf(name, sizeof name, "oneDNN %d.%d.%d", version->major, version->minor, version->patch);
+    snprintf(name, sizeof name, "oneDNN %d.%d.%d%s", version->major, version->minor, version->patch,
+             bp_onednn_multiplies_bf16() ? ", bf16" : "");
     return name;
 }
 
