@@ -525,7 +525,7 @@ typedef struct bp_stage {
     const char
         *name; /* "data" (waiting for a batch), "input", "stem", "forward_product",
                   "norm_forward", "norm_backward", "gradient_ranges", "gradient_codes",
-                  "da_product", "dw_product", "conv" (float convolutions besides the stem), "pool",
+                  "da_product", "dw_product", "conv" (shortcuts, float convolutions), "pool",
                   "head", "optimizer", "pack" (weights, for the next step), "other" */
     double ms; /* median per step */
 } bp_stage;
