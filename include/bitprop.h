@@ -522,12 +522,11 @@ BP_API bp_status bp_self_test(bp_self_test_result *out);
 #define BP_STAGES_MAX 16
 
 typedef struct bp_stage {
-    const char
-        *name; /* "data" (waiting for a batch), "input", "stem", "forward_product",
-                  "norm_forward", "norm_backward", "gradient_ranges", "gradient_codes",
-                  "da_product", "dw_product", "conv" (shortcuts, float convolutions), "pool",
-                  "head", "optimizer", "pack" (weights, for the next step), "other" */
-    double ms; /* median per step */
+    const char *name; /* "data" (waiting for a batch), "input", "stem", "forward_product",
+                         "norm_forward", "norm_backward", "gradient_ranges", "gradient_codes",
+                         "da_product", "dw_product", "conv" (shortcuts, float convolutions), "pool",
+                         "head", "optimizer", "pack" (weights, for the next step), "other" */
+    double ms;        /* median per step */
 } bp_stage;
 
 typedef struct bp_bench_side {
