@@ -473,7 +473,7 @@ typedef struct bp_system_info {
     const char *version, *commit, *compiler; /* commit "" if unknown */
     const char *cpu;                         /* the processor's name */
     const char *best_tier;                   /* of this machine */
-    const char *fp32;                        /* backend of float convolutions, with version */
+    const char *fp32;                        /* who computes float products: "oneDNN 2.6.3, bf16" */
     const char *zlib, *jansson;              /* versions of the libraries */
     int threads;            /* by default: one per processor, as far as processor_limit allows */
     int processors;         /* that this process may use (affinity) */
@@ -522,12 +522,11 @@ BP_API bp_status bp_self_test(bp_self_test_result *out);
 #define BP_STAGES_MAX 16
 
 typedef struct bp_stage {
-    const char
-        *name; /* "data" (waiting for a batch), "input", "stem", "forward_product",
-                  "norm_forward", "norm_backward", "gradient_ranges", "gradient_codes",
-                  "da_product", "dw_product", "conv" (float convolutions besides the stem), "pool",
-                  "head", "optimizer", "pack" (weights, for the next step), "other" */
-    double ms; /* median per step */
+    const char *name; /* "data" (waiting for a batch), "input", "stem", "forward_product",
+                         "norm_forward", "norm_backward", "gradient_ranges", "gradient_codes",
+                         "da_product", "dw_product", "conv" (shortcuts, float convolutions), "pool",
+                         "head", "optimizer", "pack" (weights, for the next step), "other" */
+    double ms;        /* median per step */
 } bp_stage;
 
 typedef struct bp_bench_side {

@@ -39,6 +39,7 @@ static const dnnl_query_t query_of[BP_ONEDNN_PRODUCTS][ROLES] = {
 struct bp_onednn_product {
     enum bp_onednn_which which;
     struct bp_conv_shape shape;
+    int bf16;
     size_t threads;
     dnnl_engine_t engine;
     dnnl_stream_t *streams; /* [threads] */
@@ -49,14 +50,22 @@ struct bp_onednn_product {
     dnnl_memory_t packed;                /* weights as oneDNN wants them */
     dnnl_exec_arg_t (*arguments)[ROLES]; /* [threads] */
     int argument_count;
-    size_t packed_floats, scratch_bytes;
+    size_t packed_bytes, scratch_bytes;
 };
 
 const char *bp_onednn_name(void) {
     static char name[48];
     const dnnl_version_t *version = dnnl_version();
-    snprintf(name, sizeof name, "oneDNN %d.%d.%d", version->major, version->minor, version->patch);
+    snprintf(name, sizeof name, "oneDNN %d.%d.%d%s", version->major, version->minor, version->patch,
+             bp_onednn_multiplies_bf16() ? ", bf16" : "");
     return name;
+}
+
+/* oneDNN has bfloat16 products for other processors too, but they are slower than those of floats.
+ */
+int bp_onednn_multiplies_bf16(void) {
+    const unsigned wanted = dnnl_cpu_isa_avx512_core_bf16;
+    return ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
 
 bp_status bp_onednn_fail(int status, const char *name, const char *doing) {
@@ -94,8 +103,8 @@ struct layout {
 };
 
 static dnnl_status_t layout_set(struct layout *layout, int axes, const dnnl_dims_t dims,
-                                dnnl_format_tag_t tag) {
-    return dnnl_memory_desc_create_with_tag(&layout->desc, axes, dims, dnnl_f32, tag);
+                                dnnl_data_type_t type, dnnl_format_tag_t tag) {
+    return dnnl_memory_desc_create_with_tag(&layout->desc, axes, dims, type, tag);
 }
 
 static void layout_release(struct layout *layout) {
@@ -142,8 +151,8 @@ struct layout {
 };
 
 static dnnl_status_t layout_set(struct layout *layout, int axes, const dnnl_dims_t dims,
-                                dnnl_format_tag_t tag) {
-    return dnnl_memory_desc_init_by_tag(&layout->desc, axes, dims, dnnl_f32, tag);
+                                dnnl_data_type_t type, dnnl_format_tag_t tag) {
+    return dnnl_memory_desc_init_by_tag(&layout->desc, axes, dims, type, tag);
 }
 
 static void layout_release(struct layout *layout) {
@@ -197,17 +206,24 @@ static struct geometry geometry_of(const struct bp_conv_shape *s) {
                              .padding = {pad, pad}};
 }
 
+/* The role that each product computes. */
+static const int result_of[BP_ONEDNN_PRODUCTS] = {MAP, IMAGE, WEIGHTS};
+
+static dnnl_data_type_t type_of(const struct bp_onednn_product *product, int role) {
+    return product->bf16 && role != result_of[product->which] ? dnnl_bf16 : dnnl_f32;
+}
+
 static dnnl_status_t describe_block(struct bp_onednn_product *product,
                                     dnnl_primitive_attr_t attributes) {
     struct geometry g = geometry_of(&product->shape);
     struct layout image = {0}, weights = {0}, map = {0}, bias = {0};
-    dnnl_status_t status = layout_set(&image, 4, g.image, dnnl_nhwc);
+    dnnl_status_t status = layout_set(&image, 4, g.image, type_of(product, IMAGE), dnnl_nhwc);
     if (status == dnnl_success)
-        status = layout_set(&weights, 4, g.weights, dnnl_format_tag_any);
+        status = layout_set(&weights, 4, g.weights, type_of(product, WEIGHTS), dnnl_format_tag_any);
     if (status == dnnl_success)
-        status = layout_set(&map, 4, g.map, dnnl_nhwc);
+        status = layout_set(&map, 4, g.map, type_of(product, MAP), dnnl_nhwc);
     if (status == dnnl_success)
-        status = layout_set(&bias, 1, g.bias, dnnl_a);
+        status = layout_set(&bias, 1, g.bias, dnnl_f32, dnnl_a);
     if (status == dnnl_success)
         status = describe(&product->desc, product->engine, product->which, &g, &image, &weights,
                           &map, &bias, attributes);
@@ -232,7 +248,7 @@ static dnnl_status_t create_code(dnnl_primitive_t *primitive, const_dnnl_primiti
 static dnnl_status_t create_reorder(struct bp_onednn_product *product, layout_view packed) {
     struct geometry g = geometry_of(&product->shape);
     struct layout natural = {0};
-    TRY_DNNL(layout_set(&natural, 4, g.weights, dnnl_ohwi));
+    TRY_DNNL(layout_set(&natural, 4, g.weights, type_of(product, WEIGHTS), dnnl_ohwi));
     layout_view from = product->which == BP_ONEDNN_BACKWARD_WEIGHTS ? packed : view(&natural);
     layout_view to = product->which == BP_ONEDNN_BACKWARD_WEIGHTS ? view(&natural) : packed;
     dnnl_primitive_desc_t desc = NULL;
@@ -288,7 +304,7 @@ static dnnl_status_t create_primitive(struct bp_onednn_product *product) {
         return dnnl_unimplemented;
     layout_view packed =
         dnnl_primitive_desc_query_md(product->desc, query_of[product->which][WEIGHTS], 0);
-    product->packed_floats = dnnl_memory_desc_get_size(packed) / sizeof(float);
+    product->packed_bytes = dnnl_memory_desc_get_size(packed);
     product->scratch_bytes = dnnl_memory_desc_get_size(
         dnnl_primitive_desc_query_md(product->desc, dnnl_query_scratchpad_md, 0));
     TRY_DNNL(create_reorder(product, packed));
@@ -314,15 +330,18 @@ static bp_status create_parts(struct bp_onednn_product *product, int *found, con
 }
 
 bp_status bp_onednn_product_create(struct bp_onednn_product **out, enum bp_onednn_which which,
-                                   const struct bp_conv_shape *shape, size_t threads,
+                                   const struct bp_conv_shape *shape, int bf16, size_t threads,
                                    const char *name) {
     struct bp_onednn_product *product;
     int found = 0;
     *out = NULL;
+    if (bf16 && !bp_onednn_multiplies_bf16())
+        return BP_OK;
     BP_TRY(bp_onednn_reserve_take());
     BP_TRY(bp_alloc(&product, sizeof *product, "an fp32 convolution"));
     product->which = which;
     product->shape = *shape;
+    product->bf16 = bf16;
     product->threads = threads;
     bp_status status = create_parts(product, &found, name);
     if (status == BP_OK && found)
@@ -350,8 +369,8 @@ void bp_onednn_product_destroy(struct bp_onednn_product *product) {
     bp_free(product);
 }
 
-size_t bp_onednn_packed_floats(const struct bp_onednn_product *product) {
-    return product->packed_floats;
+size_t bp_onednn_packed_bytes(const struct bp_onednn_product *product) {
+    return product->packed_bytes;
 }
 
 size_t bp_onednn_scratch_bytes(const struct bp_onednn_product *product) {
@@ -365,8 +384,8 @@ static dnnl_status_t set_address(dnnl_memory_t memory, const void *at) {
     return dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)at);
 }
 
-static dnnl_status_t reorder(struct bp_onednn_product *product, const float *natural,
-                             const float *packed) {
+static dnnl_status_t reorder(struct bp_onednn_product *product, const void *natural,
+                             const void *packed) {
     int unpack = product->which == BP_ONEDNN_BACKWARD_WEIGHTS;
     dnnl_exec_arg_t arguments[2] = {{unpack ? DNNL_ARG_TO : DNNL_ARG_FROM, product->natural},
                                     {unpack ? DNNL_ARG_FROM : DNNL_ARG_TO, product->packed}};
@@ -381,7 +400,7 @@ static dnnl_status_t reorder(struct bp_onednn_product *product, const float *nat
     return checked(status);
 }
 
-int bp_onednn_pack(struct bp_onednn_product *product, const float *natural, float *packed) {
+int bp_onednn_pack(struct bp_onednn_product *product, const void *natural, void *packed) {
     return (int)reorder(product, natural, packed);
 }
 
@@ -391,13 +410,13 @@ int bp_onednn_unpack(struct bp_onednn_product *product, const float *packed, flo
 
 /* In oneDNN 2, setting an address writes the padding of packed layouts: hence not in the workers
  * for memory that they share. */
-static dnnl_status_t set_for_all(struct bp_onednn_product *product, int role, const float *at) {
+static dnnl_status_t set_for_all(struct bp_onednn_product *product, int role, const void *at) {
     for (size_t thread = 0; thread < product->threads; thread++)
         TRY_DNNL(set_address(product->arguments[thread][role].memory, at));
     return dnnl_success;
 }
 
-int bp_onednn_set_weights(struct bp_onednn_product *product, const float *packed) {
+int bp_onednn_set_weights(struct bp_onednn_product *product, const void *packed) {
     return (int)set_for_all(product, WEIGHTS, packed);
 }
 
@@ -409,8 +428,8 @@ int bp_onednn_set_gradient(struct bp_onednn_product *product, int thread, float 
     return (int)set_address(product->arguments[thread][WEIGHTS].memory, packed);
 }
 
-static dnnl_status_t run_block(struct bp_onednn_product *product, int thread, const float *image,
-                               const float *map, void *scratch) {
+static dnnl_status_t run_block(struct bp_onednn_product *product, int thread, const void *image,
+                               const void *map, void *scratch) {
     dnnl_exec_arg_t *arguments = product->arguments[thread];
     dnnl_stream_t stream = product->streams[thread];
     TRY_DNNL(set_address(arguments[IMAGE].memory, image));
@@ -421,8 +440,8 @@ static dnnl_status_t run_block(struct bp_onednn_product *product, int thread, co
     return dnnl_stream_wait(stream);
 }
 
-int bp_onednn_run(struct bp_onednn_product *product, int thread, const float *image,
-                  const float *map, void *scratch) {
+int bp_onednn_run(struct bp_onednn_product *product, int thread, const void *image, const void *map,
+                  void *scratch) {
     int before = use_threads(1);
     dnnl_status_t status = run_block(product, thread, image, map, scratch);
     use_threads((size_t)before);

@@ -66,7 +66,7 @@ static bp_status create_backend(struct bp_fp32_conv *conv, struct bp_exec *exec,
                                 const char *name, int forward_time, int backward_time) {
     if (backend == BP_FP32_ONEDNN) {
 #ifdef BP_HAVE_ONEDNN
-        BP_TRY(bp_onednn_create(&conv->onednn, exec, plan, &conv->shape, conv->passes, name,
+        BP_TRY(bp_onednn_create(&conv->onednn, exec, plan, &conv->shape, 0, conv->passes, name,
                                 forward_time, backward_time));
         conv->onednn_passes = bp_onednn_passes(conv->onednn);
 #else
@@ -116,7 +116,7 @@ bp_status bp_fp32_conv_forward(struct bp_fp32_conv *conv, struct bp_exec *exec, 
     BP_TRY(check_call(conv, BP_FP32_FORWARD, n));
 #ifdef BP_HAVE_ONEDNN
     if (conv->onednn_passes & BP_FP32_FORWARD)
-        return bp_onednn_forward(conv->onednn, exec, n, x, w, bias, y);
+        return bp_onednn_forward(conv->onednn, exec, n, x, w, bias, y, NULL);
 #endif
     bp_plain_transpose(exec, &conv->shape, w, conv->transposed);
     bp_plain_forward(exec, &conv->shape, n, x, conv->transposed, bias, y);

@@ -20,7 +20,8 @@ enum bp_fp32_backend { BP_FP32_PLAIN, BP_FP32_ONEDNN };
 
 /* oneDNN if this build has it, else plain C. */
 enum bp_fp32_backend bp_fp32_default(void);
-/* "oneDNN 2.6.3" or "plain C". */
+/* "oneDNN 2.6.3", with ", bf16" behind where the processor multiplies bfloat16 (bf16_conv.h); or
+ * "plain C". */
 const char *bp_fp32_backend_name(enum bp_fp32_backend backend);
 
 /* How many samples one block has for a batch of n: depends on n only, never on threads. */

@@ -366,6 +366,12 @@ struct bp_kernels {
     void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,
                             const uint8_t *index, size_t count, size_t c, int add, float *dx);
 
+    /* The reverse of averages, for one row of their input: n windows side by side, of `columns` (1
+     * or 2) pixels each in this row: scale * g[p * c + j] is written to dx[(p * columns + i) * c +
+     * j], i < columns, or if `add` added to what stands there. */
+    void (*average_back)(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
+                         float *dx);
+
     /* Backward of affine_act for one block of rows. g [n][c] is dL/dz. With v = y * scale + shift:
      *     ga = v < 0 ? g * slope : g          (slope NULL: ga = g)
      *     sum_g[j] += ga;  sum_gy[j] += ga * y;  sum_slope[j] += v < 0 ? g * v : 0
@@ -428,6 +434,19 @@ struct bp_kernels {
      * rising. */
     void (*act_norm_columns)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
                              const struct bp_act_norm_rows *a, float *out);
+
+    /* --- bfloat16: the upper half of a float ------------------------------------------------ */
+
+    /* out[i] = x[i] rounded to the nearest bfloat16, ties to the even one; small numbers keep their
+     * bits as far as they go, numbers beyond the largest become infinite. A NaN keeps its upper
+     * half, with the quiet bit (0x40) set. */
+    void (*round_bf16)(const float *x, size_t n, uint16_t *out);
+
+    /* Averages of windows like those of max_window, of 1 or 2 rows and columns, rounded as above:
+     *     z[p * c + j] = sum over y, i of x[p * step + y * row_step + i * c + j], / (rows *
+     * columns) summed in float in order of y, then i, beginning with the first. */
+    void (*average_bf16)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                         size_t row_step, size_t c, uint16_t *z);
 
     /* --- optimizer ---------------------------------------------------------------------------- */
 

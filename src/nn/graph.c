@@ -111,6 +111,27 @@ bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, 
                        &running->value);
 }
 
+struct bp_graph_mark bp_graph_mark(const struct bp_graph *graph) {
+    return (struct bp_graph_mark){graph->n_params, graph->n_running};
+}
+
+/* Item `begin` of a list goes to its end, as often as `count` says. */
+static void move_behind(void *list, size_t begin, size_t count, size_t end) {
+    void **items = *(void ***)list;
+    for (; count > 0; count--) {
+        void *item = items[begin];
+        memmove(items + begin, items + begin + 1, (end - begin - 1) * sizeof *items);
+        items[end - 1] = item;
+    }
+}
+
+void bp_graph_list_before(struct bp_graph *graph, struct bp_graph_mark earlier,
+                          struct bp_graph_mark later) {
+    move_behind(&graph->params, earlier.params, later.params - earlier.params, graph->n_params);
+    move_behind(&graph->running, earlier.running, later.running - earlier.running,
+                graph->n_running);
+}
+
 int bp_layer_is_trained(const struct bp_graph *graph, const struct bp_layer *layer) {
     return graph->config.training && layer->index >= (int)graph->first_trained;
 }
@@ -127,6 +148,7 @@ static size_t data_bytes(const struct bp_graph *graph, const struct bp_tensor *t
     size_t n = graph->config.batch;
     switch (t->kind) {
     case BP_TENSOR_I16:
+    case BP_TENSOR_BF16:
         return n * t->h * t->w * t->c * sizeof(int16_t);
     case BP_TENSOR_U8:
         return n * t->h * t->w * t->c;
@@ -196,10 +218,12 @@ static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     return t->last_consumer;
 }
 
-/* Until when a tensor's gradient is read: by its producer, and if the producer passes gradient rows
- * on to a convolution before it, by that one. */
+/* Until when a tensor's gradient is read: by its producer, or where that defers it, by who adds it
+ * then; and if the producer passes gradient rows on to a convolution before it, by that one. */
 static int last_gradient_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     const struct bp_tensor *before = graph->layers[t->producer]->in;
+    if (graph->layers[t->producer]->defers)
+        return backward_time(graph, before->first_consumer);
     return backward_time(graph, before->from_source ? before->producer : t->producer);
 }
 
@@ -455,8 +479,10 @@ void bp_graph_probabilities(struct bp_graph *graph) {
 }
 
 bp_status bp_graph_backward(struct bp_graph *graph, struct bp_param_updater *updater) {
-    for (size_t i = 0; i < graph->n_tensors; i++)
+    for (size_t i = 0; i < graph->n_tensors; i++) {
         graph->tensors[i]->grad_written = 0;
+        graph->tensors[i]->grad_pooled.g = NULL;
+    }
     for (size_t i = graph->n_layers; i-- > graph->first_trained;) {
         struct bp_layer *layer = graph->layers[i];
         uint64_t start = bp_clock_ns();

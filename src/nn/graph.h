@@ -14,6 +14,7 @@
 #include "ops/channel_sums.h"
 #include "ops/grad_quant.h"
 #include "ops/op.h"
+#include "ops/pool.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,6 +22,10 @@ extern "C" {
 
 /* How the first convolution, which sees the pixels, is computed. */
 enum bp_stem { BP_STEM_FP32, BP_STEM_8_BIT };
+
+/* How ResNet's shortcuts are computed: by the precision, bfloat16 in psq and fqt and floats in fp32
+ * and qat, or as said. */
+enum bp_shortcut { BP_SHORTCUT_BY_PRECISION, BP_SHORTCUT_FP32, BP_SHORTCUT_BF16 };
 
 enum bp_precision { BP_PRECISION_FP32, BP_PRECISION_QAT, BP_PRECISION_PSQ, BP_PRECISION_FQT };
 
@@ -62,7 +67,7 @@ struct bp_running {
 
 /* --- tensors ---------------------------------------------------------------------------------- */
 
-enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS, BP_TENSOR_U8 };
+enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS, BP_TENSOR_U8, BP_TENSOR_BF16 };
 
 struct bp_tensor {
     char name[64];
@@ -73,6 +78,7 @@ struct bp_tensor {
         float *f32;     /* [n][h][w][c] */
         int16_t *i16;   /* [n][h][w][c] */
         uint8_t *u8;    /* [n][h][w][c]: pixels */
+        uint16_t *bf16; /* [n][h][w][c]: the upper halves of floats */
         uint64_t *bits; /* [n][h + 2][w + 2][cw], halo zero */
     };
     uint64_t *mask; /* bits: straight-through mask [n][h][w][cw]; NULL without backward */
@@ -94,6 +100,8 @@ struct bp_tensor {
      * layer sets the pointer. */
     int grad_shared;
     int grad_written;
+    /* Left by a pooling layer in the backward pass, see bp_layer.defers: not in grad yet. */
+    struct bp_pooled_gradient grad_pooled;
     /* f32: the data are not kept for the backward pass; there, `value` makes rows of them again.
      * Or they are never stored (unstored, data NULL): `value` makes rows of them for the forward
      * pass too. Set by the graph, and `value` by the producer when it plans. */
@@ -125,6 +133,7 @@ enum bp_back_reads {
 struct bp_layer_type {
     const char *name;
     enum bp_back_reads back_reads;
+    int adds_pooled; /* its backward pass adds in->grad_pooled to in->grad */
     /* Adds buffers to graph->step_plan and scratch to graph->exec; creates ops. The graph has
      * already planned the tensors' own data, mask and grad. */
     bp_status (*plan)(struct bp_graph *graph, struct bp_layer *layer);
@@ -145,6 +154,9 @@ struct bp_layer {
     struct bp_tensor *out;
     int remakes;    /* can make rows of `out` again from `in` and in2 */
     int recomputes; /* makes rows of `out` from what it keeps itself: out need not be stored */
+    /* Does not write in->grad but leaves its part in in->grad_pooled, for the first consumer of
+     * `in` (whose type adds_pooled) to add when it writes in->grad itself. */
+    int defers;
     int forward_time, backward_time;
     void *self;                       /* the layer type's own struct */
     uint64_t forward_ns, backward_ns; /* of the last step */
@@ -162,6 +174,7 @@ struct bp_graph_config {
     int freeze_body; /* only the head is trained: the layers before it run as in evaluation */
     enum bp_precision precision;
     enum bp_stem stem;
+    enum bp_shortcut shortcut;
     int also_qat;        /* plan the buffers of qat too, see bp_graph_set_precision */
     int share_gradients; /* those of weights (parameters of two dimensions and more), see
                             bp_param.grad_shared; 0: all are kept until the next step */
@@ -268,6 +281,16 @@ bp_status bp_graph_add_param(struct bp_graph *graph, struct bp_param **out, cons
                              const char *name, int n_dims, const size_t *dims, unsigned flags);
 bp_status bp_graph_add_running(struct bp_graph *graph, struct bp_running **out, const char *layer,
                                const char *name, size_t count);
+
+/* The list of parameters and running statistics, whose order checkpoints, first values and
+ * optimizers keep, need not be that of the layers: what was added since `later` goes before what
+ * was added between `earlier` and `later`. */
+struct bp_graph_mark {
+    size_t params, running;
+};
+struct bp_graph_mark bp_graph_mark(const struct bp_graph *graph);
+void bp_graph_list_before(struct bp_graph *graph, struct bp_graph_mark earlier,
+                          struct bp_graph_mark later);
 
 #ifdef __cplusplus
 }

@@ -97,6 +97,7 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         layer->in->source.columns = self->shape.input_i16 ? bp_norm_act_grad_columns : NULL;
         layer->in->source.context = self->op;
     } else if (layer->in->needs_grad) {
+        self->op->pooled = layer->in->grad_pooled;
         bp_norm_act_backward_all(self->op, graph->exec, graph->n, layer->in->grad,
                                  bp_tensor_grad_begin(layer->in));
     }
@@ -109,6 +110,7 @@ static void destroy(struct bp_layer *layer) {
 
 static const struct bp_layer_type type = {.name = "norm_act",
                                           .back_reads = BP_BACK_READS_ROWS,
+                                          .adds_pooled = 1,
                                           .plan = plan,
                                           .forward = forward,
                                           .backward = backward,

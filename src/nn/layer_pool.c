@@ -21,13 +21,20 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_pool *self = layer->self;
-    bp_pool_forward(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->f32,
-                    self->winner);
+    if (layer->out->kind == BP_TENSOR_BF16)
+        bp_pool_forward_bf16(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->bf16);
+    else
+        bp_pool_forward(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->f32,
+                        self->winner);
     return BP_OK;
 }
 
 static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_pool *self = layer->self;
+    if (layer->defers) {
+        layer->in->grad_pooled = (struct bp_pooled_gradient){self->shape, layer->out->grad};
+        return BP_OK;
+    }
     int accumulate = bp_tensor_grad_begin(layer->in);
     bp_pool_backward(&self->shape, graph->exec, graph->n, self->winner, layer->out->grad,
                      layer->in->grad, accumulate);
@@ -41,12 +48,15 @@ static const struct bp_layer_type type = {.name = "pool",
                                           .backward = backward};
 
 bp_status bp_layer_pool_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
-                            enum bp_pool_kind kind, struct bp_tensor **out) {
+                            enum bp_pool_kind kind, enum bp_tensor_kind out_kind,
+                            struct bp_tensor **out) {
     struct bp_pool_shape shape = bp_pool_shape_make(kind, in->h, in->w, in->c);
-    BP_TRY(bp_graph_add_tensor(graph, out, name, BP_TENSOR_F32, shape.oh, shape.ow, in->c));
+    BP_TRY(bp_graph_add_tensor(graph, out, name, out_kind, shape.oh, shape.ow, in->c));
     struct bp_layer *layer;
     BP_TRY(
         bp_graph_add_layer(graph, &layer, &type, name, in, NULL, *out, sizeof(struct layer_pool)));
     ((struct layer_pool *)layer->self)->shape = shape;
+    layer->defers = kind == BP_POOL_AVG_2X2 && in->first_consumer != layer->index &&
+                    graph->layers[in->first_consumer]->type->adds_pooled;
     return BP_OK;
 }

@@ -25,6 +25,12 @@ bp_status bp_layer_conv_add(struct bp_graph *graph, const char *name, struct bp_
 bp_status bp_layer_stem_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             size_t k, size_t r, size_t stride, size_t pad, struct bp_tensor **out);
 
+/* Convolution of bfloat16 (fp32/bf16_conv.h) bf16 -> f32, without bias; the same parameter and
+ * first values as the fp32 convolution. For psq and fqt. */
+bp_status bp_layer_bf16_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
+                                 size_t k, size_t r, size_t stride, size_t pad,
+                                 struct bp_tensor **out);
+
 /* Binary convolution bits -> i16; parameter "<name>.weight" [k][r][r][c], latent. 3x3 pad 1 or 1x1
  * pad 0. In mode fp32 builders use bp_layer_conv_add instead. */
 bp_status bp_layer_bconv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
@@ -60,8 +66,10 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
 bp_status bp_layer_act_norm_add(struct bp_graph *graph, const char *act_name, const char *norm_name,
                                 struct bp_tensor *in, struct bp_tensor **out);
 
+/* out: f32, or of BP_POOL_AVG_2X2 also bf16. */
 bp_status bp_layer_pool_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
-                            enum bp_pool_kind kind, struct bp_tensor **out);
+                            enum bp_pool_kind kind, enum bp_tensor_kind out_kind,
+                            struct bp_tensor **out);
 
 /* Model builders: add everything from graph->input to graph->logits. */
 bp_status bp_model_vgg16_build(struct bp_graph *graph);

@@ -4,7 +4,8 @@
  *             96 px on, else 3x3/1
  *   block     h   = PReLU(alpha1 conv1(sgn(norm1(x))))
  *             out = PReLU(alpha2 conv2(sgn(norm2(h)))) + shortcut(x)
- *   shortcut  x, or where the shape changes 2x2 average pooling, fp32 1x1 convolution, batch norm
+ *   shortcut  x, or where the shape changes 2x2 average pooling, 1x1 convolution, batch norm;
+ *             both of bfloat16 in psq and fqt, else of floats
  *   head      batch norm, PReLU, global average pooling, linear */
 #include <math.h>
 #include <stdio.h>
@@ -69,6 +70,12 @@ static bp_status add_act_norm(const struct block *block, struct bp_tensor *in,
     return bp_layer_act_norm_add(block->graph, act, norm, in, out);
 }
 
+static int is_bf16(const struct bp_graph_config *config) {
+    if (config->shortcut == BP_SHORTCUT_BY_PRECISION)
+        return config->precision == BP_PRECISION_PSQ || config->precision == BP_PRECISION_FQT;
+    return config->shortcut == BP_SHORTCUT_BF16;
+}
+
 static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
                               struct bp_tensor **out) {
     struct bp_tensor *y = x;
@@ -78,16 +85,26 @@ static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
         return BP_OK;
     block_name(name, block, "shortcut.pool");
     if (block->stride == 2)
-        BP_TRY(bp_layer_pool_add(block->graph, name, y, BP_POOL_AVG_2X2, &y));
+        BP_TRY(bp_layer_pool_add(block->graph, name, y, BP_POOL_AVG_2X2,
+                                 is_bf16(&block->graph->config) ? BP_TENSOR_BF16 : BP_TENSOR_F32,
+                                 &y));
     block_name(name, block, "shortcut.conv");
-    BP_TRY(bp_layer_conv_add(block->graph, name, y, block->channels, 1, 1, 0, 0, 0, &y));
+    if (y->kind == BP_TENSOR_BF16)
+        BP_TRY(bp_layer_bf16_conv_add(block->graph, name, y, block->channels, 1, 1, 0, &y));
+    else
+        BP_TRY(bp_layer_conv_add(block->graph, name, y, block->channels, 1, 1, 0, 0, 0, &y));
     return add_norm_act(block, "shortcut.norm", y, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 0, out);
 }
 
 static bp_status add_block(const struct block *block, struct bp_tensor **x) {
     struct bp_tensor *shortcut, *y;
-    BP_TRY(add_shortcut(block, *x, &shortcut));
+    /* norm1 first: in the backward pass it comes last and adds what the pooling has left to it.
+     * Lists name the shortcut first. */
+    struct bp_graph_mark before = bp_graph_mark(block->graph);
     BP_TRY(add_norm_act(block, "norm1", *x, NULL, BP_AFFINE_BATCH_NORM, BP_ACT_NONE, 1, &y));
+    struct bp_graph_mark behind = bp_graph_mark(block->graph);
+    BP_TRY(add_shortcut(block, *x, &shortcut));
+    bp_graph_list_before(block->graph, before, behind);
     BP_TRY(add_binary_conv(block, "conv1", y, block->stride, &y));
     BP_TRY(add_act_norm(block, y, &y));
     BP_TRY(add_binary_conv(block, "conv2", y, 1, &y));
@@ -119,7 +136,7 @@ bp_status bp_model_resnet18_build(struct bp_graph *graph) {
     const struct bp_norm_act_config config = {.affine = BP_AFFINE_BATCH_NORM,
                                               .activation = BP_ACT_PRELU};
     BP_TRY(bp_layer_norm_act_add(graph, "head.norm", x, NULL, &config, &x));
-    BP_TRY(bp_layer_pool_add(graph, "head.pool", x, BP_POOL_GLOBAL_AVG, &x));
+    BP_TRY(bp_layer_pool_add(graph, "head.pool", x, BP_POOL_GLOBAL_AVG, BP_TENSOR_F32, &x));
     return bp_layer_conv_add(graph, "head", x, graph->config.classes, 1, 1, 0, 1, BP_PARAM_HEAD,
                              &graph->logits);
 }

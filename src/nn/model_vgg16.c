@@ -39,7 +39,7 @@ bp_status bp_model_vgg16_build(struct bp_graph *graph) {
     struct bp_tensor *x = graph->input;
     for (int i = 0; i < 13; i++)
         BP_TRY(add_stage(graph, i, &x));
-    BP_TRY(bp_layer_pool_add(graph, "pool", x, BP_POOL_GLOBAL_AVG, &x));
+    BP_TRY(bp_layer_pool_add(graph, "pool", x, BP_POOL_GLOBAL_AVG, BP_TENSOR_F32, &x));
     return bp_layer_conv_add(graph, "head", x, graph->config.classes, 1, 1, 0, 1, BP_PARAM_HEAD,
                              &graph->logits);
 }

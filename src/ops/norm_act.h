@@ -65,6 +65,9 @@ struct bp_norm_act {
     const float *residual;
     const float *g;
     const uint8_t *kept; /* [n] or NULL */
+    /* Set before backward_all, which sends it to dx on the way: that of a pooling of dx's tensor.
+     */
+    struct bp_pooled_gradient pooled;
     const struct bp_kernels *kernels;
 };
 

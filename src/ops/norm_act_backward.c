@@ -259,17 +259,20 @@ static void all_part(void *context, size_t begin, size_t end, int thread) {
     void *scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
     float *remade = bp_carve(&carver, chunk * row_elements * sizeof(float));
     float *buffer = bp_carve(&carver, chunk * row_elements * sizeof(float));
+    int accumulate = job->accumulate || op->pooled.g != NULL;
     for (size_t n = begin; n < end; n++)
         for (size_t row = 0; row < s->h; row += chunk) {
             size_t rows = bp_min_size(chunk, s->h - row);
             float *dx = job->dx + (n * s->h + row) * row_elements;
             const float *y = s->input_i16 ? NULL : rows_f32(op, n, row, rows, remade);
+            if (op->pooled.g != NULL)
+                bp_pool_average_back(&op->pooled, op->kernels, n, row, rows, job->accumulate, dx);
             if (!has_gradient(op, n)) {
-                rows_without_gradient(op, n, row, rows, y, job->accumulate ? dx : NULL, dx);
+                rows_without_gradient(op, n, row, rows, y, accumulate ? dx : NULL, dx);
                 continue;
             }
-            grad_chunk(op, n, row, rows, y, job->accumulate ? buffer : dx, scratch);
-            for (size_t i = 0; job->accumulate && i < rows * row_elements; i++)
+            grad_chunk(op, n, row, rows, y, accumulate ? buffer : dx, scratch);
+            for (size_t i = 0; accumulate && i < rows * row_elements; i++)
                 dx[i] += buffer[i];
         }
 }

@@ -105,6 +105,37 @@ void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, si
     bp_parallel_for(exec->threads, n, forward_part, &job);
 }
 
+struct bf16_job {
+    const struct bp_pool_shape *shape;
+    const float *x;
+    uint16_t *z;
+    const struct bp_kernels *kernels;
+};
+
+/* begin .. end - 1: rows of the output, sample by sample. The windows of full width in one call. */
+static void bf16_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct bf16_job *job = context;
+    const struct bp_pool_shape *s = job->shape;
+    for (size_t i = begin; i < end; i++) {
+        struct window rows = window_of(s->kind, i % s->oh, s->h);
+        const float *x = job->x + (i / s->oh * s->h + rows.begin) * s->w * s->c;
+        uint16_t *z = job->z + i * s->ow * s->c;
+        size_t height = rows.end - rows.begin, full = s->w / 2;
+        if (full > 0)
+            job->kernels->average_bf16(x, full, 2 * s->c, height, 2, s->w * s->c, s->c, z);
+        if (s->w % 2 != 0)
+            job->kernels->average_bf16(x + 2 * full * s->c, 1, 2 * s->c, height, 1, s->w * s->c,
+                                       s->c, z + full * s->c);
+    }
+}
+
+void bp_pool_forward_bf16(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
+                          const float *x, uint16_t *z) {
+    struct bf16_job job = {shape, x, z, &exec->kernels};
+    bp_parallel_for(exec->threads, n * shape->oh, bf16_part, &job);
+}
+
 /* The windows of one axis that input `in` lies in: out = begin .. end - 1. */
 static struct window windows_over(size_t in, size_t out_size) {
     return (struct window){in / 2, bp_min_size((in + 1) / 2 + 1, out_size)};
@@ -129,16 +160,29 @@ void bp_pool_max_row_back(const struct bp_pool_shape *s, const struct bp_kernels
     }
 }
 
-/* Windows do not meet, so that each pixel is written once. */
-static void average_window_back(const struct bp_pool_shape *s, struct window rows,
-                                struct window columns, const float *g, int accumulate, float *dx) {
-    float scale = 1.0f / (float)((rows.end - rows.begin) * (columns.end - columns.begin));
-    for (size_t y = rows.begin; y < rows.end; y++)
-        for (size_t i = columns.begin; i < columns.end; i++) {
-            float *to = dx + (y * s->w + i) * s->c;
-            for (size_t j = 0; j < s->c; j++)
-                to[j] = (accumulate ? to[j] : 0.0f) + scale * g[j];
-        }
+void bp_pool_average_back(const struct bp_pooled_gradient *pooled, const struct bp_kernels *kernels,
+                          size_t n, size_t row, size_t rows, int accumulate, float *dx) {
+    const struct bp_pool_shape *s = &pooled->shape;
+    size_t full = s->w / 2; /* windows of full width */
+    for (size_t y = row; y < row + rows; y++, dx += s->w * s->c) {
+        struct window over = window_of(s->kind, y / 2, s->h);
+        const float *g = pooled->g + (n * s->oh + y / 2) * s->ow * s->c;
+        float scale = 1.0f / (float)(over.end - over.begin);
+        if (full > 0)
+            kernels->average_back(g, full, 2, s->c, 0.5f * scale, accumulate, dx);
+        if (s->w % 2 != 0)
+            kernels->average_back(g + full * s->c, 1, 1, s->c, scale, accumulate,
+                                  dx + 2 * full * s->c);
+    }
+}
+
+/* The whole image is one window. */
+static void global_average_back(const struct bp_pool_shape *s, const float *g, int accumulate,
+                                float *dx) {
+    float scale = 1.0f / (float)(s->h * s->w);
+    for (size_t p = 0; p < s->h * s->w; p++, dx += s->c)
+        for (size_t j = 0; j < s->c; j++)
+            dx[j] = (accumulate ? dx[j] : 0.0f) + scale * g[j];
 }
 
 static void backward_part(void *context, size_t begin, size_t end, int thread) {
@@ -148,17 +192,21 @@ static void backward_part(void *context, size_t begin, size_t end, int thread) {
     size_t image = s->h * s->w * s->c;
     for (size_t n = begin; n < end; n++) {
         float *dx = job->dx + n * image;
-        if (s->kind == BP_POOL_MAX_3X3_S2) {
-            size_t from = n * s->oh * s->ow * s->c;
+        size_t from = n * s->oh * s->ow * s->c;
+        const struct bp_pooled_gradient pooled = {*s, job->g};
+        switch (s->kind) {
+        case BP_POOL_MAX_3X3_S2:
             for (size_t y = 0; y < s->h; y++)
                 bp_pool_max_row_back(s, job->kernels, y, job->g + from, job->from_winner + from,
                                      job->accumulate, dx + y * s->w * s->c);
-            continue;
+            break;
+        case BP_POOL_AVG_2X2:
+            bp_pool_average_back(&pooled, job->kernels, n, 0, s->h, job->accumulate, dx);
+            break;
+        case BP_POOL_GLOBAL_AVG:
+            global_average_back(s, job->g + from, job->accumulate, dx);
+            break;
         }
-        for (size_t p = 0; p < s->oh * s->ow; p++)
-            average_window_back(s, window_of(s->kind, p / s->ow, s->h),
-                                window_of(s->kind, p % s->ow, s->w),
-                                job->g + (n * s->oh * s->ow + p) * s->c, job->accumulate, dx);
     }
 }
 

@@ -30,6 +30,21 @@ size_t bp_pool_winner_bytes(const struct bp_pool_shape *shape, size_t n);
 void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
                      const float *x, float *z, uint8_t *winner);
 
+/* BP_POOL_AVG_2X2 alone: z in bfloat16 (kernel average_bf16). */
+void bp_pool_forward_bf16(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
+                          const float *x, uint16_t *z);
+
+/* The gradient g [n][oh][ow][c] of a 2x2 average pooling (BP_POOL_AVG_2X2), not sent to its input
+ * yet; g NULL: none. */
+struct bp_pooled_gradient {
+    struct bp_pool_shape shape;
+    const float *g;
+};
+/* Sends it to input rows row .. row + rows - 1 of sample n: writes dx [rows][w][c], or adds to it.
+ */
+void bp_pool_average_back(const struct bp_pooled_gradient *pooled, const struct bp_kernels *kernels,
+                          size_t n, size_t row, size_t rows, int accumulate, float *dx);
+
 /* g [n][oh][ow][c] -> dx [n][h][w][c]; winner: from the forward pass (max pooling only). */
 void bp_pool_backward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
                       const uint8_t *winner, const float *g, float *dx, int accumulate);

@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 
-enum { FLOAT_BITS = 32, INTEGER_BITS = 16, BYTE_BITS = 8 };
+enum { FLOAT_BITS = 32, INTEGER_BITS = 16, BF16_BITS = 16, BYTE_BITS = 8 };
 
 bp_status bp_layer_times_open(struct bp_layer_times *times, const struct bp_graph *graph) {
     *times = (struct bp_layer_times){0};
@@ -34,7 +34,7 @@ void bp_layer_times_add(struct bp_layer_times *times, const struct bp_graph *gra
 
 static int is_convolution(const struct bp_layer *layer) {
     return layer->binary_index >= 0 || layer->in->kind == BP_TENSOR_U8 ||
-           strcmp(layer->type->name, "conv") == 0;
+           layer->in->kind == BP_TENSOR_BF16 || strcmp(layer->type->name, "conv") == 0;
 }
 
 static const char *kind_of(const struct bp_graph *graph, const struct bp_layer *layer) {
@@ -44,6 +44,8 @@ static const char *kind_of(const struct bp_graph *graph, const struct bp_layer *
         return "linear";
     if (layer->in->kind == BP_TENSOR_U8)
         return "8-bit convolution";
+    if (layer->in->kind == BP_TENSOR_BF16)
+        return "bf16 convolution";
     if (is_convolution(layer))
         return "convolution";
     return strcmp(layer->type->name, "pool") == 0 ? "pooling" : "norm, activation";
@@ -60,10 +62,11 @@ static const struct bp_param *weight_of(const struct bp_graph *graph,
 }
 
 static int bits_of(const struct bp_tensor *tensor) {
-    return tensor->kind == BP_TENSOR_BITS  ? 1
-           : tensor->kind == BP_TENSOR_U8  ? BYTE_BITS
-           : tensor->kind == BP_TENSOR_I16 ? INTEGER_BITS
-                                           : FLOAT_BITS;
+    return tensor->kind == BP_TENSOR_BITS   ? 1
+           : tensor->kind == BP_TENSOR_U8   ? BYTE_BITS
+           : tensor->kind == BP_TENSOR_I16  ? INTEGER_BITS
+           : tensor->kind == BP_TENSOR_BF16 ? BF16_BITS
+                                            : FLOAT_BITS;
 }
 
 /* Of a kept group. */
@@ -71,6 +74,8 @@ static int grad_bits(const struct bp_graph *graph, const struct bp_layer *layer,
                      const struct bp_quant *quant) {
     if (layer->in->kind == BP_TENSOR_U8)
         return BYTE_BITS;
+    if (layer->in->kind == BP_TENSOR_BF16)
+        return BF16_BITS;
     int quantized =
         graph->config.precision == BP_PRECISION_PSQ || graph->config.precision == BP_PRECISION_FQT;
     return layer->binary_index >= 0 && quantized ? quant->bits : FLOAT_BITS;
@@ -91,8 +96,7 @@ static void write_bits(struct bp_json *json, const struct bp_graph *graph,
     bp_json_int(json, "input_bits", bits_of(layer->in));
     if (!is_convolution(layer) || weight == NULL)
         return;
-    int weight_bits = layer->in->kind == BP_TENSOR_U8 ? BYTE_BITS : FLOAT_BITS;
-    bp_json_int(json, "weight_bits", layer->binary_index >= 0 ? 1 : weight_bits);
+    bp_json_int(json, "weight_bits", bits_of(layer->in));
     if (layer->in->needs_grad)
         bp_json_int(json, "grad_bits_da", grad_bits(graph, layer, &config->quant_da));
     bp_json_int(json, "grad_bits_dw", grad_bits(graph, layer, &config->quant_dw));

@@ -15,6 +15,7 @@ bp_status bp_trained_open(struct bp_trained *trained, const char *model) {
 bp_status bp_trained_build(struct bp_trained *trained, enum bp_tier tier, int threads,
                            size_t batch) {
     const struct bp_checkpoint_head *head = bp_checkpoint_head_of(trained->checkpoint);
+    int quantized = strcmp(head->precision, "psq") == 0 || strcmp(head->precision, "fqt") == 0;
     struct bp_graph_config config = {
         .width = head->width,
         .height = head->height,
@@ -24,6 +25,7 @@ bp_status bp_trained_build(struct bp_trained *trained, enum bp_tier tier, int th
         .batch = batch,
         .precision = strcmp(head->precision, "fp32") == 0 ? BP_PRECISION_FP32 : BP_PRECISION_QAT,
         .stem = bp_stem_of(head->stem),
+        .shortcut = quantized ? BP_SHORTCUT_BF16 : BP_SHORTCUT_FP32,
         .backend = bp_fp32_default(),
         .mean = {head->mean[0], head->mean[1], head->mean[2]},
         .deviation = {head->deviation[0], head->deviation[1], head->deviation[2]}};

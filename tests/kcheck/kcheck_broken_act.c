@@ -1,6 +1,7 @@
 /* --self-test: planted broken kernels of activation and normalisation, see kcheck_broken.c. */
 #include "kcheck/kcheck.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/c/tier_c.h"
@@ -48,6 +49,19 @@ static void coefficients_in_their_order(const int16_t *y, size_t n, size_t c, co
     bp_act_columns_i16_c(y, n, c, column, k, kb, kc, out);
     for (size_t i = 0; i < n * k; i++)
         out[i] = (float)y[i / k * c + (size_t)column[i % k]] * kb[i % k] + kc[i % k];
+}
+
+static void averages_fused(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
+                           float *dx) {
+    if (!add)
+        bp_average_back_c(g, n, columns, c, scale, add, dx);
+    for (size_t i = 0; add && i < n * columns * c; i++)
+        dx[i] = fmaf(scale, g[i / c / columns * c + i % c], dx[i]);
+}
+
+static void always_two_pixels(const float *g, size_t n, size_t columns, size_t c, float scale,
+                              int add, float *dx) {
+    bp_average_back_c(g, columns == 1 ? n / 2 : n, 2, c, scale, add, dx);
 }
 
 static void forgets_last_window(const float *g, const uint8_t *winner, const size_t *offset,
@@ -114,6 +128,8 @@ const struct kc_planted kc_planted_act[] = {
     {"act_columns_i16",
      "coefficients not picked",
      {.act_columns_i16 = coefficients_in_their_order}},
+    {"average_back", "fused multiply-add", {.average_back = averages_fused}},
+    {"average_back", "always two pixels", {.average_back = always_two_pixels}},
     {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},
     {"max_window_back", "adds to what stood there", {.max_window_back = always_adds}},
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},

@@ -328,6 +328,28 @@ void kcheck_max_window(struct kcheck *t) {
                                kc_at(t, winner));
 }
 
+void kcheck_average_back(struct kcheck *t) {
+    size_t n, c, columns = 1 + kc_below(t, 2);
+    kc_sizes(t, &n, &c);
+    if (t->is_bench)
+        columns = 2;
+    int add = kc_below(t, 2) != 0;
+    float scale = kc_moderate(t);
+    kc_params(t, "n=%zu c=%zu columns=%zu add=%d", n, c, columns, add);
+    kc_work(t, (double)(n * columns * c), "element");
+    float *g = kc_input(t, "g", KC_F32, n * c);
+    kc_fill_floats(t, g, n * c, KC_ANY_FLOAT);
+    float *dx = kc_output(t, "dx", KC_F32, n * columns * c);
+    kc_fill_floats(t, dx, n * columns * c, KC_ANY_FLOAT);
+    kc_keep_initial(t, dx);
+    for (size_t i = 0; i < n * columns * c; i++) {
+        float v = rounded(scale * g[i / c / columns * c + i % c]);
+        dx[i] = add ? rounded(dx[i] + v) : v;
+    }
+    while (kc_next(t))
+        t->kernels->average_back(kc_at(t, g), n, columns, c, scale, add, kc_at(t, dx));
+}
+
 void kcheck_max_window_back(struct kcheck *t) {
     size_t n, c, count = 1 + kc_below(t, 4), offset[4];
     uint8_t index[4];

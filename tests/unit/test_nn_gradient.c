@@ -136,9 +136,11 @@ static int has_zero_gradient(const char *name) {
 
 /* 8 bits: a step of range / 255 per sample, with a range of some ten to twenty deviations, gives
  * each layer noise of about one percent; it adds up over the depth. */
-static void check_quantized(const char *model, size_t size, enum bp_precision precision) {
+static void check_quantized(const char *model, size_t size, enum bp_precision precision,
+                            enum bp_shortcut shortcut) {
     struct bp_graph_config config = nn_config(model, precision, size, 0.2);
     config.batch = 4;
+    config.shortcut = shortcut;
     config.quant_da = (struct bp_quant){.bits = 8, .keep = 1};
     config.quant_dw = config.quant_da;
     config.quant_dw.groups = precision == BP_PRECISION_FQT ? BP_GROUPS_CHANNEL : BP_GROUPS_SAMPLE;
@@ -162,18 +164,22 @@ static void check_quantized(const char *model, size_t size, enum bp_precision pr
 
 static void test_quantized_is_near_qat(void **state) {
     (void)state;
-    check_quantized("vgg16", 64, BP_PRECISION_FQT);
-    check_quantized("vgg16", 64, BP_PRECISION_PSQ);
-    check_quantized("resnet18", 22, BP_PRECISION_FQT);
-    check_quantized("resnet18", 22, BP_PRECISION_PSQ);
+    for (int p = BP_PRECISION_PSQ; p <= BP_PRECISION_FQT; p++) {
+        enum bp_precision precision = (enum bp_precision)p;
+        check_quantized("vgg16", 64, precision, BP_SHORTCUT_BY_PRECISION);
+        check_quantized("resnet18", 22, precision, BP_SHORTCUT_FP32);
+        check_quantized("resnet18", 22, precision, BP_SHORTCUT_BF16);
+    }
 }
 
-/* A graph for fqt that starts as qat is a qat graph until it is switched, and an fqt graph then. */
+/* A graph for fqt that starts as qat is a qat graph until it is switched, and an fqt graph then.
+ * Its shortcuts are what they are from the start. */
 static void test_set_precision(void **state) {
     (void)state;
-    static const char *const models[] = {"vgg16", "resnet18"};
-    for (int m = 0; m < 2; m++) {
+    static const char *const models[] = {"vgg16", "resnet18", "resnet18"};
+    for (int m = 0; m < 3; m++) {
         struct bp_graph_config config = nn_config(models[m], BP_PRECISION_FQT, 32, 0.1);
+        config.shortcut = m == 1 ? BP_SHORTCUT_FP32 : BP_SHORTCUT_BF16;
         struct nn_net fqt, qat, both;
         nn_net_create(&fqt, &config, bp_cpu_best(), 1);
         config.also_qat = 1;

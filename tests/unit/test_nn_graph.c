@@ -383,6 +383,32 @@ static void test_first_values(void **state) {
     nn_net_destroy(&other);
 }
 
+static enum bp_tensor_kind kind_of_shortcut(enum bp_precision precision,
+                                            enum bp_shortcut shortcut) {
+    struct bp_graph_config config = nn_config("resnet18", precision, 32, 0.1);
+    struct nn_net net;
+    config.shortcut = shortcut;
+    nn_net_create(&net, &config, BP_TIER_C, 1);
+    size_t i = 0;
+    while (strcmp(net.graph->tensors[i]->name, "stage3.block1.shortcut.pool") != 0)
+        assert_true(++i < net.graph->n_tensors);
+    enum bp_tensor_kind kind = net.graph->tensors[i]->kind;
+    nn_net_destroy(&net);
+    return kind;
+}
+
+static void test_shortcut(void **state) {
+    (void)state;
+    for (int p = BP_PRECISION_FP32; p <= BP_PRECISION_FQT; p++) {
+        enum bp_precision precision = (enum bp_precision)p;
+        int floats = precision == BP_PRECISION_FP32 || precision == BP_PRECISION_QAT;
+        assert_int_equal(kind_of_shortcut(precision, BP_SHORTCUT_BY_PRECISION),
+                         floats ? BP_TENSOR_F32 : BP_TENSOR_BF16);
+        assert_int_equal(kind_of_shortcut(precision, BP_SHORTCUT_FP32), BP_TENSOR_F32);
+        assert_int_equal(kind_of_shortcut(precision, BP_SHORTCUT_BF16), BP_TENSOR_BF16);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes),       cmocka_unit_test(test_same_bytes_default_backend),
@@ -391,6 +417,7 @@ int main(void) {
         cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_allocation_failure),
         cmocka_unit_test(test_refuses),          cmocka_unit_test(test_input),
         cmocka_unit_test(test_stem_output),      cmocka_unit_test(test_first_values),
+        cmocka_unit_test(test_shortcut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,42 @@ static void test_window_pool_sums(void **state) {
     close_op(&op);
 }
 
+/* --- the gradient of an average pooling, added on the way ----------------------------------- */
+
+static void check_pooled_gradient(size_t h, size_t w, int accumulate, enum bp_tier tier,
+                                  int threads) {
+    const struct bp_norm_act_shape shape = {.n = N, .h = h, .w = w, .c = C};
+    const struct bp_pool_shape pool = bp_pool_shape_make(BP_POOL_AVG_2X2, h, w, C);
+    static const uint8_t kept[N] = {1};
+    size_t in = N * h * w * C;
+    struct op op;
+    open_op(&op, &shape, tier, threads);
+    float *y = numbers(1, in), *g = numbers(2, in), *z = take(in * sizeof *z);
+    float *pooled = numbers(3, N * pool.oh * pool.ow * C), *dx[2];
+    for (int i = 0; i < 2; i++)
+        dx[i] = numbers(4, in);
+    forward(&op, y, NULL, z);
+    bp_pool_backward(&pool, op.exec, N, NULL, pooled, dx[0], accumulate);
+    backward(&op, y, g, kept, dx[0], 1);
+    op.op->pooled = (struct bp_pooled_gradient){pool, pooled};
+    backward(&op, y, g, kept, dx[1], accumulate);
+    assert_memory_equal(dx[0], dx[1], in * sizeof **dx);
+    void *blocks[] = {y, g, z, pooled, dx[0], dx[1]};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
+        bp_free(blocks[i]);
+    close_op(&op);
+}
+
+static void test_pooled_gradient(void **state) {
+    (void)state;
+    static const size_t sizes[][2] = {{1, 1}, {2, 3}, {7, 6}, {13, 61}, {12, 130}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (int tier = 0; tier < BP_TIER_COUNT; tier++)
+            for (int run = 0; run < 4 && bp_cpu_has((enum bp_tier)tier); run++)
+                check_pooled_gradient(sizes[i][0], sizes[i][1], run % 2, (enum bp_tier)tier,
+                                      1 + run / 2);
+}
+
 /* --- rows made again -------------------------------------------------------------------------- */
 
 /* A chain as in ResNet: x1 = act(y0), x2 = act(y1) + x1, and batch norm of x2. Made again are none,
@@ -252,6 +288,7 @@ static void test_remade(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_window_pool),
+        cmocka_unit_test(test_pooled_gradient),
         cmocka_unit_test(test_window_pool_sums),
         cmocka_unit_test(test_remade),
     };

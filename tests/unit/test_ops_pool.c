@@ -100,6 +100,28 @@ static void check_shape(enum bp_pool_kind kind, size_t h, size_t w, size_t c, in
     bp_exec_destroy(exec);
 }
 
+/* In bfloat16: that of the float result, which is exact here. */
+static void check_bf16(size_t h, size_t w, size_t c, int threads) {
+    struct bp_pool_shape s = bp_pool_shape_make(BP_POOL_AVG_2X2, h, w, c);
+    struct bp_exec *exec;
+    size_t n = 3, in = h * w * c, out = s.oh * s.ow * c;
+    float *x = take(n * in * sizeof *x), *z = take(n * out * sizeof *z);
+    uint16_t *z16 = take((n * out + 1) * sizeof *z16), *expected = take(n * out * sizeof *z16);
+    assert_int_equal(bp_exec_create(&exec, bp_cpu_best(), threads), BP_OK);
+    for (size_t i = 0; i < n * in; i++)
+        x[i] = small_integer(1, i, 2001);
+    z16[n * out] = 0x1234;
+    bp_pool_forward(&s, exec, n, x, z, NULL);
+    bp_pool_forward_bf16(&s, exec, n, x, z16);
+    exec->kernels.round_bf16(z, n * out, expected);
+    assert_memory_equal(z16, expected, n * out * sizeof *z16);
+    assert_int_equal(z16[n * out], 0x1234);
+    void *blocks[] = {x, z, z16, expected};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
+        bp_free(blocks[i]);
+    bp_exec_destroy(exec);
+}
+
 static void check_kind(enum bp_pool_kind kind) {
     static const size_t sizes[][3] = {{1, 1, 3}, {2, 2, 1}, {3, 2, 70}, {4, 7, 5},
                                       {5, 5, 2}, {8, 6, 4}, {1, 6, 3},  {9, 1, 2}};
@@ -116,6 +138,14 @@ static void test_max(void **state) {
 static void test_average(void **state) {
     (void)state;
     check_kind(BP_POOL_AVG_2X2);
+}
+
+static void test_average_in_bf16(void **state) {
+    (void)state;
+    for (size_t h = 1; h < 7; h++)
+        for (size_t w = 1; w < 7; w++)
+            for (int threads = 1; threads <= 4; threads += 3)
+                check_bf16(h, w, h == 3 ? 64 : 5 * w, threads);
 }
 
 static void test_global(void **state) {
@@ -158,6 +188,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_max),
         cmocka_unit_test(test_average),
+        cmocka_unit_test(test_average_in_bf16),
         cmocka_unit_test(test_global),
         cmocka_unit_test(test_average_matches_strided_convolution),
         cmocka_unit_test(test_nan_passes),

@@ -50,6 +50,9 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_norm_grad = bp_act_norm_grad_c;
     kernels->act_norm_range = bp_act_norm_range_c;
     kernels->act_norm_columns = bp_act_norm_columns_c;
+    kernels->average_back = bp_average_back_c;
+    kernels->round_bf16 = bp_round_bf16_c;
+    kernels->average_bf16 = bp_average_bf16_c;
     kernels->sum_squares_f32 = bp_sum_squares_f32_c;
     kernels->adam_f32 = bp_adam_f32_c;
     kernels->together = 1;

@@ -193,6 +193,19 @@ void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *o
         }
 }
 
+void bp_average_back_c(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
+                       float *restrict dx) {
+    for (size_t p = 0; p < n; p++, g += c)
+        for (size_t i = 0; i < columns; i++, dx += c) {
+            if (add)
+                for (size_t j = 0; j < c; j++)
+                    dx[j] += scale * g[j];
+            else
+                for (size_t j = 0; j < c; j++)
+                    dx[j] = scale * g[j];
+        }
+}
+
 /* The backward loops; the types of y differ only in the conversion. */
 #define ACT_SUMS_BODY(with_slope)                                                                  \
     for (size_t p = 0; p < n; p++)                                                                 \

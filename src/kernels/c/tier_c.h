@@ -118,5 +118,10 @@ void bp_act_columns_i16_c(const int16_t *y, size_t n, size_t c, const int32_t *c
                           const float *kb, const float *kc, float *out);
 void bp_act_norm_columns_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
                            const struct bp_act_norm_rows *a, float *out);
+void bp_average_back_c(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
+                       float *dx);
+void bp_round_bf16_c(const float *x, size_t n, uint16_t *out);
+void bp_average_bf16_c(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                       size_t row_step, size_t c, uint16_t *z);
 
 #endif

@@ -48,6 +48,9 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->act_norm_sums = bp_act_norm_sums_avx2;
     kernels->act_norm_grad = bp_act_norm_grad_avx2;
     kernels->act_norm_range = bp_act_norm_range_avx2;
+    kernels->average_back = bp_average_back_avx2;
+    kernels->round_bf16 = bp_round_bf16_avx2;
+    kernels->average_bf16 = bp_average_bf16_avx2;
     kernels->sum_squares_f32 = bp_sum_squares_f32_avx2;
     kernels->adam_f32 = bp_adam_f32_avx2;
 }

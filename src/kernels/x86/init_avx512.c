@@ -48,4 +48,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_norm_grad = bp_act_norm_grad_avx512;
     kernels->act_norm_range = bp_act_norm_range_avx512;
     kernels->act_norm_columns = bp_act_norm_columns_avx512;
+    kernels->average_back = bp_average_back_avx512;
+    kernels->round_bf16 = bp_round_bf16_avx512;
+    kernels->average_bf16 = bp_average_bf16_avx512;
 }

@@ -136,3 +136,26 @@ void bp_max_window_back_avx2(const float *g, const uint8_t *winner, const size_t
         else
             window_back_8(g + j, winner + j, offset, index, count, 0, c - j, add, dx + j);
 }
+
+BP_INLINE void average_back(const float *g, size_t n, size_t columns, size_t c, float scale,
+                            int add, float *dx) {
+    const __m256 s = _mm256_set1_ps(scale);
+    for (size_t p = 0; p < n; p++, g += c, dx += columns * c)
+        for (size_t j = 0; j < c; j += 8) {
+            int full = c - j >= 8;
+            __m256 v = _mm256_mul_ps(load_ps(g + j, full, c - j), s);
+            for (size_t i = 0; i < columns; i++) {
+                float *to = dx + i * c + j;
+                __m256 sum = add ? _mm256_add_ps(load_ps(to, full, c - j), v) : v;
+                store_ps(to, full, c - j, sum);
+            }
+        }
+}
+
+void bp_average_back_avx2(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
+                          float *dx) {
+    if (add)
+        average_back(g, n, columns, c, scale, 1, dx);
+    else
+        average_back(g, n, columns, c, scale, 0, dx);
+}

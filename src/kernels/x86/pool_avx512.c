@@ -81,3 +81,25 @@ void bp_max_unpool_2x2_avx512(const float *g, const uint64_t *which, size_t n, s
                 unpool_16(g + j, low, high, c, mask_16(c - j), a + j, b + j);
         }
 }
+
+BP_INLINE void average_back(const float *g, size_t n, size_t columns, size_t c, float scale,
+                            int add, float *dx) {
+    const __m512 s = _mm512_set1_ps(scale);
+    for (size_t p = 0; p < n; p++, g += c, dx += columns * c)
+        for (size_t j = 0; j < c; j += 16) {
+            __mmask16 m = mask_16(c - j);
+            __m512 v = _mm512_mul_ps(load_f32(g + j, m), s);
+            for (size_t i = 0; i < columns; i++) {
+                float *to = dx + i * c + j;
+                store_f32(to, m, add ? _mm512_add_ps(load_f32(to, m), v) : v);
+            }
+        }
+}
+
+void bp_average_back_avx512(const float *g, size_t n, size_t columns, size_t c, float scale,
+                            int add, float *dx) {
+    if (add)
+        average_back(g, n, columns, c, scale, 1, dx);
+    else
+        average_back(g, n, columns, c, scale, 0, dx);
+}

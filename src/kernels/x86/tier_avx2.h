@@ -115,5 +115,10 @@ void bp_act_range_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c,
                            const float *kc, struct bp_columns to);
 void bp_act_norm_range_avx2(const float *g, const int16_t *y, size_t n, size_t c,
                             const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_average_back_avx2(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
+                          float *dx);
+void bp_round_bf16_avx2(const float *x, size_t n, uint16_t *out);
+void bp_average_bf16_avx2(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                          size_t row_step, size_t c, uint16_t *z);
 
 #endif

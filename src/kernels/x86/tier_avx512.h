@@ -112,5 +112,10 @@ void bp_act_norm_columns_avx512(const int16_t *y, size_t n, size_t c, const int3
                                 size_t k, const struct bp_act_norm_rows *a, float *out);
 void bp_max_window_back_avx512(const float *g, const uint8_t *winner, const size_t *offset,
                                const uint8_t *index, size_t count, size_t c, int add, float *dx);
+void bp_average_back_avx512(const float *g, size_t n, size_t columns, size_t c, float scale,
+                            int add, float *dx);
+void bp_round_bf16_avx512(const float *x, size_t n, uint16_t *out);
+void bp_average_bf16_avx512(const float *x, size_t n, size_t step, size_t rows, size_t columns,
+                            size_t row_step, size_t c, uint16_t *z);
 
 #endif

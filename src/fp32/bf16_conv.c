@@ -1,0 +1,248 @@
+#include "fp32/bf16_conv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "fp32/fp32_backend.h"
+#include "ops/sign_float.h"
+
+enum { CHUNK = 4096, BACKWARD = BP_FP32_BACKWARD_DATA | BP_FP32_BACKWARD_WEIGHTS };
+
+struct bp_bf16_conv {
+    struct bp_conv_shape shape;
+    unsigned passes;
+    unsigned native_passes; /* by oneDNN, of bfloat16; the others on widened operands */
+    struct bp_onednn_conv *onednn;
+    uint16_t *weights; /* planned [k][r][r][c] */
+    struct bp_fp32_conv *wide;
+    float *wide_weights, *wide_x, *wide_x_back, *wide_g; /* planned */
+};
+
+int bp_bf16_is_native(enum bp_fp32_backend backend) {
+#ifdef BP_HAVE_ONEDNN
+    return backend == BP_FP32_ONEDNN && bp_onednn_multiplies_bf16();
+#else
+    (void)backend;
+    return 0;
+#endif
+}
+
+static size_t image_elements(const struct bp_conv_shape *s) {
+    return s->h * s->w * s->c;
+}
+
+static size_t map_elements(const struct bp_conv_shape *s) {
+    return s->oh * s->ow * s->k;
+}
+
+static size_t weight_elements(const struct bp_conv_shape *s) {
+    return s->k * s->r * s->r * s->c;
+}
+
+/* --- creation --------------------------------------------------------------------------------- */
+
+static bp_status add_buffer(struct bp_plan *plan, const char *name, const char *what, size_t bytes,
+                            int first, int last, void *at) {
+    char text[96];
+    snprintf(text, sizeof text, "%s.%s", name, what);
+    return bp_plan_add(plan, text, bytes, first, last, at);
+}
+
+static bp_status plan_native(struct bp_bf16_conv *conv, struct bp_exec *exec, struct bp_plan *plan,
+                             size_t source_scratch, const char *name, int forward_time,
+                             int backward_time) {
+    const struct bp_conv_shape *s = &conv->shape;
+#ifdef BP_HAVE_ONEDNN
+    BP_TRY(bp_onednn_create(&conv->onednn, exec, plan, s, 1, conv->passes, name, forward_time,
+                            backward_time));
+    conv->native_passes = bp_onednn_passes(conv->onednn);
+    if ((conv->native_passes & BACKWARD) != (conv->passes & BACKWARD)) /* both, or neither */
+        conv->native_passes &= ~(unsigned)BACKWARD;
+#endif
+    size_t block = bp_fp32_block_samples(s->n) * map_elements(s) * sizeof(uint16_t);
+    if (conv->native_passes & BACKWARD)
+        bp_exec_need_scratch(exec, bp_round_up(block, BP_ALIGN) +
+                                       bp_round_up(s->ow * s->k * 2 * sizeof(float), BP_ALIGN) +
+                                       source_scratch);
+    return add_buffer(plan, name, "weights_bf16", weight_elements(s) * sizeof(uint16_t),
+                      forward_time, conv->passes & BACKWARD ? backward_time : forward_time,
+                      &conv->weights);
+}
+
+static bp_status plan_wide(struct bp_bf16_conv *conv, struct bp_exec *exec, struct bp_plan *plan,
+                           enum bp_fp32_backend backend, size_t source_scratch, const char *name,
+                           int forward_time, int backward_time) {
+    const struct bp_conv_shape *s = &conv->shape;
+    unsigned passes = conv->passes & ~conv->native_passes;
+    size_t x_bytes = s->n * image_elements(s) * sizeof(float);
+    if (passes == 0)
+        return BP_OK;
+    BP_TRY(bp_fp32_conv_create(&conv->wide, exec, plan, backend, s, passes, name, forward_time,
+                               backward_time));
+    BP_TRY(add_buffer(plan, name, "weights_wide", weight_elements(s) * sizeof(float),
+                      passes & BP_FP32_FORWARD ? forward_time : backward_time,
+                      passes & BACKWARD ? backward_time : forward_time, &conv->wide_weights));
+    if (passes & BP_FP32_FORWARD)
+        BP_TRY(
+            add_buffer(plan, name, "x_wide", x_bytes, forward_time, forward_time, &conv->wide_x));
+    if ((passes & BACKWARD) == 0)
+        return BP_OK;
+    bp_exec_need_scratch(exec, source_scratch);
+    BP_TRY(add_buffer(plan, name, "x_wide_back", x_bytes, backward_time, backward_time,
+                      &conv->wide_x_back));
+    return add_buffer(plan, name, "g_wide", s->n * map_elements(s) * sizeof(float), backward_time,
+                      backward_time, &conv->wide_g);
+}
+
+bp_status bp_bf16_conv_create(struct bp_bf16_conv **out, struct bp_exec *exec, struct bp_plan *plan,
+                              enum bp_fp32_backend backend, const struct bp_conv_shape *shape,
+                              unsigned passes, size_t source_scratch, const char *name,
+                              int forward_time, int backward_time) {
+    struct bp_bf16_conv *conv;
+    bp_status status = BP_OK;
+    *out = NULL;
+    BP_TRY(bp_alloc(&conv, sizeof *conv, "a bf16 convolution"));
+    conv->shape = *shape;
+    conv->passes = passes;
+    if (bp_bf16_is_native(backend))
+        status = plan_native(conv, exec, plan, source_scratch, name, forward_time, backward_time);
+    if (status == BP_OK)
+        status =
+            plan_wide(conv, exec, plan, backend, source_scratch, name, forward_time, backward_time);
+    if (status != BP_OK) {
+        bp_bf16_conv_destroy(conv);
+        return status;
+    }
+    *out = conv;
+    return BP_OK;
+}
+
+void bp_bf16_conv_destroy(struct bp_bf16_conv *conv) {
+    if (conv == NULL)
+        return;
+#ifdef BP_HAVE_ONEDNN
+    bp_onednn_destroy(conv->onednn);
+#endif
+    bp_fp32_conv_destroy(conv->wide);
+    bp_free(conv);
+}
+
+/* --- widened operands ------------------------------------------------------------------------- */
+
+struct widen_job {
+    const struct bp_kernels *kernels;
+    const uint16_t *narrow; /* or */
+    const float *rounded;   /* floats to round first */
+    float *out;
+    size_t count;
+};
+
+static void widen(const uint16_t *narrow, size_t count, float *out) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = (uint32_t)narrow[i] << 16;
+        memcpy(&out[i], &bits, sizeof bits);
+    }
+}
+
+static void widen_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct widen_job *job = context;
+    uint16_t chunk[CHUNK];
+    for (size_t i = begin; i < end; i++) {
+        size_t first = i * CHUNK, count = bp_min_size(CHUNK, job->count - first);
+        if (job->rounded != NULL)
+            job->kernels->round_bf16(job->rounded + first, count, chunk);
+        widen(job->rounded != NULL ? chunk : job->narrow + first, count, job->out + first);
+    }
+}
+
+static void widen_all(struct bp_exec *exec, const uint16_t *narrow, const float *rounded,
+                      size_t count, float *out) {
+    struct widen_job job = {&exec->kernels, narrow, rounded, out, count};
+    bp_parallel_for(exec->threads, (count + CHUNK - 1) / CHUNK, widen_part, &job);
+}
+
+static bp_status wide_backward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
+                               const uint16_t *x, const struct bp_grad_source *source,
+                               const float *w, float *dw, float *dx, int accumulate) {
+    const struct bp_conv_shape *s = &conv->shape;
+    bp_grad_source_collect(exec, source, n, s->oh, s->ow * s->k, conv->wide_g);
+    widen_all(exec, NULL, conv->wide_g, n * map_elements(s), conv->wide_g);
+    widen_all(exec, x, NULL, n * image_elements(s), conv->wide_x_back);
+    BP_TRY(bp_fp32_conv_backward_weights(conv->wide, exec, n, conv->wide_x_back, conv->wide_g, dw,
+                                         NULL));
+    if (dx == NULL)
+        return BP_OK;
+    widen_all(exec, NULL, w, weight_elements(s), conv->wide_weights);
+    return bp_fp32_conv_backward_data(conv->wide, exec, n, conv->wide_g, conv->wide_weights, dx,
+                                      accumulate);
+}
+
+static bp_status check_call(const struct bp_bf16_conv *conv, unsigned passes, size_t n) {
+    if ((conv->passes & passes) != passes || n == 0 || n > conv->shape.n)
+        return bp_fail(BP_INTERNAL, "bf16 convolution: products %u of %zu samples were not planned",
+                       passes, n);
+    return BP_OK;
+}
+
+/* --- running ---------------------------------------------------------------------------------- */
+
+bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
+                               const uint16_t *x, const float *w, float *y,
+                               struct bp_channel_sums *sums) {
+    const struct bp_conv_shape *s = &conv->shape;
+    BP_TRY(check_call(conv, BP_FP32_FORWARD, n));
+#ifdef BP_HAVE_ONEDNN
+    if (conv->native_passes & BP_FP32_FORWARD) {
+        exec->kernels.round_bf16(w, weight_elements(s), conv->weights);
+        return bp_onednn_forward(conv->onednn, exec, n, x, conv->weights, NULL, y, sums);
+    }
+#endif
+    (void)sums;
+    widen_all(exec, x, NULL, n * image_elements(s), conv->wide_x);
+    widen_all(exec, NULL, w, weight_elements(s), conv->wide_weights);
+    return bp_fp32_conv_forward(conv->wide, exec, n, conv->wide_x, conv->wide_weights, NULL, y);
+}
+
+#ifdef BP_HAVE_ONEDNN
+struct gradient {
+    const struct bp_conv_shape *shape;
+    const struct bp_grad_source *source;
+    const struct bp_kernels *kernels;
+};
+
+/* Two rows of the gradient at a time. */
+static void make_gradient(const void *context, size_t first, size_t count, void *g, void *scratch) {
+    const struct gradient *gradient = context;
+    const struct bp_conv_shape *s = gradient->shape;
+    const struct bp_grad_source *source = gradient->source;
+    size_t row_elements = s->ow * s->k;
+    struct bp_carver carver = {scratch};
+    float *rows = bp_carve(&carver, 2 * row_elements * sizeof(float));
+    uint16_t *out = g;
+    for (size_t i = 0; i < count; i++)
+        for (size_t y = 0; y < s->oh; y += 2) {
+            size_t elements = bp_min_size(2, s->oh - y) * row_elements;
+            source->rows(source->context, first + i, y, elements / row_elements, rows, carver.next);
+            gradient->kernels->round_bf16(rows, elements, out);
+            out += elements;
+        }
+}
+#endif
+
+bp_status bp_bf16_conv_backward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
+                                const uint16_t *x, const struct bp_grad_source *source,
+                                const float *w, float *dw, float *dx, int accumulate) {
+    BP_TRY(check_call(conv, dx != NULL ? BACKWARD : BP_FP32_BACKWARD_WEIGHTS, n));
+#ifdef BP_HAVE_ONEDNN
+    if (conv->native_passes & BACKWARD) {
+        const struct gradient made = {&conv->shape, source, &exec->kernels};
+        const struct bp_onednn_gradient gradient = {make_gradient, &made};
+        exec->kernels.round_bf16(w, weight_elements(&conv->shape), conv->weights);
+        return bp_onednn_backward(conv->onednn, exec, n, x, &gradient, conv->weights, dw, dx,
+                                  accumulate);
+    }
+#endif
+    return wide_backward(conv, exec, n, x, source, w, dw, dx, accumulate);
+}

@@ -1,0 +1,46 @@
+/* Convolutions of bfloat16 with sums in float: ResNet's shortcuts in `psq` and `fqt`. x, g and w
+ * are rounded to the nearest bfloat16 (kernel round_bf16); products of two are exact in float, and
+ * the sums round as those of fp32_ops.h do.
+ *
+ * Where the processor multiplies bfloat16 (AVX512_BF16), oneDNN does it, at twice the speed of
+ * floats; numbers below 2^-126 count as zero there. Elsewhere the rounded operands are widened, and
+ * multiplied as floats. Threads: as in fp32_ops.h. */
+#ifndef BP_FP32_BF16_CONV_H
+#define BP_FP32_BF16_CONV_H
+
+#include "fp32/fp32_ops.h"
+#include "ops/channel_sums.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* 1 if this backend multiplies bfloat16 as such on this machine. */
+int bp_bf16_is_native(enum bp_fp32_backend backend);
+
+struct bp_bf16_conv;
+
+/* As bp_fp32_conv_create. source_scratch: bytes of scratch memory that the gradient source of the
+ * backward pass needs. */
+bp_status bp_bf16_conv_create(struct bp_bf16_conv **out, struct bp_exec *exec, struct bp_plan *plan,
+                              enum bp_fp32_backend backend, const struct bp_conv_shape *shape,
+                              unsigned passes, size_t source_scratch, const char *name,
+                              int forward_time, int backward_time);
+void bp_bf16_conv_destroy(struct bp_bf16_conv *conv);
+
+/* y [n][oh][ow][k] = conv(x [n][h][w][c], w [k][r][r][c]). sums: of y; filled in, or left as they
+ * are, or NULL. */
+bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
+                               const uint16_t *x, const float *w, float *y,
+                               struct bp_channel_sums *sums);
+
+/* From the gradient g at the output: dw [k][r][r][c] = correlate(x, g), and unless dx is NULL, dx
+ * [n][h][w][c] = conv_transpose(g, w), added to dx if accumulate. */
+bp_status bp_bf16_conv_backward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
+                                const uint16_t *x, const struct bp_grad_source *source,
+                                const float *w, float *dw, float *dx, int accumulate);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
