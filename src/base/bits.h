@@ -18,6 +18,10 @@ static inline int bp_bit(const uint64_t *words, size_t index) {
     return (int)(words[index / 64] >> (index % 64) & 1);
 }
 
+static inline size_t bp_max_size(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
 static inline size_t bp_min_size(size_t a, size_t b) {
     return a < b ? a : b;
 }

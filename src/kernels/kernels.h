@@ -128,13 +128,15 @@ struct bp_kernels {
     /* --- products ----------------------------------------------------------------------------- */
 
     /* The forward product. For pixel p (0 .. n - 1) and output channel j (0 .. k - 1):
-     *     y[p * k + j] = bias - 2 * sum over t, i of
-     *         popcount(x[pixel[p] + tap[t] + i] ^ w(j, t, i))
+     *     y[to[p] * k + j] = bias - 2 * sum over t, i of
+     *         popcount(x[pixel[p] + tap[t] + i] ^ w(j, tap_w[t], i))
      * t = 0 .. taps - 1, i = 0 .. cw - 1, offsets in words (here and below, a tap's may be
-     * negative, its sum with a pixel's not); w: packed weights with `taps` taps, 64-byte aligned;
-     * bias is the number of bits compared (taps * c). taps * cw * 64 <= 32767. */
-    void (*product_xor)(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                        size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
+     * negative, its sum with a pixel's not); w: packed weights with w_taps taps, 64-byte aligned,
+     * of which tap_w[t] picks one; no two pixels have the same `to`; bias is the number of bits
+     * compared (taps * c). taps * cw * 64 <= 32767. */
+    void (*product_xor)(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                        const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                        size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
 
     /* The activation gradient's product: a sum of codes, with signs, over bit planes. With
      *     value(plane j) = 2^j, except -2^j for j = planes - 1 if is_signed,
@@ -200,14 +202,14 @@ struct bp_kernels {
                            size_t quads, size_t together, int entry_max, const uint8_t *index,
                            size_t c, const int32_t *base, int shift, int32_t *y);
 
-    /* The forward product: y[p * k + j] = bias - 2 * sum over t, i of
-     *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, t, i))
-     * x: bytes from quads_of_signs; index: [ceil(k / 32)][taps][quads][32], 32-byte aligned, that
+    /* The forward product, as product_xor: y[to[p] * k + j] = bias - 2 * sum over t, i of
+     *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, tap_w[t], i))
+     * x: bytes from quads_of_signs; index: [ceil(k / 32)][w_taps][quads][32], 32-byte aligned, that
      * is with one quad together.
      * taps * quads * 4 <= 32767. */
-    void (*product_signs)(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                          size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
-                          int16_t *y);
+    void (*product_signs)(const uint8_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                          const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                          size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y);
 
     /* For the weight gradient a quad is four samples at one position. Signs: for pixel p = 0 .. n -
      * 1, an index row at out + p * out_step, [32 * ceil(c / 32)][together]: byte (j, q) has bit e =

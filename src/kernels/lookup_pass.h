@@ -44,16 +44,15 @@ static inline size_t pass_steps(size_t steps) {
 }
 
 /* The steps of windows from `step` on, for one pass; returns the next one. unit: bytes of a
- * row's step; tap_w NULL: the taps in order. */
+ * row's step. */
 static inline size_t pass_of_windows(struct pass *pass, size_t step, const int32_t *tap,
                                      const int32_t *tap_w, size_t taps, size_t quads,
                                      ptrdiff_t unit) {
     const size_t steps = taps * quads, end = bp_min_size(steps, step + pass_steps(steps));
     for (pass->n_segments = 0; step < end;) {
         size_t t = step / quads, i = step % quads, count = bp_min_size(quads - i, end - step);
-        size_t t_w = tap_w != NULL ? (size_t)tap_w[t] : t;
         pass_append(pass, ((ptrdiff_t)tap[t] + (ptrdiff_t)i) * unit,
-                    (ptrdiff_t)((t_w * quads + i) * BP_LANES), count);
+                    (ptrdiff_t)(((size_t)tap_w[t] * quads + i) * BP_LANES), count);
         step += count;
     }
     return step;

@@ -32,7 +32,6 @@ static bp_status make_tables(struct bp_bconv *op) {
     const struct bp_conv_shape *s = &op->shape;
     size_t pixels = s->oh * s->ow, row = (s->w + 2) * op->cw;
     BP_TRY(bp_alloc_array(&op->pixel_base, pixels, sizeof(int32_t), "pixel offsets"));
-    BP_TRY(bp_alloc(&op->pixel_class, pixels, "border classes"));
     BP_TRY(bp_alloc_array(&op->valid, pixels, sizeof(uint64_t), "tap masks"));
     size_t origin = s->pad == 0 ? row + op->cw : 0; /* 1x1 kernels start inside the halo */
     for (size_t t = 0; t < op->taps; t++)
@@ -40,7 +39,6 @@ static bp_status make_tables(struct bp_bconv *op) {
     for (size_t p = 0; p < pixels; p++) {
         size_t oy = p / s->ow, ox = p % s->ow;
         unsigned border_class = border_class_of(s, oy, ox);
-        op->pixel_class[p] = (uint8_t)border_class;
         op->pixel_base[p] = (int32_t)(origin + oy * s->stride * row + ox * s->stride * op->cw);
         for (size_t t = 0; t < op->taps; t++)
             if (!bp_bconv_tap_is_cut(border_class, t, s->r)) {
@@ -149,7 +147,6 @@ void bp_bconv_destroy(struct bp_bconv *op) {
     if (op == NULL)
         return;
     bp_free(op->pixel_base);
-    bp_free(op->pixel_class);
     bp_free(op->valid);
     bp_free(op->in_class);
     bp_free(op->zero_class);

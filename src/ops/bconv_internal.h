@@ -46,12 +46,10 @@ struct bp_bconv {
     uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
     uint8_t *index_t;   /* [ceil(c/32)][taps][kq / together][32][together] */
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
-    int16_t *border;    /* [16][k] what to add at a pixel of a border class */
 
     /* geometry, fixed at creation */
     struct bp_tiling tiling_forward, tiling_da;
-    int32_t *pixel_base;  /* [oh ow] words from the sample's bits to the first tap */
-    uint8_t *pixel_class; /* [oh ow] border class */
+    int32_t *pixel_base; /* [oh ow] words from the sample's bits to the first tap */
     int32_t tap_offset[BP_TAPS_MAX];
     uint64_t *valid;                 /* [oh ow] bit t: tap t lies inside the image */
     size_t valid_count[BP_TAPS_MAX]; /* output pixels where tap t lies inside */

@@ -20,7 +20,6 @@ bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struc
         {"sign bits", s->k * op->taps * op->cw * 8, &op->bits, 1},
         {"packed weights", k_round * op->taps * op->cw * 8, &op->w, !lookup},
         {"weight index", k_round * op->taps * op->cq, &op->index, lookup},
-        {"border table", BP_BORDER_CLASSES * s->k * sizeof(int16_t), &op->border, 1},
         {"transposed sign bits", s->c * op->taps * op->kw * 8, &op->bits_t, op->backward},
         {"packed transposed weights", c_round * op->taps * op->kw * 8, &op->w_t,
          op->backward && !lookup_t},
@@ -107,21 +106,6 @@ static void pack_backward(void *context, size_t begin, size_t end, int thread) {
                 (int32_t)op->shape.k - 2 * count_bits(op->bits_t + c * row + t * op->kw, op->kw);
 }
 
-/* A cut tap read a halo of zero words, that is +1 everywhere, and added its sum of signs; take it
- * back. */
-static void fill_border(struct bp_bconv *op) {
-    size_t k = op->shape.k;
-    memset(op->border, 0, BP_BORDER_CLASSES * k * sizeof *op->border);
-    for (size_t t = 0; t < op->taps; t++)
-        for (size_t i = 0; i < k; i++) {
-            const uint64_t *bits = op->bits + (i * op->taps + t) * op->cw;
-            int sum = (int)op->shape.c - 2 * count_bits(bits, op->cw);
-            for (unsigned b = 1; b < BP_BORDER_CLASSES; b++)
-                if (bp_bconv_tap_is_cut(b, t, op->shape.r))
-                    op->border[b * k + i] = (int16_t)(op->border[b * k + i] - sum);
-        }
-}
-
 uint64_t *bp_bconv_signs(struct bp_bconv *op) {
     return op->bits;
 }
@@ -129,7 +113,6 @@ uint64_t *bp_bconv_signs(struct bp_bconv *op) {
 void bp_bconv_pack(struct bp_bconv *op, struct bp_exec *exec, const float *w) {
     struct pack_job job = {op, exec, w};
     bp_parallel_for(exec->threads, (op->shape.k + BP_LANES - 1) / BP_LANES, pack_forward, &job);
-    fill_border(op);
     if (!op->backward)
         return;
     bp_parallel_for(exec->threads, op->taps * op->kw, transpose_signs, &job);

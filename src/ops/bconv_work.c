@@ -19,17 +19,16 @@ struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_prod
                                    size_t n) {
     const struct bp_conv_shape *s = &op->shape;
     double channels = (double)s->c * (double)s->k, samples = (double)n;
-    size_t inside = joined_pixels(op), all = s->oh * s->ow * op->taps;
+    size_t inside = joined_pixels(op), all = inside;
     if (product == BP_BCONV_DA) {
         samples = (double)op->kept_da;
-        all = inside; /* the taps of each pixel's class */
     } else if (product == BP_BCONV_DW) {
         if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
             channels = (double)s->c * (double)op->kept_dw;
         else
             samples = (double)op->kept_dw;
-        if (op->method_dw == BP_PRODUCT_LOOKUP) /* its runs leave the halo out */
-            all = inside;
+        if (op->method_dw == BP_PRODUCT_BITS) /* words of positions, whatever the tap */
+            all = s->oh * s->ow * op->taps;
     }
     return (struct bp_bconv_work){samples * channels * (double)all,
                                   samples * channels * (double)inside};

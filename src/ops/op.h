@@ -4,10 +4,9 @@
  * Tensors. Activations are NHWC:
  *   f32   [n][h][w][c]
  *   i16   [n][h][w][c]            outputs of binary convolutions, exact integers
- *   bits  [n][h + 2][w + 2][cw]   one pixel of zero words around each image ("halo"), so that a 3x3
- *                                 convolution needs no bounds checks; what the halo adds (a zero
- * word reads as +1) is subtracted exactly at the border afterwards with mask [n][h][w][cw] beside
- * the bits (the straight-through mask, no halo). */
+ *   bits  [n][h + 2][w + 2][cw]   one pixel of zero words around each image ("halo"), so that
+ *                                 windows may reach over its edge; mask [n][h][w][cw] beside the
+ *                                 bits (the straight-through mask) has none. */
 #ifndef BP_OPS_OP_H
 #define BP_OPS_OP_H
 

@@ -44,6 +44,7 @@ static bp_status measure_fp32(struct bp_session *session, bp_forecast *f) {
     bp_memory_sums memory;
     struct bp_pace pace;
     config.precision = settings->precision = BP_PRECISION_FP32;
+    config.stem = settings->stem = BP_STEM_FP32;
     config.also_qat = 0;
     settings->qat_warmup = 0;
     settings->report_variance = 0;

@@ -150,6 +150,12 @@ size_t kc_positions(const struct kcheck *t);
  * the data. */
 size_t kc_make_windows(struct kcheck *t, int32_t *pixel, size_t n, int32_t *tap, size_t taps,
                        size_t unit);
+/* Of how many taps of the weights, and which of them are the `taps` of the windows: [taps], any, or
+ * those of the layer backwards. */
+size_t kc_draw_w_taps(struct kcheck *t, size_t taps);
+int32_t *kc_make_tap_w(struct kcheck *t, size_t taps, size_t w_taps);
+/* Where results go: [n], a permutation of 0 .. n - 1, that of a layer its order. */
+int32_t *kc_make_places(struct kcheck *t, size_t n);
 
 enum kc_floats { KC_FINITE, KC_ANY_FLOAT };
 

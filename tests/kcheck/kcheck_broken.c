@@ -71,35 +71,47 @@ static void keeps_old_lanes(const uint64_t *bits, size_t k, size_t taps, size_t 
 
 /* --- products --------------------------------------------------------------------------------- */
 
-static void drops_tail_channels(const uint64_t *x, const int32_t *pixel, size_t n,
-                                const int32_t *tap, size_t taps, size_t cw, const uint64_t *w,
-                                size_t k, int bias, int16_t *y) {
-    bp_product_xor_c(x, pixel, n, tap, taps, cw, w, k, bias, y);
+static void drops_tail_channels(const uint64_t *x, const int32_t *pixel, const int32_t *to,
+                                size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                size_t w_taps, size_t cw, const uint64_t *w, size_t k, int bias,
+                                int16_t *y) {
+    bp_product_xor_c(x, pixel, to, n, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
     if (k % 32 > 16)
         y[n * k - 1] = 0;
 }
 
-static void writes_whole_blocks(const uint64_t *x, const int32_t *pixel, size_t n,
-                                const int32_t *tap, size_t taps, size_t cw, const uint64_t *w,
-                                size_t k, int bias, int16_t *y) {
-    bp_product_xor_c(x, pixel, n, tap, taps, cw, w, k, bias, y);
+/* The last pixel lands where the first belongs. */
+static void loses_a_place(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                          const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                          size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y) {
+    bp_product_xor_c(x, pixel, to, n, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
+    bp_product_xor_c(x, pixel + n - 1, to, 1, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
+}
+
+static void writes_whole_blocks(const uint64_t *x, const int32_t *pixel, const int32_t *to,
+                                size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                size_t w_taps, size_t cw, const uint64_t *w, size_t k, int bias,
+                                int16_t *y) {
+    bp_product_xor_c(x, pixel, to, n, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
     for (size_t i = n * k; i < n * k + 32 - (k - 1) % 32 - 1; i++)
         y[i] = 0;
 }
 
-static void reads_one_word_more(const uint64_t *x, const int32_t *pixel, size_t n,
-                                const int32_t *tap, size_t taps, size_t cw, const uint64_t *w,
-                                size_t k, int bias, int16_t *y) {
-    bp_product_xor_c(x, pixel, n, tap, taps, cw, w, k, bias, y);
+static void reads_one_word_more(const uint64_t *x, const int32_t *pixel, const int32_t *to,
+                                size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                size_t w_taps, size_t cw, const uint64_t *w, size_t k, int bias,
+                                int16_t *y) {
+    bp_product_xor_c(x, pixel, to, n, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
     for (size_t p = 0; p < n; p++)
         for (size_t t = 0; t < taps; t++)
             sink = ((const volatile uint64_t *)x)[pixel[p] + tap[t] + (int32_t)cw];
 }
 
-static void one_off_past_100_words(const uint64_t *x, const int32_t *pixel, size_t n,
-                                   const int32_t *tap, size_t taps, size_t cw, const uint64_t *w,
-                                   size_t k, int bias, int16_t *y) {
-    bp_product_xor_c(x, pixel, n, tap, taps, cw, w, k, bias, y);
+static void one_off_past_100_words(const uint64_t *x, const int32_t *pixel, const int32_t *to,
+                                   size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                   size_t w_taps, size_t cw, const uint64_t *w, size_t k, int bias,
+                                   int16_t *y) {
+    bp_product_xor_c(x, pixel, to, n, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
     if (taps * cw > 100)
         y[0] = (int16_t)(y[0] + 2);
 }
@@ -225,6 +237,7 @@ static const struct kc_planted planted[] = {
     {"pack_planes", "one pad bit set", {.pack_planes = dirty_plane_pads}},
     {"pack_weights", "leaves empty lanes as they were", {.pack_weights = keeps_old_lanes}},
     {"product_xor", "wrong tail of channels", {.product_xor = drops_tail_channels}},
+    {"product_xor", "two pixels at one place", {.product_xor = loses_a_place}},
     {"product_xor", "writes whole blocks of channels", {.product_xor = writes_whole_blocks}},
     {"product_xor", "reads one word behind the data", {.product_xor = reads_one_word_more}},
     {"product_xor", "off by one in long sums", {.product_xor = one_off_past_100_words}},

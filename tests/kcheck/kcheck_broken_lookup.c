@@ -56,11 +56,22 @@ static void sums_in_16_bits(const uint8_t *tables, const int32_t *pixel, size_t 
         y[i] = base[i % c] + (((y[i] - base[i % c]) >> shift & 0xffff) << shift);
 }
 
+static void signs_take_taps_in_order(const uint8_t *x, const int32_t *pixel, const int32_t *to,
+                                     size_t n, const int32_t *tap, const int32_t *tap_w,
+                                     size_t taps, size_t w_taps, size_t quads, const uint8_t *index,
+                                     size_t k, int bias, int16_t *y) {
+    int32_t in_order[9];
+    (void)tap_w;
+    for (size_t t = 0; t < taps; t++)
+        in_order[t] = (int32_t)t;
+    bp_product_signs_c(x, pixel, to, n, tap, in_order, taps, w_taps, quads, index, k, bias, y);
+}
+
 /* Wrong only where a byte of the sums would overflow: all of 64 quads differ in all signs. */
-static void byte_overflows(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                           size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
-                           int16_t *y) {
-    bp_product_signs_c(x, pixel, n, tap, taps, quads, index, k, bias, y);
+static void byte_overflows(const uint8_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                           const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                           size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y) {
+    bp_product_signs_c(x, pixel, to, n, tap, tap_w, taps, w_taps, quads, index, k, bias, y);
     for (size_t i = 0; taps * quads >= 64 && i < n * k; i++)
         if (y[i] == bias - 8 * (int)(taps * quads))
             y[i] = (int16_t)(y[i] + 512);
@@ -145,6 +156,7 @@ const struct kc_planted kc_planted_lookup[] = {
     {"quads_of_signs", "writes the quads of whole words", {.quads_of_signs = writes_whole_words}},
     {"product_tables", "overwrites, does not add", {.product_tables = ignores_old_sums}},
     {"product_tables", "sums in 16 bits", {.product_tables = sums_in_16_bits}},
+    {"product_signs", "takes the taps in order", {.product_signs = signs_take_taps_in_order}},
     {"product_signs", "a byte of the sums overflows", {.product_signs = byte_overflows}},
     {"index_of_samples", "reads 4 offsets always", {.index_of_samples = reads_four_samples}},
     {"index_of_samples", "clears between the rows", {.index_of_samples = clears_between_rows}},

@@ -75,6 +75,27 @@ size_t kc_make_windows(struct kcheck *t, int32_t *pixel, size_t n, int32_t *tap,
     return (size_t)(highest - lowest) + unit_size;
 }
 
+size_t kc_draw_w_taps(struct kcheck *t, size_t taps) {
+    return t->layer != NULL ? taps : taps + kc_below(t, 3);
+}
+
+int32_t *kc_make_tap_w(struct kcheck *t, size_t taps, size_t w_taps) {
+    int32_t *tap_w = kc_input(t, "tap_w", KC_I32, taps);
+    for (size_t i = 0; i < taps; i++)
+        tap_w[i] = (int32_t)(t->layer != NULL ? taps - 1 - i : kc_below(t, w_taps));
+    return tap_w;
+}
+
+int32_t *kc_make_places(struct kcheck *t, size_t n) {
+    int32_t *place = kc_input(t, "to", KC_I32, n);
+    for (size_t i = 0; i < n; i++) {
+        size_t j = t->layer != NULL ? i : kc_below(t, i + 1);
+        place[i] = place[j];
+        place[j] = (int32_t)i;
+    }
+    return place;
+}
+
 void kc_params(struct kcheck *t, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

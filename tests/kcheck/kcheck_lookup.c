@@ -73,7 +73,7 @@ void kcheck_product_tables(struct kcheck *t) {
     }
     size_t together = kc_together(t, 0);
     size_t n = s.n, taps = s.taps, quads = bp_round_up(s.quads, together), c = s.lanes;
-    size_t w_taps = t->layer != NULL ? taps : taps + kc_below(t, 3), blocks = (c + 31) / 32;
+    size_t w_taps = kc_draw_w_taps(t, taps), blocks = (c + 31) / 32;
     int entry_max = draw_entry_max(t), shift = draw_shift(t), with_base = kc_below(t, 2) != 0;
     kc_params(
         t, "n=%zu taps=%zu w_taps=%zu quads=%zu together=%zu entry_max=%d c=%zu base %s shift=%d",
@@ -81,10 +81,8 @@ void kcheck_product_tables(struct kcheck *t) {
     kc_work(t, (double)(n * taps * quads) * 4 * (double)c, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
-    int32_t *tap_w = kc_input(t, "tap_w", KC_I32, taps);
+    int32_t *tap_w = kc_make_tap_w(t, taps, w_taps);
     int32_t *base = with_base ? kc_input(t, "base", KC_I32, c) : NULL;
-    for (size_t i = 0; i < taps; i++)
-        tap_w[i] = (int32_t)(t->layer != NULL ? taps - 1 - i : kc_below(t, w_taps));
     size_t n_tables = kc_make_windows(t, pixel, n, tap, taps, quads);
     uint8_t *tables = make_tables(t, n_tables * 16, entry_max);
     uint8_t *index = make_index(t, blocks * w_taps * quads * 32, together);
@@ -120,20 +118,24 @@ void kcheck_product_signs(struct kcheck *t) {
         s.lanes = t->layer->k;
     }
     size_t n = s.n, taps = s.taps, quads = s.quads, k = s.lanes, blocks = (k + 31) / 32;
+    size_t w_taps = kc_draw_w_taps(t, taps);
     int most = (int)(4 * taps * quads), bias = most - (int)kc_below(t, 4);
-    kc_params(t, "n=%zu taps=%zu quads=%zu k=%zu bias=%d", n, taps, quads, k, bias);
+    kc_params(t, "n=%zu taps=%zu w_taps=%zu quads=%zu k=%zu bias=%d", n, taps, w_taps, quads, k,
+              bias);
     kc_work(t, (double)(n * taps * quads) * 4 * (double)k, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
+    int32_t *to = kc_make_places(t, n), *tap_w = kc_make_tap_w(t, taps, w_taps);
     size_t bytes = kc_make_windows(t, pixel, n, tap, taps, quads);
     uint8_t *x = kc_input(t, "x", KC_U8, bytes);
     kc_fill_bytes(t, x, bytes);
     for (size_t i = 0; i < bytes; i++)
         x[i] &= 0xf0;
-    uint8_t *index = make_index(t, blocks * taps * quads * 32, 1);
+    uint8_t *index = make_index(t, blocks * w_taps * quads * 32, 1);
     int16_t *y = kc_output(t, "y", KC_I16, n * k);
     if (t->layer != NULL)
-        t->reference->product_signs(x, pixel, n, tap, taps, quads, index, k, bias, y);
+        t->reference->product_signs(x, pixel, to, n, tap, tap_w, taps, w_taps, quads, index, k,
+                                    bias, y);
     else
         for (size_t p = 0; p < n; p++)
             for (size_t j = 0; j < k; j++) {
@@ -141,14 +143,15 @@ void kcheck_product_signs(struct kcheck *t) {
                 for (size_t i = 0; i < taps; i++)
                     for (size_t q = 0; q < quads; q++) {
                         int bits = x[(size_t)(pixel[p] + tap[i]) + q] / 16 ^
-                                   index_at(index, j, taps, i, quads, q, 1);
+                                   index_at(index, j, w_taps, (size_t)tap_w[i], quads, q, 1);
                         differ += (bits & 1) + (bits / 2 & 1) + (bits / 4 & 1) + bits / 8;
                     }
-                y[p * k + j] = (int16_t)(bias - 2 * differ);
+                y[(size_t)to[p] * k + j] = (int16_t)(bias - 2 * differ);
             }
     while (kc_next(t))
-        t->kernels->product_signs(kc_at(t, x), kc_at(t, pixel), n, kc_at(t, tap), taps, quads,
-                                  kc_at(t, index), k, bias, kc_at(t, y));
+        t->kernels->product_signs(kc_at(t, x), kc_at(t, pixel), kc_at(t, to), n, kc_at(t, tap),
+                                  kc_at(t, tap_w), taps, w_taps, quads, kc_at(t, index), k, bias,
+                                  kc_at(t, y));
 }
 
 /* Runs of a case: any, or the rows of a layer's image at a tap beside the centre; positions lie one

@@ -77,18 +77,21 @@ void kcheck_product_xor(struct kcheck *t) {
     struct product_sizes s = draw_sizes(t, 9);
     size_t n = s.n, taps = s.taps, cw = s.cw, c = s.c, k = s.k;
     int bias = (int)(taps * c);
-    kc_params(t, "n=%zu taps=%zu cw=%zu c=%zu k=%zu bias=%d", n, taps, cw, c, k, bias);
+    size_t w_taps = kc_draw_w_taps(t, taps);
+    kc_params(t, "n=%zu taps=%zu w_taps=%zu cw=%zu c=%zu k=%zu bias=%d", n, taps, w_taps, cw, c, k,
+              bias);
     kc_work(t, (double)(n * taps * c) * (double)k, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
+    int32_t *to = kc_make_places(t, n), *tap_w = kc_make_tap_w(t, taps, w_taps);
     size_t words = kc_make_windows(t, pixel, n, tap, taps, cw);
     uint64_t *x = kc_input(t, "x", KC_U64, words);
     kc_fill_bits(t, x, 1, words * 64);
     clear_pads(x, words, pixel, n, tap, taps, 1, cw, c);
-    uint64_t *w = make_weights(t, k, taps, cw, c);
+    uint64_t *w = make_weights(t, k, w_taps, cw, c);
     int16_t *y = kc_output(t, "y", KC_I16, n * k);
     if (t->layer != NULL)
-        t->reference->product_xor(x, pixel, n, tap, taps, cw, w, k, bias, y);
+        t->reference->product_xor(x, pixel, to, n, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
     else
         for (size_t p = 0; p < n; p++)
             for (size_t j = 0; j < k; j++) {
@@ -96,14 +99,15 @@ void kcheck_product_xor(struct kcheck *t) {
                 for (size_t i = 0; i < taps; i++)
                     for (size_t b = 0; b < c; b++) {
                         int a = bp_bit(x + pixel[p] + tap[i], b) ? -1 : 1;
-                        size_t at = weight_index(j, taps, i, cw, b / 64);
+                        size_t at = weight_index(j, w_taps, (size_t)tap_w[i], cw, b / 64);
                         sum += (w[at] >> b % 64 & 1) ? -a : a;
                     }
-                y[p * k + j] = (int16_t)sum;
+                y[(size_t)to[p] * k + j] = (int16_t)sum;
             }
     while (kc_next(t))
-        t->kernels->product_xor(kc_at(t, x), kc_at(t, pixel), n, kc_at(t, tap), taps, cw,
-                                kc_at(t, w), k, bias, kc_at(t, y));
+        t->kernels->product_xor(kc_at(t, x), kc_at(t, pixel), kc_at(t, to), n, kc_at(t, tap),
+                                kc_at(t, tap_w), taps, w_taps, cw, kc_at(t, w), k, bias,
+                                kc_at(t, y));
 }
 
 /* Code number `bit` of `planes` planes that lie `stride` words apart. */
@@ -132,16 +136,14 @@ void kcheck_product_planes(struct kcheck *t) {
         kw = bp_words(k);
         c = s.c;
     }
-    size_t w_taps = t->layer != NULL ? taps : taps + kc_below(t, 3);
+    size_t w_taps = kc_draw_w_taps(t, taps);
     size_t row = (size_t)planes * kw;
     kc_params(t, "n=%zu taps=%zu w_taps=%zu kw=%zu k=%zu planes=%d is_signed=%d c=%zu", n, taps,
               w_taps, kw, k, planes, is_signed, c);
     kc_work(t, (double)(n * taps * c) * (double)k, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
-    int32_t *tap_w = kc_input(t, "tap_w", KC_I32, taps);
-    for (size_t i = 0; i < taps; i++)
-        tap_w[i] = (int32_t)(t->layer != NULL ? taps - 1 - i : kc_below(t, w_taps));
+    int32_t *tap_w = kc_make_tap_w(t, taps, w_taps);
     size_t words = kc_make_windows(t, pixel, n, tap, taps, row);
     uint64_t *x = kc_input(t, "x", KC_U64, words);
     kc_fill_bits(t, x, 1, words * 64);

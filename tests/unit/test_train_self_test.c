@@ -16,17 +16,17 @@
 
 /* Products are planted for both of their methods: a tier uses one of them. */
 
-static void product_off_by_two(const uint64_t *x, const int32_t *pixel, size_t n,
-                               const int32_t *tap, size_t taps, size_t cw, const uint64_t *w,
-                               size_t k, int bias, int16_t *y) {
-    bp_product_xor_c(x, pixel, n, tap, taps, cw, w, k, bias, y);
+static void product_off_by_two(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                               size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y) {
+    bp_product_xor_c(x, pixel, to, n, tap, tap_w, taps, w_taps, cw, w, k, bias, y);
     y[n * k - 1] = (int16_t)(y[n * k - 1] + 2);
 }
 
-static void signs_off_by_two(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                             size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
-                             int16_t *y) {
-    bp_product_signs_c(x, pixel, n, tap, taps, quads, index, k, bias, y);
+static void signs_off_by_two(const uint8_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                             size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y) {
+    bp_product_signs_c(x, pixel, to, n, tap, tap_w, taps, w_taps, quads, index, k, bias, y);
     y[n * k - 1] = (int16_t)(y[n * k - 1] + 2);
 }
 

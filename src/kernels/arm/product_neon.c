@@ -84,39 +84,50 @@ BP_INLINE void block_add_xor(struct block *b, int rows, const uint64_t *const x[
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-BP_INLINE void xor_rows(int rows, const uint64_t *x, const int32_t *pixel, const int32_t *tap,
-                        size_t taps, size_t cw, const uint64_t *w, size_t k, size_t lanes, int bias,
-                        int16_t *y) {
+/* The forward product's operands, see kernels.h. */
+struct xor_job {
+    const uint64_t *x;
+    const int32_t *pixel, *to, *tap, *tap_w;
+    size_t taps, k;
+    int bias;
+    int16_t *y;
+};
+
+/* Pixels p .. p + rows - 1, lanes j and up; w: the lanes' weights. */
+BP_INLINE void xor_rows(int rows, const struct xor_job *job, size_t cw, size_t p, const uint64_t *w,
+                        size_t j) {
     struct block b;
     const uint64_t *row[2];
     block_clear(&b, rows);
-    for (int p = 0; p < rows; p++)
-        row[p] = x + pixel[p];
-    for (size_t t = 0; t < taps; t++, w += cw * BP_LANES)
-        block_add_xor(&b, rows, row, tap[t], cw, w);
+    for (int i = 0; i < rows; i++)
+        row[i] = job->x + job->pixel[p + (size_t)i];
+    for (size_t t = 0; t < job->taps; t++)
+        block_add_xor(&b, rows, row, job->tap[t], cw, w + (size_t)job->tap_w[t] * cw * BP_LANES);
     block_flush(&b, rows);
-    for (int p = 0; p < rows; p++) {
-        int16_t part[HALF], *to = y + (size_t)p * k, *at = lanes >= HALF ? to : part;
+    for (int i = 0; i < rows; i++) {
+        int16_t part[HALF], *y = job->y + (size_t)job->to[p + (size_t)i] * job->k + j;
+        int16_t *at = job->k - j >= HALF ? y : part;
         for (int h = 0; h < 2; h++) {
-            int16x8_t v = vcombine_s16(vmovn_s32(block_lanes(&b, p, 2 * h)),
-                                       vmovn_s32(block_lanes(&b, p, 2 * h + 1)));
-            vst1q_s16(at + 8 * h, vsubq_s16(vdupq_n_s16((int16_t)bias), vaddq_s16(v, v)));
+            int16x8_t v = vcombine_s16(vmovn_s32(block_lanes(&b, i, 2 * h)),
+                                       vmovn_s32(block_lanes(&b, i, 2 * h + 1)));
+            vst1q_s16(at + 8 * h, vsubq_s16(vdupq_n_s16((int16_t)job->bias), vaddq_s16(v, v)));
         }
-        if (lanes < HALF)
-            memcpy(to, part, lanes * sizeof *y);
+        if (at == part)
+            memcpy(y, part, (job->k - j) * sizeof *y);
     }
 }
 
-void bp_product_xor_neon(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                         size_t taps, size_t cw, const uint64_t *w, size_t k, int bias,
-                         int16_t *y) {
+void bp_product_xor_neon(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                         const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                         size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y) {
+    const struct xor_job job = {x, pixel, to, tap, tap_w, taps, k, bias, y};
     for (size_t j = 0; j < k; j += HALF) {
-        const uint64_t *block = w + j / BP_LANES * taps * cw * BP_LANES + j % BP_LANES;
-        size_t lanes = k - j, p = 0;
+        const uint64_t *block = w + j / BP_LANES * w_taps * cw * BP_LANES + j % BP_LANES;
+        size_t p = 0;
         for (; p + 2 <= n; p += 2)
-            xor_rows(2, x, pixel + p, tap, taps, cw, block, k, lanes, bias, y + p * k + j);
+            xor_rows(2, &job, cw, p, block, j);
         if (p < n)
-            xor_rows(1, x, pixel + p, tap, taps, cw, block, k, lanes, bias, y + p * k + j);
+            xor_rows(1, &job, cw, p, block, j);
     }
 }
 

@@ -8,8 +8,9 @@ void bp_sign_pack_f32_neon(const float *x, size_t n, size_t c, uint64_t *bits, u
 void bp_transpose_gather_neon(const uint64_t *base, const int32_t *offset, size_t count, size_t cw,
                               uint64_t *out);
 void bp_pack_planes_neon(const uint8_t *codes, size_t n, size_t k, int bits, uint64_t *planes);
-void bp_product_xor_neon(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                         size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
+void bp_product_xor_neon(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                         const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                         size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
 void bp_product_planes_neon(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                             const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw, int planes,
                             int is_signed, const uint64_t *w, size_t c, int32_t *y);

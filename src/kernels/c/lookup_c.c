@@ -107,21 +107,22 @@ void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, 
         }
 }
 
-void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                        size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
-                        int16_t *y) {
+void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                        const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                        size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y) {
     for (size_t p = 0; p < n; p++)
         for (size_t b = 0; b < k; b += BP_LANES) {
-            const uint8_t *at = index + b * taps * quads;
             int32_t mismatches[BP_LANES] = {0};
-            for (size_t t = 0; t < taps; t++)
+            for (size_t t = 0; t < taps; t++) {
+                const uint8_t *at = index + (b * w_taps + (size_t)tap_w[t] * BP_LANES) * quads;
                 for (size_t i = 0; i < quads; i++, at += BP_LANES) {
                     unsigned quad = x[(ptrdiff_t)pixel[p] + tap[t] + (ptrdiff_t)i] >> 4;
                     for (size_t j = 0; j < BP_LANES; j++)
                         mismatches[j] += __builtin_popcount(quad ^ at[j]);
                 }
+            }
             for (size_t j = 0; j < BP_LANES && b + j < k; j++)
-                y[p * k + b + j] = (int16_t)(bias - 2 * mismatches[j]);
+                y[(size_t)to[p] * k + b + j] = (int16_t)(bias - 2 * mismatches[j]);
         }
 }
 

@@ -22,20 +22,22 @@ static inline int32_t popcount(uint64_t word) {
 #endif
 }
 
-void bp_product_xor_c(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                      size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y) {
+void bp_product_xor_c(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                      const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                      size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y) {
     for (size_t p = 0; p < n; p++)
         for (size_t b = 0; b < k; b += BP_LANES) {
-            const uint64_t *weights = w + b * taps * cw;
             int32_t mismatches[BP_LANES] = {0};
-            for (size_t t = 0; t < taps; t++)
+            for (size_t t = 0; t < taps; t++) {
+                const uint64_t *weights = w + (b * w_taps + (size_t)tap_w[t] * BP_LANES) * cw;
                 for (size_t i = 0; i < cw; i++, weights += BP_LANES) {
                     uint64_t word = x[(ptrdiff_t)pixel[p] + tap[t] + (ptrdiff_t)i];
                     for (size_t j = 0; j < BP_LANES; j++)
                         mismatches[j] += popcount(word ^ weights[j]);
                 }
+            }
             for (size_t j = 0; j < BP_LANES && b + j < k; j++)
-                y[p * k + b + j] = (int16_t)(bias - 2 * mismatches[j]);
+                y[(size_t)to[p] * k + b + j] = (int16_t)(bias - 2 * mismatches[j]);
         }
 }
 

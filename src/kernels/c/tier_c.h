@@ -9,8 +9,9 @@ void bp_transpose_gather_c(const uint64_t *base, const int32_t *offset, size_t c
                            uint64_t *out);
 void bp_pack_planes_c(const uint8_t *codes, size_t n, size_t k, int bits, uint64_t *planes);
 void bp_pack_weights_c(const uint64_t *bits, size_t k, size_t taps, size_t cw, uint64_t *packed);
-void bp_product_xor_c(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                      size_t taps, size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
+void bp_product_xor_c(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                      const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                      size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
 void bp_product_planes_c(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw, int planes,
                          int is_signed, const uint64_t *w, size_t c, int32_t *y);
@@ -26,9 +27,9 @@ void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, 
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
                          size_t together, int entry_max, const uint8_t *index, size_t c,
                          const int32_t *base, int shift, int32_t *y);
-void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                        size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
-                        int16_t *y);
+void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                        const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                        size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y);
 void bp_index_of_samples_c(const uint64_t *bits, const int32_t *offset, size_t samples,
                            size_t together, size_t n, size_t words, size_t c, uint8_t *out,
                            size_t out_step);

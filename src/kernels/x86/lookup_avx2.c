@@ -72,7 +72,7 @@ struct block {
     const int32_t *from;
     int shift;
     /* Signs: y = bias - 2 * sums, or y -= 2 * sums. */
-    int16_t *y16;
+    int16_t *y16[MAX_ROWS];
     int bias, first;
 };
 
@@ -82,7 +82,8 @@ BP_INLINE void block_store(struct shape shape, const struct sums *s, const struc
     size_t lanes = b->lanes - (size_t)(BP_LANES * v);
     __m256i full = s->full[p][v], odd = s->odd[p][v];
     if (shape.signs) {
-        store_i16(full, odd, b->first, b->bias, bp_min_size(lanes, BP_LANES), b->y16 + at);
+        store_i16(full, odd, b->first, b->bias, bp_min_size(lanes, BP_LANES),
+                  b->y16[p] + BP_LANES * v);
     } else {
         const int32_t *from = b->from != NULL ? b->from + BP_LANES * v : b->y + at;
         if (lanes >= BP_LANES)
@@ -159,25 +160,24 @@ static void add_block(const struct pass *pass, const struct block *b) {
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-void bp_product_signs_avx2(const uint8_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                           size_t taps, size_t quads, const uint8_t *index, size_t k, int bias,
-                           int16_t *y) {
+void bp_product_signs_avx2(const uint8_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                           const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                           size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y) {
     struct pass pass = {.groups = BYTE_MAX / 4 / 4};
-    struct block b = {.index_step = BP_LANES,
-                      .vector_bytes = taps * quads * BP_LANES,
-                      .y_stride = k,
-                      .bias = bias};
+    struct block b = {
+        .index_step = BP_LANES, .vector_bytes = w_taps * quads * BP_LANES, .bias = bias};
     for (size_t step = 0; step < taps * quads;) {
         b.first = step == 0;
-        step = pass_of_windows(&pass, step, tap, NULL, taps, quads, 1);
+        step = pass_of_windows(&pass, step, tap, tap_w, taps, quads, 1);
         for (size_t j = 0; j < k; j += 2 * BP_LANES) {
-            b.index = index + j * taps * quads;
+            b.index = index + j * w_taps * quads;
             b.lanes = bp_min_size(k - j, 2 * BP_LANES);
             for (size_t p = 0; p < n; p += b.rows) {
                 b.rows = n - p >= MAX_ROWS ? MAX_ROWS : 1;
-                for (size_t r = 0; r < b.rows; r++)
+                for (size_t r = 0; r < b.rows; r++) {
                     b.row[r] = x + pixel[p + r];
-                b.y16 = y + p * k + j;
+                    b.y16[r] = y + (size_t)to[p + r] * k + j;
+                }
                 add_signs(&pass, &b);
             }
         }

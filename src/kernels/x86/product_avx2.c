@@ -68,42 +68,53 @@ BP_INLINE void block_add_xor(struct block *b, int rows, const uint64_t *const x[
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-BP_INLINE void xor_rows(int rows, const uint64_t *x, const int32_t *pixel, const int32_t *tap,
-                        size_t taps, size_t cw, const uint64_t *w, size_t k, size_t lanes, int bias,
-                        int16_t *y) {
+/* The forward product's operands, see kernels.h. */
+struct xor_job {
+    const uint64_t *x;
+    const int32_t *pixel, *to, *tap, *tap_w;
+    size_t taps, k;
+    int bias;
+    int16_t *y;
+};
+
+/* Pixels p .. p + rows - 1, lanes j and up; w: the lanes' weights. */
+BP_INLINE void xor_rows(int rows, const struct xor_job *job, size_t cw, size_t p, const uint64_t *w,
+                        size_t j) {
     struct block b;
     const uint64_t *row[2];
     block_clear(&b, rows);
-    for (int p = 0; p < rows; p++)
-        row[p] = x + pixel[p];
-    for (size_t t = 0; t < taps; t++, w += cw * BP_LANES)
-        block_add_xor(&b, rows, row, tap[t], cw, w);
+    for (int i = 0; i < rows; i++)
+        row[i] = job->x + job->pixel[p + (size_t)i];
+    for (size_t t = 0; t < job->taps; t++)
+        block_add_xor(&b, rows, row, job->tap[t], cw, w + (size_t)job->tap_w[t] * cw * BP_LANES);
     block_flush(&b, rows);
-    for (int p = 0; p < rows; p++) {
-        __m256i low = narrow_32(b.sum[p][0], b.sum[p][1]);
-        __m256i high = narrow_32(b.sum[p][2], b.sum[p][3]);
+    for (int i = 0; i < rows; i++) {
+        int16_t *y = job->y + (size_t)job->to[p + (size_t)i] * job->k + j;
+        __m256i low = narrow_32(b.sum[i][0], b.sum[i][1]);
+        __m256i high = narrow_32(b.sum[i][2], b.sum[i][3]);
         __m256i v = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
-        v = _mm256_sub_epi16(_mm256_set1_epi16((short)bias), _mm256_add_epi16(v, v));
-        if (lanes >= HALF) {
-            store_256(y + (size_t)p * k, v);
+        v = _mm256_sub_epi16(_mm256_set1_epi16((short)job->bias), _mm256_add_epi16(v, v));
+        if (job->k - j >= HALF) {
+            store_256(y, v);
         } else {
             int16_t part[HALF];
             store_256(part, v);
-            memcpy(y + (size_t)p * k, part, lanes * sizeof *y);
+            memcpy(y, part, (job->k - j) * sizeof *y);
         }
     }
 }
 
-void bp_product_xor_avx2(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                         size_t taps, size_t cw, const uint64_t *w, size_t k, int bias,
-                         int16_t *y) {
+void bp_product_xor_avx2(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                         const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                         size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y) {
+    const struct xor_job job = {x, pixel, to, tap, tap_w, taps, k, bias, y};
     for (size_t j = 0; j < k; j += HALF) {
-        const uint64_t *block = w + j / BP_LANES * taps * cw * BP_LANES + j % BP_LANES;
-        size_t lanes = k - j, p = 0;
+        const uint64_t *block = w + j / BP_LANES * w_taps * cw * BP_LANES + j % BP_LANES;
+        size_t p = 0;
         for (; p + 2 <= n; p += 2)
-            xor_rows(2, x, pixel + p, tap, taps, cw, block, k, lanes, bias, y + p * k + j);
+            xor_rows(2, &job, cw, p, block, j);
         if (p < n)
-            xor_rows(1, x, pixel + p, tap, taps, cw, block, k, lanes, bias, y + p * k + j);
+            xor_rows(1, &job, cw, p, block, j);
     }
 }
 

@@ -55,48 +55,59 @@ BP_INLINE __m512i narrow_16(const __m512i acc[4]) {
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-BP_INLINE void xor_rows(int rows, const uint64_t *x, const int32_t *pixel, const int32_t *tap,
-                        size_t taps, size_t cw, const uint64_t *w, size_t k, size_t lanes,
-                        __m512i bias, int16_t *y) {
+/* The forward product's operands, see kernels.h. */
+struct xor_job {
+    const uint64_t *x;
+    const int32_t *pixel, *to, *tap, *tap_w;
+    size_t taps, k;
+    int bias;
+    int16_t *y;
+};
+
+/* Pixels p .. p + rows - 1, lanes b and up; w: the block's weights. */
+BP_INLINE void xor_rows(int rows, const struct xor_job *job, size_t cw, size_t p, const uint64_t *w,
+                        size_t b) {
+    const __m512i bias = _mm512_set1_epi16((short)job->bias);
+    const size_t lanes = job->k - b;
     __m512i acc[4][4];
     const uint64_t *row[4];
     clear(acc, rows);
-    for (int p = 0; p < rows; p++)
-        row[p] = x + pixel[p];
-    for (size_t t = 0; t < taps; t++, w += cw * BP_LANES)
-        add_xor(acc, rows, row, tap[t], cw, w);
-    for (int p = 0; p < rows; p++) {
-        __m512i sum = narrow_16(acc[p]);
+    for (int i = 0; i < rows; i++)
+        row[i] = job->x + job->pixel[p + (size_t)i];
+    for (size_t t = 0; t < job->taps; t++)
+        add_xor(acc, rows, row, job->tap[t], cw, w + (size_t)job->tap_w[t] * cw * BP_LANES);
+    for (int i = 0; i < rows; i++) {
+        int16_t *y = job->y + (size_t)job->to[p + (size_t)i] * job->k + b;
+        __m512i sum = narrow_16(acc[i]);
         sum = _mm512_sub_epi16(bias, _mm512_add_epi16(sum, sum));
-        if (lanes == BP_LANES)
-            _mm512_storeu_si512(y + (size_t)p * k, sum);
+        if (lanes >= BP_LANES)
+            _mm512_storeu_si512(y, sum);
         else
-            _mm512_mask_storeu_epi16(y + (size_t)p * k, mask_32(lanes), sum);
+            _mm512_mask_storeu_epi16(y, mask_32(lanes), sum);
     }
 }
 
-BP_INLINE void xor_pixels(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                          size_t taps, size_t cw, const uint64_t *w, size_t k, int bias,
-                          int16_t *y) {
-    const __m512i bias_v = _mm512_set1_epi16((short)bias);
-    for (size_t b = 0; b < k; b += BP_LANES, w += taps * cw * BP_LANES) {
-        size_t lanes = bp_min_size(BP_LANES, k - b), p = 0;
+BP_INLINE void xor_pixels(const struct xor_job *job, size_t cw, size_t n, size_t w_taps,
+                          const uint64_t *w) {
+    for (size_t b = 0; b < job->k; b += BP_LANES, w += w_taps * cw * BP_LANES) {
+        size_t p = 0;
         for (; p + 4 <= n; p += 4)
-            xor_rows(4, x, pixel + p, tap, taps, cw, w, k, lanes, bias_v, y + p * k + b);
+            xor_rows(4, job, cw, p, w, b);
         for (; p < n; p++)
-            xor_rows(1, x, pixel + p, tap, taps, cw, w, k, lanes, bias_v, y + p * k + b);
+            xor_rows(1, job, cw, p, w, b);
     }
 }
 
-void bp_product_xor_avx512(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                           size_t taps, size_t cw, const uint64_t *w, size_t k, int bias,
-                           int16_t *y) {
+void bp_product_xor_avx512(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                           const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                           size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y) {
+    const struct xor_job job = {x, pixel, to, tap, tap_w, taps, k, bias, y};
     if (cw == 1)
-        xor_pixels(x, pixel, n, tap, taps, 1, w, k, bias, y);
+        xor_pixels(&job, 1, n, w_taps, w);
     else if (cw == 2)
-        xor_pixels(x, pixel, n, tap, taps, 2, w, k, bias, y);
+        xor_pixels(&job, 2, n, w_taps, w);
     else
-        xor_pixels(x, pixel, n, tap, taps, cw, w, k, bias, y);
+        xor_pixels(&job, cw, n, w_taps, w);
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */

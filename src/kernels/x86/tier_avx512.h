@@ -10,9 +10,9 @@ void bp_transpose_gather_avx512(const uint64_t *base, const int32_t *offset, siz
 void bp_pack_planes_avx512(const uint8_t *codes, size_t n, size_t k, int bits, uint64_t *planes);
 void bp_pack_weights_avx512(const uint64_t *bits, size_t k, size_t taps, size_t cw,
                             uint64_t *packed);
-void bp_product_xor_avx512(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
-                           size_t taps, size_t cw, const uint64_t *w, size_t k, int bias,
-                           int16_t *y);
+void bp_product_xor_avx512(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
+                           const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
+                           size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
 void bp_product_planes_avx512(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                               const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw,
                               int planes, int is_signed, const uint64_t *w, size_t c, int32_t *y);
