@@ -102,8 +102,8 @@ static bp_status set_up(struct bp_bconv *op, struct bp_exec *exec, struct bp_pla
                         const char *name, int backward_time, int last_time) {
     BP_TRY(make_tables(op));
     choose_methods(op, exec->tier);
-    BP_TRY(bp_bconv_pack_buffers(op, exec, plan, name, last_time));
     bp_bconv_forward_plan(op, exec);
+    BP_TRY(bp_bconv_pack_buffers(op, exec, plan, name, last_time));
     if (!op->backward)
         return BP_OK;
     BP_TRY(bp_quant_check(&op->quant_da, "the activation gradient"));

@@ -1,6 +1,9 @@
-/* The forward product: tiles of whole samples, or of rows of one. Pixels are walked border class by
- * border class: those of a class have the same taps, so that nothing outside the image is
- * multiplied. */
+/* The forward product: tiles of whole samples, or of rows of one.
+ *
+ * Small maps are walked border class by border class: the pixels of a class have the same taps, so
+ * that nothing outside the image is multiplied. Of large maps little would be saved, and results
+ * that are not written one behind the other are waited for: there all pixels see the halo, which
+ * reads as +1 everywhere, and what it adds is taken back. */
 #include "ops/bconv_internal.h"
 
 #define TILE_PIXELS 256 /* of one call of the kernel, about */
@@ -27,7 +30,8 @@ static size_t tile_pixels(const struct bp_bconv *op) {
 
 void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec) {
     const struct bp_conv_shape *s = &op->shape;
-    size_t pixels = s->oh * s->ow;
+    size_t pixels = s->oh * s->ow, all = pixels * op->taps, inside = bp_bconv_joined_pixels(op);
+    op->by_class = 4 * (all - inside) >= all;
     op->tiling_forward = (struct bp_tiling){1, s->oh, s->ow};
     if (pixels <= TILE_PIXELS)
         op->tiling_forward.samples = bp_min_size(s->n, TILE_PIXELS / pixels);
@@ -75,20 +79,33 @@ struct layout {
     size_t unit, row_pixels, sample_pixels;
 };
 
-/* The pixels of a tile that are of one border class: where their windows begin, and their place in
- * the tile. Returns their number. */
-static size_t list_pixels(const struct bp_bconv *op, const struct tile *tile, unsigned border_class,
-                          const struct layout *layout, int32_t *pixel, int32_t *to) {
+/* Rows and columns of a tile. */
+struct area {
+    struct stretch rows, columns;
+};
+
+/* Those of one border class. */
+static struct area area_of_class(const struct bp_bconv *op, const struct tile *tile,
+                                 unsigned border_class) {
     const struct bp_conv_shape *s = &op->shape;
-    struct stretch rows =
-        stretch_of(s, tile->row, tile->rows, s->h, (border_class & BP_CLASS_TOP) != 0,
-                   (border_class & BP_CLASS_BOTTOM) != 0);
-    struct stretch columns = stretch_of(s, 0, s->ow, s->w, (border_class & BP_CLASS_LEFT) != 0,
-                                        (border_class & BP_CLASS_RIGHT) != 0);
-    size_t n = 0;
-    for (size_t i = 0; i < tile->samples && columns.count > 0; i++)
-        for (size_t row = rows.first - tile->row; row < rows.first - tile->row + rows.count; row++)
-            for (size_t x = columns.first; x < columns.first + columns.count; x++) {
+    return (struct area){stretch_of(s, tile->row, tile->rows, s->h,
+                                    (border_class & BP_CLASS_TOP) != 0,
+                                    (border_class & BP_CLASS_BOTTOM) != 0),
+                         stretch_of(s, 0, s->ow, s->w, (border_class & BP_CLASS_LEFT) != 0,
+                                    (border_class & BP_CLASS_RIGHT) != 0)};
+}
+
+/* The pixels of an area, in all samples of the tile: where their windows begin, and their place in
+ * the tile. Returns their number. */
+static size_t list_pixels(const struct bp_bconv *op, const struct tile *tile,
+                          const struct area *area, const struct layout *layout, int32_t *pixel,
+                          int32_t *to) {
+    const struct bp_conv_shape *s = &op->shape;
+    size_t n = 0, first = area->rows.first - tile->row;
+    for (size_t i = 0; i < tile->samples && area->columns.count > 0; i++)
+        for (size_t row = first; row < first + area->rows.count; row++)
+            for (size_t j = 0; j < area->columns.count; j++) {
+                size_t x = area->columns.first + j;
                 size_t at = i * layout->sample_pixels + (row * layout->row_pixels + x) * s->stride;
                 pixel[n] = (int32_t)(at * layout->unit);
                 to[n++] = (int32_t)((i * tile->rows + row) * s->ow + x);
@@ -110,44 +127,92 @@ static size_t list_taps(const struct bp_bconv *op, unsigned border_class,
     return n;
 }
 
+/* What the products of a tile read and write. */
+struct operands {
+    const uint64_t *x;     /* on words */
+    const uint8_t *window; /* by lookup: [samples][rows][columns][cq] */
+    struct layout layout;
+    int32_t *pixel, *to;
+    int16_t *y;
+};
+
+/* Pixels of an area, all with the taps of one border class. */
+static void area_product(const struct forward_job *job, const struct tile *tile,
+                         const struct area *area, unsigned border_class, const struct operands *o) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    int32_t tap[BP_TAPS_MAX], tap_w[BP_TAPS_MAX];
+    size_t count = list_pixels(op, tile, area, &o->layout, o->pixel, o->to);
+    size_t taps = list_taps(op, border_class, &o->layout, tap, tap_w);
+    int bias = (int)(taps * s->c);
+    if (count == 0)
+        return;
+    if (op->method_forward == BP_PRODUCT_LOOKUP)
+        kernels->product_signs(o->window, o->pixel, o->to, count, tap, tap_w, taps, op->taps,
+                               op->cq, op->index, s->k, bias, o->y);
+    else
+        kernels->product_xor(o->x, o->pixel, o->to, count, tap, tap_w, taps, op->taps, op->cw,
+                             op->w, s->k, bias, o->y);
+}
+
+/* All pixels with all taps, then what the halo added is taken back. */
+static void whole_product(const struct forward_job *job, const struct tile *tile,
+                          const struct operands *o) {
+    const struct bp_bconv *op = job->op;
+    const struct area all = {{tile->row, tile->rows}, {0, op->shape.ow}};
+    size_t k = op->shape.k;
+    area_product(job, tile, &all, 0, o);
+    for (unsigned border_class = 1; border_class < BP_BORDER_CLASSES; border_class++) {
+        const int16_t *add = op->border + border_class * k;
+        struct area area = area_of_class(op, tile, border_class);
+        size_t count = list_pixels(op, tile, &area, &o->layout, o->pixel, o->to);
+        for (size_t p = 0; p < count; p++) {
+            int16_t *y = o->y + (size_t)o->to[p] * k;
+            for (size_t j = 0; j < k; j++)
+                y[j] = (int16_t)(y[j] + add[j]);
+        }
+    }
+}
+
+/* Signs of a tile's window as the tables' lookup takes them. */
+static void fill_window(const struct forward_job *job, const struct tile *tile, const uint64_t *x,
+                        uint8_t *window) {
+    const struct bp_bconv *op = job->op;
+    size_t rows = window_rows(&op->shape, tile->rows), columns = window_columns(&op->shape);
+    for (size_t i = 0; i < tile->samples; i++)
+        for (size_t row = 0; row < rows; row++)
+            job->exec->kernels.quads_of_signs(
+                x + i * op->in_words + row * (op->shape.w + 2) * op->cw, columns, op->cw, op->cq,
+                window + (i * rows + row) * columns * op->cq);
+}
+
 static void tile_product(const struct forward_job *job, const struct tile *tile, int thread) {
     struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
-    const struct bp_kernels *kernels = &job->exec->kernels;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    int32_t *pixel = bp_carve(&carver, tile_pixels(op) * sizeof *pixel), tap[BP_TAPS_MAX];
-    int32_t *to = bp_carve(&carver, tile_pixels(op) * sizeof *to), tap_w[BP_TAPS_MAX];
-    uint8_t *window = (uint8_t *)carver.next; /* by lookup: [samples][rows][columns][cq] */
-    size_t inside = s->pad == 0 ? 1 : 0;      /* 1x1 kernels start inside the halo */
+    int32_t *pixel = bp_carve(&carver, tile_pixels(op) * sizeof *pixel);
+    int32_t *to = bp_carve(&carver, tile_pixels(op) * sizeof *to);
+    uint8_t *window = (uint8_t *)carver.next;
+    size_t inside = s->pad == 0 ? 1 : 0; /* 1x1 kernels start inside the halo */
     const uint64_t *x = job->x + tile->sample * op->in_words +
                         ((tile->row * s->stride + inside) * (s->w + 2) + inside) * op->cw;
     int16_t *y = job->y + ((tile->sample * s->oh + tile->row) * s->ow) * s->k;
-    struct layout layout = {op->cw, s->w + 2, op->in_words / op->cw};
+    struct operands o = {x, window, {op->cw, s->w + 2, op->in_words / op->cw}, pixel, to, y};
     if (op->method_forward == BP_PRODUCT_LOOKUP) {
-        size_t rows = window_rows(s, tile->rows), columns = window_columns(s);
-        for (size_t i = 0; i < tile->samples; i++)
-            for (size_t row = 0; row < rows; row++)
-                kernels->quads_of_signs(x + i * op->in_words + row * (s->w + 2) * op->cw, columns,
-                                        op->cw, op->cq,
-                                        window + (i * rows + row) * columns * op->cq);
-        layout = (struct layout){op->cq, columns, rows * columns};
+        size_t columns = window_columns(s);
+        o.layout = (struct layout){op->cq, columns, window_rows(s, tile->rows) * columns};
+        fill_window(job, tile, x, window);
     }
-    for (unsigned border_class = 0; border_class < BP_BORDER_CLASSES; border_class++) {
-        size_t count = list_pixels(op, tile, border_class, &layout, pixel, to);
-        if (count == 0)
-            continue;
-        size_t taps = list_taps(op, border_class, &layout, tap, tap_w);
-        int bias = (int)(taps * s->c);
-        if (op->method_forward == BP_PRODUCT_LOOKUP)
-            kernels->product_signs(window, pixel, to, count, tap, tap_w, taps, op->taps, op->cq,
-                                   op->index, s->k, bias, y);
-        else
-            kernels->product_xor(x, pixel, to, count, tap, tap_w, taps, op->taps, op->cw, op->w,
-                                 s->k, bias, y);
+    if (!op->by_class)
+        whole_product(job, tile, &o);
+    for (unsigned b = 0; op->by_class && b < BP_BORDER_CLASSES; b++) {
+        struct area area = area_of_class(op, tile, b);
+        area_product(job, tile, &area, b, &o);
     }
     if (job->sums != NULL)
-        bp_channel_sums_add_i16(job->sums, kernels, thread, y, tile->samples * tile->rows * s->ow,
-                                (int)(op->taps * s->c));
+        bp_channel_sums_add_i16(job->sums, &job->exec->kernels, thread, y,
+                                tile->samples * tile->rows * s->ow, (int)(op->taps * s->c));
 }
 
 /* Items are groups of samples that are walked together. */

@@ -45,9 +45,11 @@ struct bp_bconv {
     uint64_t *w_t;      /* packed [ceil(c/32)][taps][kw][32] */
     uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
     uint8_t *index_t;   /* [ceil(c/32)][taps][kq / together][32][together] */
+    int16_t *border;    /* [16][k] what to add at a pixel of a border class; not by_class */
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
 
     /* geometry, fixed at creation */
+    int by_class; /* the forward product leaves out what is outside the image */
     struct bp_tiling tiling_forward, tiling_da;
     int32_t *pixel_base; /* [oh ow] words from the sample's bits to the first tap */
     int32_t tap_offset[BP_TAPS_MAX];
@@ -94,6 +96,9 @@ int bp_bconv_tap_is_cut(unsigned border_class, size_t tap, size_t r);
 
 /* The codes of a quantizer as digits for tables: how many, and their grid. */
 size_t bp_bconv_digits(const struct bp_quant *quant, struct bp_digit digits[2]);
+
+/* Pairs of an input and an output pixel of one sample that a tap inside the image joins. */
+size_t bp_bconv_joined_pixels(const struct bp_bconv *op);
 
 /* bconv_pack.c */
 bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,

@@ -20,6 +20,7 @@ bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struc
         {"sign bits", s->k * op->taps * op->cw * 8, &op->bits, 1},
         {"packed weights", k_round * op->taps * op->cw * 8, &op->w, !lookup},
         {"weight index", k_round * op->taps * op->cq, &op->index, lookup},
+        {"border table", BP_BORDER_CLASSES * s->k * sizeof(int16_t), &op->border, !op->by_class},
         {"transposed sign bits", s->c * op->taps * op->kw * 8, &op->bits_t, op->backward},
         {"packed transposed weights", c_round * op->taps * op->kw * 8, &op->w_t,
          op->backward && !lookup_t},
@@ -43,7 +44,30 @@ struct pack_job {
     const float *w; /* NULL: the signs are packed */
 };
 
-/* Blocks of 32 output channels: signs, then the forward layout. */
+static int count_bits(const uint64_t *words, size_t n) {
+    int count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += __builtin_popcountll(words[i]);
+    return count;
+}
+
+/* A cut tap reads a halo of zero words, that is +1 everywhere, and adds its sum of signs; what
+ * takes it back, for output channels first .. last - 1. */
+static void fill_border(struct bp_bconv *op, size_t first, size_t last) {
+    size_t k = op->shape.k;
+    for (unsigned b = 0; b < BP_BORDER_CLASSES; b++)
+        memset(op->border + b * k + first, 0, (last - first) * sizeof *op->border);
+    for (size_t i = first; i < last; i++)
+        for (size_t t = 0; t < op->taps; t++) {
+            const uint64_t *bits = op->bits + (i * op->taps + t) * op->cw;
+            int sum = (int)op->shape.c - 2 * count_bits(bits, op->cw);
+            for (unsigned b = 1; b < BP_BORDER_CLASSES; b++)
+                if (bp_bconv_tap_is_cut(b, t, op->shape.r))
+                    op->border[b * k + i] = (int16_t)(op->border[b * k + i] - sum);
+        }
+}
+
+/* Blocks of 32 output channels: signs, then the forward layout and the border's table. */
 static void pack_forward(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct pack_job *job = context;
@@ -60,6 +84,8 @@ static void pack_forward(void *context, size_t begin, size_t end, int thread) {
                                op->index + first * op->taps * op->cq);
     else
         kernels->pack_weights(bits, count, op->taps, op->cw, op->w + first * row);
+    if (!op->by_class)
+        fill_border(op, first, first + count);
 }
 
 /* Items (tap, word of 64 output channels): bits_t[c][tap][word] from 64 rows of bits. */
@@ -77,13 +103,6 @@ static void transpose_signs(void *context, size_t begin, size_t end, int thread)
         for (size_t c = 0; c < op->shape.c; c++)
             op->bits_t[(c * op->taps + tap) * op->kw + word] = columns[c];
     }
-}
-
-static int count_bits(const uint64_t *words, size_t n) {
-    int count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += __builtin_popcountll(words[i]);
-    return count;
 }
 
 /* Blocks of 32 input channels: the backward layout and the tap sums. */

@@ -7,8 +7,7 @@ enum bp_product_method bp_bconv_method(const struct bp_bconv *op, enum bp_bconv_
                                        : op->method_dw;
 }
 
-/* Pairs of an input and an output pixel of one sample that a tap inside the image joins. */
-static size_t joined_pixels(const struct bp_bconv *op) {
+size_t bp_bconv_joined_pixels(const struct bp_bconv *op) {
     size_t count = 0;
     for (size_t t = 0; t < op->taps; t++)
         count += op->valid_count[t];
@@ -19,16 +18,19 @@ struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_prod
                                    size_t n) {
     const struct bp_conv_shape *s = &op->shape;
     double channels = (double)s->c * (double)s->k, samples = (double)n;
-    size_t inside = joined_pixels(op), all = inside;
-    if (product == BP_BCONV_DA) {
+    size_t inside = bp_bconv_joined_pixels(op), whole = s->oh * s->ow * op->taps;
+    size_t all = inside; /* the taps of each pixel's class */
+    if (product == BP_BCONV_FORWARD) {
+        all = op->by_class ? inside : whole;
+    } else if (product == BP_BCONV_DA) {
         samples = (double)op->kept_da;
-    } else if (product == BP_BCONV_DW) {
+    } else {
         if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
             channels = (double)s->c * (double)op->kept_dw;
         else
             samples = (double)op->kept_dw;
         if (op->method_dw == BP_PRODUCT_BITS) /* words of positions, whatever the tap */
-            all = s->oh * s->ow * op->taps;
+            all = whole;
     }
     return (struct bp_bconv_work){samples * channels * (double)all,
                                   samples * channels * (double)inside};

@@ -96,7 +96,9 @@ static void run_case(const size_t *dims, enum bp_tier tier, const struct bp_quan
     bp_bconv_backward(op, exec, n, x, mask, &source, 1, 0, 0, w, dx, dw, NULL);
 
     size_t inside = joined(&s, 0), channels = s.c * s.k;
-    check(op, BP_BCONV_FORWARD, n, n * channels * inside, n * channels * inside);
+    size_t whole = s.oh * s.ow * taps; /* where a quarter would be with zeros, they are left out */
+    size_t forward = 4 * (whole - inside) >= whole ? inside : whole;
+    check(op, BP_BCONV_FORWARD, n, n * channels * forward, n * channels * inside);
     assert_int_equal(joined(&s, 1), s.oh * s.ow * taps);
     size_t kept = kept_of(bp_bconv_groups_da(op), n);
     check(op, BP_BCONV_DA, n, kept * channels * inside, kept * channels * inside);

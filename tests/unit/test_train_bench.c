@@ -83,6 +83,7 @@ static void test_layers(void **state) {
     double gmac[BP_BENCH_PRODUCTS] = {0};
     for (size_t i = 0; i < r.n_layers; i++) {
         const bp_bench_layer *layer = &r.layers[i];
+        double taps = 9e-9 * 8 * (double)(layer->h * layer->w * layer->c * layer->k);
         double inside = 1e-9 * 8 * (double)((3 * layer->h - 2) * (3 * layer->w - 2)) *
                         (double)(layer->c * layer->k);
         for (size_t j = 0; j < i; j++)
@@ -93,7 +94,7 @@ static void test_layers(void **state) {
             near(layer->products[p].gmac_needed, layer->products[0].gmac_needed); /* all kept */
             gmac[p] += (double)layer->count * layer->products[p].gmac;
         }
-        near(layer->products[0].gmac, inside);
+        near(layer->products[0].gmac, layer->h > 4 ? taps : inside);
         near(layer->products[1].gmac, inside);
         near(layer->products[0].gmac_needed, inside);
         count += layer->count;
