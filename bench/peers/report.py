@@ -99,11 +99,11 @@ def heading(data):
     rounds = 1 + max([run["round"] for run in runs if run["kind"] == "timed"], default=-1)
     dates = sorted(run["date"][:10] for run in runs)
     return ("%s, %d processors, %d MB of memory, %s; %d threads\n\nbitprop %s, commit %s, %s, %s "
-            "kernels, float convolutions by %s\n\n%s\n\n%d rounds, %s to %s\n" % (
+            "kernels, float convolutions by %s\n\n%s\n\n%d rounds, %s\n" % (
                 machine["cpu"], machine["processors"], machine["memory_mb"], machine["system"],
                 settings["threads"], machine["bitprop_version"], machine["bitprop_commit"],
                 machine["bitprop_compiler"], ", ".join(tiers), machine["bitprop_fp32"],
-                torch_versions(runs), rounds, dates[0], dates[-1]))
+                torch_versions(runs), rounds, " to ".join(sorted({dates[0], dates[-1]}))))
 
 
 def emulation(data, peer):
