@@ -126,7 +126,7 @@ static struct grad make_grad(struct kcheck *t, const struct act *a, enum input i
 }
 
 void kcheck_act_grad_i16(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_I16, t->is_bench ? PLACE_NONE : kc_below(t, 2));
+    struct act a = make_act(t, INPUT_I16, t->is_bench ? PLACE_NONE : (enum place)kc_below(t, 2));
     struct grad r = make_grad(t, &a, INPUT_I16);
     while (kc_next(t))
         t->kernels->act_grad_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
@@ -135,7 +135,7 @@ void kcheck_act_grad_i16(struct kcheck *t) {
 }
 
 void kcheck_act_grad_f32(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_F32, t->is_bench ? PLACE_NONE : kc_below(t, 3));
+    struct act a = make_act(t, INPUT_F32, t->is_bench ? PLACE_NONE : (enum place)kc_below(t, 3));
     struct grad r = make_grad(t, &a, INPUT_F32);
     while (kc_next(t))
         t->kernels->act_grad_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
