@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "kernels/arm/vec_neon.h"
+#include "kernels/product_jobs.h"
 
 #define BYTE_WORDS 31
 #define HALF       16 /* lanes of a block: half of BP_LANES */
@@ -84,15 +85,6 @@ BP_INLINE void block_add_xor(struct block *b, int rows, const uint64_t *const x[
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-/* The forward product's operands, see kernels.h. */
-struct xor_job {
-    const uint64_t *x;
-    const int32_t *pixel, *to, *tap, *tap_w;
-    size_t taps, k;
-    int bias;
-    int16_t *y;
-};
-
 /* Pixels p .. p + rows - 1, lanes j and up; w: the lanes' weights. */
 BP_INLINE void xor_rows(int rows, const struct xor_job *job, size_t cw, size_t p, const uint64_t *w,
                         size_t j) {
@@ -132,16 +124,6 @@ void bp_product_xor_neon(const uint64_t *x, const int32_t *pixel, const int32_t 
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
-
-/* popcount(x) - 2 popcount(x & w) = popcount(x ^ w) - popcount(w): the loop is the forward one, and
- * the second term, the same for every pixel, is summed once per block of channels. */
-
-struct planes_job {
-    const uint64_t *x;
-    const int32_t *tap, *tap_w;
-    size_t taps, kw;
-    int planes, is_signed;
-};
 
 BP_INLINE void planes_rows(int rows, const struct planes_job *job, const int32_t *pixel,
                            const uint64_t *w, size_t c, size_t lanes, const int32x4_t correction[4],

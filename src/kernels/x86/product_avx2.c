@@ -4,6 +4,7 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
+#include "kernels/product_jobs.h"
 #include "kernels/x86/vec_avx2.h"
 
 #define BYTE_WORDS 31
@@ -68,15 +69,6 @@ BP_INLINE void block_add_xor(struct block *b, int rows, const uint64_t *const x[
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-/* The forward product's operands, see kernels.h. */
-struct xor_job {
-    const uint64_t *x;
-    const int32_t *pixel, *to, *tap, *tap_w;
-    size_t taps, k;
-    int bias;
-    int16_t *y;
-};
-
 /* Pixels p .. p + rows - 1, lanes j and up; w: the lanes' weights. */
 BP_INLINE void xor_rows(int rows, const struct xor_job *job, size_t cw, size_t p, const uint64_t *w,
                         size_t j) {
@@ -119,16 +111,6 @@ void bp_product_xor_avx2(const uint64_t *x, const int32_t *pixel, const int32_t 
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
-
-/* popcount(x) - 2 popcount(x & w) = popcount(x ^ w) - popcount(w): the loop is the forward one, and
- * the second term, the same for every pixel, is summed once per block of channels. */
-
-struct planes_job {
-    const uint64_t *x;
-    const int32_t *tap, *tap_w;
-    size_t taps, kw;
-    int planes, is_signed;
-};
 
 BP_INLINE void add_i32(int32_t *y, size_t lanes, __m256i v, int replace) {
     __m256i m = mask_32x8(lanes);

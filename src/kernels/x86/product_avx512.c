@@ -4,6 +4,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
+#include "kernels/product_jobs.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* acc += popcount per lane. The addition is in assembly so that the accumulator stays in its
@@ -55,15 +56,6 @@ BP_INLINE __m512i narrow_16(const __m512i acc[4]) {
 
 /* --- forward ---------------------------------------------------------------------------------- */
 
-/* The forward product's operands, see kernels.h. */
-struct xor_job {
-    const uint64_t *x;
-    const int32_t *pixel, *to, *tap, *tap_w;
-    size_t taps, k;
-    int bias;
-    int16_t *y;
-};
-
 /* Pixels p .. p + rows - 1, lanes b and up; w: the block's weights. */
 BP_INLINE void xor_rows(int rows, const struct xor_job *job, size_t cw, size_t p, const uint64_t *w,
                         size_t b) {
@@ -111,16 +103,6 @@ void bp_product_xor_avx512(const uint64_t *x, const int32_t *pixel, const int32_
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
-
-/* popcount(x) - 2 popcount(x & w) = popcount(x ^ w) - popcount(w): the loop is the forward one, and
- * the second term, the same for every pixel, is summed once per block of channels. */
-
-struct planes_job {
-    const uint64_t *x;
-    const int32_t *tap, *tap_w;
-    size_t taps, kw;
-    int planes, is_signed;
-};
 
 /* Horner's rule over the planes, top plane first. */
 BP_INLINE void planes_rows(int rows, const struct planes_job *job, size_t kw, const int32_t *pixel,
