@@ -45,6 +45,12 @@ struct bp_graph_config nn_config(const char *model, enum bp_precision precision,
     return config;
 }
 
+struct bp_graph_config nn_variant_config(const struct nn_variant *v) {
+    struct bp_graph_config config = nn_config(v->model, v->precision, v->size, v->width);
+    config.stem = v->stem;
+    return config;
+}
+
 void nn_net_create(struct nn_net *net, const struct bp_graph_config *config, enum bp_tier tier,
                    int threads) {
     memset(net, 0, sizeof *net);

@@ -19,6 +19,16 @@ struct nn_net {
 struct bp_graph_config nn_config(const char *model, enum bp_precision precision, size_t size,
                                  double width);
 
+/* Such a configuration in a table of tests. */
+struct nn_variant {
+    const char *model;
+    enum bp_precision precision;
+    size_t size;
+    double width;
+    enum bp_stem stem;
+};
+struct bp_graph_config nn_variant_config(const struct nn_variant *v);
+
 /* Fails the test on errors. The images depend on their sizes only. */
 void nn_net_create(struct nn_net *net, const struct bp_graph_config *config, enum bp_tier tier,
                    int threads);

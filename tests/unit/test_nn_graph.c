@@ -12,16 +12,8 @@
 #include "base/memory.h"
 #include "nn_net.h"
 
-struct variant {
-    const char *model;
-    enum bp_precision precision;
-    size_t size;
-    double width;
-    enum bp_stem stem;
-};
-
 /* Odd sizes, channel counts off the word size, both sizes and both kinds of stems. */
-static const struct variant variants[] = {
+static const struct nn_variant variants[] = {
     {"vgg16", BP_PRECISION_FP32, 35, 0.05, BP_STEM_FP32},
     {"vgg16", BP_PRECISION_QAT, 32, 0.05, BP_STEM_FP32},
     {"vgg16", BP_PRECISION_PSQ, 35, 0.1, BP_STEM_FP32},
@@ -33,12 +25,6 @@ static const struct variant variants[] = {
     {"resnet18", BP_PRECISION_FQT, 99, 0.03, BP_STEM_8_BIT},
 };
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
-
-static struct bp_graph_config config_of(const struct variant *v) {
-    struct bp_graph_config config = nn_config(v->model, v->precision, v->size, v->width);
-    config.stem = v->stem;
-    return config;
-}
 
 static void assert_same_values(const struct bp_graph *a, const struct bp_graph *b, int gradients) {
     assert_int_equal(a->n_params, b->n_params);
@@ -58,7 +44,7 @@ static void assert_same_values(const struct bp_graph *a, const struct bp_graph *
 static void test_same_bytes(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = config_of(&variants[v]);
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
         struct nn_net reference;
         nn_net_create(&reference, &config, BP_TIER_C, 1);
         double losses[2];
@@ -88,7 +74,7 @@ static void test_same_bytes(void **state) {
 static void test_same_bytes_default_backend(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = config_of(&variants[v]);
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
         config.backend = bp_fp32_default();
         struct nn_net reference;
         nn_net_create(&reference, &config, bp_cpu_best(), 1);
@@ -110,7 +96,7 @@ static void test_same_bytes_default_backend(void **state) {
 static void test_forward_only(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = config_of(&variants[v]);
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
         struct nn_net trained, forward;
         nn_net_create(&trained, &config, bp_cpu_best(), 2);
         nn_net_step(&trained, 3, 0.05f);
@@ -139,7 +125,7 @@ static void test_forward_only(void **state) {
 static void test_evaluation_between_steps(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = config_of(&variants[v]);
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
         struct nn_net plain, disturbed;
         nn_net_create(&plain, &config, bp_cpu_best(), 2);
         nn_net_create(&disturbed, &config, bp_cpu_best(), 2);
@@ -159,7 +145,7 @@ static void test_evaluation_between_steps(void **state) {
 static void test_plan_is_creation(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = config_of(&variants[v]);
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
         config.backend = bp_fp32_default();
         config.share_gradients = v % 2 == 0;
         struct nn_net created;
@@ -189,7 +175,7 @@ static void test_plan_is_creation(void **state) {
 static void test_smaller_batch(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = config_of(&variants[v]);
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
         struct nn_net exact, larger;
         config.batch = 2;
         nn_net_create(&exact, &config, bp_cpu_best(), 2);
@@ -211,7 +197,7 @@ static void test_no_allocation(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++)
         for (int backend = 0; backend < 2; backend++) {
-            struct bp_graph_config config = config_of(&variants[v]);
+            struct bp_graph_config config = nn_variant_config(&variants[v]);
             config.backend = backend ? bp_fp32_default() : BP_FP32_PLAIN;
             struct nn_net net;
             nn_net_create(&net, &config, bp_cpu_best(), 2);
@@ -228,7 +214,7 @@ static void test_no_allocation(void **state) {
 static void test_allocation_failure(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = config_of(&variants[v]);
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
         config.backend = bp_fp32_default();
         config.height = config.width_px = config.model[0] == 'v' ? 32 : 8;
         config.width = 0.02;
@@ -311,7 +297,7 @@ static void test_stem_output(void **state) {
     (void)state;
     for (size_t v = 0; v < 2 * VARIANTS; v++)
         for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
-            struct bp_graph_config config = config_of(&variants[v / 2]);
+            struct bp_graph_config config = nn_variant_config(&variants[v / 2]);
             struct nn_net net;
             if (!bp_cpu_has((enum bp_tier)tier))
                 continue;

@@ -11,14 +11,7 @@
 
 #include "nn_net.h"
 
-struct variant {
-    const char *model;
-    enum bp_precision precision;
-    size_t size;
-    double width;
-    enum bp_stem stem;
-};
-static const struct variant variants[] = {
+static const struct nn_variant variants[] = {
     {"vgg16", BP_PRECISION_FP32, 35, 0.05, BP_STEM_FP32},
     {"vgg16", BP_PRECISION_PSQ, 35, 0.1, BP_STEM_FP32},
     {"vgg16", BP_PRECISION_FQT, 37, 0.15, BP_STEM_8_BIT},
@@ -27,12 +20,6 @@ static const struct variant variants[] = {
     {"resnet18", BP_PRECISION_FQT, 99, 0.03, BP_STEM_8_BIT},
 };
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
-
-static struct bp_graph_config config_of(const struct variant *v) {
-    struct bp_graph_config config = nn_config(v->model, v->precision, v->size, v->width);
-    config.stem = v->stem;
-    return config;
-}
 
 /* Looks at the gradients when they are handed out, compares them with those of a graph that keeps
  * all, and changes everything that an updater may change. */
@@ -84,7 +71,7 @@ static size_t bytes_of(const struct bp_graph *graph) {
 static void test_shared_gradients(void **state) {
     (void)state;
     for (size_t i = 0; i < 2 * VARIANTS; i++) {
-        struct bp_graph_config config = config_of(&variants[i / 2]);
+        struct bp_graph_config config = nn_variant_config(&variants[i / 2]);
         struct nn_net kept, shared;
         config.freeze_body = i % 2;
         nn_net_create(&kept, &config, bp_cpu_best(), 2);
@@ -119,7 +106,7 @@ static void test_shared_gradients(void **state) {
 
 static void test_updater_ends_the_pass(void **state) {
     (void)state;
-    struct bp_graph_config config = config_of(&variants[2]);
+    struct bp_graph_config config = nn_variant_config(&variants[2]);
     struct nn_net kept, shared;
     nn_net_create(&kept, &config, bp_cpu_best(), 1);
     config.share_gradients = 1;
