@@ -1,12 +1,10 @@
 /* A convolution of bfloat16 as a layer (fp32/bf16_conv.h): bf16 -> f32. */
-#include <math.h>
-
 #include "fp32/bf16_conv.h"
+#include "nn/conv_base.h"
 #include "nn/layers.h"
 
 struct layer_bf16_conv {
-    struct bp_conv_shape shape;
-    struct bp_param *weight;
+    struct bp_conv_base base;
     struct bp_bf16_conv *op;
 };
 
@@ -18,14 +16,14 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
         passes |= layer->in->needs_grad ? BP_FP32_BACKWARD_DATA : 0u;
     }
     return bp_bf16_conv_create(&self->op, graph->exec, graph->step_plan, graph->config.backend,
-                               &self->shape, passes, layer->out->source.scratch_bytes, layer->name,
-                               layer->forward_time, layer->backward_time);
+                               &self->base.shape, passes, layer->out->source.scratch_bytes,
+                               layer->name, layer->forward_time, layer->backward_time);
 }
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bf16_conv *self = layer->self;
     return bp_bf16_conv_forward(self->op, graph->exec, graph->n, layer->in->bf16,
-                                self->weight->value, layer->out->f32,
+                                self->base.weight->value, layer->out->f32,
                                 graph->training ? layer->out->sums : NULL);
 }
 
@@ -33,7 +31,8 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bf16_conv *self = layer->self;
     float *dx = layer->in->needs_grad ? layer->in->grad : NULL;
     return bp_bf16_conv_backward(self->op, graph->exec, graph->n, layer->in->bf16,
-                                 &layer->out->source, self->weight->value, self->weight->grad, dx,
+                                 &layer->out->source, self->base.weight->value,
+                                 self->base.weight->grad, dx,
                                  dx != NULL ? bp_tensor_grad_begin(layer->in) : 0);
 }
 
@@ -52,17 +51,10 @@ static const struct bp_layer_type type = {
 bp_status bp_layer_bf16_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                                  size_t k, size_t r, size_t stride, size_t pad,
                                  struct bp_tensor **out) {
-    struct bp_conv_shape shape;
-    BP_TRY(bp_conv_shape_set(&shape, graph->config.batch, in->h, in->w, in->c, k, r, stride, pad));
-    BP_TRY(bp_graph_add_tensor(graph, out, name, BP_TENSOR_F32, shape.oh, shape.ow, k));
+    const struct bp_conv_request request = {k, r, stride, pad, 0};
     struct bp_layer *layer;
-    BP_TRY(bp_graph_add_layer(graph, &layer, &type, name, in, NULL, *out,
-                              sizeof(struct layer_bf16_conv)));
-    struct layer_bf16_conv *self = layer->self;
-    self->shape = shape;
-    (*out)->from_source = 1;
-    const size_t dims[4] = {k, r, r, in->c};
-    BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, 0));
-    self->weight->init_deviation = sqrtf(2.0f / (float)(r * r * in->c)); /* as layer_conv.c */
+    BP_TRY(
+        bp_conv_base_add(graph, &layer, &type, name, in, &request, sizeof(struct layer_bf16_conv)));
+    *out = layer->out;
     return BP_OK;
 }

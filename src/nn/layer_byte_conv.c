@@ -1,12 +1,10 @@
 /* The first convolution in 8 bits as a layer (ops/byte_conv.h): pixels -> f32. */
-#include <math.h>
-
+#include "nn/conv_base.h"
 #include "nn/layers.h"
 #include "ops/byte_conv.h"
 
 struct layer_byte_conv {
-    struct bp_conv_shape shape;
-    struct bp_param *weight;
+    struct bp_conv_base base;
     struct bp_byte_conv *op;
 };
 
@@ -17,8 +15,8 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
         values = trained ? layer->backward_time : layer->out->last_consumer;
     if (trained)
         bp_exec_need_scratch(graph->exec, bp_byte_conv_backward_scratch_bytes(
-                                              &self->shape, layer->out->source.scratch_bytes));
-    BP_TRY(bp_byte_conv_create(&self->op, graph->exec, graph->step_plan, &self->shape,
+                                              &self->base.shape, layer->out->source.scratch_bytes));
+    BP_TRY(bp_byte_conv_create(&self->op, graph->exec, graph->step_plan, &self->base.shape,
                                graph->config.mean, graph->config.deviation, layer->name,
                                layer->forward_time, values, trained ? layer->backward_time : -1));
     if (layer->out->unstored)
@@ -36,7 +34,7 @@ static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
 static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_byte_conv *self = layer->self;
     bp_byte_conv_backward(self->op, graph->exec, graph->n, &layer->out->source, graph->config.seed,
-                          graph->step, self->weight->grad);
+                          graph->step, self->base.weight->grad);
     return BP_OK;
 }
 
@@ -44,7 +42,7 @@ static void weights_changed(struct bp_graph *graph, struct bp_layer *layer, int 
     struct layer_byte_conv *self = layer->self;
     (void)graph;
     (void)signs_packed;
-    bp_byte_conv_set_weights(self->op, self->weight->value);
+    bp_byte_conv_set_weights(self->op, self->base.weight->value);
 }
 
 static void destroy(struct bp_layer *layer) {
@@ -64,19 +62,13 @@ static const struct bp_layer_type type = {
 static bp_status byte_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                                size_t k, size_t r, size_t stride, size_t pad,
                                struct bp_tensor **out) {
-    struct bp_conv_shape shape;
-    BP_TRY(bp_conv_shape_set(&shape, graph->config.batch, in->h, in->w, in->c, k, r, stride, pad));
-    BP_TRY(bp_graph_add_tensor(graph, out, name, BP_TENSOR_F32, shape.oh, shape.ow, k));
+    const struct bp_conv_request request = {k, r, stride, pad, 0};
     struct bp_layer *layer;
-    BP_TRY(bp_graph_add_layer(graph, &layer, &type, name, in, NULL, *out,
-                              sizeof(struct layer_byte_conv)));
-    struct layer_byte_conv *self = layer->self;
-    self->shape = shape;
-    layer->recomputes = bp_byte_conv_is_cheap(&shape, graph->exec->tier);
-    (*out)->from_source = 1;
-    const size_t dims[4] = {k, r, r, in->c};
-    BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", 4, dims, 0));
-    self->weight->init_deviation = sqrtf(2.0f / (float)(r * r * in->c)); /* as layer_conv.c */
+    BP_TRY(
+        bp_conv_base_add(graph, &layer, &type, name, in, &request, sizeof(struct layer_byte_conv)));
+    const struct layer_byte_conv *self = layer->self;
+    layer->recomputes = bp_byte_conv_is_cheap(&self->base.shape, graph->exec->tier);
+    *out = layer->out;
     return BP_OK;
 }
 

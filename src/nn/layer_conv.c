@@ -1,21 +1,21 @@
 /* The fp32 convolution as a layer: stems, shortcuts, the head, and every convolution of mode fp32.
  */
-#include <math.h>
 #include <stdio.h>
 
+#include "nn/conv_base.h"
 #include "nn/layers.h"
 #include "ops/sign_float.h"
 
 struct layer_conv {
-    struct bp_conv_shape shape;
-    struct bp_param *weight, *bias;
+    struct bp_conv_base base;
+    struct bp_param *bias;
     struct bp_fp32_conv *conv;
     float *g; /* [n][oh][ow][k]: the gradient rows of the consumer, collected */
 };
 
 static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_conv *self = layer->self;
-    const struct bp_conv_shape *s = &self->shape;
+    const struct bp_conv_shape *s = &self->base.shape;
     unsigned passes = BP_FP32_FORWARD;
     if (bp_layer_is_trained(graph, layer)) {
         passes |= BP_FP32_BACKWARD_WEIGHTS;
@@ -35,13 +35,13 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_conv *self = layer->self;
     return bp_fp32_conv_forward(self->conv, graph->exec, graph->n, layer->in->f32,
-                                self->weight->value, self->bias ? self->bias->value : NULL,
+                                self->base.weight->value, self->bias ? self->bias->value : NULL,
                                 layer->out->f32);
 }
 
 static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_conv *self = layer->self;
-    const struct bp_conv_shape *s = &self->shape;
+    const struct bp_conv_shape *s = &self->base.shape;
     const float *g = layer->out->grad;
     if (layer->out->from_source) {
         bp_grad_source_collect(graph->exec, &layer->out->source, graph->n, s->oh, s->ow * s->k,
@@ -49,12 +49,13 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         g = self->g;
     }
     BP_TRY(bp_fp32_conv_backward_weights(self->conv, graph->exec, graph->n, layer->in->f32, g,
-                                         self->weight->grad, self->bias ? self->bias->grad : NULL));
+                                         self->base.weight->grad,
+                                         self->bias ? self->bias->grad : NULL));
     if (!layer->in->needs_grad)
         return BP_OK;
     int accumulate = bp_tensor_grad_begin(layer->in);
-    return bp_fp32_conv_backward_data(self->conv, graph->exec, graph->n, g, self->weight->value,
-                                      layer->in->grad, accumulate);
+    return bp_fp32_conv_backward_data(self->conv, graph->exec, graph->n, g,
+                                      self->base.weight->value, layer->in->grad, accumulate);
 }
 
 static void destroy(struct bp_layer *layer) {
@@ -67,23 +68,13 @@ static const struct bp_layer_type type = {
 bp_status bp_layer_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             size_t k, size_t r, size_t stride, size_t pad, int with_bias,
                             unsigned param_flags, struct bp_tensor **out) {
-    struct bp_conv_shape shape;
-    BP_TRY(bp_conv_shape_set(&shape, graph->config.batch, in->h, in->w, in->c, k, r, stride, pad));
-    BP_TRY(bp_graph_add_tensor(graph, out, name, BP_TENSOR_F32, shape.oh, shape.ow, k));
+    const struct bp_conv_request request = {k, r, stride, pad, param_flags};
     struct bp_layer *layer;
-    BP_TRY(
-        bp_graph_add_layer(graph, &layer, &type, name, in, NULL, *out, sizeof(struct layer_conv)));
-    struct layer_conv *self = layer->self;
-    self->shape = shape;
-    (*out)->from_source = 1;
-    const size_t dims[4] = {k, r, r, in->c}, head_dims[4] = {k, in->c};
-    int head = (param_flags & BP_PARAM_HEAD) != 0;
-    BP_TRY(bp_graph_add_param(graph, &self->weight, name, "weight", head ? 2 : 4,
-                              head ? head_dims : dims, param_flags));
-    /* Kaiming normal: variance gain^2 / fan in, gain sqrt 2 before a rectifier, 1 in the head. */
-    self->weight->init_deviation = sqrtf((head ? 1.0f : 2.0f) / (float)(r * r * in->c));
+    BP_TRY(bp_conv_base_add(graph, &layer, &type, name, in, &request, sizeof(struct layer_conv)));
+    *out = layer->out;
     if (!with_bias)
         return BP_OK;
+    struct layer_conv *self = layer->self;
     return bp_graph_add_param(graph, &self->bias, name, "bias", 1, &k,
                               param_flags | BP_PARAM_NO_DECAY);
 }
