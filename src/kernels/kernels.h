@@ -258,6 +258,12 @@ struct bp_kernels {
                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
                               const float *scale, float *y);
 
+    /* y[p * k + j] = floor((base[j] + s(p, j)) / 2^shift[j]), which must fit 16 bits; shift 0
+     * .. 31. quads <= 64. */
+    void (*product_bytes_i16)(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                              size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                              const int32_t *shift, int16_t *y);
+
     /* out [n][16]: the bytes of n blocks of a stream, from block `first` on, see struct
      * bp_rounding. */
     void (*random_blocks)(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);

@@ -76,12 +76,13 @@ struct bp_tensor {
     union {
         void *data;
         float *f32;     /* [n][h][w][c] */
-        int16_t *i16;   /* [n][h][w][c] */
+        int16_t *i16;   /* [n][h][w][c]: values, or multiples of unit */
         uint8_t *u8;    /* [n][h][w][c]: pixels */
         uint16_t *bf16; /* [n][h][w][c]: the upper halves of floats */
         uint64_t *bits; /* [n][h + 2][w + 2][cw], halo zero */
     };
-    uint64_t *mask; /* bits: straight-through mask [n][h][w][cw]; NULL without backward */
+    const float *unit; /* i16: [c], set by the producer when it plans; NULL: 1 */
+    uint64_t *mask;    /* bits: straight-through mask [n][h][w][cw]; NULL without backward */
     /* The gradient, in one of two forms. from_source: the producer is a convolution; its only
      * consumer gives the rows of dL/dtensor on demand (valid during the backward pass); it sets
      * source.scratch_bytes when it is added, before any layer plans, and takes any number of rows

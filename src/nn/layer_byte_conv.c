@@ -1,4 +1,5 @@
-/* The first convolution in 8 bits as a layer (ops/byte_conv.h): pixels -> f32. */
+/* The first convolution in 8 bits as a layer (ops/byte_conv.h): pixels -> f32, or, of many
+ * taps, i16 with a unit. */
 #include "nn/conv_base.h"
 #include "nn/layers.h"
 #include "ops/byte_conv.h"
@@ -19,6 +20,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     BP_TRY(bp_byte_conv_create(&self->op, graph->exec, graph->step_plan, &self->base.shape,
                                graph->config.mean, graph->config.deviation, layer->name,
                                layer->forward_time, values, trained ? layer->backward_time : -1));
+    layer->out->unit = bp_byte_conv_unit(self->op);
     if (layer->out->unstored)
         layer->out->value = (struct bp_value_source){bp_byte_conv_value_rows, self->op};
     return BP_OK;
@@ -26,7 +28,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
 
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_byte_conv *self = layer->self;
-    bp_byte_conv_forward(self->op, graph->exec, graph->n, layer->in->u8, layer->out->f32,
+    bp_byte_conv_forward(self->op, graph->exec, graph->n, layer->in->u8, layer->out->data,
                          graph->training ? layer->out->sums : NULL);
     return BP_OK;
 }
@@ -68,6 +70,8 @@ static bp_status byte_conv_add(struct bp_graph *graph, const char *name, struct 
         bp_conv_base_add(graph, &layer, &type, name, in, &request, sizeof(struct layer_byte_conv)));
     const struct layer_byte_conv *self = layer->self;
     layer->recomputes = bp_byte_conv_is_cheap(&self->base.shape, graph->exec->tier);
+    if (bp_byte_conv_is_narrow(&self->base.shape))
+        layer->out->kind = BP_TENSOR_I16;
     *out = layer->out;
     return BP_OK;
 }

@@ -19,6 +19,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
                               layer->in->producer, layer->forward_time, last));
     if (self->shape.affine == BP_AFFINE_BATCH_NORM)
         layer->in->sums = &self->op->sums;
+    self->op->norm.unit = layer->in->unit;
     self->op->y_source = layer->in->value;
     if (layer->in2 != NULL)
         self->op->residual_source = layer->in2->value;

@@ -26,12 +26,16 @@ bp_status bp_batch_norm_plan(struct bp_batch_norm *norm, struct bp_plan *plan, s
     return BP_OK;
 }
 
+static double unit_of(const struct bp_batch_norm *norm, size_t j) {
+    return norm->unit == NULL ? 1.0 : (double)norm->unit[j];
+}
+
 static void set(struct bp_batch_norm *norm, size_t j, double mean, double variance,
                 const struct bp_batch_norm_params *params) {
     norm->mean[j] = mean;
     norm->inverse_deviation[j] = 1.0 / sqrt(variance + BP_NORM_EPSILON);
     double scale = (double)params->weight[j] * norm->inverse_deviation[j];
-    norm->scale[j] = (float)scale;
+    norm->scale[j] = (float)(scale * unit_of(norm, j));
     norm->shift[j] = (float)((double)params->bias[j] - mean * scale);
 }
 
@@ -41,7 +45,8 @@ static float moved(float running, double value) {
 
 void bp_batch_norm_of_batch(struct bp_batch_norm *norm, size_t j, double count, double sum,
                             double sum_squares, const struct bp_batch_norm_params *params) {
-    double mean = sum / count, variance = sum_squares / count - mean * mean;
+    double unit = unit_of(norm, j), mean = unit * sum / count;
+    double variance = unit * unit * sum_squares / count - mean * mean;
     if (variance < 0.0)
         variance = 0.0;
     double unbiased = count > 1.0 ? variance * count / (count - 1.0) : variance;
@@ -59,15 +64,15 @@ void bp_batch_norm_of_running(struct bp_batch_norm *norm, size_t j,
  *   dbias = sum dv, dweight = sum dv xhat = (sum dv y - mean sum dv) / deviation
  *   dy = scale (dv - dbias / m - xhat dweight / m) */
 void bp_batch_norm_backward(struct bp_batch_norm *norm, size_t j, double count, double sum_g,
-                            double sum_gy, const struct bp_batch_norm_params *params,
+                            double sum_ge, const struct bp_batch_norm_params *params,
                             float *weight_grad, float *bias_grad) {
-    double mean = norm->mean[j], inverse = norm->inverse_deviation[j];
-    double weight = (sum_gy - mean * sum_g) * inverse;
+    double mean = norm->mean[j], inverse = norm->inverse_deviation[j], unit = unit_of(norm, j);
+    double weight = (unit * sum_ge - mean * sum_g) * inverse;
     double scale = (double)params->weight[j] * inverse;
     double kb = -scale * inverse * weight / count;
     weight_grad[j] = (float)weight;
     bias_grad[j] = (float)sum_g;
-    norm->ka[j] = norm->scale[j];
-    norm->kb[j] = (float)kb;
+    norm->ka[j] = (float)scale;
+    norm->kb[j] = (float)(kb * unit);
     norm->kc[j] = (float)(-scale * sum_g / count - kb * mean);
 }

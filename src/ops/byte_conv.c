@@ -3,6 +3,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -26,9 +27,14 @@ int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier) 
     return tier == BP_TIER_AVX512 && shape->r * shape->r * shape->c <= CHEAP_TAPS;
 }
 
+int bp_byte_conv_is_narrow(const struct bp_conv_shape *shape) {
+    return shape->r * shape->r * shape->c > CHEAP_TAPS;
+}
+
 static void set_geometry(struct bp_byte_conv *op) {
     const struct bp_conv_shape *s = &op->shape;
     op->taps = s->r * s->r * s->c;
+    op->narrow = bp_byte_conv_is_narrow(s);
     op->lanes = bp_round_up(s->k, BP_BYTE_LANES);
     op->quads = (op->taps + 3) / 4;
     /* Whole quads are read, of taps at the last pixel and of pixels at the last tap. */
@@ -52,6 +58,8 @@ static bp_status forward_tables(struct bp_byte_conv *op) {
     BP_TRY(bp_alloc_array(&op->weights, op->quads * op->lanes, 4, "weight codes"));
     BP_TRY(bp_alloc_array(&op->base, s->k, sizeof(int32_t), "zero points"));
     BP_TRY(bp_alloc_array(&op->scale, s->k, sizeof(float), "weight scales"));
+    BP_TRY(bp_alloc_array(&op->shift, s->k, sizeof(int32_t), "shifts of sums"));
+    BP_TRY(bp_alloc_array(&op->unit, s->k, sizeof(float), "units of sums"));
     for (size_t i = 0; i < op->quads; i++)
         op->quad_offset[i] = (int32_t)(4 * i);
     for (size_t p = 0; p < op->block_rows * s->ow; p++)
@@ -142,9 +150,15 @@ void bp_byte_conv_destroy(struct bp_byte_conv *op) {
     bp_free(op->weights);
     bp_free(op->base);
     bp_free(op->scale);
+    bp_free(op->shift);
+    bp_free(op->unit);
     bp_free(op->tap_offset);
     bp_free(op->position_quads);
     bp_free(op);
+}
+
+const float *bp_byte_conv_unit(const struct bp_byte_conv *op) {
+    return op->narrow ? op->unit : NULL;
 }
 
 void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int *zero,
@@ -186,18 +200,32 @@ static void round_taps(const float *exact, size_t taps, int *code) {
     }
 }
 
-static void code_channel(struct bp_byte_conv *op, const float *w, size_t j, size_t channel,
-                         float inverse) {
+/* Returns the largest magnitude that sums over the channel's pixels can have. */
+static int32_t code_channel(struct bp_byte_conv *op, const float *w, size_t j, size_t channel,
+                            float inverse) {
     const struct bp_conv_shape *s = &op->shape;
     float exact[TAPS_MAX];
-    int code[TAPS_MAX];
+    int code[TAPS_MAX], zero = op->zero[channel], range = zero < 128 ? 255 - zero : zero;
+    int32_t largest = 0;
     for (size_t t = 0; t < s->r * s->r; t++)
         exact[t] = inverse > 0.0f ? w[t * s->c + channel] * op->step[channel] * inverse : 0.0f;
     round_taps(exact, s->r * s->r, code);
     for (size_t t = 0; t < s->r * s->r; t++) {
         *code_of(op, j, channel, t / s->r, t % s->r) = (int8_t)code[t];
-        op->base[j] -= code[t] * op->zero[channel];
+        op->base[j] -= code[t] * zero;
+        largest += abs(code[t]) * range;
     }
+    return largest;
+}
+
+/* largest: magnitude of the sums. */
+static void set_shift(struct bp_byte_conv *op, size_t j, int32_t largest) {
+    int32_t shift = 0, half = 0;
+    while ((largest + half) >> shift > INT16_MAX)
+        half = 1 << shift++;
+    op->base[j] += half;
+    op->shift[j] = shift;
+    op->unit[j] = ldexpf(op->scale[j], shift);
 }
 
 void bp_byte_conv_set_weights(struct bp_byte_conv *op, const float *w) {
@@ -213,10 +241,13 @@ void bp_byte_conv_set_weights(struct bp_byte_conv *op, const float *w) {
         int usable = finite && largest > 0.0f && inverse <= FLT_MAX;
         op->scale[j] = usable ? largest / (float)CODE_MAX : 0.0f;
         op->base[j] = 0;
+        int32_t sums = 0;
         for (size_t channel = 0; channel < s->c; channel++)
-            code_channel(op, w, j, channel, usable ? inverse : 0.0f);
+            sums += code_channel(op, w, j, channel, usable ? inverse : 0.0f);
         if (!finite) /* a run that diverged is to show it */
             op->scale[j] = NAN;
+        if (op->narrow)
+            set_shift(op, j, sums);
     }
 }
 

@@ -38,6 +38,12 @@ struct bp_byte_conv;
  * third of its speed. docs/PERFORMANCE.md, "The 8-bit stem's output". */
 int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier);
 
+/* Whether the output, which is stored, is of int16: integers with a unit for each channel, small
+ * enough that none of the channel's sums can be beyond 16 bits. What is lost of a sum is below
+ * 2^-15 of the largest that the codes allow; half as many bytes are moved. 1 for more than 27 taps,
+ * on every tier: tiers give the same bytes. docs/PERFORMANCE.md, "ResNet-18's stem in 16 bits". */
+int bp_byte_conv_is_narrow(const struct bp_conv_shape *shape);
+
 /* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the strips, from forward_time to
  * value_time, until when rows of the output may be made; for the weight gradient at backward_time
  * (-1: there is none) the planes and the sums of the samples. At most 16 channels, r up to 7,
@@ -52,15 +58,18 @@ void bp_byte_conv_destroy(struct bp_byte_conv *op);
 void bp_byte_conv_set_weights(struct bp_byte_conv *op, const float *w);
 /* What the product uses in place of w: S q / s, [k][r][r][c]. */
 void bp_byte_conv_used_weights(const struct bp_byte_conv *op, float *w);
+/* [k] value of 1 in a narrow output, S times a power of two; else NULL. Valid after set_weights. */
+const float *bp_byte_conv_unit(const struct bp_byte_conv *op);
 /* z and s of the channels. */
 void bp_byte_conv_input_grid(const struct bp_byte_conv *op, size_t channel, int *zero, float *step);
 
-/* pixels [n][h][w][c] -> y [n][oh][ow][k], or NULL: y is not stored, but its rows can be made.
- * sums: of y, to fill in, or NULL; they may be left to the reader of a y that is stored. */
+/* pixels [n][h][w][c] -> y [n][oh][ow][k], float, or int16 if narrow, each rounded to the nearest;
+ * or NULL where it is float: y is not stored, but its rows can be made. sums: of y's elements, to
+ * fill in, or NULL; they may be left to the reader of a y that is stored. */
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
-                          const uint8_t *pixels, float *y, struct bp_channel_sums *sums);
+                          const uint8_t *pixels, void *y, struct bp_channel_sums *sums);
 
-/* Rows of y, after forward until value_time: a bp_value_source. context: the op. */
+/* Rows of a float y, after forward until value_time: a bp_value_source. context: the op. */
 void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* The scratch that bp_byte_conv_backward needs per worker for a gradient source that itself needs

@@ -9,7 +9,7 @@ struct forward_job {
     const struct bp_byte_conv *op;
     struct bp_exec *exec;
     const uint8_t *pixels;
-    float *y;                     /* or NULL */
+    void *y;                      /* or NULL */
     struct bp_channel_sums *sums; /* or NULL */
     size_t blocks;                /* of a sample */
 };
@@ -95,11 +95,15 @@ static void planes_part(void *context, size_t begin, size_t end, int thread) {
 
 /* At most block_rows rows. */
 static void rows_product(const struct bp_byte_conv *op, size_t n, size_t row, size_t rows,
-                         float *y) {
+                         void *y) {
     const struct bp_conv_shape *s = &op->shape;
     const uint8_t *x = op->strips + (n * s->oh + row) * op->strip_bytes;
-    op->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset, op->quads,
-                                   op->weights, s->k, op->base, op->scale, y);
+    if (op->narrow)
+        op->kernels->product_bytes_i16(x, op->pixel_offset, rows * s->ow, op->quad_offset,
+                                       op->quads, op->weights, s->k, op->base, op->shift, y);
+    else
+        op->kernels->product_bytes_f32(x, op->pixel_offset, rows * s->ow, op->quad_offset,
+                                       op->quads, op->weights, s->k, op->base, op->scale, y);
 }
 
 void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
@@ -112,10 +116,14 @@ void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t r
 static void block_product(const struct forward_job *job, size_t n, size_t block, int thread) {
     const struct bp_conv_shape *s = &job->op->shape;
     size_t row = block * job->op->block_rows, rows = bp_min_size(job->op->block_rows, s->oh - row);
-    float *y = job->y != NULL ? job->y + (n * s->oh + row) * s->ow * s->k
-                              : bp_exec_scratch(job->exec, thread);
+    size_t element = job->op->narrow ? sizeof(int16_t) : sizeof(float);
+    void *y = job->y != NULL ? (char *)job->y + (n * s->oh + row) * s->ow * s->k * element
+                             : bp_exec_scratch(job->exec, thread);
     rows_product(job->op, n, row, rows, y);
-    if (job->sums != NULL)
+    if (job->sums != NULL && job->op->narrow)
+        bp_channel_sums_add_i16(job->sums, &job->exec->kernels, thread, y, rows * s->ow,
+                                INT16_MAX + 1);
+    else if (job->sums != NULL)
         bp_channel_sums_add_f32(job->sums, &job->exec->kernels, n, y, rows * s->ow);
 }
 
@@ -134,20 +142,24 @@ static void sample_product_part(void *context, size_t begin, size_t end, int thr
 }
 
 void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t n,
-                          const uint8_t *pixels, float *y, struct bp_channel_sums *sums) {
+                          const uint8_t *pixels, void *y, struct bp_channel_sums *sums) {
     struct forward_job job = {.op = op, .exec = exec, .pixels = pixels, .y = y};
     job.blocks = (op->shape.oh + op->block_rows - 1) / op->block_rows;
     bp_parallel_for(exec->threads, n * op->shape.oh, strips_part, &job);
     if (op->planes != NULL)
         bp_parallel_for(exec->threads, n * op->rows, planes_part, &job);
-    /* Where samples are fewer than workers, y is made by blocks, and its reader sums it. */
-    int by_blocks = sums == NULL || (y != NULL && n < (size_t)bp_threads_count(exec->threads));
-    if (by_blocks && y != NULL)
-        bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
-    if (by_blocks)
+    /* Sums of floats are those of whole samples. Where samples are fewer than workers, y is made by
+     * blocks, and its reader sums it. */
+    int few = n < (size_t)bp_threads_count(exec->threads);
+    job.sums = few && y != NULL && !op->narrow ? NULL : sums;
+    if (job.sums == NULL && y == NULL)
         return;
-    job.sums = sums;
-    bp_channel_sums_begin(sums, exec, n);
-    bp_parallel_for(exec->threads, n, sample_product_part, &job);
-    bp_channel_sums_end(sums);
+    if (job.sums != NULL)
+        bp_channel_sums_begin(sums, exec, n);
+    if (job.sums != NULL && !op->narrow)
+        bp_parallel_for(exec->threads, n, sample_product_part, &job);
+    else
+        bp_parallel_for(exec->threads, n * job.blocks, product_part, &job);
+    if (job.sums != NULL)
+        bp_channel_sums_end(sums);
 }

@@ -19,9 +19,12 @@ struct bp_byte_conv {
     int32_t *quad_offset;  /* [quads] */
     int32_t *pixel_offset; /* [block_rows * ow] */
     int8_t *weights;       /* [quads][lanes][4]: the taps as in a strip [r columns][r][c] */
-    int32_t *base;         /* [k]: - sum of q z */
-    float *scale;          /* [k]: S */
-    uint8_t *strips;       /* [n][oh][strip_bytes] */
+    int narrow;
+    int32_t *base;   /* [k]: - sum of q z; narrow: and half of 2^shift */
+    float *scale;    /* [k]: S */
+    int32_t *shift;  /* narrow [k]: sums are divided by 2^shift */
+    float *unit;     /* narrow [k]: S 2^shift */
+    uint8_t *strips; /* [n][oh][strip_bytes] */
     /* backward; NULL if there is none */
     size_t rows, width;      /* of a plane */
     size_t sample_bytes;     /* of all planes of a sample */

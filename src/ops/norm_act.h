@@ -21,7 +21,7 @@ enum bp_activation { BP_ACT_NONE, BP_ACT_RELU, BP_ACT_PRELU };
 
 struct bp_norm_act_shape {
     size_t n, h, w, c;
-    int input_i16; /* else f32 */
+    int input_i16; /* else f32; integers may have a unit, see norm, with batch norm */
     enum bp_affine affine;
     enum bp_activation activation;
     int max_pool;    /* odd sizes: the last row or column is dropped */
@@ -63,6 +63,7 @@ struct bp_norm_act {
      * backward_sums */
     const void *y;
     const float *residual;
+    const float *out; /* of window_pool: forward's, for backward_sums */
     const float *g;
     const uint8_t *kept; /* [n] or NULL */
     /* Set before backward_all, which sends it to dx on the way: that of a pooling of dx's tensor.
@@ -99,7 +100,7 @@ void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t ro
 /* After forward with batch_statistics: y as there, or NULL if it was not kept; from g = dL/d(value
  * before residual and sgn) [n][oh][ow][c], the parameters' gradients and the coefficients of the
  * gradient rows. kept [n] or NULL (all): 0 where a sample's g is zero; it is then not read. g and
- * kept must live as long as rows are asked for. */
+ * kept must live as long as rows are asked for; with window_pool, `out` of forward until now. */
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                                const void *y, const float *g, const uint8_t *kept,
                                const struct bp_norm_act_params *params,

@@ -2,6 +2,7 @@
 #include "ops/norm_act_internal.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 struct job {
@@ -10,6 +11,7 @@ struct job {
     const struct bp_norm_act_params *params;
     const struct bp_norm_act_grads *grads;
     size_t n;
+    int from_pooled; /* the sums: see pooled_sums_part */
     float *dx;
     int accumulate;
 };
@@ -134,11 +136,54 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
     }
 }
 
+/* ReLU, then 3x3 pooling: only the winners of the windows have a gradient, and where their output p
+ * is above zero it is scale y + shift. So the sums are those of p, a quarter of the elements. Not
+ * where a channel's gain is so small beside its bias that p says little of y (its rounding, 2^-24
+ * of the bias, would be above 2^-16 of y's deviation). */
+static int sums_follow_from_pooled(const struct bp_norm_act *op,
+                                   const struct bp_norm_act_params *params) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    int follow =
+        s->window_pool && s->affine == BP_AFFINE_BATCH_NORM && s->activation == BP_ACT_RELU;
+    for (size_t j = 0; j < s->c && follow; j++)
+        follow = op->norm.scale[j] != 0.0f &&
+                 256.0f * fabsf(params->weight[j]) >= fabsf(params->bias[j]);
+    return follow;
+}
+
+/* Sums of g and g p where p > 0. */
+static void pooled_sums_part(void *context, size_t begin, size_t end, int thread) {
+    const struct job *job = context;
+    const struct bp_norm_act *op = job->op;
+    size_t c = op->shape.c, pixels = op->oh * op->ow;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    float *sums = bp_carve(&carver, 3 * c * sizeof(float));
+    float *one = bp_carve(&carver, c * sizeof(float)),
+          *below = bp_carve(&carver, c * sizeof(float));
+    for (size_t j = 0; j < c; j++) {
+        one[j] = 1.0f;
+        below[j] = -FLT_MIN; /* p = 0 counts as below zero */
+    }
+    for (size_t n = begin; n < end; n++) {
+        double *partial = (double *)op->partial + n * 3 * c;
+        memset(partial, 0, 3 * c * sizeof *partial);
+        for (size_t p = 0; p < pixels && has_gradient(op, n); p += 1024) {
+            size_t at = (n * pixels + p) * c;
+            memset(sums, 0, 3 * c * sizeof *sums);
+            job->exec->kernels.act_sums_f32(op->g + at, op->out + at, bp_min_size(1024, pixels - p),
+                                            c, one, below, op->slope, sums, sums + c, sums + 2 * c);
+            flush(partial, sums, 3 * c);
+        }
+    }
+}
+
 /* A plain scale: dalpha = sum ga y. */
 static void finish_channel(const struct job *job, size_t j) {
     struct bp_norm_act *op = job->op;
     const double *sums = op->partial;
     double sum_g = sums[j], sum_gy = sums[op->shape.c + j];
+    if (job->from_pooled)
+        sum_gy = (sum_gy - (double)op->norm.shift[j] * sum_g) / (double)op->norm.scale[j];
     if (op->shape.activation == BP_ACT_PRELU)
         job->grads->slope[j] = (float)sums[2 * op->shape.c + j];
     if (op->shape.affine == BP_AFFINE_SCALE) {
@@ -171,7 +216,9 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
         op->norm.ka[j] = op->norm.scale[j]; /* dy = alpha ga */
         op->norm.kb[j] = op->norm.kc[j] = 0.0f;
     }
-    bp_parallel_for(exec->threads, n, backward_sums_part, &job);
+    job.from_pooled = sums_follow_from_pooled(op, params);
+    bp_parallel_for(exec->threads, n, job.from_pooled ? pooled_sums_part : backward_sums_part,
+                    &job);
     bp_parallel_for(exec->threads, op->shape.c, finish_part, &job);
 }
 

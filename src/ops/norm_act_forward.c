@@ -253,6 +253,7 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
         .op = op, .exec = exec, .residual = residual, .params = params, .out = *out, .n = n};
     op->y = y;
     op->residual = residual;
+    op->out = out->out;
     op->kernels = &exec->kernels;
     if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
         job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->shape.h * op->shape.w);

@@ -92,6 +92,34 @@ void kcheck_product_bytes_f32(struct kcheck *t) {
                                       kc_at(t, y));
 }
 
+/* The smallest shift with which the column's numbers fit 16 bits, or more. */
+static int32_t draw_shift(struct kcheck *t, const int32_t *sum, size_t n, size_t k) {
+    int32_t shift = 0;
+    for (size_t p = 0; p < n; p++)
+        while (sum[p * k] >> shift > INT16_MAX || sum[p * k] >> shift < INT16_MIN)
+            shift++;
+    return kc_below(t, 2) ? shift : shift + (int32_t)kc_below(t, (size_t)(32 - shift));
+}
+
+void kcheck_product_bytes_i16(struct kcheck *t) {
+    struct bytes_case s = draw_case(t, 64, 1);
+    int32_t *base = kc_input(t, "base", KC_I32, s.k);
+    int32_t *shift = kc_input(t, "shift", KC_I32, s.k);
+    int32_t *sum = kc_input(t, "sum", KC_I32, s.n * s.k);
+    kc_fill_i32(t, base, s.k);
+    int16_t *y = kc_output(t, "y", KC_I16, s.n * s.k);
+    for (size_t i = 0; i < s.n * s.k; i++)
+        sum[i] = base[i % s.k] + expected_sum(&s, i / s.k, i % s.k);
+    for (size_t j = 0; j < s.k; j++)
+        shift[j] = draw_shift(t, sum + j, s.n, s.k);
+    for (size_t i = 0; i < s.n * s.k; i++)
+        y[i] = (int16_t)floor(ldexp(sum[i], -shift[i % s.k]));
+    while (kc_next(t))
+        t->kernels->product_bytes_i16(kc_at(t, s.x), kc_at(t, s.row), s.n, kc_at(t, s.quad),
+                                      s.quads, kc_at(t, s.w), s.k, kc_at(t, base), kc_at(t, shift),
+                                      kc_at(t, y));
+}
+
 void kcheck_random_blocks(struct kcheck *t) {
     size_t n, c;
     kc_sizes(t, &n, &c);
@@ -218,6 +246,27 @@ static void scales_apart(const uint8_t *x, const int32_t *row, size_t n, const i
         y[i] += scale[i % k] * (float)base[i % k];
 }
 
+static void writes_32_bits(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                           size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                           const int32_t *shift, int16_t *y) {
+    bp_product_bytes_i16_c(x, row, n, quad, quads, w, k, base, shift, y);
+    ((volatile int16_t *)y)[n * k] = 0;
+}
+
+/* As a division would: towards zero. */
+static void cuts_off(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                     size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                     const int32_t *shift, int16_t *y) {
+    for (size_t i = 0; i < n * k; i++) {
+        size_t lanes = bp_round_up(k, BP_BYTE_LANES), j = i % k;
+        int64_t sum = base[j];
+        for (size_t e = 0; e < 4 * quads; e++)
+            sum +=
+                x[row[i / k] + quad[e / 4] + (int32_t)(e % 4)] * w[(e / 4 * lanes + j) * 4 + e % 4];
+        y[i] = (int16_t)(sum / ((int64_t)1 << shift[j]));
+    }
+}
+
 static void counts_in_32_bits(const struct bp_stream *stream, uint64_t first, size_t n,
                               uint8_t *out) {
     for (size_t i = 0; i < n; i++)
@@ -267,6 +316,8 @@ const struct kc_planted kc_planted_bytes[] = {
     {"product_bytes_f32", "reads 16 bytes of a quad", {.product_bytes_f32 = reads_16_bytes}},
     {"product_bytes_f32", "writes lanes beyond k", {.product_bytes_f32 = writes_whole_lanes}},
     {"product_bytes_f32", "scales the base apart", {.product_bytes_f32 = scales_apart}},
+    {"product_bytes_i16", "writes the element behind y", {.product_bytes_i16 = writes_32_bits}},
+    {"product_bytes_i16", "rounds towards zero", {.product_bytes_i16 = cuts_off}},
     {"random_blocks", "counts blocks in 32 bits", {.random_blocks = counts_in_32_bits}},
     {"random_blocks", "writes pairs of blocks", {.random_blocks = writes_whole_batches}},
     {"code_quads", "leaves missing rows as they were", {.code_quads = keeps_old_rows}},

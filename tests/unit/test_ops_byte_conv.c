@@ -23,7 +23,9 @@ struct fixture {
     struct bp_byte_conv *op;
     size_t taps;
     uint8_t *pixels;
-    float *w, *used, *g, *y, *dw; /* used: the weights that the product stands for */
+    float *w, *used, *g, *dw; /* used: the weights that the product stands for */
+    void *y;
+    size_t y_bytes;
 };
 
 static const float means[3] = {0.4914f, 0.25f, 0.9f}, deviations[3] = {0.2f, 0.31f, 0.05f};
@@ -80,7 +82,8 @@ static void set_up(struct fixture *f, const size_t shape[7], enum bp_tier tier, 
     f->w = take(weights * sizeof(float));
     f->used = take(weights * sizeof(float));
     f->g = take(outputs * sizeof(float));
-    f->y = take(outputs * sizeof(float));
+    f->y_bytes = outputs * (bp_byte_conv_is_narrow(s) ? sizeof(int16_t) : sizeof(float));
+    f->y = take(f->y_bytes);
     f->dw = take(weights * sizeof(float));
     fill_inputs(f);
 }
@@ -103,6 +106,12 @@ static void run(struct fixture *f, uint32_t step) {
 }
 
 /* --- references ------------------------------------------------------------------------------- */
+
+static double output_at(const struct fixture *f, size_t i) {
+    const float *unit = bp_byte_conv_unit(f->op);
+    return unit == NULL ? (double)((const float *)f->y)[i]
+                        : (double)unit[i % f->shape.k] * ((const int16_t *)f->y)[i];
+}
 
 /* What the input of tap t of an output position stands for; zero outside the image. */
 static double input_at(const struct fixture *f, size_t position, size_t t) {
@@ -143,6 +152,22 @@ static void check_weights(const struct fixture *f) {
     }
 }
 
+/* Units use 15 bits and more of the largest magnitude that a sum can have. */
+static void check_units(const struct fixture *f) {
+    const struct bp_conv_shape *s = &f->shape;
+    const float *unit = bp_byte_conv_unit(f->op);
+    for (size_t j = 0; unit != NULL && j < s->k; j++) {
+        double largest = 0.0;
+        for (size_t t = 0; t < f->taps; t++) {
+            double zero = floor(255.0 * (double)means[t % s->c] + 0.5);
+            largest += fabs((double)f->used[j * f->taps + t]) * fmax(zero, 255.0 - zero) /
+                       (255.0 * (double)deviations[t % s->c]);
+        }
+        assert_true(largest <= 32768.0 * (double)unit[j]);
+        assert_true(largest >= 16383.0 * (double)unit[j]);
+    }
+}
+
 static void check_forward(const struct fixture *f) {
     const struct bp_conv_shape *s = &f->shape;
     for (size_t i = 0; i < s->n * s->oh * s->ow * s->k; i++) {
@@ -152,7 +177,12 @@ static void check_forward(const struct fixture *f) {
             want += term;
             magnitude += fabs(term);
         }
-        check_close((double)f->y[i], want, magnitude, "y", i);
+        const float *unit = bp_byte_conv_unit(f->op);
+        if (unit == NULL)
+            check_close(output_at(f, i), want, magnitude, "y", i);
+        else
+            assert_true(fabs(output_at(f, i) - want) <=
+                        0.5 * (double)unit[i % s->k] + 1e-6 * magnitude);
     }
 }
 
@@ -229,6 +259,7 @@ static void test_products(void **state) {
         set_up(&f, shapes[i], bp_cpu_best(), 2);
         run(&f, STEP);
         check_weights(&f);
+        check_units(&f);
         check_forward(&f);
         check_backward(&f);
         tear_down(&f);
@@ -246,7 +277,7 @@ static void test_same_bytes(void **state) {
             for (int threads = 1; threads <= 3 && bp_cpu_has((enum bp_tier)tier); threads++) {
                 set_up(&f, shapes[i], (enum bp_tier)tier, threads);
                 run(&f, STEP);
-                assert_memory_equal(f.y, reference.y, s->n * s->oh * s->ow * s->k * sizeof(float));
+                assert_memory_equal(f.y, reference.y, f.y_bytes);
                 assert_memory_equal(f.dw, reference.dw, s->k * f.taps * sizeof(float));
                 tear_down(&f);
             }
@@ -262,10 +293,10 @@ static void test_single_samples(void **state) {
     set_up(&batch, shapes[2], bp_cpu_best(), 2);
     set_up(&one, single, bp_cpu_best(), 2);
     run(&batch, STEP);
-    size_t pixels = 33 * 35 * 3, outputs = one.shape.oh * one.shape.ow * one.shape.k;
+    size_t pixels = 33 * 35 * 3;
     memcpy(one.pixels, batch.pixels + pixels, pixels);
     run(&one, STEP);
-    assert_memory_equal(one.y, batch.y + outputs, outputs * sizeof(float));
+    assert_memory_equal(one.y, (char *)batch.y + one.y_bytes, one.y_bytes);
     tear_down(&batch);
     tear_down(&one);
 }
@@ -306,16 +337,17 @@ static void test_unbiased(void **state) {
 /* Divergence shows: in its channel, and there alone. */
 static void test_not_a_number(void **state) {
     (void)state;
-    for (int infinite = 0; infinite < 2; infinite++) {
+    for (int i = 0; i < 4; i++) {
         struct fixture f;
-        set_up(&f, shapes[0], bp_cpu_best(), 2);
+        int infinite = i % 2;
+        set_up(&f, shapes[i / 2 * 2], bp_cpu_best(), 2);
         f.g[7 * f.shape.k + 2] = infinite ? INFINITY : NAN;
         f.w[1 * f.taps + 4] = infinite ? -INFINITY : NAN;
         run(&f, STEP);
-        for (size_t i = 0; i < f.shape.k * f.taps; i++)
-            assert_int_equal(isnan(f.dw[i]) != 0, i / f.taps == 2);
-        for (size_t i = 0; i < f.shape.n * f.shape.oh * f.shape.ow * f.shape.k; i++)
-            assert_int_equal(isnan(f.y[i]) != 0, i % f.shape.k == 1);
+        for (size_t t = 0; t < f.shape.k * f.taps; t++)
+            assert_int_equal(isnan(f.dw[t]) != 0, t / f.taps == 2);
+        for (size_t y = 0; y < f.shape.n * f.shape.oh * f.shape.ow * f.shape.k; y++)
+            assert_int_equal(isnan(output_at(&f, y)) != 0, y % f.shape.k == 1);
         tear_down(&f);
     }
 }
@@ -323,9 +355,10 @@ static void test_not_a_number(void **state) {
 /* Gradients and weights that are all zero, or too small to divide by. */
 static void test_nothing_to_code(void **state) {
     (void)state;
-    for (int tiny = 0; tiny < 2; tiny++) {
+    for (int set = 0; set < 4; set++) {
         struct fixture f;
-        set_up(&f, shapes[0], bp_cpu_best(), 1);
+        int tiny = set % 2;
+        set_up(&f, shapes[set / 2 * 2], bp_cpu_best(), 1);
         for (size_t i = 0; i < f.shape.n * f.shape.oh * f.shape.ow * f.shape.k; i++)
             f.g[i] = tiny ? 1e-44f : 0.0f;
         for (size_t i = 0; i < f.shape.k * f.taps; i++)
@@ -334,7 +367,7 @@ static void test_nothing_to_code(void **state) {
         for (size_t i = 0; i < f.shape.k * f.taps; i++)
             assert_true(f.dw[i] == 0.0f);
         for (size_t i = 0; i < f.shape.n * f.shape.oh * f.shape.ow * f.shape.k; i++)
-            assert_true(f.y[i] == 0.0f);
+            assert_true(output_at(&f, i) == 0.0);
         tear_down(&f);
     }
 }
@@ -367,23 +400,25 @@ static void test_input_grid(void **state) {
 /* The sums that the forward pass takes are those that reading y again gives. */
 static void test_sums(void **state) {
     (void)state;
-    static const size_t shape[7] = {5, 19, 23, 3, 20, 7, 2};
-    for (int threads = 1; threads <= 7; threads += 3) { /* 7: more than samples, so it takes none */
+    static const size_t sizes[2][7] = {{5, 19, 23, 3, 20, 3, 2}, {5, 19, 23, 3, 20, 7, 2}};
+    for (int i = 0; i < 6; i++) {
+        int narrow = i % 2, threads = 1 + i / 2 * 3; /* 7: more than samples; floats take none */
         struct fixture f;
         struct bp_plan *plan;
         struct bp_channel_sums sums;
         double total[40];
-        set_up(&f, shape, bp_cpu_best(), threads);
+        set_up(&f, sizes[narrow], bp_cpu_best(), threads);
         const struct bp_conv_shape *s = &f.shape;
         assert_int_equal(bp_plan_create(&plan), BP_OK);
-        assert_int_equal(
-            bp_channel_sums_plan(&sums, f.exec, plan, BP_SUMS_F32, s->n, s->k, "test", 0, 0),
-            BP_OK);
+        assert_int_equal(bp_channel_sums_plan(&sums, f.exec, plan,
+                                              narrow ? BP_SUMS_I16 : BP_SUMS_F32, s->n, s->k,
+                                              "test", 0, 0),
+                         BP_OK);
         assert_int_equal(bp_plan_allocate(plan, "a test"), BP_OK);
         bp_byte_conv_set_weights(f.op, f.w);
         bp_byte_conv_forward(f.op, f.exec, s->n, f.pixels, f.y, &sums);
         assert_int_equal(bp_channel_sums_finish(&sums, f.exec, s->n, f.y, s->oh * s->ow),
-                         threads > 5);
+                         threads > 5 && !narrow);
         memcpy(total, sums.total, sizeof total);
         assert_int_equal(bp_channel_sums_finish(&sums, f.exec, s->n, f.y, s->oh * s->ow), 1);
         assert_memory_equal(total, sums.total, sizeof total);

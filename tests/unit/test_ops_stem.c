@@ -1,6 +1,8 @@
 /* The 8-bit convolution and the normalisation behind it, with the convolution's output stored
  * between them and without: the same bytes forward, in evaluation and backward, on every tier,
- * whatever stands between them and the next convolution. */
+ * whatever stands between them and the next convolution. Narrow outputs, which are stored: the same
+ * bytes on every tier, and what the floats that they stand for give. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +39,8 @@ struct stem {
     struct bp_byte_conv *conv;
     struct bp_norm_act *norm;
     uint8_t *pixels;
-    float *w, *y, *residual, *g;
+    float *w, *residual, *g;
+    void *y;
     struct numbers numbers;
     struct results results;
 };
@@ -45,9 +48,9 @@ struct stem {
 /* h, w, c, k, r, stride; rows so wide that a chunk has two of them, and a block one */
 static const size_t shapes[][6] = {
     {9, 11, 3, 20, 3, 1},  {17, 15, 3, 70, 3, 1}, {2, 3, 2, 7, 3, 1},
-    {6, 300, 1, 16, 3, 1}, {19, 24, 3, 33, 7, 2},
+    {6, 300, 1, 16, 3, 1}, {19, 24, 3, 33, 7, 2}, {8, 9, 5, 18, 3, 1},
 };
-enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+enum { SHAPES = sizeof shapes / sizeof shapes[0], FIRST_NARROW = 4 };
 
 /* Those of VGG and ResNet first. */
 static const struct kind {
@@ -90,7 +93,7 @@ static void fill(struct stem *s) {
     s->w = numbers(2, s->results.weights);
     s->g = numbers(3, s->results.outputs);
     s->residual = numbers(4, s->results.outputs);
-    s->y = take(N * shape->oh * shape->ow * shape->k * sizeof *s->y);
+    s->y = take(N * shape->oh * shape->ow * shape->k * sizeof(float));
     for (size_t j = 0; j < shape->k; j++) {
         s->numbers.weight[j] = j % 3 == 1 ? -0.7f : 1.2f;
         s->numbers.bias[j] = number(5, j);
@@ -99,9 +102,11 @@ static void fill(struct stem *s) {
     }
 }
 
+/* floats: the normalisation takes floats, even if the convolution is narrow. */
 static void set_up(struct stem *s, const size_t shape[6], const struct kind *kind,
-                   enum bp_tier tier, int threads) {
-    static const float mean[3] = {0.49f, 0.25f, 0.9f}, deviation[3] = {0.2f, 0.31f, 0.5f};
+                   enum bp_tier tier, int threads, int floats) {
+    static const float mean[5] = {0.49f, 0.25f, 0.9f, 0.5f, 0.4f};
+    static const float deviation[5] = {0.2f, 0.31f, 0.5f, 0.3f, 0.1f};
     memset(s, 0, sizeof *s);
     struct bp_conv_shape *conv = &s->shape;
     assert_int_equal(bp_conv_shape_set(conv, N, shape[0], shape[1], shape[2], shape[3], shape[4],
@@ -111,6 +116,7 @@ static void set_up(struct stem *s, const size_t shape[6], const struct kind *kin
                                                .h = conv->oh,
                                                .w = conv->ow,
                                                .c = conv->k,
+                                               .input_i16 = !floats && bp_byte_conv_is_narrow(conv),
                                                .activation = kind->activation,
                                                .max_pool = kind->max_pool,
                                                .window_pool = kind->window_pool,
@@ -126,6 +132,7 @@ static void set_up(struct stem *s, const size_t shape[6], const struct kind *kin
                                       conv, bp_norm_act_grad_scratch_bytes(&s->norm_shape)));
     assert_int_equal(bp_plan_allocate(s->plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(s->exec), BP_OK);
+    s->norm->norm.unit = floats ? NULL : bp_byte_conv_unit(s->conv);
     s->norm->y_source = (struct bp_value_source){bp_byte_conv_value_rows, s->conv};
     struct results *r = &s->results;
     size_t oh = s->norm->oh, ow = s->norm->ow, cw = s->norm->cw;
@@ -159,7 +166,7 @@ static struct bp_norm_act_params params_of(struct stem *s) {
     return (struct bp_norm_act_params){v->weight, v->bias, v->slope, v->mean, v->var};
 }
 
-static void forward(struct stem *s, size_t n, float *y, int training, int residual) {
+static void forward(struct stem *s, size_t n, void *y, int training, int residual) {
     struct bp_norm_act_params params = params_of(s);
     struct bp_norm_act_out to = {.out = s->results.out, .bits = s->results.bits};
     to.mask = training ? s->results.mask : NULL;
@@ -170,7 +177,7 @@ static void forward(struct stem *s, size_t n, float *y, int training, int residu
                         &to);
 }
 
-static void backward(struct stem *s, size_t n, const float *y, const uint8_t *kept) {
+static void backward(struct stem *s, size_t n, const void *y, const uint8_t *kept) {
     struct bp_norm_act_params params = params_of(s);
     struct numbers *d = &s->results.learned;
     const struct bp_norm_act_grads grads = {d->weight, d->bias, d->slope};
@@ -184,7 +191,7 @@ static void backward(struct stem *s, size_t n, const float *y, const uint8_t *ke
 
 /* Evaluation, then a step, of n samples. */
 static void run(struct stem *s, size_t n, int stored, int residual, const uint8_t *kept) {
-    float *y = stored ? s->y : NULL;
+    void *y = stored ? s->y : NULL;
     forward(s, n, y, 0, residual);
     forward(s, n, y, 1, residual);
     memcpy(s->results.total, s->norm->sums.total, 2 * s->shape.k * sizeof(double));
@@ -206,19 +213,19 @@ static void assert_same(const struct results *a, const struct results *b) {
 
 static void check(const size_t shape[6], const struct kind *kind, size_t n, const uint8_t *kept) {
     struct stem want, got;
-    set_up(&want, shape, kind, BP_TIER_C, 1);
+    set_up(&want, shape, kind, BP_TIER_C, 1, 0);
     run(&want, n, 1, kind->residual, kept);
     for (int tier = 0; tier < BP_TIER_COUNT; tier++)
         for (int threads = 1; threads <= 4 && bp_cpu_has((enum bp_tier)tier); threads *= 2) {
-            set_up(&got, shape, kind, (enum bp_tier)tier, threads);
-            run(&got, n, 0, kind->residual, kept);
+            set_up(&got, shape, kind, (enum bp_tier)tier, threads, 0);
+            run(&got, n, got.norm_shape.input_i16, kind->residual, kept);
             assert_same(&want.results, &got.results);
             tear_down(&got);
         }
     tear_down(&want);
 }
 
-static void test_not_stored(void **state) {
+static void test_same_bytes(void **state) {
     (void)state;
     static const uint8_t kept[N] = {0, 1, 0};
     for (size_t i = 0; i < SHAPES; i++)
@@ -233,13 +240,13 @@ static void test_not_stored(void **state) {
  * sums are those of reading them. */
 static void test_rows(void **state) {
     (void)state;
-    for (size_t i = 0; i < SHAPES; i++)
+    for (size_t i = 0; i < FIRST_NARROW; i++)
         for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
             struct stem s;
             double total[2 * K_MAX];
             if (!bp_cpu_has((enum bp_tier)tier))
                 continue;
-            set_up(&s, shapes[i], &kinds[1], (enum bp_tier)tier, 2);
+            set_up(&s, shapes[i], &kinds[1], (enum bp_tier)tier, 2, 0);
             size_t oh = s.shape.oh, row = s.shape.ow * s.shape.k;
             float *rows = take(oh * row * sizeof *rows);
             forward(&s, N, NULL, 1, 0);
@@ -252,7 +259,7 @@ static void test_rows(void **state) {
                 for (size_t count = 1; count <= oh - at % oh; count += 1 + count / 2) {
                     size_t bytes = count * row * sizeof(float);
                     bp_byte_conv_value_rows(s.conv, at / oh, at % oh, count, rows);
-                    assert_memory_equal(rows, s.y + at * row, bytes);
+                    assert_memory_equal(rows, (float *)s.y + at * row, bytes);
                     bp_norm_act_value_rows(s.norm, at / oh, at % oh, count, rows);
                     assert_memory_equal(rows, s.results.out + at * row, bytes);
                 }
@@ -261,7 +268,67 @@ static void test_rows(void **state) {
         }
 }
 
-/* Which convolutions are made again. */
+static void assert_near(const float *a, const float *b, size_t count) {
+    float largest = 0.0f;
+    for (size_t i = 0; i < count; i++)
+        largest = fmaxf(largest, fabsf(a[i]));
+    for (size_t i = 0; i < count; i++)
+        assert_true(fabsf(a[i] - b[i]) <= 1e-5f * largest);
+}
+
+static float *gradient_rows(const struct stem *s) {
+    size_t row = s->shape.ow * s->shape.k, rows = s->shape.oh;
+    float *g = take(N * rows * row * sizeof *g);
+    void *scratch = take(bp_norm_act_grad_scratch_bytes(&s->norm_shape));
+    for (size_t n = 0; n < N; n++)
+        bp_norm_act_grad_rows(s->norm, n, 0, rows, g + n * rows * row, scratch);
+    bp_free(scratch);
+    return g;
+}
+
+/* Narrow outputs against a normalisation of the floats that they stand for: evaluation, training,
+ * running statistics, gradients. */
+static void check_unit(const size_t shape[6], const struct kind *kind) {
+    struct stem narrow, wide;
+    set_up(&narrow, shape, kind, bp_cpu_best(), 2, 0);
+    set_up(&wide, shape, kind, bp_cpu_best(), 2, 1);
+    const int16_t *y = narrow.y;
+    const float *unit = bp_byte_conv_unit(narrow.conv);
+    size_t k = narrow.shape.k, count = N * narrow.shape.oh * narrow.shape.ow * k;
+    bp_byte_conv_forward(narrow.conv, narrow.exec, N, narrow.pixels, narrow.y, NULL);
+    for (size_t i = 0; i < count; i++)
+        ((float *)wide.y)[i] = unit[i % k] * (float)y[i];
+    run(&narrow, N, 1, kind->residual, NULL);
+    struct bp_norm_act_params params = params_of(&wide);
+    struct bp_norm_act_out to = {.out = wide.results.out, .bits = wide.results.bits};
+    for (int training = 0; training < 2; training++) {
+        to.out = wide.results.out + (training ? 0 : wide.results.outputs);
+        bp_norm_act_forward(wide.norm, wide.exec, N, wide.y, kind->residual ? wide.residual : NULL,
+                            &params, training, &to);
+    }
+    backward(&wide, N, wide.y, NULL);
+    float *rows[2] = {gradient_rows(&narrow), gradient_rows(&wide)};
+    if (!kind->sign_out)
+        assert_near(wide.results.out, narrow.results.out, 2 * wide.results.outputs);
+    assert_near(rows[1], rows[0], count);
+    assert_near(wide.numbers.mean, narrow.numbers.mean, k);
+    assert_near(wide.numbers.var, narrow.numbers.var, k);
+    assert_near(wide.results.learned.weight, narrow.results.learned.weight, k);
+    assert_near(wide.results.learned.bias, narrow.results.learned.bias, k);
+    bp_free(rows[0]);
+    bp_free(rows[1]);
+    tear_down(&narrow);
+    tear_down(&wide);
+}
+
+static void test_unit(void **state) {
+    (void)state;
+    for (size_t i = FIRST_NARROW; i < SHAPES; i++)
+        for (size_t k = 0; k < KINDS; k++)
+            check_unit(shapes[i], &kinds[k]);
+}
+
+/* Which convolutions are made again, and which are narrow. */
 static void test_choice(void **state) {
     (void)state;
     struct bp_conv_shape shape;
@@ -270,15 +337,18 @@ static void test_choice(void **state) {
             assert_int_equal(bp_conv_shape_set(&shape, 1, 32, 32, c, 64, 3, 1, 1), BP_OK);
             assert_int_equal(bp_byte_conv_is_cheap(&shape, (enum bp_tier)tier),
                              tier == BP_TIER_AVX512);
+            assert_false(bp_byte_conv_is_narrow(&shape));
             assert_int_equal(bp_conv_shape_set(&shape, 1, 96, 96, c, 64, 7, 2, 3), BP_OK);
             assert_false(bp_byte_conv_is_cheap(&shape, (enum bp_tier)tier));
+            assert_true(bp_byte_conv_is_narrow(&shape));
         }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_not_stored),
+        cmocka_unit_test(test_same_bytes),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_unit),
         cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests_name("stem", tests, NULL, NULL);

@@ -10,6 +10,9 @@
 #define ROWS    2 /* of a block: 16 sums, 4 registers of weights, the bytes of two rows, products */
 #define VECTORS 4 /* of 4 lanes */
 
+/* What becomes of the sums: they are added to y32, scaled to y, or shifted to y16. A constant. */
+enum out { OUT_I32, OUT_F32, OUT_I16 };
+
 struct bytes_job {
     const uint8_t *x;
     const int32_t *row, *quad;
@@ -17,8 +20,10 @@ struct bytes_job {
     const int8_t *w;
     const int32_t *base;
     const float *scale;
+    const int32_t *shift;
     int32_t *y32;
     float *y;
+    int16_t *y16;
 };
 
 /* The four bytes of a quad less 128, again and again. The sign bits are turned before the
@@ -43,17 +48,23 @@ static void offsets_of(const struct bytes_job *job, size_t b, int32x4_t offset[V
 }
 
 /* Sums of row p and 4 lanes from j on, of which `rest` are there. */
-BP_INLINE void put(const struct bytes_job *job, int floats, int full, int32x4_t sum, size_t p,
+BP_INLINE void put(const struct bytes_job *job, enum out out, int full, int32x4_t sum, size_t p,
                    size_t j, size_t rest) {
     size_t to = p * job->k + j;
-    if (floats) {
-        sum = vaddq_s32(sum, full ? vld1q_s32(job->base + j) : load_i32(job->base + j, rest));
+    const int32_t *more = out == OUT_I32 ? job->y32 + to : job->base + j;
+    sum = vaddq_s32(sum, full ? vld1q_s32(more) : load_i32(more, rest));
+    if (out == OUT_F32) {
         float32x4_t scale = load_f32(job->scale + j, full, rest);
         store_f32(job->y + to, full, rest, vmulq_f32(scale, vcvtq_f32_s32(sum)));
+    } else if (out == OUT_I16) {
+        int32x4_t shift = full ? vld1q_s32(job->shift + j) : load_i32(job->shift + j, rest);
+        int16_t values[4];
+        vst1_s16(values, vmovn_s32(vshlq_s32(sum, vnegq_s32(shift))));
+        memcpy(job->y16 + to, values, (full ? 4 : rest) * sizeof *values);
     } else if (full) {
-        vst1q_s32(job->y32 + to, vaddq_s32(sum, vld1q_s32(job->y32 + to)));
+        vst1q_s32(job->y32 + to, sum);
     } else {
-        store_i32(job->y32 + to, rest, vaddq_s32(sum, load_i32(job->y32 + to, rest)));
+        store_i32(job->y32 + to, rest, sum);
     }
 }
 
@@ -80,9 +91,8 @@ BP_INLINE void add_vector(int32x4_t acc[ROWS][2 * VECTORS], int rows, int v,
         add_products(acc[1], v, bytes[1], weights);
 }
 
-/* rows (at most ROWS) from row p on, to floats or added to y32 (both constants), the 16 lanes from
- * b on. */
-BP_INLINE void bytes_block(const struct bytes_job *job, int floats, int rows, size_t p, size_t b,
+/* rows (at most ROWS, a constant) from row p on, the 16 lanes from b on. */
+BP_INLINE void bytes_block(const struct bytes_job *job, enum out out, int rows, size_t p, size_t b,
                            const int32x4_t offset[VECTORS]) {
     int32x4_t acc[ROWS][2 * VECTORS];
     const uint8_t *u[ROWS];
@@ -106,21 +116,21 @@ BP_INLINE void bytes_block(const struct bytes_job *job, int floats, int rows, si
             size_t j = b + 4 * (size_t)v;
             int32x4_t sum = vaddq_s32(vpaddq_s32(acc[r][2 * v], acc[r][2 * v + 1]), offset[v]);
             if (j + 4 <= job->k)
-                put(job, floats, 1, sum, p + (size_t)r, j, 4);
+                put(job, out, 1, sum, p + (size_t)r, j, 4);
             else if (j < job->k)
-                put(job, floats, 0, sum, p + (size_t)r, j, job->k - j);
+                put(job, out, 0, sum, p + (size_t)r, j, job->k - j);
         }
 }
 
-BP_INLINE void bytes_rows(const struct bytes_job *job, int floats, size_t n) {
+BP_INLINE void bytes_rows(const struct bytes_job *job, enum out out, size_t n) {
     for (size_t b = 0; b < job->k; b += BP_BYTE_LANES) {
         int32x4_t offset[VECTORS];
         size_t p = 0;
         offsets_of(job, b, offset);
         for (; p + ROWS <= n; p += ROWS)
-            bytes_block(job, floats, ROWS, p, b, offset);
+            bytes_block(job, out, ROWS, p, b, offset);
         for (; p < n; p++)
-            bytes_block(job, floats, 1, p, b, offset);
+            bytes_block(job, out, 1, p, b, offset);
     }
 }
 
@@ -134,7 +144,7 @@ void bp_product_bytes_neon(const uint8_t *x, const int32_t *row, size_t n, const
                                   .lanes = bp_round_up(k, BP_BYTE_LANES),
                                   .w = w,
                                   .y32 = y};
-    bytes_rows(&job, 0, n);
+    bytes_rows(&job, OUT_I32, n);
 }
 
 void bp_product_bytes_f32_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
@@ -150,7 +160,23 @@ void bp_product_bytes_f32_neon(const uint8_t *x, const int32_t *row, size_t n, c
                                   .base = base,
                                   .scale = scale,
                                   .y = y};
-    bytes_rows(&job, 1, n);
+    bytes_rows(&job, OUT_F32, n);
+}
+
+void bp_product_bytes_i16_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                               const int32_t *shift, int16_t *y) {
+    const struct bytes_job job = {.x = x,
+                                  .row = row,
+                                  .quad = quad,
+                                  .quads = quads,
+                                  .k = k,
+                                  .lanes = bp_round_up(k, BP_BYTE_LANES),
+                                  .w = w,
+                                  .base = base,
+                                  .shift = shift,
+                                  .y16 = y};
+    bytes_rows(&job, OUT_I16, n);
 }
 
 /* --- codes ------------------------------------------------------------------------------------ */

@@ -19,6 +19,7 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->product_samples = bp_product_samples_neon;
     kernels->product_bytes = bp_product_bytes_neon;
     kernels->product_bytes_f32 = bp_product_bytes_f32_neon;
+    kernels->product_bytes_i16 = bp_product_bytes_i16_neon;
     kernels->random_blocks = bp_random_blocks_neon;
     kernels->code_quads = bp_code_quads_neon;
     kernels->range_columns = bp_range_columns_neon;

@@ -19,6 +19,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->product_samples = bp_product_samples_c;
     kernels->product_bytes = bp_product_bytes_c;
     kernels->product_bytes_f32 = bp_product_bytes_f32_c;
+    kernels->product_bytes_i16 = bp_product_bytes_i16_c;
     kernels->random_blocks = bp_random_blocks_c;
     kernels->code_quads = bp_code_quads_c;
     kernels->range_columns = bp_range_columns_c;

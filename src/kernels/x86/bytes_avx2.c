@@ -11,6 +11,9 @@
 #define ROWS       2 /* of a block: 8 sums, 4 registers of weights, the bytes of a row, a product */
 #define WIDE_QUADS 64 /* quads whose weights of 16 lanes are kept widened: 8 KiB */
 
+/* What becomes of the sums: they are added to y32, scaled to y, or shifted to y16. A constant. */
+enum out { OUT_I32, OUT_F32, OUT_I16 };
+
 struct bytes_job {
     const uint8_t *x;
     const int32_t *row;
@@ -18,8 +21,10 @@ struct bytes_job {
     const int8_t *w;
     const int32_t *base;
     const float *scale;
+    const int32_t *shift;
     int32_t *y32;
     float *y;
+    int16_t *y16;
 };
 
 /* The four bytes of a quad, again and again, as 16-bit numbers. In assembly since gcc 12 makes
@@ -46,27 +51,38 @@ BP_INLINE __m256i add_halves(__m256i a, __m256i b) {
     return _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), 0xd8);
 }
 
+/* Eight sums that fit 16 bits. */
+BP_INLINE void store_i16(int16_t *to, int full, size_t rest, __m256i sum) {
+    __m128i v = _mm_packs_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    int16_t values[8];
+    _mm_storeu_si128((__m128i *)(void *)(full ? to : values), v);
+    if (!full)
+        memcpy(to, values, rest * sizeof *to);
+}
+
 /* Sums of row p and 8 lanes from j on; full is a constant: all of these lanes exist. (Masked stores
  * are slow on AMD's processors.) */
-BP_INLINE void put(const struct bytes_job *job, int floats, int full, __m256i sum, size_t p,
+BP_INLINE void put(const struct bytes_job *job, enum out out, int full, __m256i sum, size_t p,
                    size_t j) {
     size_t to = p * job->k + j, rest = job->k - j;
-    if (floats) {
-        sum = _mm256_add_epi32(sum, load_i32(job->base + j, full, rest));
+    sum =
+        _mm256_add_epi32(sum, load_i32(out == OUT_I32 ? job->y32 + to : job->base + j, full, rest));
+    if (out == OUT_F32) {
         __m256 scale = load_ps(job->scale + j, full, rest);
         store_ps(job->y + to, full, rest, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
+    } else if (out == OUT_I16) {
+        sum = _mm256_srav_epi32(sum, load_i32(job->shift + j, full, rest));
+        store_i16(job->y16 + to, full, rest, sum);
+    } else if (full) {
+        store_256(job->y32 + to, sum);
     } else {
-        sum = _mm256_add_epi32(sum, load_i32(job->y32 + to, full, rest));
-        if (full)
-            store_256(job->y32 + to, sum);
-        else
-            _mm256_maskstore_epi32(job->y32 + to, mask_32x8(rest), sum);
+        _mm256_maskstore_epi32(job->y32 + to, mask_32x8(rest), sum);
     }
 }
 
-/* rows (at most ROWS) from row p on, to floats or added to y32 (both constants),  the 16 lanes from
- * b on. wide: their weights [quads][16][4]. */
-BP_INLINE void bytes_block(const struct bytes_job *job, int floats, int rows, size_t p, size_t b,
+/* rows (at most ROWS, a constant) from row p on, the 16 lanes from b on. wide: their weights
+ * [quads][16][4]. */
+BP_INLINE void bytes_block(const struct bytes_job *job, enum out out, int rows, size_t p, size_t b,
                            const int32_t *quad, size_t quads, const int16_t *wide) {
     __m256i acc[ROWS][4];
     const uint8_t *u[ROWS];
@@ -90,13 +106,13 @@ BP_INLINE void bytes_block(const struct bytes_job *job, int floats, int rows, si
             size_t j = b + 8 * (size_t)h;
             __m256i sum = add_halves(acc[r][2 * h], acc[r][2 * h + 1]);
             if (j + 8 <= job->k)
-                put(job, floats, 1, sum, p + (size_t)r, j);
+                put(job, out, 1, sum, p + (size_t)r, j);
             else if (j < job->k)
-                put(job, floats, 0, sum, p + (size_t)r, j);
+                put(job, out, 0, sum, p + (size_t)r, j);
         }
 }
 
-BP_INLINE void bytes_rows(const struct bytes_job *job, int floats, size_t n, const int32_t *quad,
+BP_INLINE void bytes_rows(const struct bytes_job *job, enum out out, size_t n, const int32_t *quad,
                           size_t quads) {
     _Alignas(32) int16_t wide[WIDE_QUADS * 64];
     const int8_t *w = job->w;
@@ -110,27 +126,45 @@ BP_INLINE void bytes_rows(const struct bytes_job *job, int floats, size_t n, con
                                              _mm_load_si128((const __m128i *)(const void *)from)));
             }
             for (; p + ROWS <= n; p += ROWS)
-                bytes_block(job, floats, ROWS, p, b, quad, count, wide);
+                bytes_block(job, out, ROWS, p, b, quad, count, wide);
             for (; p < n; p++)
-                bytes_block(job, floats, 1, p, b, quad, count, wide);
+                bytes_block(job, out, 1, p, b, quad, count, wide);
         }
         quad += count;
         quads -= count;
     }
 }
 
+static struct bytes_job job_of(const uint8_t *x, const int32_t *row, const int8_t *w, size_t k) {
+    return (struct bytes_job){
+        .x = x, .row = row, .w = w, .k = k, .lanes = bp_round_up(k, BP_BYTE_LANES)};
+}
+
 void bp_product_bytes_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                            size_t quads, const int8_t *w, size_t k, int32_t *y) {
-    const struct bytes_job job = {x, row, k, bp_round_up(k, BP_BYTE_LANES), w, NULL, NULL, y, NULL};
-    bytes_rows(&job, 0, n, quad, quads);
+    struct bytes_job job = job_of(x, row, w, k);
+    job.y32 = y;
+    bytes_rows(&job, OUT_I32, n, quad, quads);
 }
 
 void bp_product_bytes_f32_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                                size_t quads, const int8_t *w, size_t k, const int32_t *base,
                                const float *scale, float *y) {
-    const struct bytes_job job = {x,     row,  k, bp_round_up(k, BP_BYTE_LANES), w, base,
-                                  scale, NULL, y};
-    bytes_rows(&job, 1, n, quad, quads);
+    struct bytes_job job = job_of(x, row, w, k);
+    job.base = base;
+    job.scale = scale;
+    job.y = y;
+    bytes_rows(&job, OUT_F32, n, quad, quads);
+}
+
+void bp_product_bytes_i16_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                               const int32_t *shift, int16_t *y) {
+    struct bytes_job job = job_of(x, row, w, k);
+    job.base = base;
+    job.shift = shift;
+    job.y16 = y;
+    bytes_rows(&job, OUT_I16, n, quad, quads);
 }
 
 /* --- codes ------------------------------------------------------------------------------------ */

@@ -8,6 +8,9 @@
 #include "base/bits.h"
 #include "kernels/x86/vec_avx512.h"
 
+/* What becomes of the sums: they are added to y32, scaled to y, or shifted to y16. A constant. */
+enum out { OUT_I32, OUT_F32, OUT_I16 };
+
 struct bytes_job {
     const uint8_t *x;
     const int32_t *row, *quad;
@@ -15,8 +18,10 @@ struct bytes_job {
     const int8_t *w;
     const int32_t *base;
     const float *scale;
+    const int32_t *shift;
     int32_t *y32;
     float *y;
+    int16_t *y16;
 };
 
 BP_INLINE __m512i broadcast_quad(const uint8_t *u) {
@@ -30,10 +35,36 @@ BP_INLINE void add_quads(__m512i *acc, __m512i u, __m512i w) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(u), "v"(w));
 }
 
-/* rows (at most 24 / vectors) from row p on, vectors of 16 lanes from b on, to floats or added to
- * y32; all three are constants. */
-BP_INLINE void bytes_block(const struct bytes_job *job, int floats, int rows, int vectors, size_t p,
-                           size_t b) {
+/* Rows p .. p + rows - 1 of 16 lanes from j on; acc is `step` apart. */
+BP_INLINE void put(const struct bytes_job *job, enum out out, int rows, const __m512i *acc,
+                   int step, size_t p, size_t j) {
+    __mmask16 m = mask_16(job->k - j);
+    __m512i base = _mm512_setzero_si512(), shift = _mm512_setzero_si512();
+    __m512 scale = _mm512_setzero_ps();
+    if (out != OUT_I32)
+        base = _mm512_maskz_loadu_epi32(m, job->base + j);
+    if (out == OUT_F32)
+        scale = _mm512_maskz_loadu_ps(m, job->scale + j);
+    if (out == OUT_I16)
+        shift = _mm512_maskz_loadu_epi32(m, job->shift + j);
+    for (int r = 0; r < rows; r++) {
+        size_t to = (p + (size_t)r) * job->k + j;
+        __m512i sum = acc[r * step];
+        sum = _mm512_add_epi32(sum,
+                               out == OUT_I32 ? _mm512_maskz_loadu_epi32(m, job->y32 + to) : base);
+        if (out == OUT_I32)
+            _mm512_mask_storeu_epi32(job->y32 + to, m, sum);
+        else if (out == OUT_F32)
+            _mm512_mask_storeu_ps(job->y + to, m, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(sum)));
+        else
+            _mm256_mask_storeu_epi16(job->y16 + to, m,
+                                     _mm512_cvtepi32_epi16(_mm512_srav_epi32(sum, shift)));
+    }
+}
+
+/* rows (at most 24 / vectors) from row p on, vectors of 16 lanes from b on; both are constants. */
+BP_INLINE void bytes_block(const struct bytes_job *job, enum out out, int rows, int vectors,
+                           size_t p, size_t b) {
     __m512i acc[24];
     const uint8_t *u[24];
     const int8_t *w = job->w + 4 * b;
@@ -53,65 +84,68 @@ BP_INLINE void bytes_block(const struct bytes_job *job, int floats, int rows, in
                 add_quads(&acc[r * vectors + v], quad, weights[v]);
         }
     }
-    for (int v = 0; v < vectors; v++) {
-        size_t j = b + 16 * (size_t)v;
-        __mmask16 m = mask_16(job->k - j);
-        __m512i base = _mm512_setzero_si512();
-        __m512 scale = _mm512_setzero_ps();
-        if (floats) {
-            base = _mm512_maskz_loadu_epi32(m, job->base + j);
-            scale = _mm512_maskz_loadu_ps(m, job->scale + j);
-        }
-        for (int r = 0; r < rows; r++) {
-            size_t to = (p + (size_t)r) * job->k + j;
-            __m512i sum = acc[r * vectors + v];
-            if (floats) {
-                sum = _mm512_add_epi32(sum, base);
-                _mm512_mask_storeu_ps(job->y + to, m,
-                                      _mm512_mul_ps(scale, _mm512_cvtepi32_ps(sum)));
-            } else {
-                sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(m, job->y32 + to));
-                _mm512_mask_storeu_epi32(job->y32 + to, m, sum);
-            }
-        }
-    }
+    for (int v = 0; v < vectors; v++)
+        put(job, out, rows, acc + v, vectors, p, b + 16 * (size_t)v);
 }
 
-BP_INLINE void bytes_lanes(const struct bytes_job *job, int floats, int rows, int vectors, size_t n,
-                           size_t b) {
+BP_INLINE void bytes_lanes(const struct bytes_job *job, enum out out, int rows, int vectors,
+                           size_t n, size_t b) {
     size_t p = 0;
     for (; p + (size_t)rows <= n; p += (size_t)rows)
-        bytes_block(job, floats, rows, vectors, p, b);
+        bytes_block(job, out, rows, vectors, p, b);
     for (; p < n; p++)
-        bytes_block(job, floats, 1, vectors, p, b);
+        bytes_block(job, out, 1, vectors, p, b);
 }
 
-BP_INLINE void bytes_rows(const struct bytes_job *job, int floats, size_t n) {
+BP_INLINE void bytes_rows(const struct bytes_job *job, enum out out, size_t n) {
     for (size_t b = 0; b < job->k;) {
         size_t vectors = bp_min_size(4, (job->lanes - b) / BP_BYTE_LANES);
         if (vectors == 4)
-            bytes_lanes(job, floats, 6, 4, n, b);
+            bytes_lanes(job, out, 6, 4, n, b);
         else if (vectors >= 2)
-            bytes_lanes(job, floats, 12, 2, n, b);
+            bytes_lanes(job, out, 12, 2, n, b);
         else
-            bytes_lanes(job, floats, 8, 1, n, b);
+            bytes_lanes(job, out, 8, 1, n, b);
         b += (vectors == 3 ? 2 : vectors) * BP_BYTE_LANES;
     }
 }
 
+static struct bytes_job job_of(const uint8_t *x, const int32_t *row, const int32_t *quad,
+                               size_t quads, const int8_t *w, size_t k) {
+    return (struct bytes_job){.x = x,
+                              .row = row,
+                              .quad = quad,
+                              .quads = quads,
+                              .w = w,
+                              .k = k,
+                              .lanes = bp_round_up(k, BP_BYTE_LANES)};
+}
+
 void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                              size_t quads, const int8_t *w, size_t k, int32_t *y) {
-    const struct bytes_job job = {x, row,  quad, quads, k,   bp_round_up(k, BP_BYTE_LANES),
-                                  w, NULL, NULL, y,     NULL};
-    bytes_rows(&job, 0, n);
+    struct bytes_job job = job_of(x, row, quad, quads, w, k);
+    job.y32 = y;
+    bytes_rows(&job, OUT_I32, n);
 }
 
 void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,
                                  const int32_t *quad, size_t quads, const int8_t *w, size_t k,
                                  const int32_t *base, const float *scale, float *y) {
-    const struct bytes_job job = {x, row,  quad,  quads, k, bp_round_up(k, BP_BYTE_LANES),
-                                  w, base, scale, NULL,  y};
-    bytes_rows(&job, 1, n);
+    struct bytes_job job = job_of(x, row, quad, quads, w, k);
+    job.base = base;
+    job.scale = scale;
+    job.y = y;
+    bytes_rows(&job, OUT_F32, n);
+}
+
+void bp_product_bytes_i16_avx512(const uint8_t *x, const int32_t *row, size_t n,
+                                 const int32_t *quad, size_t quads, const int8_t *w, size_t k,
+                                 const int32_t *base, const int32_t *shift, int16_t *y) {
+    struct bytes_job job = job_of(x, row, quad, quads, w, k);
+    job.base = base;
+    job.shift = shift;
+    job.y16 = y;
+    bytes_rows(&job, OUT_I16, n);
 }
 
 /* --- codes ------------------------------------------------------------------------------------ */

@@ -19,6 +19,7 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->product_samples = bp_product_samples_avx2;
     kernels->product_bytes = bp_product_bytes_avx2;
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx2;
+    kernels->product_bytes_i16 = bp_product_bytes_i16_avx2;
     kernels->random_blocks = bp_random_blocks_avx2;
     kernels->code_quads = bp_code_quads_avx2;
     kernels->range_columns = bp_range_columns_avx2;

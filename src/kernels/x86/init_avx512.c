@@ -18,6 +18,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->together = 4;
     kernels->product_bytes = bp_product_bytes_avx512;
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx512;
+    kernels->product_bytes_i16 = bp_product_bytes_i16_avx512;
     kernels->random_blocks = bp_random_blocks_avx512;
     kernels->code_quads = bp_code_quads_avx512;
     kernels->range_columns = bp_range_columns_avx512;

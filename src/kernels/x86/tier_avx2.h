@@ -47,6 +47,9 @@ void bp_product_bytes_avx2(const uint8_t *x, const int32_t *row, size_t n, const
 void bp_product_bytes_f32_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                                size_t quads, const int8_t *w, size_t k, const int32_t *base,
                                const float *scale, float *y);
+void bp_product_bytes_i16_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                               const int32_t *shift, int16_t *y);
 void bp_random_blocks_avx2(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
 void bp_code_quads_avx2(const float *g, size_t n, size_t k, const uint8_t *random,
                         const float *scale, int8_t *out, int32_t *sum);

@@ -43,6 +43,9 @@ void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, con
 void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,
                                  const int32_t *quad, size_t quads, const int8_t *w, size_t k,
                                  const int32_t *base, const float *scale, float *y);
+void bp_product_bytes_i16_avx512(const uint8_t *x, const int32_t *row, size_t n,
+                                 const int32_t *quad, size_t quads, const int8_t *w, size_t k,
+                                 const int32_t *base, const int32_t *shift, int16_t *y);
 void bp_random_blocks_avx512(const struct bp_stream *stream, uint64_t first, size_t n,
                              uint8_t *out);
 void bp_code_quads_avx512(const float *g, size_t n, size_t k, const uint8_t *random,
