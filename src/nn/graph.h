@@ -101,6 +101,9 @@ struct bp_tensor {
      * layer sets the pointer. */
     int grad_shared;
     int grad_written;
+    /* Set by the producer when it plans, or without rows: the first consumer, which writes grad
+     * as the last, may let it read the rows on the way. */
+    struct bp_grad_reader grad_reader;
     /* Left by a pooling layer in the backward pass, see bp_layer.defers: not in grad yet. */
     struct bp_pooled_gradient grad_pooled;
     /* f32: the data are not kept for the backward pass; there, `value` makes rows of them again.

@@ -25,6 +25,10 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
         self->op->residual_source = layer->in2->value;
     if (layer->out->remade)
         layer->out->value = (struct bp_value_source){bp_norm_act_value_rows, self->op};
+    if (layer->out->kind == BP_TENSOR_F32 && !self->shape.max_pool && !layer->in->remade)
+        layer->out->grad_reader = bp_norm_act_reader(self->op);
+    bp_exec_need_scratch(graph->exec, bp_norm_act_backward_scratch_bytes(
+                                          &self->shape, layer->in->grad_reader.scratch_bytes));
     return BP_OK;
 }
 
@@ -99,6 +103,8 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         layer->in->source.context = self->op;
     } else if (layer->in->needs_grad) {
         self->op->pooled = layer->in->grad_pooled;
+        if (layer->in->first_consumer == layer->index)
+            self->op->reader = layer->in->grad_reader;
         bp_norm_act_backward_all(self->op, graph->exec, graph->n, layer->in->grad,
                                  bp_tensor_grad_begin(layer->in));
     }

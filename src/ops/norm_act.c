@@ -12,11 +12,10 @@ static size_t chunk_rows_of(const struct bp_norm_act_shape *s) {
 }
 
 /* Row buffers: forward, activated rows (3x3 windows need one more) and pooled rows; backward, rows
- * of g, y and the gradient, or of the first two and three sums,
- * or three sums and two more rows of numbers. */
+ * of g, y and the gradient, or of g and what a reader needs. */
 static size_t scratch_bytes(const struct bp_norm_act_shape *s) {
     size_t rows = (chunk_rows_of(s) + 1) * s->w * s->c * sizeof(float);
-    return 3 * bp_round_up(rows, 64) + 5 * bp_round_up(s->c * sizeof(float), 64);
+    return 3 * bp_round_up(rows, 64) + bp_norm_act_reader_scratch_bytes(s);
 }
 
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape) {

@@ -63,12 +63,15 @@ struct bp_norm_act {
      * backward_sums */
     const void *y;
     const float *residual;
-    const float *out; /* of window_pool: forward's, for backward_sums */
+    const float *out;     /* forward's */
+    int sums_from_output; /* those of the backward pass, which then reads out */
+    int sums_read;        /* they were taken on the way, see bp_norm_act_reader */
     const float *g;
     const uint8_t *kept; /* [n] or NULL */
-    /* Set before backward_all, which sends it to dx on the way: that of a pooling of dx's tensor.
-     */
+    /* Set before backward_all: it sends the gradient of a pooling of dx's tensor to dx on the way,
+     * and lets somebody read dx. */
     struct bp_pooled_gradient pooled;
+    struct bp_grad_reader reader;
     const struct bp_kernels *kernels;
 };
 
@@ -106,6 +109,11 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
                                const struct bp_norm_act_params *params,
                                const struct bp_norm_act_grads *grads);
 
+/* Takes these sums, between forward and backward_sums, while somebody else writes g, of which all
+ * samples must have a gradient; y as it was in forward. Not with 2x2 pooling. */
+struct bp_grad_reader bp_norm_act_reader(struct bp_norm_act *op);
+size_t bp_norm_act_reader_scratch_bytes(const struct bp_norm_act_shape *shape);
+
 /* dL/dy of input rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
@@ -116,7 +124,10 @@ int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t r
                              const int32_t *column, size_t k, float *out);
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape);
 
-/* All rows, written or added to dx [n][h][w][c]. */
+/* All rows, written or added to dx [n][h][w][c]; scratch for a worker, with a reader that needs
+ * `reader_bytes` itself. */
+size_t bp_norm_act_backward_scratch_bytes(const struct bp_norm_act_shape *shape,
+                                          size_t reader_bytes);
 void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size_t n, float *dx,
                               int accumulate);
 

@@ -258,6 +258,8 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
     if (op->shape.affine == BP_AFFINE_BATCH_NORM && batch_statistics)
         job.ascending = bp_channel_sums_finish(&op->sums, exec, n, y, op->shape.h * op->shape.w);
     set_coefficients(&job, batch_statistics);
+    op->sums_from_output = bp_norm_act_sums_follow_from_output(op, params);
+    op->sums_read = 0;
     const struct bp_affine_rows coefficients = coefficients_of(op);
     struct bp_limit_rows limits;
     if (op->shape.input_i16 && op->shape.sign_out && residual == NULL &&

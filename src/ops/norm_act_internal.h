@@ -1,5 +1,5 @@
 /* What the files of norm_act share: norm_act.c (creation), norm_act_forward.c and
- * norm_act_backward.c. */
+ * norm_act_sums.c and norm_act_backward.c. */
 #ifndef BP_OPS_NORM_ACT_INTERNAL_H
 #define BP_OPS_NORM_ACT_INTERNAL_H
 
@@ -22,6 +22,10 @@ static inline const float *rows_f32(const struct bp_norm_act *op, size_t n, size
     return buffer;
 }
 
+static inline int has_gradient(const struct bp_norm_act *op, size_t n) {
+    return op->kept == NULL || op->kept[n];
+}
+
 static inline size_t sample_elements(const struct bp_norm_act_shape *s) {
     return s->h * s->w * s->c;
 }
@@ -39,5 +43,19 @@ static inline struct bp_affine_rows coefficients_of(const struct bp_norm_act *op
 static inline int takes_ranges(const struct bp_norm_act_shape *s) {
     return s->affine == BP_AFFINE_SCALE && s->input_i16;
 }
+
+/* Whether the sums of the backward pass follow from the output: norm_act_sums.c. */
+int bp_norm_act_sums_follow_from_output(const struct bp_norm_act *op,
+                                        const struct bp_norm_act_params *params);
+
+/* dL/dz of input rows: g itself, or in `buffer` g sent to the winners of the pooling. */
+const float *bp_norm_act_activation_gradient(const struct bp_norm_act *op, size_t n, size_t row,
+                                             size_t rows, float *buffer);
+
+/* Of a plain scale of integers. */
+struct bp_columns bp_norm_act_ranges_of_sample(const struct bp_norm_act *op, size_t n);
+/* `pixels` of one sample from `element` on, g NULL where it has no gradient. */
+void bp_norm_act_add_ranges(const struct bp_norm_act *op, const float *g, size_t element,
+                            size_t pixels, struct bp_columns to);
 
 #endif

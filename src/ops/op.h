@@ -97,6 +97,16 @@ struct bp_grad_source {
                    size_t k, float *out);
 };
 
+/* Reads a gradient on the way, while whoever writes it last has its rows in the cache: begin, then
+ * all rows [rows][w][c] of every sample once, those of a sample in their order by one worker.
+ * `scratch` has scratch_bytes bytes and belongs to the calling worker. rows NULL: nobody reads. */
+struct bp_grad_reader {
+    void (*begin)(void *context, struct bp_exec *exec, size_t n);
+    void (*rows)(void *context, size_t n, size_t row, size_t rows, const float *g, void *scratch);
+    void *context;
+    size_t scratch_bytes;
+};
+
 /* A float tensor that is not stored, or not kept for the backward pass: whoever makes it makes its
  * rows again.
  *

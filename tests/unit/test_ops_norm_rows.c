@@ -1,7 +1,8 @@
 /* norm_act with 3x3 pooling against norm_act and pooling one after the other: the same output, and
  * gradients that are the same but for rounding where sums are those of the pooled output, else the
- * same bytes. Rows that are made again in the backward pass against tensors that are kept: the same
- * bytes. On every tier. */
+ * same bytes. Rows that are made again in the backward pass against tensors that are kept, and
+ * sums that are taken while the gradient is written against sums of the written: the same bytes, on
+ * every tier. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,16 +16,17 @@
 #include "base/rng.h"
 #include "ops/norm_act.h"
 
-#define C     37
-#define N     3
-#define CLEAR 0xa5
+#define C         37
+#define N         3
+#define CLEAR     0xa5
+#define OF_READER (1 << 20) /* bytes: enough for each */
 
 struct op {
     struct bp_exec *exec;
     struct bp_plan *plan;
     struct bp_norm_act *op;
     float weight[C], bias[C], slope[C], mean[C], var[C];
-    float d_weight[C], d_bias[C];
+    float d_weight[C], d_bias[C], d_slope[C];
 };
 
 static void *take(size_t bytes) {
@@ -53,12 +55,14 @@ static void open_op(struct op *op, const struct bp_norm_act_shape *shape, enum b
     assert_int_equal(bp_norm_act_create(&op->op, op->exec, op->plan, shape, "test", 0, 0, 1),
                      BP_OK);
     assert_int_equal(bp_plan_allocate(op->plan, "a test"), BP_OK);
+    bp_exec_need_scratch(op->exec, bp_norm_act_backward_scratch_bytes(shape, OF_READER));
     assert_int_equal(bp_exec_allocate(op->exec), BP_OK);
     for (size_t j = 0; j < C; j++) {
         op->weight[j] = j % 3 == 1 ? -0.7f : 1.2f;
         op->bias[j] = number(7, j);
         op->slope[j] = 0.3f;
         op->mean[j] = op->var[j] = 1.0f;
+        op->d_weight[j] = op->d_bias[j] = op->d_slope[j] = 0.0f;
     }
 }
 
@@ -82,8 +86,7 @@ static void forward(struct op *op, const void *y, const float *residual, float *
 static void backward(struct op *op, const void *y, const float *g, const uint8_t *kept, float *dx,
                      int accumulate) {
     struct bp_norm_act_params params = params_of(op);
-    float d_slope[C];
-    struct bp_norm_act_grads grads = {op->d_weight, op->d_bias, d_slope};
+    struct bp_norm_act_grads grads = {op->d_weight, op->d_bias, op->d_slope};
     bp_norm_act_backward_sums(op->op, op->exec, N, y, g, kept, &params, &grads);
     bp_norm_act_backward_all(op->op, op->exec, N, dx, accumulate);
 }
@@ -309,12 +312,114 @@ static void test_remade(void **state) {
             }
 }
 
+/* --- sums on the way -------------------------------------------------------------------------- */
+
+/* What ResNet has before its norms: the end of a block, the stem at 32 px, the stem at 96 px and
+ * more, and the last with a gain that forbids sums from the output. */
+enum reader_kind { READER_ACT, READER_STEM, READER_POOLED_STEM, READER_SMALL_GAIN, READER_KINDS };
+
+static struct bp_norm_act_shape reader_shape(enum reader_kind kind, size_t h, size_t w) {
+    struct bp_norm_act_shape shape = {.n = N, .h = h, .w = w, .c = C, .activation = BP_ACT_RELU};
+    if (kind == READER_ACT) {
+        shape.affine = BP_AFFINE_SCALE;
+        shape.activation = BP_ACT_PRELU;
+        shape.input_i16 = 1;
+    } else if (kind >= READER_POOLED_STEM) {
+        shape.h = 2 * h;
+        shape.w = 2 * w;
+        shape.window_pool = 1;
+    }
+    return shape;
+}
+
+/* before -> norm, whose backward pass writes dx of `before`'s output; on the way `before` takes its
+ * sums, or reads dx afterwards. Then its gradient rows. */
+struct pair {
+    struct op before, norm;
+    float *dx, *rows;
+};
+
+static void run_pair(struct pair *pair, enum reader_kind kind, size_t h, size_t w,
+                     const uint8_t *kept, int on_the_way, enum bp_tier tier, int threads) {
+    const struct bp_norm_act_shape shape = reader_shape(kind, h, w);
+    const struct bp_norm_act_shape norm = {.n = N, .h = h, .w = w, .c = C};
+    size_t in = N * shape.h * shape.w * C, count = N * h * w * C;
+    open_op(&pair->before, &shape, tier, threads);
+    open_op(&pair->norm, &norm, tier, threads);
+    struct op *before = &pair->before;
+    struct bp_norm_act_params params = params_of(before);
+    if (kind == READER_SMALL_GAIN)
+        before->weight[2] = 1e-3f * before->bias[2];
+    float *y = numbers(1, in), *x = take(count * sizeof *x), *out = take(count * sizeof *out);
+    float *g = numbers(2, count);
+    int16_t *integers = take(in * sizeof *integers);
+    for (size_t i = 0; i < in; i++)
+        integers[i] = (int16_t)(y[i] * 500.0f);
+    const void *data = shape.input_i16 ? (const void *)integers : y;
+    pair->dx = numbers(9, count);
+    pair->rows = take(in * sizeof(float));
+    forward(before, data, NULL, x);
+    forward(&pair->norm, x, NULL, out);
+    if (on_the_way)
+        pair->norm.op->reader = bp_norm_act_reader(before->op);
+    backward(&pair->norm, x, g, kept, pair->dx, 1);
+    const struct bp_norm_act_grads grads = {before->d_weight, before->d_bias, before->d_slope};
+    bp_norm_act_backward_sums(before->op, before->exec, N, data, pair->dx, NULL, &params, &grads);
+    bp_norm_act_backward_all(before->op, before->exec, N, pair->rows, 0);
+    void *blocks[] = {y, x, out, g, integers};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
+        bp_free(blocks[i]);
+}
+
+static void close_pair(struct pair *pair) {
+    close_op(&pair->before);
+    close_op(&pair->norm);
+    bp_free(pair->dx);
+    bp_free(pair->rows);
+}
+
+static void check_reader(enum reader_kind kind, size_t h, size_t w, const uint8_t *kept,
+                         enum bp_tier tier, int threads) {
+    struct pair want, got;
+    run_pair(&want, kind, h, w, kept, 0, BP_TIER_C, 1);
+    run_pair(&got, kind, h, w, kept, 1, tier, threads);
+    const struct bp_norm_act_shape *shape = &want.before.op->shape;
+    size_t in = N * shape->h * shape->w * C;
+    assert_memory_equal(want.dx, got.dx, N * h * w * C * sizeof(float));
+    if (kind == READER_POOLED_STEM) { /* pieces of other sizes */
+        assert_near(want.rows, got.rows, in);
+        assert_near(want.before.d_weight, got.before.d_weight, C);
+        assert_near(want.before.d_bias, got.before.d_bias, C);
+    } else {
+        assert_memory_equal(want.rows, got.rows, in * sizeof(float));
+        assert_same_gradients(&want.before, &got.before);
+    }
+    if (kind == READER_ACT) {
+        assert_memory_equal(want.before.d_slope, got.before.d_slope, sizeof want.before.d_slope);
+        assert_memory_equal(want.before.op->ranges, got.before.op->ranges,
+                            N * 3 * C * sizeof(float));
+    }
+    close_pair(&want);
+    close_pair(&got);
+}
+
+static void test_reader(void **state) {
+    (void)state;
+    static const size_t sizes[][2] = {{1, 1}, {7, 6}, {13, 61}, {12, 130}};
+    static const uint8_t kept[N] = {0, 1, 0};
+    for (int kind = 0; kind < READER_KINDS; kind++)
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+            for (int tier = 0; tier < BP_TIER_COUNT; tier++)
+                for (int threads = 1; threads <= 4 && bp_cpu_has((enum bp_tier)tier); threads += 3)
+                    check_reader((enum reader_kind)kind, sizes[i][0], sizes[i][1],
+                                 threads > 1 ? kept : NULL, (enum bp_tier)tier, threads);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_window_pool),
-        cmocka_unit_test(test_pooled_gradient),
-        cmocka_unit_test(test_window_pool_sums),
-        cmocka_unit_test(test_remade),
+        cmocka_unit_test(test_window_pool),      cmocka_unit_test(test_pooled_gradient),
+        cmocka_unit_test(test_window_pool_sums), cmocka_unit_test(test_remade),
+        cmocka_unit_test(test_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
