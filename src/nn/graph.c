@@ -144,16 +144,27 @@ int bp_tensor_grad_begin(struct bp_tensor *tensor) {
 
 /* --- creation --------------------------------------------------------------------------------- */
 
+struct init_job {
+    const struct bp_param *param;
+    struct bp_stream stream;
+};
+
+static void init_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct init_job *job = context;
+    const struct bp_param *param = job->param;
+    for (size_t j = begin; j < end; j++) {
+        param->value[j] = param->init_mean;
+        if (param->init_deviation != 0.0f)
+            param->value[j] += param->init_deviation * bp_stream_normal(&job->stream, j);
+    }
+}
+
 static void init_values(struct bp_graph *graph) {
     for (size_t i = 0; i < graph->n_params; i++) {
-        struct bp_param *param = graph->params[i];
-        struct bp_stream stream =
-            bp_stream_make(graph->config.seed, BP_RANDOM_INIT, (unsigned)i, 0);
-        for (size_t j = 0; j < param->count; j++) {
-            param->value[j] = param->init_mean;
-            if (param->init_deviation != 0.0f)
-                param->value[j] += param->init_deviation * bp_stream_normal(&stream, j);
-        }
+        struct init_job job = {graph->params[i],
+                               bp_stream_make(graph->config.seed, BP_RANDOM_INIT, (unsigned)i, 0)};
+        bp_parallel_for(graph->exec->threads, job.param->count, init_part, &job);
     }
     for (size_t i = 0; i < graph->n_running; i++)
         for (size_t j = 0; j < graph->running[i]->count; j++)
