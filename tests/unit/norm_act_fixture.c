@@ -9,21 +9,11 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "unit/norm_act_fixture.h"
-
-void *norm_act_take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    return block;
-}
-
-float norm_act_number(uint32_t stream, size_t index, float scale) {
-    struct bp_stream s = bp_stream_make(11, BP_RANDOM_TEST, 3, stream);
-    return (2.0f * bp_stream_uniform(&s, index) - 1.0f) * scale;
-}
+#include "unit/op_data.h"
 
 static void fill(struct norm_act_fixture *f) {
     for (size_t i = 0; i < f->in_count; i++) {
-        float v = norm_act_number(1, i, 300.0f) + 20.0f;
+        float v = 300.0f * op_data_number(1, i) + 20.0f;
         size_t pixel = i / f->shape.c, corner = pixel / f->shape.w % f->shape.h % 2 * 2;
         corner += pixel % f->shape.w % 2; /* no ties in a pool, no zeros: no kinks */
         if (f->shape.input_i16)
@@ -34,17 +24,17 @@ static void fill(struct norm_act_fixture *f) {
             f->shape.input_i16 ? (double)((int16_t *)f->y)[i] : (double)((float *)f->y)[i];
     }
     for (size_t i = 0; i < f->out_count; i++) {
-        f->branch[i] = norm_act_number(2, i, 1.0f);
-        f->g[i] = norm_act_number(3, i, 1.0f);
+        f->branch[i] = op_data_number(2, i);
+        f->g[i] = op_data_number(3, i);
     }
     /* an affine that is alpha alone has to bring integers to the order of 1 */
     float unit = f->shape.affine == BP_AFFINE_SCALE && f->shape.input_i16 ? 0.01f : 1.0f;
     for (size_t j = 0; j < f->shape.c; j++) {
-        f->weight[j] = unit * (1.0f + norm_act_number(4, j, 0.5f)) * (j % 3 == 2 ? -1.0f : 1.0f);
-        f->bias[j] = norm_act_number(5, j, 0.5f);
-        f->slope[j] = 0.25f + norm_act_number(6, j, 0.2f);
-        f->mean[j] = (20.0f + norm_act_number(7, j, 20.0f)) / (f->shape.input_i16 ? 1.0f : 100.0f);
-        f->var[j] = (3.0f + norm_act_number(8, j, 1.0f)) * (f->shape.input_i16 ? 1e4f : 1.0f);
+        f->weight[j] = unit * (1.0f + 0.5f * op_data_number(4, j)) * (j % 3 == 2 ? -1.0f : 1.0f);
+        f->bias[j] = 0.5f * op_data_number(5, j);
+        f->slope[j] = 0.25f + 0.2f * op_data_number(6, j);
+        f->mean[j] = (20.0f + 20.0f * op_data_number(7, j)) / (f->shape.input_i16 ? 1.0f : 100.0f);
+        f->var[j] = (3.0f + op_data_number(8, j)) * (f->shape.input_i16 ? 1e4f : 1.0f);
     }
 }
 
@@ -66,14 +56,14 @@ void norm_act_set_up(struct norm_act_fixture *f, const struct bp_norm_act_shape 
     assert_int_equal(bp_norm_act_create(&f->op, f->exec, f->plan, shape, "test", 0, 0, 1), BP_OK);
     assert_int_equal(bp_plan_allocate(f->plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(f->exec), BP_OK);
-    f->y = norm_act_take(f->in_count * sizeof(float));
-    f->y_double = norm_act_take(f->in_count * sizeof(double));
-    f->branch = norm_act_take(f->out_count * sizeof(float));
-    f->g = norm_act_take(f->out_count * sizeof(float));
-    f->out = norm_act_take(f->out_count * sizeof(float));
-    f->dx = norm_act_take(f->in_count * sizeof(float));
-    f->bits = norm_act_take(f->bits_count * sizeof(uint64_t));
-    f->mask = norm_act_take(f->mask_count * sizeof(uint64_t));
+    f->y = op_data_take(f->in_count * sizeof(float));
+    f->y_double = op_data_take(f->in_count * sizeof(double));
+    f->branch = op_data_take(f->out_count * sizeof(float));
+    f->g = op_data_take(f->out_count * sizeof(float));
+    f->out = op_data_take(f->out_count * sizeof(float));
+    f->dx = op_data_take(f->in_count * sizeof(float));
+    f->bits = op_data_take(f->bits_count * sizeof(uint64_t));
+    f->mask = op_data_take(f->mask_count * sizeof(uint64_t));
     /* the buffers come from a shared arena: anything may stand there */
     memset(f->bits, 0xa5, f->bits_count * sizeof(uint64_t));
     memset(f->mask, 0xa5, f->mask_count * sizeof(uint64_t));

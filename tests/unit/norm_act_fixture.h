@@ -24,11 +24,6 @@ struct norm_act_fixture {
     float d_weight[NORM_ACT_C_MAX], d_bias[NORM_ACT_C_MAX], d_slope[NORM_ACT_C_MAX];
 };
 
-/* Memory for a test; bp_free it. */
-void *norm_act_take(size_t bytes);
-/* Uniform in (-scale, scale); `stream` keeps the arrays apart. */
-float norm_act_number(uint32_t stream, size_t index, float scale);
-
 /* `n` samples for an operation that may have shape->n. */
 void norm_act_set_up(struct norm_act_fixture *f, const struct bp_norm_act_shape *shape, size_t n,
                      int residual, enum bp_tier tier, int threads);

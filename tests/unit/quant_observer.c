@@ -7,12 +7,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    return block;
-}
+#include "unit/op_data.h"
 
 /* Element (i, j) of the Hadamard matrix: is it -1? */
 static int negative(size_t i, size_t j) {
@@ -54,11 +49,11 @@ void observer_create(struct observer *o, const struct bp_quant *quant) {
     bp_exec_need_scratch(o->exec, bp_bconv_backward_scratch_bytes(&shape, 1));
     assert_int_equal(bp_plan_allocate(o->plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(o->exec), BP_OK);
-    o->x = take(OBSERVER_GROUPS * halo * sizeof *o->x);
-    o->mask = take(OBSERVER_POSITIONS * sizeof *o->mask);
-    o->w = take(OBSERVER_K * OBSERVER_C * sizeof *o->w);
-    o->dx = take(OBSERVER_POSITIONS * OBSERVER_C * sizeof *o->dx);
-    o->dw = take(OBSERVER_K * OBSERVER_C * sizeof *o->dw);
+    o->x = op_data_take(OBSERVER_GROUPS * halo * sizeof *o->x);
+    o->mask = op_data_take(OBSERVER_POSITIONS * sizeof *o->mask);
+    o->w = op_data_take(OBSERVER_K * OBSERVER_C * sizeof *o->w);
+    o->dx = op_data_take(OBSERVER_POSITIONS * OBSERVER_C * sizeof *o->dx);
+    o->dw = op_data_take(OBSERVER_K * OBSERVER_C * sizeof *o->dw);
     fill_signs(o);
     bp_bconv_pack(o->op, o->exec, o->w);
 }

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "ops/act_norm.h"
 #include "ops/norm_act.h"
+#include "unit/op_data.h"
 
 enum { PARAMS = 6, ALPHA = 0, SLOPE, WEIGHT, BIAS, MEAN, VARIANCE };
 
@@ -29,12 +30,6 @@ struct fixture {
     float *z, *g, *gz, *dy[2];
     uint64_t *bits[2], *mask[2];
 };
-
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    return block;
-}
 
 /* A power of two from 1/16 to 1 that depends on v, with its sign. */
 static float dyadic(float v) {
@@ -84,17 +79,17 @@ static void set_up(struct fixture *f, const size_t *dims, enum bp_tier tier, int
         BP_OK);
     assert_int_equal(bp_plan_allocate(f->plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(f->exec), BP_OK);
-    f->y = take(f->elements * sizeof(int16_t));
+    f->y = op_data_take(f->elements * sizeof(int16_t));
     float **floats[] = {&f->z, &f->g, &f->gz, &f->dy[0], &f->dy[1]};
     for (size_t i = 0; i < 5; i++)
-        *floats[i] = take(f->elements * sizeof(float));
+        *floats[i] = op_data_take(f->elements * sizeof(float));
     for (int i = 0; i < 2; i++) {
-        f->bits[i] = take(f->bit_words * 8);
-        f->mask[i] = take(f->mask_words * 8);
+        f->bits[i] = op_data_take(f->bit_words * 8);
+        f->mask[i] = op_data_take(f->mask_words * 8);
         memset(f->bits[i], 0xa5, f->bit_words * 8);
         for (int p = 0; p < PARAMS; p++) {
-            f->params[i][p] = take(f->c * sizeof(float));
-            f->grads[i][p] = take(f->c * sizeof(float));
+            f->params[i][p] = op_data_take(f->c * sizeof(float));
+            f->grads[i][p] = op_data_take(f->c * sizeof(float));
         }
     }
     fill(f, exact);
@@ -205,7 +200,8 @@ static void test_same_bytes(void **state) {
  * rows. */
 static void check_ranges_and_columns(const struct fixture *f, const uint8_t *kept) {
     size_t pixels = f->h * f->w;
-    float *numbers = take(6 * f->c * sizeof(float)), *some = take(pixels * 2 * sizeof(float));
+    float *numbers = op_data_take(6 * f->c * sizeof(float)),
+          *some = op_data_take(pixels * 2 * sizeof(float));
     for (size_t n = 0; n < f->n; n++) {
         const float *rows = f->dy[1] + n * pixels * f->c;
         const int32_t column[2] = {3, 68};

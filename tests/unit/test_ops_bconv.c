@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "ops/bconv.h"
+#include "unit/op_data.h"
 
 struct fixture {
     struct bp_conv_shape shape;
@@ -35,12 +36,6 @@ static void rows_of_g(const void *context, size_t n, size_t row, size_t rows, fl
     size_t row_elements = f->shape.ow * f->shape.k;
     ((char *)scratch)[0] = 1; /* the promised scratch byte is there */
     memcpy(out, f->g + (n * f->shape.oh + row) * row_elements, rows * row_elements * sizeof(float));
-}
-
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    return block;
 }
 
 static size_t in_pixel(const struct fixture *f, size_t n, size_t y, size_t x) {
@@ -94,13 +89,13 @@ static void set_up(struct fixture *f, const struct bp_conv_shape *shape, const s
     assert_int_equal(bp_exec_allocate(f->exec), BP_OK);
     size_t pixels_in = shape->n * shape->h * shape->w,
            pixels_out = shape->n * shape->oh * shape->ow;
-    f->x = take(shape->n * (shape->h + 2) * (shape->w + 2) * f->cw * 8);
-    f->mask = take(pixels_in * f->cw * 8);
-    f->w = take(shape->k * f->taps * shape->c * sizeof(float));
-    f->g = take(pixels_out * shape->k * sizeof(float));
-    f->y = take(pixels_out * shape->k * sizeof(int16_t));
-    f->dx = take(pixels_in * shape->c * sizeof(float));
-    f->dw = take(shape->k * f->taps * shape->c * sizeof(float));
+    f->x = op_data_take(shape->n * (shape->h + 2) * (shape->w + 2) * f->cw * 8);
+    f->mask = op_data_take(pixels_in * f->cw * 8);
+    f->w = op_data_take(shape->k * f->taps * shape->c * sizeof(float));
+    f->g = op_data_take(pixels_out * shape->k * sizeof(float));
+    f->y = op_data_take(pixels_out * shape->k * sizeof(int16_t));
+    f->dx = op_data_take(pixels_in * shape->c * sizeof(float));
+    f->dw = op_data_take(shape->k * f->taps * shape->c * sizeof(float));
     fill_inputs(f, 1);
     bp_bconv_pack(f->op, f->exec, f->w);
 }
@@ -174,7 +169,7 @@ static struct operand *operands_da(const struct fixture *f, const struct bp_quan
     const struct bp_conv_shape *s = &f->shape;
     size_t image = s->oh * s->ow * s->k;
     struct bp_stream stream = bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step);
-    struct operand *all = take(s->n * image * sizeof *all);
+    struct operand *all = op_data_take(s->n * image * sizeof *all);
     for (size_t i = 0; i < s->n * image; i++) {
         const struct bp_group *group = &bp_bconv_groups_da(f->op)[i / image];
         if (group->kept)
@@ -189,8 +184,8 @@ static struct operand *operands_dw(const struct fixture *f, const struct bp_quan
     size_t image = s->oh * s->ow * s->k, kept = 0;
     const struct bp_group *groups = bp_bconv_groups_dw(f->op);
     struct bp_stream stream = bp_stream_make(seed, BP_RANDOM_ROUND_DW, layer, step);
-    struct operand *all = take(s->n * image * sizeof *all);
-    size_t *column = take(s->k * sizeof *column);
+    struct operand *all = op_data_take(s->n * image * sizeof *all);
+    size_t *column = op_data_take(s->k * sizeof *column);
     for (size_t k = 0; k < s->k; k++)
         column[k] = quant->groups == BP_GROUPS_CHANNEL && groups[k].kept ? kept++ : 0;
     for (size_t i = 0; i < s->n * image; i++) {
@@ -213,8 +208,8 @@ static void check_backward(const struct fixture *f, const struct operand *da,
                            const struct operand *dw, const float *masked) {
     const struct bp_conv_shape *s = &f->shape;
     size_t pixels_in = s->n * s->h * s->w, weights = s->k * f->taps * s->c;
-    struct operand *want_x = take(pixels_in * s->c * sizeof *want_x);
-    struct operand *want_w = take(weights * sizeof *want_w);
+    struct operand *want_x = op_data_take(pixels_in * s->c * sizeof *want_x);
+    struct operand *want_w = op_data_take(weights * sizeof *want_w);
     for (size_t p = 0; p < s->n * s->oh * s->ow; p++)
         for (size_t t = 0; t < f->taps; t++) {
             size_t n = p / (s->oh * s->ow), oy = p / s->ow % s->oh, ox = p % s->ow, y, x;
@@ -331,7 +326,7 @@ static void test_leaves_dropped_samples(void **state) {
     assert_int_equal(bp_conv_shape_set(&shape, 9, 5, 5, 12, 8, 3, 1, 1), BP_OK);
     set_up(&f, &shape, &quants[0], &quants[0], bp_cpu_best(), 2);
     struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
-    float *all = take(9 * of_sample * sizeof(float));
+    float *all = op_data_take(9 * of_sample * sizeof(float));
     uint8_t kept[9];
     bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, all, f.dw, NULL);
     memset(f.dx, 0xa5, 9 * of_sample * sizeof(float));
@@ -356,7 +351,8 @@ static void test_leaves_dropped_samples(void **state) {
 /* Who asks which rows of dw are zero gets these back as they were; `all` is dw with the zeros. */
 static size_t check_zero_rows(const struct fixture *f, const uint8_t *rows, const float *all) {
     size_t row = f->taps * f->shape.c, count = 0;
-    float *untouched = take(row * sizeof(float)), *zeros = take(row * sizeof(float));
+    float *untouched = op_data_take(row * sizeof(float)),
+          *zeros = op_data_take(row * sizeof(float));
     memset(untouched, 0xa5, row * sizeof(float));
     for (size_t k = 0; k < f->shape.k; k++) {
         const float *dw = f->dw + k * row;
@@ -386,7 +382,7 @@ static void test_leaves_zero_rows(void **state) {
         struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
         uint8_t rows[K];
         const struct bp_bconv_zeros zeros = {NULL, rows};
-        float *all = take(K * ROW * sizeof(float));
+        float *all = op_data_take(K * ROW * sizeof(float));
         size_t zero_rows = 0;
         for (uint32_t step = 0; step < STEPS; step++) {
             if (step == STEPS - 1) /* no group has a chance */

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "ops/bconv.h"
+#include "unit/op_data.h"
 
 /* n, h, w, c, k, r, stride */
 static const size_t shapes[][7] = {{5, 6, 4, 3, 7, 3, 1}, {9, 5, 5, 6, 5, 3, 2},
@@ -62,13 +63,6 @@ static void check(const struct bp_bconv *op, enum bp_bconv_product product, size
     assert_int_equal((size_t)work.needed, needed);
 }
 
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    memset(block, 0, bytes);
-    return block;
-}
-
 static void run_case(const size_t *dims, enum bp_tier tier, const struct bp_quant *quant) {
     struct bp_conv_shape s;
     struct bp_exec *exec;
@@ -86,10 +80,10 @@ static void run_case(const size_t *dims, enum bp_tier tier, const struct bp_quan
     assert_int_equal(bp_plan_allocate(plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(exec), BP_OK);
     size_t cw = bp_words(s.c), taps = s.r * s.r;
-    uint64_t *x = take(s.n * (s.h + 2) * (s.w + 2) * cw * 8),
-             *mask = take(s.n * s.h * s.w * cw * 8);
-    float *w = take(s.k * taps * s.c * 4), *dw = take(s.k * taps * s.c * 4);
-    float *dx = take(s.n * s.h * s.w * s.c * 4);
+    uint64_t *x = op_data_take(s.n * (s.h + 2) * (s.w + 2) * cw * 8),
+             *mask = op_data_take(s.n * s.h * s.w * cw * 8);
+    float *w = op_data_take(s.k * taps * s.c * 4), *dw = op_data_take(s.k * taps * s.c * 4);
+    float *dx = op_data_take(s.n * s.h * s.w * s.c * 4);
     bp_bconv_pack(op, exec, w);
     const struct bp_grad_source source = {rows_of_ones, &s, 1, NULL, NULL};
     size_t n = s.n - 1; /* less than was planned for */

@@ -12,6 +12,7 @@
 
 #include "base/memory.h"
 #include "ops/byte_conv.h"
+#include "unit/op_data.h"
 #include "unit/stat_bounds.h"
 
 enum { SEED = 20261128, STEP = 5 };
@@ -39,12 +40,6 @@ static void rows_of_g(const void *context, size_t n, size_t row, size_t rows, fl
     ((char *)scratch)[0] = 1; /* the promised scratch byte is there */
     assert_true(row % 2 == 0 && (rows % 2 == 0 || row + rows == f->shape.oh));
     memcpy(out, f->g + (n * f->shape.oh + row) * row_elements, rows * row_elements * sizeof(float));
-}
-
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    return block;
 }
 
 static void fill_inputs(struct fixture *f) {
@@ -78,13 +73,13 @@ static void set_up(struct fixture *f, const size_t shape[7], enum bp_tier tier, 
     assert_int_equal(bp_plan_allocate(f->plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(f->exec), BP_OK);
     size_t outputs = s->n * s->oh * s->ow * s->k, weights = s->k * f->taps;
-    f->pixels = take(s->n * s->h * s->w * s->c);
-    f->w = take(weights * sizeof(float));
-    f->used = take(weights * sizeof(float));
-    f->g = take(outputs * sizeof(float));
+    f->pixels = op_data_take(s->n * s->h * s->w * s->c);
+    f->w = op_data_take(weights * sizeof(float));
+    f->used = op_data_take(weights * sizeof(float));
+    f->g = op_data_take(outputs * sizeof(float));
     f->y_bytes = outputs * (bp_byte_conv_is_narrow(s) ? sizeof(int16_t) : sizeof(float));
-    f->y = take(f->y_bytes);
-    f->dw = take(weights * sizeof(float));
+    f->y = op_data_take(f->y_bytes);
+    f->dw = op_data_take(weights * sizeof(float));
     fill_inputs(f);
 }
 
@@ -202,7 +197,7 @@ static float step_of(const struct fixture *f, size_t position, size_t j) {
 static float *all_steps(const struct fixture *f) {
     const struct bp_conv_shape *s = &f->shape;
     size_t chunk = bp_byte_conv_chunk_rows(s) * s->ow, image = s->oh * s->ow;
-    float *steps = take(s->n * image * s->k * sizeof *steps);
+    float *steps = op_data_take(s->n * image * s->k * sizeof *steps);
     for (size_t i = 0; i < s->n * image * s->k; i++) {
         size_t p = i / s->k; /* the first position of a chunk asks, the others copy */
         steps[i] = p % image % chunk == 0 ? step_of(f, p, i % s->k) : steps[i - s->k];
@@ -224,7 +219,7 @@ static void check_backward(const struct fixture *f) {
     const struct bp_conv_shape *s = &f->shape;
     float *steps = all_steps(f);
     size_t positions = s->n * s->oh * s->ow;
-    double *values = take(positions * s->k * sizeof *values);
+    double *values = op_data_take(positions * s->k * sizeof *values);
     for (size_t i = 0; i < positions * s->k; i++)
         if (steps[i] > 0.0f)
             values[i] = (double)steps[i] * code_of(f->g[i], steps[i], i / s->k, i % s->k);
@@ -311,7 +306,7 @@ static void test_unbiased(void **state) {
     set_up(&f, shape, bp_cpu_best(), 1);
     const struct bp_conv_shape *s = &f.shape;
     float *steps = all_steps(&f);
-    double *sums = take(s->k * f.taps * sizeof *sums);
+    double *sums = op_data_take(s->k * f.taps * sizeof *sums);
     for (uint32_t draw = 0; draw < DRAWS; draw++) {
         run(&f, draw);
         for (size_t i = 0; i < s->k * f.taps; i++)

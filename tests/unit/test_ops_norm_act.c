@@ -12,6 +12,7 @@
 
 #include "base/memory.h"
 #include "unit/norm_act_fixture.h"
+#include "unit/op_data.h"
 
 /* --- reference -------------------------------------------------------------------------------- */
 
@@ -75,7 +76,7 @@ static void reference_channel(const struct norm_act_fixture *f, const struct ref
 static double reference_loss(const struct norm_act_fixture *f, const struct reference *r,
                              size_t j) {
     size_t c = f->shape.c;
-    double *z = norm_act_take(f->out_count * sizeof *z), loss = 0.0;
+    double *z = op_data_take(f->out_count * sizeof *z), loss = 0.0;
     reference_channel(f, r, 1, j, z);
     for (size_t i = j; i < f->out_count; i += c)
         loss += (double)f->g[i] * z[i];
@@ -132,7 +133,7 @@ static void check_bits(const struct norm_act_fixture *f, const double *z) {
 
 /* Forward values are of the order of 10 at most: eight float roundings at 4e-7 each. */
 static void check_forward(struct norm_act_fixture *f, const struct reference *r, int training) {
-    double *z = norm_act_take(f->out_count * sizeof *z);
+    double *z = op_data_take(f->out_count * sizeof *z);
     for (size_t j = 0; j < f->shape.c; j++)
         reference_channel(f, r, training, j, z);
     if (f->shape.sign_out)

@@ -11,6 +11,7 @@
 #include "base/bits.h"
 #include "base/memory.h"
 #include "unit/norm_act_fixture.h"
+#include "unit/op_data.h"
 
 static void test_rows_in_pieces(void **state) {
     (void)state;
@@ -26,8 +27,8 @@ static void test_rows_in_pieces(void **state) {
         struct norm_act_fixture f;
         norm_act_set_up(&f, &shape, 2, 0, BP_TIER_C, 1);
         size_t row_elements = 5 * 70;
-        float *rows = norm_act_take(h * row_elements * sizeof(float));
-        void *scratch = norm_act_take(bp_norm_act_grad_scratch_bytes(&shape));
+        float *rows = op_data_take(h * row_elements * sizeof(float));
+        void *scratch = op_data_take(bp_norm_act_grad_scratch_bytes(&shape));
         norm_act_run_forward(&f, 1);
         norm_act_run_backward(&f, NULL);
         for (size_t step = 2; step <= 8; step += 2) {
@@ -36,12 +37,12 @@ static void test_rows_in_pieces(void **state) {
                                       rows + row * row_elements, scratch);
             assert_memory_equal(rows, f.dx + h * row_elements, h * row_elements * sizeof(float));
         }
-        float *sum = norm_act_take(f.in_count * sizeof(float));
+        float *sum = op_data_take(f.in_count * sizeof(float));
         for (size_t i = 0; i < f.in_count; i++)
-            sum[i] = norm_act_number(9, i, 1.0f);
+            sum[i] = op_data_number(9, i);
         bp_norm_act_backward_all(f.op, f.exec, 2, sum, 1);
         for (size_t i = 0; i < f.in_count; i++)
-            assert_true(sum[i] == norm_act_number(9, i, 1.0f) + f.dx[i]);
+            assert_true(sum[i] == op_data_number(9, i) + f.dx[i]);
         bp_free(sum);
         bp_free(rows);
         bp_free(scratch);
@@ -94,8 +95,8 @@ static void test_same_bytes(void **state) {
  * columns are those of the rows. */
 static void check_ranges_and_columns(struct norm_act_fixture *f, const uint8_t *kept) {
     size_t c = f->shape.c, pixels = f->shape.h * f->shape.w;
-    void *scratch = norm_act_take(bp_norm_act_grad_scratch_bytes(&f->shape));
-    float *some = norm_act_take(pixels * 2 * sizeof(float));
+    void *scratch = op_data_take(bp_norm_act_grad_scratch_bytes(&f->shape));
+    float *some = op_data_take(pixels * 2 * sizeof(float));
     float numbers[2][3][NORM_ACT_C_MAX];
     for (size_t n = 0; n < f->n; n++) {
         const float *rows = f->dx + n * pixels * c;

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "ops/norm_act.h"
+#include "unit/op_data.h"
 
 #define C         37
 #define N         3
@@ -29,25 +30,6 @@ struct op {
     float d_weight[C], d_bias[C], d_slope[C];
 };
 
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    memset(block, CLEAR, bytes);
-    return block;
-}
-
-static float number(uint32_t stream, size_t index) {
-    struct bp_stream s = bp_stream_make(17, BP_RANDOM_TEST, 5, stream);
-    return 2.0f * bp_stream_uniform(&s, index) - 1.0f;
-}
-
-static float *numbers(uint32_t stream, size_t count) {
-    float *block = take(count * sizeof *block);
-    for (size_t i = 0; i < count; i++)
-        block[i] = number(stream, i);
-    return block;
-}
-
 static void open_op(struct op *op, const struct bp_norm_act_shape *shape, enum bp_tier tier,
                     int threads) {
     assert_int_equal(bp_exec_create(&op->exec, tier, threads), BP_OK);
@@ -59,7 +41,7 @@ static void open_op(struct op *op, const struct bp_norm_act_shape *shape, enum b
     assert_int_equal(bp_exec_allocate(op->exec), BP_OK);
     for (size_t j = 0; j < C; j++) {
         op->weight[j] = j % 3 == 1 ? -0.7f : 1.2f;
-        op->bias[j] = number(7, j);
+        op->bias[j] = op_data_number(7, j);
         op->slope[j] = 0.3f;
         op->mean[j] = op->var[j] = 1.0f;
         op->d_weight[j] = op->d_bias[j] = op->d_slope[j] = 0.0f;
@@ -96,16 +78,6 @@ static void assert_same_gradients(const struct op *a, const struct op *b) {
     assert_memory_equal(a->d_bias, b->d_bias, sizeof a->d_bias);
 }
 
-/* Of the largest magnitude: sums of floats in another order. */
-static void assert_near(const float *a, const float *b, size_t count) {
-    float largest = 0.0f, difference = 0.0f;
-    for (size_t i = 0; i < count; i++) {
-        largest = fmaxf(largest, fabsf(a[i]));
-        difference = fmaxf(difference, fabsf(a[i] - b[i]));
-    }
-    assert_true(difference <= 4e-6f * largest);
-}
-
 /* --- 3x3 pooling ------------------------------------------------------------------------------ */
 
 /* small_gain: one that forbids sums from the pooled output. */
@@ -119,12 +91,13 @@ static void check_window_pool(size_t h, size_t w, enum bp_tier tier, int threads
     open_op(&one, &shape, tier, threads);
     if (small_gain)
         two.weight[2] = one.weight[2] = 1e-3f * one.bias[2];
-    float *y = numbers(1, in), *g = numbers(2, pooled), *z = take(in * sizeof *z);
-    float *dz = take(in * sizeof *dz), *dx[2], *out[2];
-    uint8_t *winner = take(bp_pool_winner_bytes(&pool, N));
+    float *y = op_data_numbers(1, in), *g = op_data_numbers(2, pooled),
+          *z = op_data_soiled(in * sizeof *z);
+    float *dz = op_data_soiled(in * sizeof *dz), *dx[2], *out[2];
+    uint8_t *winner = op_data_soiled(bp_pool_winner_bytes(&pool, N));
     for (int i = 0; i < 2; i++) {
-        dx[i] = take(in * sizeof **dx);
-        out[i] = take(pooled * sizeof **out);
+        dx[i] = op_data_soiled(in * sizeof **dx);
+        out[i] = op_data_soiled(pooled * sizeof **out);
     }
     forward(&two, y, NULL, z);
     bp_pool_forward(&pool, two.exec, N, z, out[0], winner);
@@ -137,9 +110,9 @@ static void check_window_pool(size_t h, size_t w, enum bp_tier tier, int threads
         assert_memory_equal(dx[0], dx[1], in * sizeof **dx);
         assert_same_gradients(&two, &one);
     } else {
-        assert_near(dx[0], dx[1], in);
-        assert_near(two.d_weight, one.d_weight, C);
-        assert_near(two.d_bias, one.d_bias, C);
+        op_data_assert_near(dx[0], dx[1], in, 4e-6f);
+        op_data_assert_near(two.d_weight, one.d_weight, C, 4e-6f);
+        op_data_assert_near(two.d_bias, one.d_bias, C, 4e-6f);
     }
     void *blocks[] = {y, g, z, dz, winner, dx[0], dx[1], out[0], out[1]};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
@@ -168,7 +141,7 @@ static void test_window_pool_sums(void **state) {
     size_t in = N * 9 * 70 * C, pooled = N * 5 * 35 * C;
     struct op op;
     open_op(&op, &shape, bp_cpu_best(), 2);
-    float *y = numbers(1, in), *out = take(pooled * sizeof *out);
+    float *y = op_data_numbers(1, in), *out = op_data_soiled(pooled * sizeof *out);
     struct bp_plan *plan;
     struct bp_channel_sums sums;
     double total[2 * C];
@@ -199,10 +172,11 @@ static void check_pooled_gradient(size_t h, size_t w, int accumulate, enum bp_ti
     size_t in = N * h * w * C;
     struct op op;
     open_op(&op, &shape, tier, threads);
-    float *y = numbers(1, in), *g = numbers(2, in), *z = take(in * sizeof *z);
-    float *pooled = numbers(3, N * pool.oh * pool.ow * C), *dx[2];
+    float *y = op_data_numbers(1, in), *g = op_data_numbers(2, in),
+          *z = op_data_soiled(in * sizeof *z);
+    float *pooled = op_data_numbers(3, N * pool.oh * pool.ow * C), *dx[2];
     for (int i = 0; i < 2; i++)
-        dx[i] = numbers(4, in);
+        dx[i] = op_data_numbers(4, in);
     forward(&op, y, NULL, z);
     bp_pool_backward(&pool, op.exec, N, NULL, pooled, dx[0], accumulate);
     backward(&op, y, g, kept, dx[0], 1);
@@ -248,8 +222,8 @@ static void run_chain(struct chain *chain, const float *y0, const int16_t *y1, c
     open_op(&chain->second, &shape, tier, threads);
     float **of_chain[] = {&chain->x1, &chain->x2, &chain->out};
     for (int i = 0; i < 3; i++)
-        *of_chain[i] = take(bytes);
-    chain->dx = numbers(9, N * h * w * C);
+        *of_chain[i] = op_data_soiled(bytes);
+    chain->dx = op_data_numbers(9, N * h * w * C);
     forward(&chain->first, y0, NULL, chain->x1);
     forward(&chain->second, y1, chain->x1, chain->x2);
     forward(&chain->norm, chain->x2, NULL, chain->out);
@@ -266,7 +240,7 @@ static void run_chain(struct chain *chain, const float *y0, const int16_t *y1, c
     backward(&chain->norm, remade > 0 ? NULL : chain->x2, g, kept, chain->dx, remade != 0);
     if (remade == 0) /* the same by hand */
         for (size_t i = 0; i < N * h * w * C; i++)
-            chain->dx[i] += number(9, i);
+            chain->dx[i] += op_data_number(9, i);
 }
 
 static void close_chain(struct chain *chain) {
@@ -281,10 +255,10 @@ static void close_chain(struct chain *chain) {
 
 static void check_remade(size_t h, size_t w, const uint8_t *kept, enum bp_tier tier, int threads) {
     size_t count = N * h * w * C;
-    float *y0 = numbers(1, count), *g = numbers(2, count);
-    int16_t *y1 = take(count * sizeof *y1);
+    float *y0 = op_data_numbers(1, count), *g = op_data_numbers(2, count);
+    int16_t *y1 = op_data_soiled(count * sizeof *y1);
     for (size_t i = 0; i < count; i++)
-        y1[i] = (int16_t)(number(3, i) * 500.0f);
+        y1[i] = (int16_t)(op_data_number(3, i) * 500.0f);
     struct chain want, got;
     run_chain(&want, y0, y1, g, kept, h, w, 0, BP_TIER_C, 1);
     for (int remade = 1; remade <= 2; remade++) {
@@ -350,14 +324,15 @@ static void run_pair(struct pair *pair, enum reader_kind kind, size_t h, size_t 
     struct bp_norm_act_params params = params_of(before);
     if (kind == READER_SMALL_GAIN)
         before->weight[2] = 1e-3f * before->bias[2];
-    float *y = numbers(1, in), *x = take(count * sizeof *x), *out = take(count * sizeof *out);
-    float *g = numbers(2, count);
-    int16_t *integers = take(in * sizeof *integers);
+    float *y = op_data_numbers(1, in), *x = op_data_soiled(count * sizeof *x),
+          *out = op_data_soiled(count * sizeof *out);
+    float *g = op_data_numbers(2, count);
+    int16_t *integers = op_data_soiled(in * sizeof *integers);
     for (size_t i = 0; i < in; i++)
         integers[i] = (int16_t)(y[i] * 500.0f);
     const void *data = shape.input_i16 ? (const void *)integers : y;
-    pair->dx = numbers(9, count);
-    pair->rows = take(in * sizeof(float));
+    pair->dx = op_data_numbers(9, count);
+    pair->rows = op_data_soiled(in * sizeof(float));
     forward(before, data, NULL, x);
     forward(&pair->norm, x, NULL, out);
     if (on_the_way)
@@ -387,9 +362,9 @@ static void check_reader(enum reader_kind kind, size_t h, size_t w, const uint8_
     size_t in = N * shape->h * shape->w * C;
     assert_memory_equal(want.dx, got.dx, N * h * w * C * sizeof(float));
     if (kind == READER_POOLED_STEM) { /* pieces of other sizes */
-        assert_near(want.rows, got.rows, in);
-        assert_near(want.before.d_weight, got.before.d_weight, C);
-        assert_near(want.before.d_bias, got.before.d_bias, C);
+        op_data_assert_near(want.rows, got.rows, in, 4e-6f);
+        op_data_assert_near(want.before.d_weight, got.before.d_weight, C, 4e-6f);
+        op_data_assert_near(want.before.d_bias, got.before.d_bias, C, 4e-6f);
     } else {
         assert_memory_equal(want.rows, got.rows, in * sizeof(float));
         assert_same_gradients(&want.before, &got.before);

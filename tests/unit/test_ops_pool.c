@@ -12,12 +12,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "ops/pool.h"
-
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
-    return block;
-}
+#include "unit/op_data.h"
 
 static float small_integer(uint32_t stream, size_t index, uint32_t n) {
     struct bp_stream s = bp_stream_make(5, BP_RANDOM_TEST, 4, stream);
@@ -63,10 +58,11 @@ static void check_shape(enum bp_pool_kind kind, size_t h, size_t w, size_t c, in
     struct bp_pool_shape s = bp_pool_shape_make(kind, h, w, c);
     struct bp_exec *exec;
     size_t n = 3, in = h * w * c, out = s.oh * s.ow * c;
-    float *x = take(n * in * sizeof *x), *z = take(n * out * sizeof *z);
-    float *g = take(n * out * sizeof *g), *dx = take(n * in * sizeof *dx);
-    float *added = take(n * in * sizeof *added);
-    double *expected = take(n * in * sizeof *expected), *share = take(h * w * sizeof *share);
+    float *x = op_data_take(n * in * sizeof *x), *z = op_data_take(n * out * sizeof *z);
+    float *g = op_data_take(n * out * sizeof *g), *dx = op_data_take(n * in * sizeof *dx);
+    float *added = op_data_take(n * in * sizeof *added);
+    double *expected = op_data_take(n * in * sizeof *expected),
+           *share = op_data_take(h * w * sizeof *share);
     assert_int_equal(bp_exec_create(&exec, BP_TIER_C, threads), BP_OK);
     for (size_t i = 0; i < n * in; i++) {
         x[i] = small_integer(1, i, 9); /* few values: ties */
@@ -75,7 +71,7 @@ static void check_shape(enum bp_pool_kind kind, size_t h, size_t w, size_t c, in
     }
     for (size_t i = 0; i < n * out; i++)
         g[i] = small_integer(2, i, 99);
-    uint8_t *winner = take(bp_pool_winner_bytes(&s, n));
+    uint8_t *winner = op_data_take(bp_pool_winner_bytes(&s, n));
     bp_pool_forward(&s, exec, n, x, z, winner);
     bp_pool_backward(&s, exec, n, winner, g, dx, 0);
     bp_pool_backward(&s, exec, n, winner, g, added, 1);
@@ -105,8 +101,9 @@ static void check_bf16(size_t h, size_t w, size_t c, int threads) {
     struct bp_pool_shape s = bp_pool_shape_make(BP_POOL_AVG_2X2, h, w, c);
     struct bp_exec *exec;
     size_t n = 3, in = h * w * c, out = s.oh * s.ow * c;
-    float *x = take(n * in * sizeof *x), *z = take(n * out * sizeof *z);
-    uint16_t *z16 = take((n * out + 1) * sizeof *z16), *expected = take(n * out * sizeof *z16);
+    float *x = op_data_take(n * in * sizeof *x), *z = op_data_take(n * out * sizeof *z);
+    uint16_t *z16 = op_data_take((n * out + 1) * sizeof *z16),
+             *expected = op_data_take(n * out * sizeof *z16);
     assert_int_equal(bp_exec_create(&exec, bp_cpu_best(), threads), BP_OK);
     for (size_t i = 0; i < n * in; i++)
         x[i] = small_integer(1, i, 2001);

@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "ops/byte_conv.h"
 #include "ops/norm_act.h"
+#include "unit/op_data.h"
 
 enum { N = 3, K_MAX = 70, CLEAR = 0xa5, SEED = 20261129, STEP = 7 };
 
@@ -65,38 +66,19 @@ enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 /* --- set-up ----------------------------------------------------------------------------------- */
 
-static void *take(size_t bytes) {
-    void *block;
-    assert_int_equal(bp_alloc(&block, bytes + 1, "a test"), BP_OK);
-    memset(block, CLEAR, bytes);
-    return block;
-}
-
-static float number(uint32_t stream, size_t index) {
-    struct bp_stream s = bp_stream_make(19, BP_RANDOM_TEST, 5, stream);
-    return 2.0f * bp_stream_uniform(&s, index) - 1.0f;
-}
-
-static float *numbers(uint32_t stream, size_t count) {
-    float *block = take(count * sizeof *block);
-    for (size_t i = 0; i < count; i++)
-        block[i] = number(stream, i);
-    return block;
-}
-
 static void fill(struct stem *s) {
     const struct bp_conv_shape *shape = &s->shape;
     size_t pixels = N * shape->h * shape->w * shape->c;
-    s->pixels = take(pixels);
+    s->pixels = op_data_soiled(pixels);
     for (size_t i = 0; i < pixels; i++)
-        s->pixels[i] = (uint8_t)(127.5f + 127.5f * number(1, i));
-    s->w = numbers(2, s->results.weights);
-    s->g = numbers(3, s->results.outputs);
-    s->residual = numbers(4, s->results.outputs);
-    s->y = take(N * shape->oh * shape->ow * shape->k * sizeof(float));
+        s->pixels[i] = (uint8_t)(127.5f + 127.5f * op_data_number(1, i));
+    s->w = op_data_numbers(2, s->results.weights);
+    s->g = op_data_numbers(3, s->results.outputs);
+    s->residual = op_data_numbers(4, s->results.outputs);
+    s->y = op_data_soiled(N * shape->oh * shape->ow * shape->k * sizeof(float));
     for (size_t j = 0; j < shape->k; j++) {
         s->numbers.weight[j] = j % 3 == 1 ? -0.7f : 1.2f;
-        s->numbers.bias[j] = number(5, j);
+        s->numbers.bias[j] = op_data_number(5, j);
         s->numbers.slope[j] = 0.3f;
         s->numbers.mean[j] = s->numbers.var[j] = 1.0f;
     }
@@ -140,10 +122,10 @@ static void set_up(struct stem *s, const size_t shape[6], const struct kind *kin
     r->words = N * (oh + 2) * (ow + 2) * cw;
     r->mask_words = N * oh * ow * cw;
     r->weights = conv->k * conv->r * conv->r * conv->c;
-    r->out = take(2 * r->outputs * sizeof *r->out);
-    r->dw = take(r->weights * sizeof *r->dw);
-    r->bits = take(2 * r->words * sizeof *r->bits);
-    r->mask = take(r->mask_words * sizeof *r->mask);
+    r->out = op_data_soiled(2 * r->outputs * sizeof *r->out);
+    r->dw = op_data_soiled(r->weights * sizeof *r->dw);
+    r->bits = op_data_soiled(2 * r->words * sizeof *r->bits);
+    r->mask = op_data_soiled(r->mask_words * sizeof *r->mask);
     fill(s);
     bp_byte_conv_set_weights(s->conv, s->w);
 }
@@ -248,7 +230,7 @@ static void test_rows(void **state) {
                 continue;
             set_up(&s, shapes[i], &kinds[1], (enum bp_tier)tier, 2, 0);
             size_t oh = s.shape.oh, row = s.shape.ow * s.shape.k;
-            float *rows = take(oh * row * sizeof *rows);
+            float *rows = op_data_soiled(oh * row * sizeof *rows);
             forward(&s, N, NULL, 1, 0);
             memcpy(total, s.norm->sums.total, sizeof total);
             bp_byte_conv_forward(s.conv, s.exec, N, s.pixels, s.y, NULL);
@@ -268,18 +250,10 @@ static void test_rows(void **state) {
         }
 }
 
-static void assert_near(const float *a, const float *b, size_t count) {
-    float largest = 0.0f;
-    for (size_t i = 0; i < count; i++)
-        largest = fmaxf(largest, fabsf(a[i]));
-    for (size_t i = 0; i < count; i++)
-        assert_true(fabsf(a[i] - b[i]) <= 1e-5f * largest);
-}
-
 static float *gradient_rows(const struct stem *s) {
     size_t row = s->shape.ow * s->shape.k, rows = s->shape.oh;
-    float *g = take(N * rows * row * sizeof *g);
-    void *scratch = take(bp_norm_act_grad_scratch_bytes(&s->norm_shape));
+    float *g = op_data_soiled(N * rows * row * sizeof *g);
+    void *scratch = op_data_soiled(bp_norm_act_grad_scratch_bytes(&s->norm_shape));
     for (size_t n = 0; n < N; n++)
         bp_norm_act_grad_rows(s->norm, n, 0, rows, g + n * rows * row, scratch);
     bp_free(scratch);
@@ -309,12 +283,12 @@ static void check_unit(const size_t shape[6], const struct kind *kind) {
     backward(&wide, N, wide.y, NULL);
     float *rows[2] = {gradient_rows(&narrow), gradient_rows(&wide)};
     if (!kind->sign_out)
-        assert_near(wide.results.out, narrow.results.out, 2 * wide.results.outputs);
-    assert_near(rows[1], rows[0], count);
-    assert_near(wide.numbers.mean, narrow.numbers.mean, k);
-    assert_near(wide.numbers.var, narrow.numbers.var, k);
-    assert_near(wide.results.learned.weight, narrow.results.learned.weight, k);
-    assert_near(wide.results.learned.bias, narrow.results.learned.bias, k);
+        op_data_assert_near(wide.results.out, narrow.results.out, 2 * wide.results.outputs, 1e-5f);
+    op_data_assert_near(rows[1], rows[0], count, 1e-5f);
+    op_data_assert_near(wide.numbers.mean, narrow.numbers.mean, k, 1e-5f);
+    op_data_assert_near(wide.numbers.var, narrow.numbers.var, k, 1e-5f);
+    op_data_assert_near(wide.results.learned.weight, narrow.results.learned.weight, k, 1e-5f);
+    op_data_assert_near(wide.results.learned.bias, narrow.results.learned.bias, k, 1e-5f);
     bp_free(rows[0]);
     bp_free(rows[1]);
     tear_down(&narrow);
