@@ -367,6 +367,12 @@ struct bp_kernels {
     void (*max_window)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                        size_t row_step, size_t c, float *z, uint8_t *winner);
 
+    /* The same of integers, the largest x ^ flip[j] (0, or -1: the smallest x); z is the x itself.
+     * The first wins. 3x3 windows and those that a border leaves of them: rows, columns 1 .. 3. */
+    void (*max_window_i16)(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
+                           size_t row_step, size_t c, const int16_t *flip, int16_t *z,
+                           uint8_t *winner);
+
     /* The reverse for one pixel that lies in `count` windows: dx[j] is set to +0.0 unless `add`;
      * then, in order of w, dx[j] += g[offset[w] + j] where winner[offset[w] + j] == index[w]. */
     void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,

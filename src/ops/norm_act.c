@@ -45,6 +45,7 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
         {"winners", shape->max_pool ? pooled : 0, &op->which},
         {"winners", shape->window_pool ? bp_pool_winner_bytes(&op->window, shape->n) : 0,
          &op->winner},
+        {"order", pools_integers(shape) ? shape->c * sizeof(int16_t) : 0, &op->flip},
         {"ranges", takes_ranges(shape) ? shape->n * 3 * shape->c * sizeof(float) : 0, &op->ranges},
     };
     bp_status status = bp_batch_norm_plan(&op->norm, plan, shape->c, name, forward_time, last_time);

@@ -56,6 +56,7 @@ struct bp_norm_act {
     uint64_t *which;              /* [n][oh][ow][2][cw] winners of the 2x2 pooling */
     struct bp_pool_shape window;  /* of window_pool */
     uint8_t *winner;              /* [n][oh][ow][c] its winners */
+    int16_t *flip;                /* [c] -1 where the smallest integer wins, else 0 */
     /* Set by whoever plans: where rows of y come from in passes that get none (y NULL), and those
      * of the residual in the backward pass, if it is not kept; not both. */
     struct bp_value_source y_source, residual_source;

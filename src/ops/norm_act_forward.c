@@ -40,6 +40,8 @@ static void set_coefficients(const struct job *job, int batch_statistics) {
         } else {
             bp_batch_norm_of_running(&op->norm, j, &params);
         }
+        if (pools_integers(s))
+            op->flip[j] = op->norm.scale[j] < 0.0f ? -1 : 0;
     }
 }
 
@@ -224,6 +226,23 @@ static void sample_to_windows(const struct job *job, size_t n, int thread) {
     }
 }
 
+/* The same of integers, which are a quarter when they become floats. */
+static void sample_of_integers_to_windows(const struct job *job, size_t n, int thread) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_affine_rows a = coefficients_of(op);
+    int16_t *pooled = bp_exec_scratch(job->exec, thread);
+    double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
+    for (size_t y = 0; y < op->oh; y++) {
+        size_t at = (n * op->oh + y) * op->ow * s->c;
+        size_t from = (n * s->h + bp_pool_first_row(&op->window, y)) * s->w * s->c;
+        bp_pool_max_row_i16(&op->window, op->kernels, y, y_i16(op->y, from), op->flip, pooled,
+                            op->winner + at);
+        op->kernels->affine_act_i16(pooled, op->ow, s->c, &a, NULL, 0, job->out.out + at, sums,
+                                    sums == NULL ? NULL : sums + s->c);
+    }
+}
+
 static void forward_part(void *context, size_t begin, size_t end, int thread) {
     const struct job *job = context;
     const struct bp_norm_act_shape *s = &job->op->shape;
@@ -237,6 +256,8 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
             floats_to_signs(job, n, thread);
         else if (s->sign_out && job->residual == NULL && s->input_i16)
             sample_to_pooled_signs(job, n);
+        else if (pools_integers(s))
+            sample_of_integers_to_windows(job, n, thread);
         else if (s->window_pool)
             sample_to_windows(job, n, thread);
         else if (!s->sign_out && !s->max_pool)

@@ -44,6 +44,12 @@ static inline int takes_ranges(const struct bp_norm_act_shape *s) {
     return s->affine == BP_AFFINE_SCALE && s->input_i16;
 }
 
+/* 3x3 pooling of the integers, before they become floats: where the activation keeps their order.
+ */
+static inline int pools_integers(const struct bp_norm_act_shape *s) {
+    return s->window_pool && s->input_i16 && s->activation != BP_ACT_PRELU;
+}
+
 /* Whether the sums of the backward pass follow from the output: norm_act_sums.c. */
 int bp_norm_act_sums_follow_from_output(const struct bp_norm_act *op,
                                         const struct bp_norm_act_params *params);

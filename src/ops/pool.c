@@ -48,14 +48,31 @@ size_t bp_pool_first_row(const struct bp_pool_shape *shape, size_t y) {
     return window_of(shape->kind, y, shape->h).begin;
 }
 
-/* The windows inside the image in one call, those at its sides alone. */
+/* The windows inside the image in one call, those at its sides alone: the columns of the window at
+ * ox and how many from there on are like it. */
+static struct window like_windows(const struct bp_pool_shape *s, size_t ox, size_t *count) {
+    struct window columns = window_of(s->kind, ox, s->w);
+    *count = columns.end - columns.begin == 3 ? (s->w - columns.begin - 1) / 2 : 1;
+    return columns;
+}
+
+void bp_pool_max_row_i16(const struct bp_pool_shape *s, const struct bp_kernels *kernels, size_t y,
+                         const int16_t *x, const int16_t *flip, int16_t *z, uint8_t *winner) {
+    struct window rows = window_of(s->kind, y, s->h);
+    for (size_t ox = 0, count; ox < s->ow; ox += count) {
+        struct window columns = like_windows(s, ox, &count);
+        kernels->max_window_i16(x + columns.begin * s->c, count, 2 * s->c, rows.end - rows.begin,
+                                columns.end - columns.begin, s->w * s->c, s->c, flip, z + ox * s->c,
+                                winner + ox * s->c);
+    }
+}
+
 void bp_pool_max_row(const struct bp_pool_shape *s, const struct bp_kernels *kernels, size_t y,
                      const float *x, float *z, uint8_t *winner) {
     struct window rows = window_of(s->kind, y, s->h);
     for (size_t ox = 0, count; ox < s->ow; ox += count) {
-        struct window columns = window_of(s->kind, ox, s->w);
+        struct window columns = like_windows(s, ox, &count);
         size_t width = columns.end - columns.begin;
-        count = width == 3 ? (s->w - columns.begin - 1) / 2 : 1; /* windows of full width */
         kernels->max_window(x + columns.begin * s->c, count, 2 * s->c, rows.end - rows.begin, width,
                             s->w * s->c, s->c, z + ox * s->c,
                             winner == NULL ? NULL : winner + ox * s->c);

@@ -55,6 +55,10 @@ void bp_pool_backward(const struct bp_pool_shape *shape, struct bp_exec *exec, s
 size_t bp_pool_first_row(const struct bp_pool_shape *shape, size_t y);
 void bp_pool_max_row(const struct bp_pool_shape *shape, const struct bp_kernels *kernels, size_t y,
                      const float *x, float *z, uint8_t *winner);
+/* The same of integers, the largest or, where flip [c] is -1 and not 0, the smallest. */
+void bp_pool_max_row_i16(const struct bp_pool_shape *shape, const struct bp_kernels *kernels,
+                         size_t y, const int16_t *x, const int16_t *flip, int16_t *z,
+                         uint8_t *winner);
 /* Input row y: g and winner of one sample, [oh][ow][c] -> dx [w][c], written or added to. */
 void bp_pool_max_row_back(const struct bp_pool_shape *shape, const struct bp_kernels *kernels,
                           size_t y, const float *g, const uint8_t *winner, int accumulate,

@@ -174,6 +174,14 @@ static void last_of_equals_in_window(const float *x, size_t n, size_t step, size
             winner[(n - 1) * c + j] = (uint8_t)(rows * columns - 1);
 }
 
+static void largest_always_wins(const int16_t *x, size_t n, size_t step, size_t rows,
+                                size_t columns, size_t row_step, size_t c, const int16_t *flip,
+                                int16_t *z, uint8_t *winner) {
+    static const int16_t zeros[4096];
+    bp_max_window_i16_c(x, n, step, rows, columns, row_step, c, c <= 4096 ? zeros : flip, z,
+                        winner);
+}
+
 static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                             uint64_t *bits, uint64_t *mask) {
     bp_act_norm_signs_c(y, n, c, a, bits, mask);
@@ -202,6 +210,7 @@ const struct kc_planted kc_planted_norm[] = {
     {"max_pool_2x2", "the last of equals wins", {.max_pool_2x2 = last_of_equals_wins}},
     {"max_pool_2x2", "loses NaN", {.max_pool_2x2 = pool_drops_nan}},
     {"max_window", "the last of equals wins", {.max_window = last_of_equals_in_window}},
+    {"max_window_i16", "another order", {.max_window_i16 = largest_always_wins}},
     {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
 };
 const size_t kc_planted_norm_count = sizeof kc_planted_norm / sizeof kc_planted_norm[0];

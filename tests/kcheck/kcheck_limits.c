@@ -94,3 +94,39 @@ void kcheck_limit_pool_signs_i16(struct kcheck *t) {
                                          kc_at(t, s.bits), kc_at(t, s.mask), kc_at(t, which));
     }
 }
+
+/* Few values, so that many are equal, or any. */
+void kcheck_max_window_i16(struct kcheck *t) {
+    size_t n, c, rows = 1 + kc_below(t, 3), columns = 1 + kc_below(t, 3);
+    kc_sizes(t, &n, &c);
+    if (t->is_bench)
+        rows = columns = 3;
+    size_t step = 2 * c, row_step = (2 * n + 2 + kc_below(t, 3)) * c;
+    kc_params(t, "n=%zu c=%zu rows=%zu columns=%zu row_step=%zu", n, c, rows, columns, row_step);
+    kc_work(t, (double)(rows * columns * n * c), "element");
+    size_t count = (rows - 1) * row_step + (n - 1) * step + columns * c;
+    int16_t *x = kc_input(t, "x", KC_I16, count), *flip = kc_input(t, "flip", KC_I16, c);
+    int few = kc_below(t, 2) != 0;
+    for (size_t i = 0; i < count; i++)
+        x[i] = (int16_t)(few ? (int)kc_below(t, 5) - 2 : (int)kc_below(t, 65536) - 32768);
+    for (size_t j = 0; j < c; j++)
+        flip[j] = kc_below(t, 2) ? -1 : 0;
+    int16_t *z = kc_output(t, "z", KC_I16, n * c);
+    uint8_t *winner = kc_output(t, "winner", KC_U8, n * c);
+    for (size_t e = 0; e < n * c; e++) {
+        const int16_t *window = x + e / c * step + e % c;
+        size_t best = 0;
+        z[e] = window[0];
+        for (size_t i = 1; i < rows * columns; i++) {
+            int16_t later = window[i / columns * row_step + i % columns * c];
+            if (flip[e % c] ? later < z[e] : later > z[e]) {
+                z[e] = later;
+                best = i;
+            }
+        }
+        winner[e] = (uint8_t)best;
+    }
+    while (kc_next(t))
+        t->kernels->max_window_i16(kc_at(t, x), n, step, rows, columns, row_step, c, kc_at(t, flip),
+                                   kc_at(t, z), kc_at(t, winner));
+}

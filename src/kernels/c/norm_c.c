@@ -182,6 +182,25 @@ void bp_max_window_c(const float *x, size_t n, size_t step, size_t rows, size_t 
         }
 }
 
+void bp_max_window_i16_c(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
+                         size_t row_step, size_t c, const int16_t *flip, int16_t *restrict z,
+                         uint8_t *restrict winner) {
+    for (size_t p = 0; p < n; p++, x += step, z += c, winner += c) {
+        for (size_t j = 0; j < c; j++) {
+            z[j] = x[j] ^ flip[j];
+            winner[j] = 0;
+        }
+        for (size_t i = 1; i < rows * columns; i++)
+            for (size_t j = 0; j < c; j++) {
+                int16_t later = x[i / columns * row_step + i % columns * c + j] ^ flip[j];
+                winner[j] = later > z[j] ? (uint8_t)i : winner[j];
+                z[j] = later > z[j] ? later : z[j];
+            }
+        for (size_t j = 0; j < c; j++)
+            z[j] ^= flip[j];
+    }
+}
+
 void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
                           const uint8_t *index, size_t count, size_t c, int add, float *dx) {
     for (size_t j = 0; !add && j < c; j++)

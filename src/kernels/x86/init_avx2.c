@@ -39,6 +39,7 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx2;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx2;
     kernels->max_window = bp_max_window_avx2;
+    kernels->max_window_i16 = bp_max_window_i16_avx2;
     kernels->max_window_back = bp_max_window_back_avx2;
     kernels->act_sums_i16 = bp_act_sums_i16_avx2;
     kernels->act_sums_f32 = bp_act_sums_f32_avx2;

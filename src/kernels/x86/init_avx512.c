@@ -38,6 +38,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_norm_signs = bp_act_norm_signs_avx512;
     kernels->max_pool_2x2 = bp_max_pool_2x2_avx512;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_avx512;
+    kernels->max_window_i16 = bp_max_window_i16_avx512;
     kernels->max_window_back = bp_max_window_back_avx512;
     kernels->act_sums_i16 = bp_act_sums_i16_avx512;
     kernels->act_sums_f32 = bp_act_sums_f32_avx512;

@@ -105,6 +105,56 @@ void bp_max_window_avx2(const float *x, size_t n, size_t step, size_t rows, size
         }
 }
 
+BP_INLINE __m256i load_i16(const int16_t *x, int full, size_t rest) {
+    int16_t part[16] = {0};
+    if (full)
+        return load_256(x);
+    memcpy(part, x, rest * sizeof *x);
+    return load_256(part);
+}
+
+/* 16 channels of one window, of which `rest` are there unless full. */
+BP_INLINE void window_16(const int16_t *x, size_t rows, size_t columns, size_t row_step, size_t c,
+                         int full, size_t rest, __m256i flip, int16_t *z, uint8_t *winner) {
+    __m256i best = _mm256_xor_si256(load_i16(x, full, rest), flip);
+    __m256i index = _mm256_setzero_si256();
+    for (size_t y = 0; y < rows; y++)
+        for (size_t i = 0; i < columns; i++) {
+            __m256i later = load_i16(x + y * row_step + i * c, full, rest);
+            later = _mm256_xor_si256(later, flip);
+            __m256i here = _mm256_set1_epi16((short)(y * columns + i));
+            index = _mm256_blendv_epi8(index, here, _mm256_cmpgt_epi16(later, best));
+            best = _mm256_max_epi16(best, later);
+        }
+    __m128i bytes =
+        _mm_packus_epi16(_mm256_castsi256_si128(index), _mm256_extracti128_si256(index, 1));
+    best = _mm256_xor_si256(best, flip);
+    if (full) {
+        store_256(z, best);
+        _mm_storeu_si128((__m128i *)(void *)winner, bytes);
+    } else {
+        memcpy(z, &best, rest * sizeof *z);
+        memcpy(winner, &bytes, rest);
+    }
+}
+
+void bp_max_window_i16_avx2(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
+                            size_t row_step, size_t c, const int16_t *flip, int16_t *z,
+                            uint8_t *winner) {
+    for (size_t j = 0; j < c; j += 16) {
+        size_t rest = c - j;
+        __m256i f = load_i16(flip + j, rest >= 16, rest);
+        for (size_t p = 0; p < n; p++) {
+            const int16_t *from = x + p * step + j;
+            size_t to = p * c + j;
+            if (rest >= 16)
+                window_16(from, rows, columns, row_step, c, 1, 16, f, z + to, winner + to);
+            else
+                window_16(from, rows, columns, row_step, c, 0, rest, f, z + to, winner + to);
+        }
+    }
+}
+
 /* The lanes of 8 channels where the winner is `index`. */
 BP_INLINE __m256 is_winner(const uint8_t *winner, int full, size_t rest, __m256i index) {
     uint8_t part[8] = {0};

@@ -82,6 +82,44 @@ void bp_max_unpool_2x2_avx512(const float *g, const uint64_t *which, size_t n, s
         }
 }
 
+/* 32 channels of one window; rows and columns are constants. */
+BP_INLINE void window_32(const int16_t *x, size_t rows, size_t columns, size_t row_step, size_t c,
+                         __mmask32 m, __m512i flip, int16_t *z, uint8_t *winner) {
+    __m512i best = _mm512_xor_si512(_mm512_maskz_loadu_epi16(m, x), flip);
+    __m512i index = _mm512_setzero_si512();
+    for (size_t y = 0; y < rows; y++)
+        for (size_t i = 0; i < columns; i++) {
+            const int16_t *from = x + y * row_step + i * c;
+            __m512i later = _mm512_xor_si512(_mm512_maskz_loadu_epi16(m, from), flip);
+            __mmask32 wins = _mm512_cmpgt_epi16_mask(later, best);
+            best = _mm512_max_epi16(best, later);
+            index = _mm512_mask_mov_epi16(index, wins, _mm512_set1_epi16((short)(y * columns + i)));
+        }
+    _mm512_mask_storeu_epi16(z, m, _mm512_xor_si512(best, flip));
+    _mm256_mask_storeu_epi8(winner, m, _mm512_cvtepi16_epi8(index));
+}
+
+BP_INLINE void windows_i16(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
+                           size_t row_step, size_t c, const int16_t *flip, int16_t *z,
+                           uint8_t *winner) {
+    for (size_t j = 0; j < c; j += 32) {
+        __mmask32 m = mask_32(c - j);
+        __m512i f = _mm512_maskz_loadu_epi16(m, flip + j);
+        for (size_t p = 0; p < n; p++)
+            window_32(x + p * step + j, rows, columns, row_step, c, m, f, z + p * c + j,
+                      winner + p * c + j);
+    }
+}
+
+void bp_max_window_i16_avx512(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
+                              size_t row_step, size_t c, const int16_t *flip, int16_t *z,
+                              uint8_t *winner) {
+    if (rows == 3 && columns == 3)
+        windows_i16(x, n, step, 3, 3, row_step, c, flip, z, winner);
+    else
+        windows_i16(x, n, step, rows, columns, row_step, c, flip, z, winner);
+}
+
 BP_INLINE void average_back(const float *g, size_t n, size_t columns, size_t c, float scale,
                             int add, float *dx) {
     const __m512 s = _mm512_set1_ps(scale);

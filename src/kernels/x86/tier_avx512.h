@@ -113,6 +113,9 @@ void bp_act_columns_i16_avx512(const int16_t *y, size_t n, size_t c, const int32
                                size_t k, const float *kb, const float *kc, float *out);
 void bp_act_norm_columns_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
                                 size_t k, const struct bp_act_norm_rows *a, float *out);
+void bp_max_window_i16_avx512(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
+                              size_t row_step, size_t c, const int16_t *flip, int16_t *z,
+                              uint8_t *winner);
 void bp_max_window_back_avx512(const float *g, const uint8_t *winner, const size_t *offset,
                                const uint8_t *index, size_t count, size_t c, int add, float *dx);
 void bp_average_back_avx512(const float *g, size_t n, size_t columns, size_t c, float scale,
