@@ -7,8 +7,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/memory.h"
+
 enum {
     RESERVE_BYTES = 2 << 20,
+    /* Below the 128 KiB from which glibc maps blocks of their own and gives free memory back. */
+    HEAP_BYTES = 96 << 10,
     /* Calls after the reserve is gone: other threads that failed at the same time try again; one
      * that goes on failing is not kept in a loop. */
     LAST_CALLS = 64
@@ -38,7 +42,16 @@ static void install(void) {
         handler_before = set_handler(give_up);
 }
 
+/* Leaves so much free on the heap. */
+static bp_status make_heap_room(void) {
+    void *block;
+    BP_TRY(bp_alloc(&block, HEAP_BYTES, "oneDNN"));
+    bp_free(block);
+    return BP_OK;
+}
+
 bp_status bp_onednn_reserve_take(void) {
+    BP_TRY(make_heap_room());
     if (!atomic_exchange(&installed, 1))
         install();
     if (set_handler == NULL || atomic_load(&reserve) != NULL)
