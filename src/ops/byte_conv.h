@@ -41,7 +41,8 @@ int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier);
 /* Whether the output, which is stored, is of int16: integers with a unit for each channel, small
  * enough that none of the channel's sums can be beyond 16 bits. What is lost of a sum is below
  * 2^-15 of the largest that the codes allow; half as many bytes are moved. 1 for more than 27 taps,
- * on every tier: tiers give the same bytes. docs/PERFORMANCE.md, "ResNet-18's stem in 16 bits". */
+ * on every tier: tiers give the same bytes. docs/PERFORMANCE.md, "ResNet-18: the stem in 16 bits,
+ * sums on the way". */
 int bp_byte_conv_is_narrow(const struct bp_conv_shape *shape);
 
 /* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the strips, from forward_time to
