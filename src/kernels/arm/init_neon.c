@@ -39,7 +39,6 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->max_pool_2x2 = bp_max_pool_2x2_neon;
     kernels->max_unpool_2x2 = bp_max_unpool_2x2_neon;
     kernels->max_window = bp_max_window_neon;
-    kernels->max_window_i16 = bp_max_window_i16_neon;
     kernels->max_window_back = bp_max_window_back_neon;
     kernels->act_sums_i16 = bp_act_sums_i16_neon;
     kernels->act_sums_f32 = bp_act_sums_f32_neon;

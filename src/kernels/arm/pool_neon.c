@@ -139,50 +139,6 @@ void bp_max_window_neon(const float *x, size_t n, size_t step, size_t rows, size
     }
 }
 
-/* 8 channels of one window of integers. */
-BP_INLINE void window_8(const int16_t *x, const struct window *w, int16x8_t flip, int16_t *z,
-                        uint8_t *winner) {
-    int16x8_t best = veorq_s16(vld1q_s16(x), flip);
-    uint16x8_t index = vdupq_n_u16(0), here = vdupq_n_u16(0);
-    for (size_t y = 0; y < w->rows; y++, x += w->row_step)
-        for (size_t i = 0; i < w->columns; i++) {
-            int16x8_t later = veorq_s16(vld1q_s16(x + i * w->c), flip);
-            index = vbslq_u16(vcgtq_s16(later, best), here, index);
-            best = vmaxq_s16(best, later);
-            here = vaddq_u16(here, vdupq_n_u16(1));
-        }
-    vst1q_s16(z, veorq_s16(best, flip));
-    vst1_u8(winner, vmovn_u16(index));
-}
-
-/* The last channels, one by one. */
-static void window_rest(const int16_t *x, const struct window *w, size_t rest, const int16_t *flip,
-                        int16_t *z, uint8_t *winner) {
-    for (size_t j = 0; j < rest; j++) {
-        z[j] = x[j];
-        winner[j] = 0;
-        for (size_t i = 1; i < w->rows * w->columns; i++) {
-            int16_t later = x[i / w->columns * w->row_step + i % w->columns * w->c + j];
-            if ((later ^ flip[j]) > (z[j] ^ flip[j])) {
-                z[j] = later;
-                winner[j] = (uint8_t)i;
-            }
-        }
-    }
-}
-
-void bp_max_window_i16_neon(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
-                            size_t row_step, size_t c, const int16_t *flip, int16_t *z,
-                            uint8_t *winner) {
-    const struct window w = {rows, columns, row_step, c};
-    for (size_t p = 0; p < n; p++, x += step, z += c, winner += c) {
-        size_t j = 0;
-        for (; j + 8 <= c; j += 8)
-            window_8(x + j, &w, vld1q_s16(flip + j), z + j, winner + j);
-        window_rest(x + j, &w, c - j, flip + j, z + j, winner + j);
-    }
-}
-
 /* 4 channels more of a sum, where the winner's byte is `mine`. */
 BP_INLINE float32x4_t add_where(float32x4_t sum, float32x4_t g, uint32x4_t mine) {
     return vbslq_f32(mine, vaddq_f32(sum, g), sum);
