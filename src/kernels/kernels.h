@@ -373,10 +373,12 @@ struct bp_kernels {
                            size_t row_step, size_t c, const int16_t *flip, int16_t *z,
                            uint8_t *winner);
 
-    /* The reverse for one pixel that lies in `count` windows: dx[j] is set to +0.0 unless `add`;
-     * then, in order of w, dx[j] += g[offset[w] + j] where winner[offset[w] + j] == index[w]. */
+    /* The reverse for n pixels that lie in `count` windows each, a pixel's c floats behind those of
+     * the pixel before: dx[p * step + j] is set to +0.0 unless `add`; then, in order of w, dx[p *
+     * step + j] += g[offset[w] + p * c + j] where winner[offset[w] + p * c + j] == index[w] */
     void (*max_window_back)(const float *g, const uint8_t *winner, const size_t *offset,
-                            const uint8_t *index, size_t count, size_t c, int add, float *dx);
+                            const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                            int add, float *dx);
 
     /* The reverse of averages, for one row of their input: n windows side by side, of `columns` (1
      * or 2) pixels each in this row: scale * g[p * c + j] is written to dx[(p * columns + i) * c +

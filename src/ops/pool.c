@@ -158,13 +158,24 @@ static struct window windows_over(size_t in, size_t out_size) {
     return (struct window){in / 2, bp_min_size((in + 1) / 2 + 1, out_size)};
 }
 
+/* How many of the pixels x, x + 2, .. lie in windows of full width alone, at the same places; at
+ * least the one at x. */
+static size_t like_pixels(const struct bp_pool_shape *s, size_t x) {
+    if (x < 2 || 2 * ((x + 1) / 2) + 2 > s->w)
+        return 1;
+    return (s->w - 2 * ((x + 1) / 2) - 2) / 2 + 1;
+}
+
+/* The pixels at even places, then the others. */
 void bp_pool_max_row_back(const struct bp_pool_shape *s, const struct bp_kernels *kernels, size_t y,
                           const float *g, const uint8_t *winner, int accumulate, float *dx) {
     struct window over_y = windows_over(y, s->oh);
-    for (size_t x = 0; x < s->w; x++) {
+    for (size_t i = 0, n; i < s->w; i += n) {
+        size_t evens = (s->w + 1) / 2, x = i < evens ? 2 * i : 2 * (i - evens) + 1;
         struct window over_x = windows_over(x, s->ow);
         size_t offset[4], count = 0;
         uint8_t index[4];
+        n = like_pixels(s, x);
         for (size_t oy = over_y.begin; oy < over_y.end; oy++)
             for (size_t ox = over_x.begin; ox < over_x.end; ox++) {
                 struct window rows = window_of(s->kind, oy, s->h);
@@ -173,7 +184,8 @@ void bp_pool_max_row_back(const struct bp_pool_shape *s, const struct bp_kernels
                 index[count++] = (uint8_t)((y - rows.begin) * (columns.end - columns.begin) +
                                            (x - columns.begin));
             }
-        kernels->max_window_back(g, winner, offset, index, count, s->c, accumulate, dx + x * s->c);
+        kernels->max_window_back(g, winner, offset, index, count, n, s->c, 2 * s->c, accumulate,
+                                 dx + x * s->c);
     }
 }
 

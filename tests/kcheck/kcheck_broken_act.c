@@ -65,13 +65,16 @@ static void always_two_pixels(const float *g, size_t n, size_t columns, size_t c
 }
 
 static void forgets_last_window(const float *g, const uint8_t *winner, const size_t *offset,
-                                const uint8_t *index, size_t count, size_t c, int add, float *dx) {
-    bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, c, add, dx);
+                                const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                                int add, float *dx) {
+    bp_max_window_back_c(g, winner, offset, index, count > 2 ? count - 1 : count, n, c, step, add,
+                         dx);
 }
 
 static void always_adds(const float *g, const uint8_t *winner, const size_t *offset,
-                        const uint8_t *index, size_t count, size_t c, int add, float *dx) {
-    bp_max_window_back_c(g, winner, offset, index, count, c, add | 1, dx);
+                        const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                        int add, float *dx) {
+    bp_max_window_back_c(g, winner, offset, index, count, n, c, step, add | 1, dx);
 }
 
 static void sums_from_the_last_row(const float *g, const int16_t *y, size_t n, size_t c,

@@ -351,31 +351,34 @@ void kcheck_average_back(struct kcheck *t) {
 }
 
 void kcheck_max_window_back(struct kcheck *t) {
-    size_t n, c, count = 1 + kc_below(t, 4), offset[4];
+    size_t n, c, count = 1 + kc_below(t, 4), offset[4], windows, step;
     uint8_t index[4];
     kc_sizes(t, &n, &c);
+    windows = n + kc_below(t, 4);
+    step = c * (1 + kc_below(t, 2));
     int add = kc_below(t, 2) != 0;
-    kc_params(t, "n=%zu c=%zu windows=%zu add=%d", n, c, count, add);
-    kc_work(t, (double)(count * c), "element");
-    float *g = kc_input(t, "g", KC_F32, n * c);
-    kc_fill_floats(t, g, n * c, KC_ANY_FLOAT);
-    uint8_t *winner = kc_input(t, "winner", KC_U8, n * c);
-    for (size_t i = 0; i < n * c; i++)
+    kc_params(t, "n=%zu c=%zu step=%zu windows=%zu add=%d", n, c, step, count, add);
+    kc_work(t, (double)(count * n * c), "element");
+    float *g = kc_input(t, "g", KC_F32, windows * c);
+    kc_fill_floats(t, g, windows * c, KC_ANY_FLOAT);
+    uint8_t *winner = kc_input(t, "winner", KC_U8, windows * c);
+    for (size_t i = 0; i < windows * c; i++)
         winner[i] = (uint8_t)kc_below(t, 4);
-    float *dx = kc_output(t, "dx", KC_F32, c);
-    kc_fill_floats(t, dx, c, KC_ANY_FLOAT);
+    float *dx = kc_output(t, "dx", KC_F32, (n - 1) * step + c);
+    kc_fill_floats(t, dx, (n - 1) * step + c, KC_ANY_FLOAT);
     kc_keep_initial(t, dx);
-    for (size_t j = 0; !add && j < c; j++)
-        dx[j] = 0.0f;
     for (size_t w = 0; w < count; w++) {
-        offset[w] = kc_below(t, n) * c;
+        offset[w] = kc_below(t, windows - n + 1) * c;
         index[w] = (uint8_t)kc_below(t, 4);
     }
-    for (size_t w = 0; w < count; w++)
-        for (size_t j = 0; j < c; j++)
-            if (winner[offset[w] + j] == index[w])
-                dx[j] += g[offset[w] + j];
+    for (size_t e = 0; e < n * c; e++) {
+        float *sum = dx + e / c * step + e % c;
+        *sum = add ? *sum : 0.0f;
+        for (size_t w = 0; w < count; w++)
+            if (winner[offset[w] + e] == index[w])
+                *sum += g[offset[w] + e];
+    }
     while (kc_next(t))
-        t->kernels->max_window_back(kc_at(t, g), kc_at(t, winner), offset, index, count, c, add,
-                                    kc_at(t, dx));
+        t->kernels->max_window_back(kc_at(t, g), kc_at(t, winner), offset, index, count, n, c, step,
+                                    add, kc_at(t, dx));
 }

@@ -151,8 +151,9 @@ BP_INLINE void winner_lanes(uint8x8_t winner, uint8_t index, uint32x4_t mine[2])
     mine[1] = vreinterpretq_u32_s32(vmovl_high_s16(wide));
 }
 
-void bp_max_window_back_neon(const float *g, const uint8_t *winner, const size_t *offset,
-                             const uint8_t *index, size_t count, size_t c, int add, float *dx) {
+/* Of one pixel. */
+static void pixel_back(const float *g, const uint8_t *winner, const size_t *offset,
+                       const uint8_t *index, size_t count, size_t c, int add, float *dx) {
     size_t j = 0;
     for (; j + 8 <= c; j += 8) {
         float32x4_t sum[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
@@ -174,4 +175,11 @@ void bp_max_window_back_neon(const float *g, const uint8_t *winner, const size_t
                 sum += g[offset[w] + j];
         dx[j] = sum;
     }
+}
+
+void bp_max_window_back_neon(const float *g, const uint8_t *winner, const size_t *offset,
+                             const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                             int add, float *dx) {
+    for (size_t p = 0; p < n; p++)
+        pixel_back(g + p * c, winner + p * c, offset, index, count, c, add, dx + p * step);
 }

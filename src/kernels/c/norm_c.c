@@ -202,14 +202,17 @@ void bp_max_window_i16_c(const int16_t *x, size_t n, size_t step, size_t rows, s
 }
 
 void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
-                          const uint8_t *index, size_t count, size_t c, int add, float *dx) {
-    for (size_t j = 0; !add && j < c; j++)
-        dx[j] = 0.0f;
-    for (size_t w = 0; w < count; w++)
-        for (size_t j = 0; j < c; j++) {
-            float sum = dx[j] + g[offset[w] + j];
-            dx[j] = winner[offset[w] + j] == index[w] ? sum : dx[j];
-        }
+                          const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                          int add, float *dx) {
+    for (size_t p = 0; p < n; p++, g += c, winner += c, dx += step) {
+        for (size_t j = 0; !add && j < c; j++)
+            dx[j] = 0.0f;
+        for (size_t w = 0; w < count; w++)
+            for (size_t j = 0; j < c; j++) {
+                float sum = dx[j] + g[offset[w] + j];
+                dx[j] = winner[offset[w] + j] == index[w] ? sum : dx[j];
+            }
+    }
 }
 
 void bp_average_back_c(const float *g, size_t n, size_t columns, size_t c, float scale, int add,

@@ -92,7 +92,8 @@ void bp_max_window_i16_c(const int16_t *x, size_t n, size_t step, size_t rows, s
                          size_t row_step, size_t c, const int16_t *flip, int16_t *z,
                          uint8_t *winner);
 void bp_max_window_back_c(const float *g, const uint8_t *winner, const size_t *offset,
-                          const uint8_t *index, size_t count, size_t c, int add, float *dx);
+                          const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                          int add, float *dx);
 void bp_act_sums_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, float *sum_g, float *sum_gy,
                        float *sum_slope);

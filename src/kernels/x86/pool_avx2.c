@@ -179,12 +179,14 @@ BP_INLINE void window_back_8(const float *g, const uint8_t *winner, const size_t
 }
 
 void bp_max_window_back_avx2(const float *g, const uint8_t *winner, const size_t *offset,
-                             const uint8_t *index, size_t count, size_t c, int add, float *dx) {
-    for (size_t j = 0; j < c; j += 8)
-        if (c - j >= 8)
-            window_back_8(g + j, winner + j, offset, index, count, 1, 8, add, dx + j);
-        else
-            window_back_8(g + j, winner + j, offset, index, count, 0, c - j, add, dx + j);
+                             const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                             int add, float *dx) {
+    for (size_t p = 0; p < n; p++, g += c, winner += c, dx += step)
+        for (size_t j = 0; j < c; j += 8)
+            if (c - j >= 8)
+                window_back_8(g + j, winner + j, offset, index, count, 1, 8, add, dx + j);
+            else
+                window_back_8(g + j, winner + j, offset, index, count, 0, c - j, add, dx + j);
 }
 
 BP_INLINE void average_back(const float *g, size_t n, size_t columns, size_t c, float scale,

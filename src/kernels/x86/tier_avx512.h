@@ -117,7 +117,8 @@ void bp_max_window_i16_avx512(const int16_t *x, size_t n, size_t step, size_t ro
                               size_t row_step, size_t c, const int16_t *flip, int16_t *z,
                               uint8_t *winner);
 void bp_max_window_back_avx512(const float *g, const uint8_t *winner, const size_t *offset,
-                               const uint8_t *index, size_t count, size_t c, int add, float *dx);
+                               const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                               int add, float *dx);
 void bp_average_back_avx512(const float *g, size_t n, size_t columns, size_t c, float scale,
                             int add, float *dx);
 void bp_round_bf16_avx512(const float *x, size_t n, uint16_t *out);

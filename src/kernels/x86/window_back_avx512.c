@@ -14,11 +14,28 @@ BP_INLINE void window_back_16(const float *g, const uint8_t *winner, const size_
     store_f32(dx, m, sum);
 }
 
+/* 16 channels of n pixels; count is a constant. */
+BP_INLINE void pixels_back(const float *g, const uint8_t *winner, const size_t *offset,
+                           const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                           __mmask16 m, int add, float *dx) {
+    for (size_t p = 0; p < n; p++)
+        window_back_16(g + p * c, winner + p * c, offset, index, count, m, add, dx + p * step);
+}
+
 void bp_max_window_back_avx512(const float *g, const uint8_t *winner, const size_t *offset,
-                               const uint8_t *index, size_t count, size_t c, int add, float *dx) {
-    size_t j = 0;
-    for (; j + 16 <= c; j += 16)
-        window_back_16(g + j, winner + j, offset, index, count, 0xffff, add, dx + j);
-    if (j < c)
-        window_back_16(g + j, winner + j, offset, index, count, mask_16(c - j), add, dx + j);
+                               const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
+                               int add, float *dx) {
+    for (size_t j = 0; j < c; j += 16) {
+        __mmask16 m = mask_16(c - j);
+        const float *from = g + j;
+        const uint8_t *of = winner + j;
+        if (count == 1)
+            pixels_back(from, of, offset, index, 1, n, c, step, m, add, dx + j);
+        else if (count == 2)
+            pixels_back(from, of, offset, index, 2, n, c, step, m, add, dx + j);
+        else if (count == 4)
+            pixels_back(from, of, offset, index, 4, n, c, step, m, add, dx + j);
+        else
+            pixels_back(from, of, offset, index, count, n, c, step, m, add, dx + j);
+    }
 }
