@@ -1,4 +1,5 @@
-/* What the layers of a convolution with float output have in common (fp32, 8-bit, bfloat16): a
+/* What the layers of a convolution with float output (or what stands for floats) have in common
+ * (fp32, 8-bit, bfloat16): a
  * shape, a weight with its first values, an output whose gradient rows the consumer makes. */
 #ifndef BP_NN_CONV_BASE_H
 #define BP_NN_CONV_BASE_H

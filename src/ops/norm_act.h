@@ -65,7 +65,7 @@ struct bp_norm_act {
     const void *y;
     const float *residual;
     const float *out;     /* forward's */
-    int sums_from_output; /* those of the backward pass, which then reads out */
+    int sums_from_output; /* those of a reader, see bp_norm_act_reader, which then reads out */
     int sums_read;        /* they were taken on the way, see bp_norm_act_reader */
     const float *g;
     const uint8_t *kept; /* [n] or NULL */
@@ -104,14 +104,15 @@ void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t ro
 /* After forward with batch_statistics: y as there, or NULL if it was not kept; from g = dL/d(value
  * before residual and sgn) [n][oh][ow][c], the parameters' gradients and the coefficients of the
  * gradient rows. kept [n] or NULL (all): 0 where a sample's g is zero; it is then not read. g and
- * kept must live as long as rows are asked for; with window_pool, `out` of forward until now. */
+ * kept must live as long as rows are asked for. */
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
                                const void *y, const float *g, const uint8_t *kept,
                                const struct bp_norm_act_params *params,
                                const struct bp_norm_act_grads *grads);
 
 /* Takes these sums, between forward and backward_sums, while somebody else writes g, of which all
- * samples must have a gradient; y as it was in forward. Not with 2x2 pooling. */
+ * samples must have a gradient; y, and with window_pool out, as in forward. Not with 2x2 pooling.
+ */
 struct bp_grad_reader bp_norm_act_reader(struct bp_norm_act *op);
 size_t bp_norm_act_reader_scratch_bytes(const struct bp_norm_act_shape *shape);
 

@@ -137,18 +137,15 @@ static void sums_part(void *context, size_t begin, size_t end, int thread) {
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     float *buffer = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
     const struct room room = room_of(op, bp_carve(&carver, bp_norm_act_reader_scratch_bytes(s)));
-    size_t height = op->sums_from_output ? op->oh : s->h;
     for (size_t n = begin; n < end; n++) {
         begin_sample(op, n);
         if (!has_gradient(op, n) && op->ranges != NULL)
             bp_norm_act_add_ranges(op, NULL, n * sample_elements(s), s->h * s->w,
                                    bp_norm_act_ranges_of_sample(op, n));
-        for (size_t row = 0; row < height && has_gradient(op, n); row += op->chunk_rows) {
-            size_t rows = bp_min_size(op->chunk_rows, height - row);
-            const float *g = op->g + (n * op->oh + row) * op->ow * s->c;
-            if (!op->sums_from_output)
-                g = bp_norm_act_activation_gradient(op, n, row, rows, buffer);
-            add_rows(op, n, row, rows, g, &room);
+        for (size_t row = 0; row < s->h && has_gradient(op, n); row += op->chunk_rows) {
+            size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+            add_rows(op, n, row, rows, bp_norm_act_activation_gradient(op, n, row, rows, buffer),
+                     &room);
         }
     }
 }
@@ -240,8 +237,10 @@ void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, siz
     op->kept = kept;
     op->kernels = &exec->kernels;
     set_scale_coefficients(op);
-    if (!op->sums_read)
+    if (!op->sums_read) {
+        op->sums_from_output = 0; /* it may be gone by now */
         bp_parallel_for(exec->threads, n, sums_part, &job);
+    }
     op->sums_read = 0;
     bp_parallel_for(exec->threads, op->shape.c, finish_part, &job);
 }

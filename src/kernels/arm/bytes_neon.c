@@ -134,48 +134,41 @@ BP_INLINE void bytes_rows(const struct bytes_job *job, enum out out, size_t n) {
     }
 }
 
+static struct bytes_job job_of(const uint8_t *x, const int32_t *row, const int32_t *quad,
+                               size_t quads, const int8_t *w, size_t k) {
+    return (struct bytes_job){.x = x,
+                              .row = row,
+                              .quad = quad,
+                              .quads = quads,
+                              .w = w,
+                              .k = k,
+                              .lanes = bp_round_up(k, BP_BYTE_LANES)};
+}
+
 void bp_product_bytes_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                            size_t quads, const int8_t *w, size_t k, int32_t *y) {
-    const struct bytes_job job = {.x = x,
-                                  .row = row,
-                                  .quad = quad,
-                                  .quads = quads,
-                                  .k = k,
-                                  .lanes = bp_round_up(k, BP_BYTE_LANES),
-                                  .w = w,
-                                  .y32 = y};
+    struct bytes_job job = job_of(x, row, quad, quads, w, k);
+    job.y32 = y;
     bytes_rows(&job, OUT_I32, n);
 }
 
 void bp_product_bytes_f32_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                                size_t quads, const int8_t *w, size_t k, const int32_t *base,
                                const float *scale, float *y) {
-    const struct bytes_job job = {.x = x,
-                                  .row = row,
-                                  .quad = quad,
-                                  .quads = quads,
-                                  .k = k,
-                                  .lanes = bp_round_up(k, BP_BYTE_LANES),
-                                  .w = w,
-                                  .base = base,
-                                  .scale = scale,
-                                  .y = y};
+    struct bytes_job job = job_of(x, row, quad, quads, w, k);
+    job.base = base;
+    job.scale = scale;
+    job.y = y;
     bytes_rows(&job, OUT_F32, n);
 }
 
 void bp_product_bytes_i16_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                                size_t quads, const int8_t *w, size_t k, const int32_t *base,
                                const int32_t *shift, int16_t *y) {
-    const struct bytes_job job = {.x = x,
-                                  .row = row,
-                                  .quad = quad,
-                                  .quads = quads,
-                                  .k = k,
-                                  .lanes = bp_round_up(k, BP_BYTE_LANES),
-                                  .w = w,
-                                  .base = base,
-                                  .shift = shift,
-                                  .y16 = y};
+    struct bytes_job job = job_of(x, row, quad, quads, w, k);
+    job.base = base;
+    job.shift = shift;
+    job.y16 = y;
     bytes_rows(&job, OUT_I16, n);
 }
 

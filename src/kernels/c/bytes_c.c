@@ -45,9 +45,10 @@ void bp_product_bytes_c(const uint8_t *x, const int32_t *row, size_t n, const in
         }
 }
 
-void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
-                            size_t quads, const int8_t *w, size_t k, const int32_t *base,
-                            const float *scale, float *y) {
+/* base + sums, scaled to y or, with y NULL, shifted to y16. */
+static inline void product_to(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                              size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                              const float *scale, float *y, const int32_t *shift, int16_t *y16) {
     size_t lanes = bp_round_up(k, BP_BYTE_LANES);
     int16_t wide[WIDE_QUADS * 4 * BP_BYTE_LANES];
     int32_t sums[BP_BYTE_LANES];
@@ -56,25 +57,24 @@ void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, cons
         for (size_t p = 0; p < n; p++) {
             block_sums(x + row[p], quad, quads, wide, sums);
             for (size_t j = b; j < k && j < b + BP_BYTE_LANES; j++)
-                y[p * k + j] = scale[j] * (float)(base[j] + sums[j - b]);
+                if (y != NULL)
+                    y[p * k + j] = scale[j] * (float)(base[j] + sums[j - b]);
+                else
+                    y16[p * k + j] = (int16_t)((base[j] + sums[j - b]) >> shift[j]);
         }
     }
+}
+
+void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                            size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                            const float *scale, float *y) {
+    product_to(x, row, n, quad, quads, w, k, base, scale, y, NULL, NULL);
 }
 
 void bp_product_bytes_i16_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                             size_t quads, const int8_t *w, size_t k, const int32_t *base,
                             const int32_t *shift, int16_t *y) {
-    size_t lanes = bp_round_up(k, BP_BYTE_LANES);
-    int16_t wide[WIDE_QUADS * 4 * BP_BYTE_LANES];
-    int32_t sums[BP_BYTE_LANES];
-    for (size_t b = 0; b < k; b += BP_BYTE_LANES) {
-        widen(w + 4 * b, lanes, quads, wide);
-        for (size_t p = 0; p < n; p++) {
-            block_sums(x + row[p], quad, quads, wide, sums);
-            for (size_t j = b; j < k && j < b + BP_BYTE_LANES; j++)
-                y[p * k + j] = (int16_t)((base[j] + sums[j - b]) >> shift[j]);
-        }
-    }
+    product_to(x, row, n, quad, quads, w, k, base, NULL, NULL, shift, y);
 }
 
 /* --- codes ------------------------------------------------------------------------------------ */
