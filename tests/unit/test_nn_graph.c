@@ -395,6 +395,41 @@ static void test_shortcut(void **state) {
     }
 }
 
+static const float *running(const struct nn_net *net, const char *name) {
+    for (size_t i = 0; i < net->graph->n_running; i++)
+        if (strcmp(net->graph->running[i]->name, name) == 0)
+            return net->graph->running[i]->value;
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+/* Whatever the stem's output is kept in, its norm sees the values: statistics of one step, of which
+ * a tenth enters the running ones, are those of floats but for the rounding of the weights. */
+static void test_stem_values(void **state) {
+    (void)state;
+    for (size_t size = 32; size <= 96; size += 64) {
+        const struct nn_variant v = {"resnet18", BP_PRECISION_FQT, size, 0.25, BP_STEM_FP32};
+        struct bp_graph_config config = nn_variant_config(&v);
+        struct nn_net floats, bytes;
+        nn_net_create(&floats, &config, bp_cpu_best(), 2);
+        config.stem = BP_STEM_8_BIT;
+        nn_net_create(&bytes, &config, bp_cpu_best(), 2);
+        nn_net_step(&floats, 3, 0.0f);
+        nn_net_step(&bytes, 3, 0.0f);
+        const float *mean[2] = {running(&floats, "stem.norm.running_mean"),
+                                running(&bytes, "stem.norm.running_mean")};
+        const float *var[2] = {running(&floats, "stem.norm.running_var"),
+                               running(&bytes, "stem.norm.running_var")};
+        for (size_t j = 0; j < 16; j++) {
+            float variance = var[0][j] - 0.9f;
+            assert_true(fabsf(var[1][j] - var[0][j]) <= 0.1f * variance);
+            assert_true(fabsf(mean[1][j] - mean[0][j]) <= 0.1f * 0.1f * sqrtf(10.0f * variance));
+        }
+        nn_net_destroy(&floats);
+        nn_net_destroy(&bytes);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes),       cmocka_unit_test(test_same_bytes_default_backend),
@@ -403,7 +438,7 @@ int main(void) {
         cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_allocation_failure),
         cmocka_unit_test(test_refuses),          cmocka_unit_test(test_input),
         cmocka_unit_test(test_stem_output),      cmocka_unit_test(test_first_values),
-        cmocka_unit_test(test_shortcut),
+        cmocka_unit_test(test_shortcut),         cmocka_unit_test(test_stem_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
