@@ -575,9 +575,10 @@ typedef struct bp_bench_product {
                            multiplies them */
     double gmac_needed; /* of these, those inside the image */
     double gmac_per_s;
-    double ceiling; /* GMAC/s of a loop of the method's instructions on registers alone, on all
-                       threads; 0: the tier has none */
-    double share;   /* gmac_per_s / ceiling; 0 without one */
+    double ceiling;      /* GMAC/s of a loop of the method's instructions on registers alone, on all
+                            threads, the best of all rounds; 0: the tier has none */
+    double ceiling_mean; /* the same, the mean of all rounds */
+    double share;        /* gmac_per_s / ceiling; 0 without one */
 } bp_bench_product;
 
 typedef struct bp_bench_layer {
@@ -600,8 +601,8 @@ typedef struct bp_bench_layers_result {
     size_t n_layers;
     bp_bench_layer layers[BP_BENCH_LAYERS_MAX]; /* each shape once, in the order of the network */
     bp_bench_product mean[BP_BENCH_PRODUCTS];   /* of the network: ms, gmac and gmac_needed are
-                                                   sums; gmac_per_s, ceiling and share means
-                                                   weighted by gmac */
+                                                   sums; gmac_per_s, ceilings and share
+                                                   means weighted by gmac */
 } bp_bench_layers_result;
 
 /* Times the three products of every binary convolution while the network does steps on made-up

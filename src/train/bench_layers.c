@@ -36,8 +36,11 @@ struct bench {
     size_t rounds, round;
     double *ms; /* [layers][PRODUCTS][rounds]: sums of the occurrences */
     enum bp_peak_kind kind[PRODUCTS];
-    double ceiling[BP_PEAK_KINDS]; /* 10^9 multiply-adds a second on all threads; 0: no loop */
-    bp_bench_layers_result *out;   /* layers: gmac and gmac_needed are sums until the end */
+    struct {
+        double best, sum; /* 10^9 multiply-adds a second on all threads; 0: no loop */
+        size_t runs;
+    } peaks[BP_PEAK_KINDS];
+    bp_bench_layers_result *out; /* layers: gmac and gmac_needed are sums until the end */
 };
 
 /* --- arithmetic ------------------------------------------------------------------------------- */
@@ -58,11 +61,13 @@ void bp_bench_layers_mean(const bp_bench_layer *layers, size_t count, size_t pro
         out->gmac_needed += times * of->gmac_needed;
         out->gmac_per_s += weight * of->gmac_per_s;
         out->ceiling += weight * of->ceiling;
+        out->ceiling_mean += weight * of->ceiling_mean;
         out->share += weight * of->share;
     }
     if (out->gmac > 0) {
         out->gmac_per_s /= out->gmac;
         out->ceiling /= out->gmac;
+        out->ceiling_mean /= out->gmac;
         out->share /= out->gmac;
     }
 }
@@ -171,7 +176,9 @@ static void peak_part(void *context, size_t begin, size_t end, int thread) {
         peak->run(PEAK_ITERATIONS);
 }
 
-/* The best of all rounds, as it is to be a bound. All threads at once, which may share a core. */
+/* All threads at once, which may share a core. The best of all rounds is the bound. Their mean is
+ * another number: a processor that settles early which of its units an instruction goes to runs the
+ * same loop at one of several speeds. */
 static void time_peaks(struct bench *bench) {
     struct bp_exec *exec = bench->session.exec;
     size_t workers = (size_t)bp_threads_count(exec->threads);
@@ -183,8 +190,10 @@ static void time_peaks(struct bench *bench) {
         bp_parallel_for(exec->threads, workers, peak_part, &peak);
         double ns = (double)(bp_clock_ns() - begin_ns);
         double rate = (double)workers * (double)PEAK_ITERATIONS * peak.macs / ns;
-        double *ceiling = &bench->ceiling[bench->kind[p]];
-        *ceiling = rate > *ceiling ? rate : *ceiling;
+        double *best = &bench->peaks[bench->kind[p]].best;
+        *best = rate > *best ? rate : *best;
+        bench->peaks[bench->kind[p]].sum += rate;
+        bench->peaks[bench->kind[p]].runs++;
     }
 }
 
@@ -255,7 +264,10 @@ static void finish(struct bench *bench, const int passes[PRODUCTS]) {
             product->ms = bp_rounds_median(ms, bench->rounds) / times;
             product->gmac /= times * (double)bench->rounds;
             product->gmac_needed /= times * (double)bench->rounds;
-            product->ceiling = bench->ceiling[bench->kind[p]] / passes[p];
+            enum bp_peak_kind kind = bench->kind[p];
+            double runs = bench->peaks[kind].runs > 0 ? (double)bench->peaks[kind].runs : 1;
+            product->ceiling = bench->peaks[kind].best / passes[p];
+            product->ceiling_mean = bench->peaks[kind].sum / runs / passes[p];
             bp_bench_product_rate(product);
         }
     for (size_t p = 0; p < PRODUCTS; p++)

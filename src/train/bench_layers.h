@@ -14,7 +14,7 @@ extern "C" {
 void bp_bench_product_rate(bp_bench_product *product);
 
 /* One product (0: forward, 1: dA, 2: dW) of all layers, each as often as it occurs: sums of ms,
- * gmac and gmac_needed; gmac_per_s, ceiling and share as means weighted by gmac. */
+ * gmac and gmac_needed; gmac_per_s, ceilings and share as means weighted by gmac. */
 void bp_bench_layers_mean(const bp_bench_layer *layers, size_t count, size_t product,
                           bp_bench_product *out);
 

@@ -43,10 +43,18 @@ static void test_mean(void **state) {
     (void)state;
     bp_bench_layer layers[2] = {{.count = 1}, {.count = 3}};
     bp_bench_product mean;
-    layers[0].products[1] = (bp_bench_product){
-        .method = "lookup", .ms = 2, .gmac = 6, .gmac_needed = 5, .ceiling = 4000};
-    layers[1].products[1] = (bp_bench_product){
-        .method = "lookup", .ms = 2, .gmac = 2, .gmac_needed = 1, .ceiling = 4000};
+    layers[0].products[1] = (bp_bench_product){.method = "lookup",
+                                               .ms = 2,
+                                               .gmac = 6,
+                                               .gmac_needed = 5,
+                                               .ceiling = 4000,
+                                               .ceiling_mean = 3000};
+    layers[1].products[1] = (bp_bench_product){.method = "lookup",
+                                               .ms = 2,
+                                               .gmac = 2,
+                                               .gmac_needed = 1,
+                                               .ceiling = 4000,
+                                               .ceiling_mean = 1000};
     bp_bench_product_rate(&layers[0].products[1]); /* 3000, 0.75 */
     bp_bench_product_rate(&layers[1].products[1]); /* 1000, 0.25 */
     bp_bench_layers_mean(layers, 2, 1, &mean);
@@ -56,6 +64,7 @@ static void test_mean(void **state) {
     near(mean.gmac_needed, 8);
     near(mean.gmac_per_s, 2000); /* half of the work at either rate */
     near(mean.ceiling, 4000);
+    near(mean.ceiling_mean, 2000);
     near(mean.share, 0.5);
     layers[0].products[1].gmac = layers[1].products[1].gmac = 0;
     bp_bench_layers_mean(layers, 2, 1, &mean);
