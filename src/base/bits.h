@@ -18,6 +18,15 @@ static inline int bp_bit(const uint64_t *words, size_t index) {
     return (int)(words[index / 64] >> (index % 64) & 1);
 }
 
+/* How many bits are set: without the instruction, which not every processor has, a compiler calls a
+ * function for it. */
+static inline unsigned bp_count_bits(uint64_t word) {
+    word -= word >> 1 & 0x5555555555555555;
+    word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
+    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
+    return (unsigned)(word * 0x0101010101010101 >> 56);
+}
+
 static inline size_t bp_max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }

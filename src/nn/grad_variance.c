@@ -178,7 +178,7 @@ static double flips(struct layer_state *state, const struct bp_param *weight) {
     size_t words = weight->count / weight->sign_row * bp_words(weight->sign_row);
     size_t changed = 0;
     for (size_t i = 0; i < words; i++)
-        changed += (size_t)__builtin_popcountll(state->signs[i] ^ weight->signs[i]);
+        changed += bp_count_bits(state->signs[i] ^ weight->signs[i]);
     double share = state->signs_known ? (double)changed / (double)weight->count : NAN;
     memcpy(state->signs, weight->signs, words * sizeof *weight->signs);
     state->signs_known = 1;

@@ -76,7 +76,7 @@ static void count_mask(const uint64_t *mask, const struct bp_conv_shape *s, uint
     for (size_t i = 0; i < s->h * s->w; i++) {
         reached[i] = 0;
         for (size_t word = 0; word < words; word++)
-            reached[i] += (uint32_t)__builtin_popcountll(mask[i * words + word]);
+            reached[i] += bp_count_bits(mask[i * words + word]);
     }
 }
 

@@ -47,24 +47,29 @@ struct pack_job {
 static int count_bits(const uint64_t *words, size_t n) {
     int count = 0;
     for (size_t i = 0; i < n; i++)
-        count += __builtin_popcountll(words[i]);
+        count += (int)bp_count_bits(words[i]);
     return count;
 }
 
 /* A cut tap reads a halo of zero words, that is +1 everywhere, and adds its sum of signs; what
- * takes it back, for output channels first .. last - 1. */
-static void fill_border(struct bp_bconv *op, size_t first, size_t last) {
+ * takes it back, for up to BP_LANES output channels from `first` on. */
+static void fill_border(struct bp_bconv *op, size_t first, size_t count) {
     size_t k = op->shape.k;
+    int16_t sums[BP_LANES];
     for (unsigned b = 0; b < BP_BORDER_CLASSES; b++)
-        memset(op->border + b * k + first, 0, (last - first) * sizeof *op->border);
-    for (size_t i = first; i < last; i++)
-        for (size_t t = 0; t < op->taps; t++) {
-            const uint64_t *bits = op->bits + (i * op->taps + t) * op->cw;
-            int sum = (int)op->shape.c - 2 * count_bits(bits, op->cw);
-            for (unsigned b = 1; b < BP_BORDER_CLASSES; b++)
-                if (bp_bconv_tap_is_cut(b, t, op->shape.r))
-                    op->border[b * k + i] = (int16_t)(op->border[b * k + i] - sum);
+        memset(op->border + b * k + first, 0, count * sizeof *op->border);
+    for (size_t t = 0; t < op->taps; t++) {
+        for (size_t i = 0; i < count; i++)
+            sums[i] =
+                (int16_t)((int)op->shape.c -
+                          2 * count_bits(op->bits + ((first + i) * op->taps + t) * op->cw, op->cw));
+        for (unsigned b = 1; b < BP_BORDER_CLASSES; b++) {
+            int16_t *border = op->border + b * k + first;
+            int is_cut = bp_bconv_tap_is_cut(b, t, op->shape.r);
+            for (size_t i = 0; i < count && is_cut; i++)
+                border[i] = (int16_t)(border[i] - sums[i]);
         }
+    }
 }
 
 /* Blocks of 32 output channels: signs, then the forward layout and the border's table. */
@@ -84,8 +89,8 @@ static void pack_forward(void *context, size_t begin, size_t end, int thread) {
                                op->index + first * op->taps * op->cq);
     else
         kernels->pack_weights(bits, count, op->taps, op->cw, op->w + first * row);
-    if (!op->by_class)
-        fill_border(op, first, first + count);
+    for (size_t i = 0; i < count && !op->by_class; i += BP_LANES)
+        fill_border(op, first + i, bp_min_size(count - i, BP_LANES));
 }
 
 /* Items (tap, word of 64 output channels): bits_t[c][tap][word] from 64 rows of bits. */

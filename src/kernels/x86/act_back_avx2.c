@@ -111,10 +111,16 @@ BP_INLINE void act_grad_8(const struct act_grad_job *job, int is_i16, int has_sl
 
 BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
                         size_t c) {
+    const size_t y_bytes = is_i16 ? sizeof(int16_t) : sizeof(float);
+    const char *y_end = (const char *)job->y + n * c * y_bytes;
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
-        for (; j + 8 <= c; j += 8)
-            act_grad_8(job, is_i16, has_slope, p * c + j, j, 1, 8);
+        for (; j + 8 <= c; j += 8) {
+            size_t at = p * c + j;
+            act_grad_8(job, is_i16, has_slope, at, j, 1, 8);
+            fetch_line_behind(job->g + n * c, sizeof(float) * at, 8 * sizeof(float));
+            fetch_line_behind(y_end, y_bytes * at, 8 * y_bytes);
+        }
         if (j < c)
             act_grad_8(job, is_i16, has_slope, p * c + j, j, 0, c - j);
     }

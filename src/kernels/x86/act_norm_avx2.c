@@ -129,11 +129,17 @@ BP_INLINE void grad_store(const float *g, const int16_t *y, const struct bp_act_
 
 BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
                          const struct bp_act_norm_rows *a, float *out) {
+    const int16_t *y_end = y + n * c;
     for (size_t p = 0; p < n; p++, y += c, out += c) {
         const float *row = g == NULL ? NULL : g + p * c;
         size_t j = 0;
-        for (; j + 8 <= c; j += 8)
+        for (; j + 8 <= c; j += 8) {
+            size_t at = p * c + j;
             grad_store(row, y, a, j, 1, 8, out);
+            if (g != NULL)
+                fetch_line_behind(g + n * c, sizeof(float) * at, 8 * sizeof(float));
+            fetch_line_behind(y_end, sizeof(int16_t) * at, 8 * sizeof(int16_t));
+        }
         if (j < c)
             grad_store(row, y, a, j, 0, c - j, out);
     }

@@ -92,11 +92,17 @@ BP_INLINE void grad_store(const float *g, const int16_t *y, const struct bp_act_
 
 BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
                          const struct bp_act_norm_rows *a, float *out) {
+    const int16_t *y_end = y + n * c;
     for (size_t p = 0; p < n; p++, y += c, out += c) {
         const float *row = g == NULL ? NULL : g + p * c;
         size_t j = 0;
-        for (; j + 16 <= c; j += 16)
+        for (; j + 16 <= c; j += 16) {
+            size_t at = p * c + j;
             grad_store(row, y, a, j, 0xffff, out);
+            if (g != NULL)
+                fetch_line_behind(g + n * c, sizeof(float) * at, 16 * sizeof(float));
+            fetch_line_behind(y_end, sizeof(int16_t) * at, 16 * sizeof(int16_t));
+        }
         if (j < c)
             grad_store(row, y, a, j, mask_16(c - j), out);
     }

@@ -13,4 +13,12 @@ static inline __attribute__((always_inline)) void fetch_behind(const void *end, 
     _mm_prefetch((const char *)end + at, _MM_HINT_T1);
 }
 
+/* Loops along the rows a prefetcher does follow, but not over the end of a page, and anew in each
+ * block of rows. Beside the step that has read `bytes` bytes, at most a line, from `at` on. */
+static inline __attribute__((always_inline)) void fetch_line_behind(const void *end, size_t at,
+                                                                    size_t bytes) {
+    if (at % 64 < bytes)
+        fetch_behind(end, at);
+}
+
 #endif
