@@ -34,12 +34,8 @@ struct bp_wgrad_lookup {
     size_t columns;        /* output channels of a work item */
     uint8_t *index;        /* [groups][blocks][h][w][quads / together][lanes][together] */
     uint8_t *count_tables; /* [rows][ow][quads][16], each counts the bits of its index */
-    /* [taps][c], of the negative activations, the same for all output channels: what entries are
-     * too large by, wrapping, and the sum of a^. */
-    uint32_t *too_large;
-    float *sum_a;
-    struct bp_run *runs; /* of chunk i and tap t: run_begin[i * taps + t] and up */
-    size_t *run_begin;   /* [chunks * taps + 1] */
+    struct bp_run *runs;   /* of chunk i and tap t: run_begin[i * taps + t] and up */
+    size_t *run_begin;     /* [chunks * taps + 1] */
 };
 
 /* --- planning --------------------------------------------------------------------------------- */
@@ -156,11 +152,7 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
     BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time, time,
                        &self->index));
     snprintf(text, sizeof text, "%s counting tables", name);
-    BP_TRY(bp_plan_add(plan, text, tables, time, time, &self->count_tables));
-    snprintf(text, sizeof text, "%s corrections", name);
-    BP_TRY(
-        bp_plan_add(plan, text, op->taps * s->c * sizeof(uint32_t), time, time, &self->too_large));
-    return bp_plan_add(plan, text, op->taps * s->c * sizeof(float), time, time, &self->sum_a);
+    return bp_plan_add(plan, text, tables, time, time, &self->count_tables);
 }
 
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self) {
@@ -269,14 +261,6 @@ static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, si
                                   self->together, entry_max, 0, y, y_stride);
 }
 
-static int32_t largest_code(const struct wgrad_job *job) {
-    return job->digits[0].top + (job->n_digits > 1 ? 16 * job->digits[1].top : 0);
-}
-
-static int32_t valid_positions(const struct wgrad_job *job, size_t tap) {
-    return (int32_t)(job->op->valid_count[tap] * job->n);
-}
-
 /* Items are (tap, block): the negative activations at valid positions, by tables that count. */
 static void count_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
@@ -284,20 +268,13 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
     struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
     size_t c = op->shape.c;
-    int32_t off = largest_code(job) + 2 * job->digits[0].code_min;
     for (size_t item = begin; item < end; item++) {
         size_t tap = item / self->blocks, block = item % self->blocks;
-        size_t lanes = bp_min_size(BLOCK_LANES, c - block * BLOCK_LANES);
-        size_t at = tap * c + block * BLOCK_LANES;
-        int32_t *y = op->count_a + at;
-        memset(y, 0, lanes * sizeof *y);
+        int32_t *y = op->count_a + tap * c + block * BLOCK_LANES;
+        memset(y, 0, bp_min_size(BLOCK_LANES, c - block * BLOCK_LANES) * sizeof *y);
         for (size_t i = 0; i < groups_now(job) * self->chunks; i++)
             multiply(job, i / self->chunks, i % self->chunks, tap, block, self->count_tables, 1,
                      BP_QUAD, y, c);
-        for (size_t j = 0; j < lanes; j++) {
-            self->too_large[at + j] = (uint32_t)off * (uint32_t)y[j];
-            self->sum_a[at + j] = (float)(valid_positions(job, tap) - 2 * y[j]);
-        }
     }
 }
 
@@ -307,46 +284,37 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
  */
 #define VALID_OF_32_BITS (INT32_MAX / 256)
 
-static void finish_wide(const struct wgrad_job *job, size_t tap, const int32_t *low,
-                        const int32_t *high, float scale, float offset, float *out) {
-    size_t c = job->op->shape.c;
-    const int32_t *neg = job->op->count_a + tap * c;
-    int64_t code_min = job->digits[0].code_min, off = largest_code(job) + 2 * code_min;
-    int64_t known = code_min * valid_positions(job, tap);
-    for (size_t j = 0; j < c; j++) {
-        int64_t sum = low[j] + 16 * (int64_t)high[j] + known - off * neg[j];
-        out[j] = scale * (float)sum + offset * job->self->sum_a[tap * c + j];
-    }
-}
-
 /* With `valid` positions, of which neg have a^ = -1, and the largest code's digits `top`:
  *     sum of code * a^ = sum of entries + code_min * valid - (top + 2 * code_min) * neg
  *     sum of a^        = valid - 2 * neg
- * dW is zero where not |w| < 1 (w NULL: nowhere). high: the sums of the second digit, or NULL. */
-static void finish_tap(const struct wgrad_job *job, const struct bp_group *group, size_t tap,
-                       const int32_t *entries, const int32_t *high, const float *w, float *out) {
-    size_t c = job->op->shape.c;
-    int32_t code_min = job->digits[0].code_min, valid = valid_positions(job, tap);
-    const uint32_t *too_large = job->self->too_large + tap * c;
-    const float *sum_a = job->self->sum_a + tap * c;
+ * dW is zero where not |w| < 1 (w NULL: nowhere). */
+static void finish_tap(const struct wgrad_job *job, const struct bp_group *group, int32_t valid,
+                       const int32_t *entries, const int32_t *high, const int32_t *neg,
+                       const float *w, float *out) {
+    int32_t code_min = job->digits[0].code_min;
+    int32_t top = job->digits[0].top + (high != NULL ? 16 * job->digits[1].top : 0);
+    int32_t off = top + 2 * code_min;
     float scale = group->scale, offset = group->offset;
+    size_t c = job->op->shape.c;
+    if (high != NULL && valid > VALID_OF_32_BITS) {
+        int64_t wide = (int64_t)code_min * valid;
+        for (size_t j = 0; j < c; j++) {
+            int64_t sum = entries[j] + 16 * (int64_t)high[j] + wide - (int64_t)off * neg[j];
+            out[j] = scale * (float)sum + offset * (float)(valid - 2 * neg[j]);
+        }
+        bp_bconv_mask_row(w, c, out);
+        return;
+    }
     /* unsigned: what does not fit in between comes back. 4 bits: never, as entries are < 2^31 */
     uint32_t known = (uint32_t)code_min * (uint32_t)valid;
-    if (high == NULL && !job->with_count)
-        for (size_t j = 0; j < c; j++)
-            out[j] = scale * (float)(int32_t)((uint32_t)entries[j] + known);
-    else if (high == NULL)
-        for (size_t j = 0; j < c; j++)
-            out[j] = scale * (float)(int32_t)((uint32_t)entries[j] + known - too_large[j]) +
-                     offset * sum_a[j];
-    else if (valid <= VALID_OF_32_BITS)
-        for (size_t j = 0; j < c; j++)
-            out[j] = scale * (float)(int32_t)((uint32_t)entries[j] + known +
-                                              16 * (uint32_t)high[j] - too_large[j]) +
-                     offset * sum_a[j];
-    else
-        finish_wide(job, tap, entries, high, scale, offset, out);
-    bp_bconv_mask_row(w, c, out);
+    for (size_t j = 0; j < c; j++) {
+        uint32_t sum = (uint32_t)entries[j] + known;
+        sum += high != NULL ? 16 * (uint32_t)high[j] : 0;
+        sum -= job->with_count ? (uint32_t)off * (uint32_t)neg[j] : 0;
+        float v = scale * (float)(int32_t)sum;
+        v = job->with_count ? v + offset * (float)(valid - 2 * neg[j]) : v;
+        out[j] = w == NULL || fabsf(w[j]) < 1.0f ? v : 0.0f;
+    }
 }
 
 /* The rows of dW of `columns` kept channels from their sums. */
@@ -359,9 +327,10 @@ static void finish_columns(const struct wgrad_job *job, size_t first, size_t col
         const int32_t *entries = sums + i * row;
         for (size_t tap = 0; tap < op->taps; tap++) {
             const int32_t *low = entries + tap * c;
-            finish_tap(
-                job, &op->groups_dw[k], tap, low, job->n_digits > 1 ? low + columns * row : NULL,
-                job->w == NULL ? NULL : job->w + k * row + tap * c, job->dw + k * row + tap * c);
+            finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
+                       job->n_digits > 1 ? low + columns * row : NULL, op->count_a + tap * c,
+                       job->w == NULL ? NULL : job->w + k * row + tap * c,
+                       job->dw + k * row + tap * c);
         }
     }
 }

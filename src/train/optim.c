@@ -288,33 +288,14 @@ static void update_body(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-/* Both for a block at a time, while its gradient is in the cache. */
-static void sum_and_update_body(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    const struct part *part = context;
-    for (size_t i = part->first + begin; i < part->first + end; i++) {
-        struct block *block = &part->optim->blocks[i];
-        block->sum_squares = 0;
-        if (!is_trained(part->optim, block->target->param))
-            continue;
-        sum_block(part->optim, block);
-        if (isfinite(block->sum_squares))
-            update_block(part->optim, block);
-    }
-}
-
 /* Sums of the blocks in their order: the result is the same for any number of threads. */
-static double add_blocks(const struct bp_optim *optim, size_t first, size_t count) {
+static double sum_squares(struct bp_optim *optim, size_t first, size_t count) {
+    struct part part = {optim, first};
     double sum = 0;
+    bp_parallel_for(optim->exec->threads, count, sum_body, &part);
     for (size_t i = first; i < first + count; i++)
         sum += optim->blocks[i].sum_squares;
     return sum;
-}
-
-static double sum_squares(struct bp_optim *optim, size_t first, size_t count) {
-    struct part part = {optim, first};
-    bp_parallel_for(optim->exec->threads, count, sum_body, &part);
-    return add_blocks(optim, first, count);
 }
 
 static void update(struct bp_optim *optim, size_t first, size_t count) {
@@ -330,9 +311,9 @@ static int update_layer(struct bp_param_updater *updater, const struct bp_layer 
         struct target *target = &optim->targets[i];
         if (!target->param->grad_shared || target->param->layer != (size_t)layer->index)
             continue;
-        struct part part = {optim, target->first_block};
-        bp_parallel_for(optim->exec->threads, target->n_blocks, sum_and_update_body, &part);
-        optim->finite = isfinite(add_blocks(optim, target->first_block, target->n_blocks)) != 0;
+        optim->finite = isfinite(sum_squares(optim, target->first_block, target->n_blocks)) != 0;
+        if (optim->finite)
+            update(optim, target->first_block, target->n_blocks);
         target->updated = optim->finite;
     }
     optim->spent_ns += bp_clock_ns() - begin_ns;

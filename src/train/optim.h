@@ -59,8 +59,8 @@ struct bp_optim_result {
  * It goes along with the backward pass, to which the updater that bp_optim_begin returns is given:
  * parameters whose gradients share their memory (bp_param.grad_shared) are updated by it, layer by
  * layer, all others by bp_optim_end. The numbers are the same as if all were updated at the end.
- * Where a gradient is not finite, the backward pass ends; other parts of that parameter, and what
- * came before, may be updated already, so that the network is of no use any more. bp_optim_end then
+ * Where a gradient is not finite, its parameter is not updated and the backward pass ends; what
+ * came before may be updated already, so that the network is of no use any more. bp_optim_end then
  * updates nothing. config->clip_norm needs the norm of all gradients before any update: with it no
  * gradient may share its memory. The config must live until bp_optim_end. */
 struct bp_param_updater *bp_optim_begin(struct bp_optim *optim, struct bp_exec *exec,
