@@ -367,7 +367,7 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
 static void fill_count_tables(const struct bp_bconv *op) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     for (size_t i = 0; i < chunk_quads(op, self) * BP_TABLE_BYTES; i++)
-        self->count_tables[i] = (uint8_t)__builtin_popcount((unsigned)(i % BP_TABLE_BYTES));
+        self->count_tables[i] = (uint8_t)bp_count_bits(i % BP_TABLE_BYTES);
 }
 
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
