@@ -1,7 +1,8 @@
-/* The only place that knows about threads. Work is split into contiguous parts by a fixed rule;
- * results never depend on the number of threads, because callers never sum across parts except in
- * integers or in a fixed order. Plain pthreads: who waits looks around for some microseconds and
- * then sleeps, so that a busy machine is not made busier. */
+/* The only place that knows about threads. Work is split into contiguous parts, and who is done
+ * with its own takes over what another has not begun: processors are not equally fast at every
+ * moment. Results depend neither on the number of threads nor on who did what, because callers
+ * never sum across items except in integers or in a fixed order. Plain pthreads: who waits looks
+ * around for some microseconds and then sleeps, so that a busy machine is not made busier. */
 #ifndef BP_BASE_THREADS_H
 #define BP_BASE_THREADS_H
 
@@ -32,11 +33,22 @@ int bp_threads_processors(void);
 int bp_threads_available(const char *root);
 
 /* body(context, begin, end, thread): does the items begin .. end - 1; `thread` (0 .. count - 1; 0
- * is the caller of bp_parallel_for) indexes per-thread scratch. */
+ * is the caller of bp_parallel_for) indexes per-thread scratch. It is called any number of times in
+ * a thread, one after another. */
 typedef void bp_parallel_body(void *context, size_t begin, size_t end, int thread);
 
-/* Splits 0 .. n - 1 into one contiguous part per worker and waits for all. Not to be nested. */
+/* Splits 0 .. n - 1 into pieces, shares them out and waits for all. A worker walks through a part
+ * of its own, from its begin to its end. Not to be nested. */
 void bp_parallel_for(struct bp_threads *threads, size_t n, bp_parallel_body *body, void *context);
+
+/* The same, parts walked from their ends to their begins (within a piece the body decides): begin
+ * with what was written last, which is still in the caches. */
+void bp_parallel_for_down(struct bp_threads *threads, size_t n, bp_parallel_body *body,
+                          void *context);
+
+/* How many of `total` things make one item, a multiple of `step` of at most `most` (one too): the
+ * largest with which the worker that has most to do has at most an eighth more than it must. */
+size_t bp_item_size(const struct bp_threads *threads, size_t total, size_t most, size_t step);
 
 #ifdef __cplusplus
 }

@@ -75,5 +75,8 @@ void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
     const struct bp_limit_rows limits = bp_sign_limits_rows(&op->limits);
     if (bp_sign_limits_of_act_norm(&op->limits, exec, &coefficients))
         job.limits = &limits;
-    bp_parallel_for(exec->threads, n, sign_part, &job);
+    if (job.ascending)
+        bp_parallel_for(exec->threads, n, sign_part, &job);
+    else
+        bp_parallel_for_down(exec->threads, n, sign_part, &job);
 }

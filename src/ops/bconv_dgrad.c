@@ -23,6 +23,7 @@ struct dgrad_job {
     int is_signed;
     struct bp_digit digits[2];
     size_t n_digits;
+    size_t samples; /* kept ones, of a tile */
 };
 
 struct tile {
@@ -224,21 +225,26 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
     }
 }
 
-/* Items are groups of slots that are walked together. */
+static size_t row_tiles_of(const struct bp_bconv *op) {
+    size_t rows = op->tiling_da.rows;
+    return (op->shape.oh + rows - 1) / rows;
+}
+
+/* Items are (group of slots that are walked together, some rows). */
 static void dgrad_part(void *context, size_t begin, size_t end, int thread) {
     struct dgrad_job *job = context;
     struct bp_bconv *op = job->op;
     const struct bp_tiling *tiling = &op->tiling_da;
+    size_t row_tiles = row_tiles_of(op);
     struct sample_offsets offsets = {NULL, NULL, -1};
     for (size_t item = begin; item < end; item++) {
-        struct tile tile = {.slot = item * tiling->samples};
-        tile.samples = bp_min_size(tiling->samples, op->kept_da - tile.slot);
-        for (; tile.row < op->shape.oh; tile.row += tiling->rows) {
-            tile.rows = bp_min_size(tiling->rows, op->shape.oh - tile.row);
-            for (tile.column = 0; tile.column < op->shape.ow; tile.column += tiling->columns) {
-                tile.columns = bp_min_size(tiling->columns, op->shape.ow - tile.column);
-                tile_product(job, &tile, &offsets, thread);
-            }
+        struct tile tile = {.slot = item / row_tiles * job->samples,
+                            .row = item % row_tiles * tiling->rows};
+        tile.samples = bp_min_size(job->samples, op->kept_da - tile.slot);
+        tile.rows = bp_min_size(tiling->rows, op->shape.oh - tile.row);
+        for (; tile.column < op->shape.ow; tile.column += tiling->columns) {
+            tile.columns = bp_min_size(tiling->columns, op->shape.ow - tile.column);
+            tile_product(job, &tile, &offsets, thread);
         }
     }
 }
@@ -289,6 +295,7 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
     if (!leave_dropped)
         bp_parallel_for(exec->threads, n, clear_dropped, &job);
-    size_t samples = op->tiling_da.samples;
-    bp_parallel_for(exec->threads, (op->kept_da + samples - 1) / samples, dgrad_part, &job);
+    job.samples = bp_item_size(exec->threads, op->kept_da, op->tiling_da.samples, 1);
+    size_t groups = (op->kept_da + job.samples - 1) / job.samples;
+    bp_parallel_for(exec->threads, groups * row_tiles_of(op), dgrad_part, &job);
 }

@@ -23,6 +23,7 @@
 #define BLOCK_LANES  64  /* input channels of one call of the kernel */
 #define CHUNK_QUADS  256 /* of one output channel, about */
 #define KEPT_COLUMNS 16  /* output channels whose tables stand together, at most */
+#define KEPT_BLOCK   4   /* of these, what the kernels multiply at once */
 #define STEP_SAMPLES 16  /* of the steps of all tiers, at most */
 
 struct bp_wgrad_lookup {
@@ -31,7 +32,7 @@ struct bp_wgrad_lookup {
     size_t rows, chunks;   /* output rows of a chunk; chunks of an image */
     size_t lanes, blocks;  /* bytes of an index row; blocks of channels */
     size_t index_step;     /* from one entry of a run to the next */
-    size_t columns;        /* output channels of a work item */
+    size_t columns;        /* output channels of a work item, at most */
     uint8_t *index;        /* [groups][blocks][h][w][quads / together][lanes][together] */
     uint8_t *count_tables; /* [rows][ow][quads][16], each counts the bits of its index */
     struct bp_run *runs;   /* of chunk i and tap t: run_begin[i * taps + t] and up */
@@ -78,7 +79,7 @@ static void choose_sizes(const struct bp_bconv *op, int threads, size_t together
     self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
     self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
     size_t share = (op->slots_dw + (size_t)threads - 1) / (size_t)threads;
-    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, 4));
+    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, KEPT_BLOCK));
 }
 
 /* The output positions along one axis, of `begin` .. `end` - 1, at which a tap lies inside. */
@@ -174,6 +175,7 @@ struct wgrad_job {
     const float *w;
     float *dw;
     size_t n, kept;
+    size_t columns; /* output channels of a work item */
     struct bp_digit digits[2];
     size_t n_digits;
     int with_count; /* count_a is needed */
@@ -347,8 +349,7 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     uint8_t *tables = bp_carve(&carver, self->columns * column_bytes(op, self));
     int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op)); /* [digits][columns][row] */
     for (size_t item = begin; item < end; item++) {
-        size_t first = item * self->columns,
-               columns = bp_min_size(self->columns, job->kept - first);
+        size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
         memset(sums, 0, job->n_digits * columns * row * sizeof *sums);
         for (size_t i = 0; i < groups_now(job) * self->chunks * job->n_digits; i++) {
             size_t d = i % job->n_digits, chunk = i / job->n_digits % self->chunks;
@@ -389,6 +390,6 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
         fill_count_tables(op);
         bp_parallel_for(exec->threads, op->taps * self->blocks, count_part, &job);
     }
-    bp_parallel_for(exec->threads, (job.kept + self->columns - 1) / self->columns, product_part,
-                    &job);
+    job.columns = bp_item_size(exec->threads, job.kept, self->columns, KEPT_BLOCK);
+    bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, product_part, &job);
 }

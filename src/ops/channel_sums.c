@@ -101,7 +101,7 @@ int bp_channel_sums_finish(struct bp_channel_sums *sums, struct bp_exec *exec, s
     if (read) {
         struct read_job job = {sums, &exec->kernels, data, pixels};
         bp_channel_sums_begin(sums, exec, n);
-        bp_parallel_for(exec->threads, n, read_part, &job);
+        bp_parallel_for_down(exec->threads, n, read_part, &job);
     }
     add_up(sums, (size_t)bp_threads_count(exec->threads), n);
     sums->complete = 0;

@@ -290,7 +290,10 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
     }
     if (out->sums != NULL)
         bp_channel_sums_begin(out->sums, exec, n);
-    bp_parallel_for(exec->threads, n, forward_part, &job);
+    if (job.ascending)
+        bp_parallel_for(exec->threads, n, forward_part, &job);
+    else
+        bp_parallel_for_down(exec->threads, n, forward_part, &job);
     if (out->sums != NULL)
         bp_channel_sums_end(out->sums);
 }

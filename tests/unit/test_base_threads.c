@@ -7,57 +7,58 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/ahead.h"
 #include "base/memory.h"
 #include "base/parallel_each.h"
 
-enum { MOST = 1000 };
+enum { MOST = 1000, LARGE = 200000 };
 
 struct work {
+    atomic_int visits[LARGE]; /* per item */
+    atomic_int outside;       /* calls with no item, or in a thread that does not exist */
+    atomic_int off_lines;     /* calls that do not begin at a multiple of 64 items */
     int count;
-    int calls[BP_THREADS_MAX]; /* per part */
-    int visits[MOST];          /* per item */
-    int thread_of[MOST];
 };
 
 static void visit(void *context, size_t begin, size_t end, int thread) {
     struct work *work = context;
-    work->calls[thread]++;
-    for (size_t i = begin; i < end; i++) {
-        work->visits[i]++;
-        work->thread_of[i] = thread;
-    }
+    if (begin >= end || thread < 0 || thread >= work->count)
+        atomic_fetch_add(&work->outside, 1);
+    if (begin % 64 != 0)
+        atomic_fetch_add(&work->off_lines, 1);
+    for (size_t i = begin; i < end; i++)
+        atomic_fetch_add(&work->visits[i], 1);
 }
 
-static void expect_every_item_once(struct bp_threads *threads, size_t n) {
+typedef void for_each(struct bp_threads *threads, size_t n, bp_parallel_body *body, void *context);
+
+static void expect_every_item_once(struct bp_threads *threads, size_t n, for_each *run) {
     static struct work work;
     memset(&work, 0, sizeof work);
-    bp_parallel_for(threads, n, visit, &work);
-    for (size_t i = 0; i < MOST; i++) {
+    work.count = bp_threads_count(threads);
+    run(threads, n, visit, &work);
+    for (size_t i = 0; i < (n < MOST ? MOST : LARGE); i++)
         assert_int_equal(work.visits[i], i < n ? 1 : 0);
-        if (i > 0 && i < n) /* contiguous parts in order */
-            assert_true(work.thread_of[i] >= work.thread_of[i - 1]);
-    }
-    int parts = 0;
-    for (int i = 0; i < BP_THREADS_MAX; i++) {
-        assert_in_range(work.calls[i], 0, i < bp_threads_count(threads) ? 1 : 0);
-        parts += work.calls[i];
-    }
-    size_t count = (size_t)bp_threads_count(threads);
-    assert_int_equal(parts, n < count ? n : count);
+    assert_int_equal(work.outside, 0);
+    if (n > MOST) /* vectors find whole cache lines */
+        assert_int_equal(work.off_lines, 0);
 }
 
 static void test_every_item_once(void **state) {
     (void)state;
     static const int counts[] = {1, 2, 3, 4, 7, 16};
-    static const size_t sizes[] = {0, 1, 2, 3, 5, 6, 7, 8, 15, 16, 17, 100, 997, 1000};
+    static const size_t sizes[] = {0,  1,  2,  3,   5,   6,    7,     8,
+                                   15, 16, 17, 100, 997, 1000, 65537, LARGE};
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
         struct bp_threads *threads;
         assert_int_equal(bp_threads_create(&threads, counts[c]), BP_OK);
         assert_int_equal(bp_threads_count(threads), counts[c]);
-        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
-            expect_every_item_once(threads, sizes[s]);
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+            expect_every_item_once(threads, sizes[s], bp_parallel_for);
+            expect_every_item_once(threads, sizes[s], bp_parallel_for_down);
+        }
         bp_threads_destroy(threads);
     }
     bp_threads_destroy(NULL);
@@ -68,8 +69,68 @@ static void test_many_rounds(void **state) {
     struct bp_threads *threads;
     assert_int_equal(bp_threads_create(&threads, 3), BP_OK);
     for (size_t round = 0; round < 500; round++)
-        expect_every_item_once(threads, round % 10);
+        expect_every_item_once(threads, round % 10,
+                               round % 2 == 0 ? bp_parallel_for : bp_parallel_for_down);
     bp_threads_destroy(threads);
+}
+
+struct slow {
+    atomic_int visited;
+    int others; /* items that the thread with item `stuck` waits for */
+    size_t stuck;
+    int done; /* how many of them it saw */
+};
+
+static void wait_in_one_item(void *context, size_t begin, size_t end, int thread) {
+    struct slow *slow = context;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        if (i == slow->stuck)
+            for (int tries = 0; tries < 5000 && atomic_load(&slow->visited) < slow->others; tries++)
+                nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        if (i == slow->stuck)
+            slow->done = atomic_load(&slow->visited);
+        atomic_fetch_add(&slow->visited, 1);
+    }
+}
+
+/* A worker that is held up keeps nobody else from the rest of its part: of 16 items two workers
+ * have 8 each, and the first piece has 2. */
+static void test_others_take_over(void **state) {
+    (void)state;
+    struct bp_threads *threads;
+    assert_int_equal(bp_threads_create(&threads, 2), BP_OK);
+    struct slow slow = {.others = 14, .stuck = 0};
+    bp_parallel_for(threads, 16, wait_in_one_item, &slow);
+    assert_int_equal(slow.done, 14);
+    slow = (struct slow){.others = 14, .stuck = 14}; /* the first of the piece at the end */
+    bp_parallel_for_down(threads, 16, wait_in_one_item, &slow);
+    assert_int_equal(slow.done, 14);
+    bp_threads_destroy(threads);
+}
+
+static void test_item_size(void **state) {
+    (void)state;
+    static const struct {
+        int threads;
+        size_t total, most, step, expected;
+    } cases[] = {
+        {2, 16, 5, 1, 4},    /* not 5, 5, 5 and 1 */
+        {2, 16, 12, 4, 8},   /* not 12 and 4 */
+        {2, 18, 12, 4, 8},   /* 8, 8 and 2, not 12 and 6 */
+        {2, 34, 16, 4, 16},  /* 16, 16 and 2 */
+        {2, 97, 5, 1, 5},    /* 50 things for one is little more than 49 */
+        {2, 128, 16, 4, 16}, /* 8 items */
+        {2, 4, 8, 1, 2},     {2, 1, 8, 1, 8}, {3, 100, 16, 4, 16},
+        {1, 100, 16, 1, 16}, {4, 0, 8, 4, 8},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bp_threads *threads;
+        assert_int_equal(bp_threads_create(&threads, cases[i].threads), BP_OK);
+        assert_int_equal(bp_item_size(threads, cases[i].total, cases[i].most, cases[i].step),
+                         cases[i].expected);
+        bp_threads_destroy(threads);
+    }
 }
 
 static void test_default_count(void **state) {
@@ -185,6 +246,8 @@ int main(void) {
         cmocka_unit_test(test_each_fails),
         cmocka_unit_test(test_every_item_once),
         cmocka_unit_test(test_many_rounds),
+        cmocka_unit_test(test_others_take_over),
+        cmocka_unit_test(test_item_size),
         cmocka_unit_test(test_default_count),
         cmocka_unit_test(test_creation_failures),
     };
