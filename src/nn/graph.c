@@ -284,12 +284,20 @@ static void input_part(void *context, size_t begin, size_t end, int thread) {
             job->graph->input->f32[i * c + j] = (float)job->images[i * c + j] * scale[j] + shift[j];
 }
 
+static void copy_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct input_job *job = context;
+    const struct bp_graph_config *config = &job->graph->config;
+    size_t bytes = config->height * config->width_px * config->channels;
+    memcpy(job->graph->input->u8 + begin * bytes, job->images + begin * bytes,
+           (end - begin) * bytes);
+}
+
 void bp_graph_set_input(struct bp_graph *graph, size_t n, const uint8_t *images) {
     struct input_job job = {graph, images};
     graph->n = n;
     if (graph->input->kind == BP_TENSOR_U8) {
-        const struct bp_graph_config *config = &graph->config;
-        memcpy(graph->input->u8, images, n * config->height * config->width_px * config->channels);
+        bp_parallel_for(graph->exec->threads, n, copy_part, &job);
         return;
     }
     bp_parallel_for(graph->exec->threads, n, input_part, &job);

@@ -66,7 +66,7 @@ struct bp_bconv {
     size_t slots_dw;            /* channels that can be kept */
     struct bp_group *groups_da; /* [n] */
     struct bp_group *groups_dw; /* [max(n, k)] */
-    uint32_t *order;            /* [max(n, k)] */
+    uint32_t *order;            /* [2][max(n, k)] */
     float *column_ranges;       /* [n][3][k] lo, hi, sum of squares of each sample */
     int32_t *slot_of_sample;    /* [n] slot in codes_da, or -1 */
     int32_t *sample_of_slot;    /* [slots_da] */

@@ -42,7 +42,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
     } buffers[] = {
         {"groups dA", s->n * sizeof(struct bp_group), &op->groups_da},
         {"groups dW", larger * sizeof(struct bp_group), &op->groups_dw},
-        {"group order", larger * sizeof(uint32_t), &op->order},
+        {"group order", 2 * larger * sizeof(uint32_t), &op->order},
         {"channel ranges", s->n * 3 * s->k * sizeof(float), &op->column_ranges},
         {"kept channels", kept * sizeof(int32_t), &op->kept_channel},
         {"columns dW", kept * sizeof(int32_t), &op->slot_of_column},

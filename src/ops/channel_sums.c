@@ -23,11 +23,18 @@ bp_status bp_channel_sums_plan(struct bp_channel_sums *sums, struct bp_exec *exe
     return bp_plan_add(plan, text, workers * 4 * c * sizeof(int64_t), first, last, &sums->integers);
 }
 
+static void clear_samples(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct bp_channel_sums *sums = context;
+    size_t size = 2 * sums->c;
+    memset(sums->floats + begin * size, 0, (end - begin) * size * sizeof *sums->floats);
+}
+
 void bp_channel_sums_begin(struct bp_channel_sums *sums, const struct bp_exec *exec, size_t n) {
     size_t workers = (size_t)bp_threads_count(exec->threads);
     sums->complete = 0;
     if (sums->kind == BP_SUMS_F32)
-        memset(sums->floats, 0, n * 2 * sums->c * sizeof *sums->floats);
+        bp_parallel_for(exec->threads, n, clear_samples, sums);
     else
         memset(sums->integers, 0, workers * 4 * sums->c * sizeof *sums->integers);
 }
@@ -78,21 +85,32 @@ static void read_part(void *context, size_t begin, size_t end, int thread) {
         }
 }
 
-/* The parts of the workers, or of the samples in their order. */
-static void add_up(struct bp_channel_sums *sums, size_t workers, size_t n) {
+/* Totals from the parts of the workers. */
+static void add_workers(struct bp_channel_sums *sums, size_t workers) {
     size_t c = sums->c, count = parts_of(sums) * c;
-    for (size_t j = 0; j < count; j++)
-        sums->total[j] = 0.0;
-    if (sums->kind == BP_SUMS_F32)
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < count; j++)
-                sums->total[j] += sums->floats[i * 2 * c + j];
-    for (size_t j = 0; j < count && sums->kind != BP_SUMS_F32; j++) {
+    for (size_t j = 0; j < count; j++) {
         int64_t exact = 0;
         for (size_t i = 0; i < workers; i++)
             exact += sums->integers[i * 4 * c + j];
         sums->total[j] = (double)exact;
     }
+}
+
+struct samples_job {
+    struct bp_channel_sums *sums;
+    size_t n;
+};
+
+/* Totals from the samples in their order. Items are sums of a channel. */
+static void add_samples(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct samples_job *job = context;
+    struct bp_channel_sums *sums = job->sums;
+    for (size_t j = begin; j < end; j++)
+        sums->total[j] = 0.0;
+    for (size_t i = 0; i < job->n; i++)
+        for (size_t j = begin; j < end; j++)
+            sums->total[j] += sums->floats[i * 2 * sums->c + j];
 }
 
 int bp_channel_sums_finish(struct bp_channel_sums *sums, struct bp_exec *exec, size_t n,
@@ -103,7 +121,11 @@ int bp_channel_sums_finish(struct bp_channel_sums *sums, struct bp_exec *exec, s
         bp_channel_sums_begin(sums, exec, n);
         bp_parallel_for_down(exec->threads, n, read_part, &job);
     }
-    add_up(sums, (size_t)bp_threads_count(exec->threads), n);
+    struct samples_job job = {sums, n};
+    if (sums->kind == BP_SUMS_F32)
+        bp_parallel_for(exec->threads, parts_of(sums) * sums->c, add_samples, &job);
+    else
+        add_workers(sums, (size_t)bp_threads_count(exec->threads));
     sums->complete = 0;
     return read;
 }

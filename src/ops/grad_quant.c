@@ -1,6 +1,7 @@
 #include "ops/grad_quant.h"
 
 #include <math.h>
+#include <string.h>
 
 bp_status bp_quant_check(const struct bp_quant *quant, const char *product) {
     int b = quant->bits;
@@ -95,24 +96,31 @@ static float weight_of(const struct bp_quant *quant, const struct bp_group *grou
     return 1.0f;
 }
 
-/* Sorts indices by falling weight, ties by rising index; shell sort: n is some hundreds. Weights
- * stand in groups[i].probability. */
+/* Of weights >= 0 the order of their bits is that of the floats; complemented, the other one. */
+static uint32_t falling_key(const struct bp_group *group) {
+    uint32_t bits;
+    memcpy(&bits, &group->probability, sizeof bits);
+    return ~bits;
+}
+
+/* Sorts indices by falling weight, ties by rising index: by one byte of the key after another, from
+ * the lowest. Weights stand in groups[i].probability. order [2][n]: the result in its first half. */
 static void sort_by_weight(const struct bp_group *groups, size_t n, uint32_t *order) {
+    uint32_t *from = order, *to = order + n;
     for (size_t i = 0; i < n; i++)
         order[i] = (uint32_t)i;
-    for (size_t gap = n / 2; gap > 0; gap /= 2)
-        for (size_t i = gap; i < n; i++) {
-            uint32_t moved = order[i];
-            float weight = groups[moved].probability;
-            size_t j = i;
-            while (j >= gap &&
-                   (groups[order[j - gap]].probability < weight ||
-                    (groups[order[j - gap]].probability == weight && order[j - gap] > moved))) {
-                order[j] = order[j - gap];
-                j -= gap;
-            }
-            order[j] = moved;
-        }
+    for (int shift = 0; shift < 32; shift += 8) {
+        uint32_t place[257] = {0};
+        for (size_t i = 0; i < n; i++)
+            place[(falling_key(&groups[i]) >> shift & 255) + 1]++;
+        for (int b = 0; b < 255; b++)
+            place[b + 1] += place[b];
+        for (size_t i = 0; i < n; i++)
+            to[place[falling_key(&groups[from[i]]) >> shift & 255]++] = from[i];
+        uint32_t *sorted = to;
+        to = from;
+        from = sorted;
+    }
 }
 
 /* Water-filling. In order of falling weight, the first `full` groups get p = 1 and the rest

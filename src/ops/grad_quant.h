@@ -59,7 +59,7 @@ void bp_quant_grid(const struct bp_quant *quant, size_t count, struct bp_group *
 
 /* The probabilities p_i of keeping, for `n` groups of `count` elements each: p_i = min(1, c *
  * weight_i) with c such that they add up to round(keep * n) (at least 1; fewer if fewer groups are
- * non-zero): water-filling. topk and none: 1 or 0. `order` is scratch for n indices. */
+ * non-zero): water-filling. topk and none: 1 or 0. `order` is scratch for 2 n indices. */
 void bp_quant_probabilities(const struct bp_quant *quant, size_t count, struct bp_group *groups,
                             size_t n, uint32_t *order);
 

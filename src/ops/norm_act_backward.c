@@ -153,6 +153,6 @@ void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size
                               int accumulate) {
     struct job job = {.op = op, .exec = exec, .dx = dx, .accumulate = accumulate};
     if (op->reader.begin != NULL)
-        op->reader.begin(op->reader.context, exec, n);
+        op->reader.begin(op->reader.context, exec);
     bp_parallel_for(exec->threads, n, all_part, &job);
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define STREAM_BYTES ((size_t)16 << 20) /* outputs that leave the caches before they are read */
+#define STREAM_BYTES ((size_t)8 << 20) /* outputs that leave the caches before they are read */
 
 /* --- statistics ------------------------------------------------------------------------------- */
 

@@ -159,13 +159,11 @@ static void set_scale_coefficients(struct bp_norm_act *op) {
     }
 }
 
-static void reader_begin(void *context, struct bp_exec *exec, size_t n) {
+static void reader_begin(void *context, struct bp_exec *exec) {
     struct bp_norm_act *op = context;
     op->kernels = &exec->kernels;
     op->sums_read = !op->shape.window_pool || op->sums_from_output;
     set_scale_coefficients(op);
-    for (size_t i = 0; i < n; i++)
-        begin_sample(op, i);
 }
 
 static void reader_rows(void *context, size_t n, size_t row, size_t rows, const float *g,
@@ -173,6 +171,8 @@ static void reader_rows(void *context, size_t n, size_t row, size_t rows, const 
     const struct bp_norm_act *op = context;
     if (!op->sums_read)
         return;
+    if (row == 0)
+        begin_sample(op, n);
     const struct room room = room_of(op, scratch);
     for (size_t done = 0; done < rows; done += op->chunk_rows)
         add_rows(op, n, row + done, bp_min_size(op->chunk_rows, rows - done),

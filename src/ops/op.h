@@ -101,7 +101,7 @@ struct bp_grad_source {
  * all rows [rows][w][c] of every sample once, those of a sample in their order by one worker.
  * `scratch` has scratch_bytes bytes and belongs to the calling worker. rows NULL: nobody reads. */
 struct bp_grad_reader {
-    void (*begin)(void *context, struct bp_exec *exec, size_t n);
+    void (*begin)(void *context, struct bp_exec *exec);
     void (*rows)(void *context, size_t n, size_t row, size_t rows, const float *g, void *scratch);
     void *context;
     size_t scratch_bytes;

@@ -58,7 +58,7 @@ static void make_groups(struct groups *groups, enum kind kind, size_t n, float k
         groups->group[i].range = range_of(kind, i);
         bp_quant_grid(&groups->quant, COUNT, &groups->group[i]);
     }
-    uint32_t order[GROUPS_MAX];
+    uint32_t order[2 * GROUPS_MAX];
     bp_quant_probabilities(&groups->quant, COUNT, groups->group, n, order);
 }
 

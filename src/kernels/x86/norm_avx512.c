@@ -225,8 +225,8 @@ BP_INLINE void affine_block(const struct affine_job *job, int is_i16, int with_s
 
 BP_INLINE void affine_blocks(const struct affine_job *job, int is_i16, int with_sums) {
     size_t j = 0;
-    for (; !with_sums && j + 64 <= job->c; j += 64)
-        affine_block(job, is_i16, 0, 4, j, 0xffff);
+    for (; j + 64 <= job->c; j += 64)
+        affine_block(job, is_i16, with_sums, 4, j, 0xffff);
     for (; j + 32 <= job->c; j += 32)
         affine_block(job, is_i16, with_sums, 2, j, 0xffff);
     for (; j < job->c; j += 16)
