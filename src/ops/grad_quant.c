@@ -104,7 +104,8 @@ static uint32_t falling_key(const struct bp_group *group) {
 }
 
 /* Sorts indices by falling weight, ties by rising index: by one byte of the key after another, from
- * the lowest. Weights stand in groups[i].probability. order [2][n]: the result in its first half. */
+ * the lowest. Weights stand in groups[i].probability. order [2][n]: the result in its first half.
+ */
 static void sort_by_weight(const struct bp_group *groups, size_t n, uint32_t *order) {
     uint32_t *from = order, *to = order + n;
     for (size_t i = 0; i < n; i++)
