@@ -16,9 +16,10 @@
 #include "base/file_io.h"
 #include "base/memory.h"
 #include "io/safetensors.h"
+#include "unit/data_files.h"
 
-static char folder[] = "/tmp/bitprop-test-io-XXXXXX";
-static char path[256];
+static char *folder;
+static char path[1200];
 
 static const uint64_t words[3] = {0x0123456789abcdefu, 0, UINT64_MAX};
 static const int64_t counts[2] = {INT64_MIN, 7};
@@ -45,17 +46,19 @@ static bp_status write_sample(void) {
 }
 
 static int make_folder(void **state) {
-    (void)state;
-    if (mkdtemp(folder) == NULL)
+    if (data_folder_setup(state) != 0)
         return -1;
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    folder = *state;
+    snprintf(path, sizeof path, "%s", data_path(folder, "model.safetensors"));
     return 0;
 }
 
 static int remove_folder(void **state) {
     (void)state;
     unlink(path);
-    return rmdir(folder); /* fails if a temporary file was left behind */
+    int result = rmdir(folder); /* fails if a temporary file was left behind */
+    free(folder);
+    return result;
 }
 
 static void assert_same(const struct bp_safetensors *file) {
@@ -170,8 +173,7 @@ static void truncated_anywhere(void **state) {
 static void missing_file(void **state) {
     (void)state;
     struct bp_safetensors *file;
-    char absent[300];
-    snprintf(absent, sizeof absent, "%s/absent", folder);
+    const char *absent = data_path(folder, "absent");
     assert_int_equal(bp_safetensors_open(&file, absent), BP_MODEL);
     assert_null(file);
     assert_non_null(strstr(bp_status_message(), absent));
