@@ -225,17 +225,12 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
     }
 }
 
-static size_t row_tiles_of(const struct bp_bconv *op) {
-    size_t rows = op->tiling_da.rows;
-    return (op->shape.oh + rows - 1) / rows;
-}
-
 /* Items are (group of slots that are walked together, some rows). */
 static void dgrad_part(void *context, size_t begin, size_t end, int thread) {
     struct dgrad_job *job = context;
     struct bp_bconv *op = job->op;
     const struct bp_tiling *tiling = &op->tiling_da;
-    size_t row_tiles = row_tiles_of(op);
+    size_t row_tiles = bp_row_tiles(tiling, op->shape.oh);
     struct sample_offsets offsets = {NULL, NULL, -1};
     for (size_t item = begin; item < end; item++) {
         struct tile tile = {.slot = item / row_tiles * job->samples,
@@ -297,5 +292,6 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
         bp_parallel_for(exec->threads, n, clear_dropped, &job);
     job.samples = bp_item_size(exec->threads, op->kept_da, op->tiling_da.samples, 1);
     size_t groups = (op->kept_da + job.samples - 1) / job.samples;
-    bp_parallel_for(exec->threads, groups * row_tiles_of(op), dgrad_part, &job);
+    bp_parallel_for(exec->threads, groups * bp_row_tiles(&op->tiling_da, op->shape.oh), dgrad_part,
+                    &job);
 }

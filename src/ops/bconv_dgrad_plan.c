@@ -118,8 +118,7 @@ static struct bp_tiling choose_tiling(const struct bp_bconv *op) {
     for (larger = best; larger.rows <= s->oh && tile_bytes(op, &larger) <= TILE_BYTES;
          larger.rows++)
         best = larger;
-    size_t tiles = (s->oh + best.rows - 1) / best.rows;
-    best.rows = (s->oh + tiles - 1) / tiles;
+    best.rows = bp_even_rows(s->oh, best.rows);
     return best;
 }
 

@@ -28,12 +28,6 @@ static size_t tile_pixels(const struct bp_bconv *op) {
     return tiling->samples * tiling->rows * tiling->columns;
 }
 
-/* Rows of a tile, about equally many in all. */
-static size_t even_rows(const struct bp_conv_shape *s) {
-    size_t most = s->ow >= TILE_PIXELS ? 1 : TILE_PIXELS / s->ow, tiles = (s->oh + most - 1) / most;
-    return (s->oh + tiles - 1) / tiles;
-}
-
 void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec) {
     const struct bp_conv_shape *s = &op->shape;
     size_t pixels = s->oh * s->ow, all = pixels * op->taps, inside = bp_bconv_joined_pixels(op);
@@ -42,7 +36,8 @@ void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec) {
     if (pixels <= TILE_PIXELS)
         op->tiling_forward.samples = bp_min_size(s->n, TILE_PIXELS / pixels);
     else
-        op->tiling_forward.rows = even_rows(s);
+        op->tiling_forward.rows =
+            bp_even_rows(s->oh, s->ow >= TILE_PIXELS ? 1 : TILE_PIXELS / s->ow);
     size_t bytes = 2 * bp_round_up(tile_pixels(op) * sizeof(int32_t), 64);
     if (op->method_forward == BP_PRODUCT_LOOKUP)
         bytes += bp_round_up(window_quads(op), 64);
@@ -222,32 +217,29 @@ static void tile_product(const struct forward_job *job, const struct tile *tile,
                                 tile->samples * tile->rows * s->ow, (int)(op->taps * s->c));
 }
 
-static size_t row_tiles_of(const struct bp_bconv *op) {
-    size_t rows = op->tiling_forward.rows;
-    return (op->shape.oh + rows - 1) / rows;
-}
-
 /* Items are (group of samples that are walked together, some rows). */
 static void forward_part(void *context, size_t begin, size_t end, int thread) {
     struct forward_job *job = context;
-    size_t row_tiles = row_tiles_of(job->op), rows = job->op->tiling_forward.rows;
+    const struct bp_tiling *tiling = &job->op->tiling_forward;
+    size_t oh = job->op->shape.oh, row_tiles = bp_row_tiles(tiling, oh);
     for (size_t item = begin; item < end; item++) {
         struct tile tile = {.sample = item / row_tiles * job->samples,
-                            .row = item % row_tiles * rows};
+                            .row = item % row_tiles * tiling->rows};
         tile.samples = bp_min_size(job->samples, job->n - tile.sample);
-        tile.rows = bp_min_size(rows, job->op->shape.oh - tile.row);
+        tile.rows = bp_min_size(tiling->rows, oh - tile.row);
         tile_product(job, &tile, thread);
     }
 }
 
 void bp_bconv_forward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                       int16_t *y, struct bp_channel_sums *sums) {
-    struct forward_job job = {op, exec, x, y, n, sums, 0};
-    job.samples = bp_item_size(exec->threads, n, op->tiling_forward.samples, 1);
+    const struct bp_tiling *tiling = &op->tiling_forward;
+    size_t samples = bp_item_size(exec->threads, n, tiling->samples, 1);
+    struct forward_job job = {op, exec, x, y, n, sums, samples};
     if (sums != NULL)
         bp_channel_sums_begin(sums, exec, n);
-    size_t groups = (n + job.samples - 1) / job.samples;
-    bp_parallel_for(exec->threads, groups * row_tiles_of(op), forward_part, &job);
+    size_t groups = (n + samples - 1) / samples;
+    bp_parallel_for(exec->threads, groups * bp_row_tiles(tiling, op->shape.oh), forward_part, &job);
     if (sums != NULL)
         bp_channel_sums_end(sums);
 }

@@ -30,6 +30,16 @@ struct bp_tiling {
     size_t samples, rows, columns; /* the largest tile, in output pixels of the product */
 };
 
+static inline size_t bp_row_tiles(const struct bp_tiling *tiling, size_t oh) {
+    return (oh + tiling->rows - 1) / tiling->rows;
+}
+
+/* At most `most` rows of oh for a tile, about equally many for all. */
+static inline size_t bp_even_rows(size_t oh, size_t most) {
+    size_t tiles = (oh + most - 1) / most;
+    return (oh + tiles - 1) / tiles;
+}
+
 struct bp_bconv {
     struct bp_conv_shape shape;
     size_t cw, kw, cq, kq, taps; /* words and quads of the channels; kq in whole togethers */

@@ -23,7 +23,7 @@
 #define BLOCK_LANES  64  /* input channels of one call of the kernel */
 #define CHUNK_QUADS  256 /* of one output channel, about */
 #define KEPT_COLUMNS 16  /* output channels whose tables stand together, at most */
-#define KEPT_BLOCK   4   /* of these, what the kernels multiply at once */
+#define AT_ONCE      4   /* of these, what the kernels multiply at once */
 #define STEP_SAMPLES 16  /* of the steps of all tiers, at most */
 
 struct bp_wgrad_lookup {
@@ -79,7 +79,7 @@ static void choose_sizes(const struct bp_bconv *op, int threads, size_t together
     self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
     self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
     size_t share = (op->slots_dw + (size_t)threads - 1) / (size_t)threads;
-    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, KEPT_BLOCK));
+    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, AT_ONCE));
 }
 
 /* The output positions along one axis, of `begin` .. `end` - 1, at which a tap lies inside. */
@@ -390,6 +390,6 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
         fill_count_tables(op);
         bp_parallel_for(exec->threads, op->taps * self->blocks, count_part, &job);
     }
-    job.columns = bp_item_size(exec->threads, job.kept, self->columns, KEPT_BLOCK);
+    job.columns = bp_item_size(exec->threads, job.kept, self->columns, AT_ONCE);
     bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, product_part, &job);
 }
