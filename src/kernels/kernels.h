@@ -76,6 +76,13 @@ struct bp_run {
 
 #define BP_TABLE_BYTES 16 /* of one quad */
 
+/* Memory that the caller writes or reads soon, from `at` to before `end`: a kernel whose loop
+ * leaves the memory idle may fetch its lines into the cache meanwhile, and sets `at` behind them.
+ */
+struct bp_fetch {
+    const char *at, *end;
+};
+
 #define BP_BYTE_LANES 16 /* outputs of a product of bytes are blocked by so many */
 
 /* The scalars of one step of Adam, already rounded to float; train/optim.c makes them. */
@@ -196,11 +203,12 @@ struct bp_kernels {
      * t = 0 .. taps - 1; i = 0 .. quads / together - 1; q = 0 .. together - 1; index:
      * [ceil(c / 32)][w_taps][quads / together][32][together]. No entry is larger than entry_max
      * (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte aligned, index: 32-byte
-     * aligned. */
+     * aligned. soon: as much as y, or less; NULL: nothing. */
     void (*product_tables)(const uint8_t *tables, const int32_t *pixel, size_t n,
                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                            size_t quads, size_t together, int entry_max, const uint8_t *index,
-                           size_t c, const int32_t *base, int shift, int32_t *y);
+                           size_t c, const int32_t *base, int shift, int32_t *y,
+                           struct bp_fetch *soon);
 
     /* The forward product, as product_xor: y[to[p] * k + j] = bias - 2 * sum over t, i of
      *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, tap_w[t], i))

@@ -171,7 +171,8 @@ static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel
 /* Sums of codes and signs for `count` pixels of one parity and class. */
 static void class_product(const struct dgrad_job *job, const struct tile *tile, size_t parity,
                           unsigned pixel_class, const struct window *window, const uint8_t *tables,
-                          const int32_t *pixel, size_t count, int32_t *sums) {
+                          const int32_t *pixel, size_t count, int32_t *sums,
+                          struct bp_fetch *soon) {
     const struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t c = op->shape.c;
@@ -193,7 +194,23 @@ static void class_product(const struct dgrad_job *job, const struct tile *tile, 
             tables + d * bp_dgrad_window_tables(op, &op->tiling_da) * BP_TABLE_BYTES, pixel, count,
             tap, tap_w, taps, op->taps, op->kq, kernels->together, BP_QUAD * job->digits[d].top,
             op->index_t, c, d == 0 ? op->base_da + pixel_class * c : NULL, job->digits[d].shift,
-            sums);
+            sums, soon);
+}
+
+/* The rows of dx that the tile is written to, of the samples that lie one behind the other: they
+ * are in the cache when the product is done. */
+static struct bp_fetch tile_of_dx(const struct dgrad_job *job, const struct tile *tile) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    const int32_t *sample = job->op->sample_of_slot + tile->slot;
+    size_t samples = 1, row = tile->row * s->stride, column = tile->column * s->stride;
+    while (samples < tile->samples && sample[samples] == sample[0] + (int32_t)samples)
+        samples++;
+    size_t pixels = bp_min_size(tile->columns * s->stride, s->w - column);
+    if (pixels == s->w) /* rows lie one behind the other */
+        pixels *= samples > 1 ? samples * s->h : bp_min_size(tile->rows * s->stride, s->h - row);
+    size_t first = ((size_t)sample[0] * s->h + row) * s->w + column;
+    const float *at = job->dx + first * s->c;
+    return (struct bp_fetch){(const char *)at, (const char *)(at + pixels * s->c)};
 }
 
 static void tile_product(const struct dgrad_job *job, const struct tile *tile,
@@ -208,6 +225,7 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
     struct bp_pixel_run *runs = bp_carve(&carver, most * sizeof *runs);
     uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */
     struct window window = window_of(op, tile);
+    struct bp_fetch soon = tile_of_dx(job, tile);
     if (op->method_da == BP_PRODUCT_LOOKUP)
         fill_tables(job, tile, &window, tables);
     for (size_t i = 0; i < s->stride * s->stride; i++) {
@@ -219,7 +237,7 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
                     pixel[count++] = (runs[r].code + (int32_t)x) * (int32_t)window.unit;
             if (count == 0)
                 continue;
-            class_product(job, tile, i, pixel_class, &window, tables, pixel, count, sums);
+            class_product(job, tile, i, pixel_class, &window, tables, pixel, count, sums, &soon);
             finish_class(job, tile, runs, n, pixel_class, sums, offsets, thread);
         }
     }

@@ -39,19 +39,21 @@ static void writes_whole_words(const uint64_t *bits, size_t n, size_t words, siz
 static void ignores_old_sums(const uint8_t *tables, const int32_t *pixel, size_t n,
                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                              size_t quads, size_t together, int entry_max, const uint8_t *index,
-                             size_t c, const int32_t *base, int shift, int32_t *y) {
+                             size_t c, const int32_t *base, int shift, int32_t *y,
+                             struct bp_fetch *soon) {
     if (base == NULL)
         memset(y, 0, n * c * sizeof *y);
     bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together, entry_max,
-                        index, c, base, shift, y);
+                        index, c, base, shift, y, soon);
 }
 
 static void sums_in_16_bits(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                             size_t quads, size_t together, int entry_max, const uint8_t *index,
-                            size_t c, const int32_t *base, int shift, int32_t *y) {
+                            size_t c, const int32_t *base, int shift, int32_t *y,
+                            struct bp_fetch *soon) {
     bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together, entry_max,
-                        index, c, base, shift, y);
+                        index, c, base, shift, y, soon);
     for (size_t i = 0; base != NULL && i < n * c; i++)
         y[i] = base[i % c] + (((y[i] - base[i % c]) >> shift & 0xffff) << shift);
 }

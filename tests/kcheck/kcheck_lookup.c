@@ -93,7 +93,7 @@ void kcheck_product_tables(struct kcheck *t) {
         kc_fill_i32(t, base, c);
     if (t->layer != NULL)
         t->reference->product_tables(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together,
-                                     entry_max, index, c, base, shift, y);
+                                     entry_max, index, c, base, shift, y, NULL);
     else
         for (size_t p = 0; p < n; p++)
             for (size_t j = 0; j < c; j++) {
@@ -105,10 +105,15 @@ void kcheck_product_tables(struct kcheck *t) {
                                                together)];
                 y[p * c + j] = (with_base ? base[j] : y[p * c + j]) + sum * (1 << shift);
             }
-    while (kc_next(t))
+    size_t soon_bytes = kc_below(t, n * c * 4), with_soon = kc_below(t, 2);
+    while (kc_next(t)) {
+        char *at = kc_at(t, y); /* whatever it fetches, y holds the result */
+        struct bp_fetch soon = {at, at + soon_bytes};
         t->kernels->product_tables(kc_at(t, tables), kc_at(t, pixel), n, kc_at(t, tap),
                                    kc_at(t, tap_w), taps, w_taps, quads, together, entry_max,
-                                   kc_at(t, index), c, kc_at(t, base), shift, kc_at(t, y));
+                                   kc_at(t, index), c, kc_at(t, base), shift, kc_at(t, y),
+                                   with_soon ? &soon : NULL);
+    }
 }
 
 void kcheck_product_signs(struct kcheck *t) {

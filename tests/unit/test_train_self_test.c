@@ -33,9 +33,10 @@ static void signs_off_by_two(const uint8_t *x, const int32_t *pixel, const int32
 static void tables_off_by_one(const uint8_t *tables, const int32_t *pixel, size_t n,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                               size_t quads, size_t together, int entry_max, const uint8_t *index,
-                              size_t c, const int32_t *base, int shift, int32_t *y) {
+                              size_t c, const int32_t *base, int shift, int32_t *y,
+                              struct bp_fetch *soon) {
     bp_product_tables_c(tables, pixel, n, tap, tap_w, taps, w_taps, quads, together, entry_max,
-                        index, c, base, shift, y);
+                        index, c, base, shift, y, soon);
     y[0]++;
 }
 

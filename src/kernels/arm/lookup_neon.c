@@ -169,8 +169,9 @@ static void add_block(const struct pass *pass, const struct block *b) {
 void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                             size_t quads, size_t together, int entry_max, const uint8_t *index,
-                            size_t c, const int32_t *base, int shift, int32_t *y) {
-    (void)together; /* 1 */
+                            size_t c, const int32_t *base, int shift, int32_t *y,
+                            struct bp_fetch *soon) {
+    (void)together, (void)soon; /* 1, for now */
     struct pass pass;
     struct block b = {.shift = shift, .y_stride = c};
     pass.groups = pass_groups(entry_max);

@@ -31,7 +31,8 @@ void bp_tables_of_samples_neon(const uint8_t *codes, const int32_t *offset, size
 void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                             size_t quads, size_t together, int entry_max, const uint8_t *index,
-                            size_t c, const int32_t *base, int shift, int32_t *y);
+                            size_t c, const int32_t *base, int shift, int32_t *y,
+                            struct bp_fetch *soon);
 void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_bytes,
                              const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                              size_t index_step, size_t c, size_t together, int entry_max, int shift,

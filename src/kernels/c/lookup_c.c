@@ -87,8 +87,8 @@ void bp_index_of_samples_c(const uint64_t *bits, const int32_t *offset, size_t s
 void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, const int32_t *tap,
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
                          size_t together, int entry_max, const uint8_t *index, size_t c,
-                         const int32_t *base, int shift, int32_t *y) {
-    (void)entry_max;
+                         const int32_t *base, int shift, int32_t *y, struct bp_fetch *soon) {
+    (void)entry_max, (void)soon;
     for (size_t p = 0; p < n; p++)
         for (size_t b = 0; b < c; b += BP_LANES) {
             int32_t sums[BP_LANES] = {0};

@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #include <stddef.h>
 
+#include "kernels/kernels.h"
+
 /* Loops that go down columns touch a line here and a line there, which no prefetcher of a processor
  * follows from memory. So beside the step that has read bytes `at` .. of a block of rows, counted
  * in the order of the loop, they fetch the line as far behind the end of the block: callers go on
@@ -19,6 +21,19 @@ static inline __attribute__((always_inline)) void fetch_line_behind(const void *
                                                                     size_t bytes) {
     if (at % 64 < bytes)
         fetch_behind(end, at);
+}
+
+/* Where a block of a product is stored, fetched when it begins: else its end waits for the memory.
+ */
+static inline __attribute__((always_inline)) void fetch_place(const void *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)at + i, _MM_HINT_T1);
+}
+
+/* The next lines of what is needed soon, about `bytes` bytes. */
+static inline __attribute__((always_inline)) void fetch_soon(struct bp_fetch *soon, size_t bytes) {
+    for (size_t i = 0; soon != NULL && i < bytes && soon->at < soon->end; i += 64, soon->at += 64)
+        _mm_prefetch(soon->at, _MM_HINT_T1);
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* Products by lookup, AVX2: the blocks and passes around the sums of lookup_avx2.h. */
 #include "kernels/x86/lookup_avx2.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
@@ -177,6 +178,7 @@ void bp_product_signs_avx2(const uint8_t *x, const int32_t *pixel, const int32_t
                 for (size_t r = 0; r < b.rows; r++) {
                     b.row[r] = x + pixel[p + r];
                     b.y16[r] = y + (size_t)to[p + r] * k + j;
+                    fetch_place(b.y16[r], b.lanes * sizeof *y);
                 }
                 add_signs(&pass, &b);
             }
@@ -189,7 +191,8 @@ void bp_product_signs_avx2(const uint8_t *x, const int32_t *pixel, const int32_t
 void bp_product_tables_avx2(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                             size_t quads, size_t together, int entry_max, const uint8_t *index,
-                            size_t c, const int32_t *base, int shift, int32_t *y) {
+                            size_t c, const int32_t *base, int shift, int32_t *y,
+                            struct bp_fetch *soon) {
     (void)together; /* 1 */
     struct pass pass;
     struct block b = {.index_step = BP_LANES,
@@ -209,6 +212,7 @@ void bp_product_tables_avx2(const uint8_t *tables, const int32_t *pixel, size_t 
                 for (size_t r = 0; r < b.rows; r++)
                     b.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
                 b.y = y + p * c + j;
+                fetch_soon(soon, b.rows * b.lanes * sizeof *y);
                 add_block(&pass, &b);
             }
         }

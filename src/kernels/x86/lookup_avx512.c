@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "kernels/lookup_pass.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
 #define TOGETHER    4
@@ -207,7 +208,8 @@ static size_t steps_of_windows(struct steps *steps, size_t step, const int32_t *
 void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_t n,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                               size_t quads, size_t together, int entry_max, const uint8_t *index,
-                              size_t c, const int32_t *base, int shift, int32_t *y) {
+                              size_t c, const int32_t *base, int shift, int32_t *y,
+                              struct bp_fetch *soon) {
     (void)together, (void)entry_max;
     struct steps steps;
     struct block b = {.half_bytes = w_taps * quads * BP_LANES, .shift = shift, .y_stride = c};
@@ -223,6 +225,7 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
                 for (size_t r = 0; r < b.rows; r++)
                     b.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
                 b.y = y + p * c + j;
+                fetch_soon(soon, b.rows * b.lanes * sizeof *y);
                 add_pass(&steps, &b);
             }
         }

@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "kernels/product_jobs.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* acc += popcount per lane. The addition is in assembly so that the accumulator stays in its
@@ -64,8 +65,11 @@ BP_INLINE void xor_rows(int rows, const struct xor_job *job, size_t cw, size_t p
     __m512i acc[4][4];
     const uint64_t *row[4];
     clear(acc, rows);
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
         row[i] = job->x + job->pixel[p + (size_t)i];
+        fetch_place(job->y + (size_t)job->to[p + (size_t)i] * job->k + b,
+                    BP_LANES * sizeof *job->y);
+    }
     for (size_t t = 0; t < job->taps; t++)
         add_xor(acc, rows, row, job->tap[t], cw, w + (size_t)job->tap_w[t] * cw * BP_LANES);
     for (int i = 0; i < rows; i++) {

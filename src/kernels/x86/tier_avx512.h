@@ -26,7 +26,8 @@ void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t 
 void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_t n,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                               size_t quads, size_t together, int entry_max, const uint8_t *index,
-                              size_t c, const int32_t *base, int shift, int32_t *y);
+                              size_t c, const int32_t *base, int shift, int32_t *y,
+                              struct bp_fetch *soon);
 void bp_index_of_samples_avx512(const uint64_t *bits, const int32_t *offset, size_t samples,
                                 size_t together, size_t n, size_t words, size_t c, uint8_t *out,
                                 size_t out_step);
