@@ -85,6 +85,12 @@ struct bp_fetch {
 
 #define BP_BYTE_LANES 16 /* outputs of a product of bytes are blocked by so many */
 
+/* How the sums of a row of the weight gradient become floats: scale_latent. */
+struct bp_latent_scale {
+    int32_t known, off, valid;
+    float scale, offset;
+};
+
 /* The scalars of one step of Adam, already rounded to float; train/optim.c makes them. */
 struct bp_adam {
     float lr, decay, shrink, clip;
@@ -308,6 +314,15 @@ struct bp_kernels {
      * (border class). One multiplication, one addition, both rounded. */
     void (*scale_mask)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                        const float *offset, const uint8_t *row, float *out);
+
+    /* The epilogue of the weight gradient, n elements:
+     *     out = scale * (float)(sum[j] + 16 * high[j] + known - off * neg[j])
+     *           + offset * (float)(valid - 2 * neg[j])
+     * where |w[j]| < 1, else +0.0. The sum of integers fits into 32 bits, its terms need not; each
+     * operation of floats is rounded. high NULL: without that term. neg NULL, and high too: without
+     * off, and nothing is added. w NULL: everywhere. */
+    void (*scale_latent)(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                         const int32_t *neg, const float *w, size_t n, float *out);
 
     /* --- normalisation, activation, pooling --------------------------------------------------- */
 

@@ -14,7 +14,6 @@
  *   sum of entries = sum of (code - code_min) * a^ + top * (number of negative a^) */
 #include "ops/bconv_internal.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -307,16 +306,8 @@ static void finish_tap(const struct wgrad_job *job, const struct bp_group *group
         bp_bconv_mask_row(w, c, out);
         return;
     }
-    /* unsigned: what does not fit in between comes back. 4 bits: never, as entries are < 2^31 */
-    uint32_t known = (uint32_t)code_min * (uint32_t)valid;
-    for (size_t j = 0; j < c; j++) {
-        uint32_t sum = (uint32_t)entries[j] + known;
-        sum += high != NULL ? 16 * (uint32_t)high[j] : 0;
-        sum -= job->with_count ? (uint32_t)off * (uint32_t)neg[j] : 0;
-        float v = scale * (float)(int32_t)sum;
-        v = job->with_count ? v + offset * (float)(valid - 2 * neg[j]) : v;
-        out[j] = w == NULL || fabsf(w[j]) < 1.0f ? v : 0.0f;
-    }
+    struct bp_latent_scale by = {code_min * valid, off, valid, scale, offset};
+    job->kernels->scale_latent(&by, entries, high, job->with_count ? neg : NULL, w, c, out);
 }
 
 /* The rows of dW of `columns` kept channels from their sums. */

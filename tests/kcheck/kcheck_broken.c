@@ -201,6 +201,27 @@ static void minus_zero_where_masked(const int32_t *sum, const uint64_t *mask, si
             out[i] = -0.0f;
 }
 
+static void keeps_weights_of_one(const struct bp_latent_scale *by, const int32_t *sum,
+                                 const int32_t *high, const int32_t *neg, const float *w, size_t n,
+                                 float *out) {
+    bp_scale_latent_c(by, sum, high, neg, w, n, out);
+    for (size_t j = 0; w != NULL && j < n; j++)
+        if (w[j] == 1.0f)
+            bp_scale_latent_c(by, sum + j, high == NULL ? NULL : high + j,
+                              neg == NULL ? NULL : neg + j, NULL, 1, out + j);
+}
+
+static void sums_of_floats(const struct bp_latent_scale *by, const int32_t *sum,
+                           const int32_t *high, const int32_t *neg, const float *w, size_t n,
+                           float *out) {
+    struct bp_latent_scale rest = *by;
+    rest.known = 0;
+    bp_scale_latent_c(&rest, sum, high, neg, w, n, out);
+    for (size_t j = 0; j < n; j++)
+        if (w == NULL || fabsf(w[j]) < 1.0f)
+            out[j] += by->scale * (float)by->known;
+}
+
 /* --- normalisation ---------------------------------------------------------------------------- */
 
 static void adds_to_old_content(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
@@ -253,6 +274,8 @@ static const struct kc_planted planted[] = {
     {"round_group", "NaN becomes the largest code", {.round_group = nan_is_largest}},
     {"round_columns", "always 8 random bits", {.round_columns = ignores_wide}},
     {"scale_mask", "-0.0 where masked", {.scale_mask = minus_zero_where_masked}},
+    {"scale_latent", "keeps weights of one", {.scale_latent = keeps_weights_of_one}},
+    {"scale_latent", "adds floats", {.scale_latent = sums_of_floats}},
     {"max_unpool_2x2", "adds to the old content", {.max_unpool_2x2 = adds_to_old_content}},
     {"sum_squares_f32", "one sum in order", {.sum_squares_f32 = sum_in_order}},
     {"adam_f32", "eps at another place", {.adam_f32 = eps_under_the_root}},

@@ -2,6 +2,7 @@
 #include "kcheck/kcheck.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/bits.h"
 #include "base/rng.h"
@@ -143,4 +144,47 @@ void kcheck_scale_mask(struct kcheck *t) {
     while (kc_next(t))
         t->kernels->scale_mask(kc_at(t, sum), kc_at(t, mask), n, c, scale, kc_at(t, offset),
                                kc_at(t, row), kc_at(t, out));
+}
+
+void kcheck_scale_latent(struct kcheck *t) {
+    size_t n = 1 + kc_below(t, 700);
+    int with_neg = kc_below(t, 3) != 0, with_high = with_neg && kc_below(t, 2), with_w;
+    int32_t valid = (int32_t)kc_below(t, 100000);
+    struct bp_latent_scale by = {(int32_t)kc_below(t, 2000001) - 1000000,
+                                 (int32_t)kc_below(t, 511) - 255, valid, kc_moderate(t),
+                                 kc_moderate(t)};
+    with_w = kc_below(t, 8) != 0;
+    kc_params(t, "n=%zu known=%d off=%d valid=%d scale=%g offset=%g%s%s%s", n, by.known, by.off,
+              by.valid, (double)by.scale, (double)by.offset, with_high ? " high" : "",
+              with_neg ? " neg" : "", with_w ? " w" : "");
+    kc_work(t, (double)n, "element");
+    int32_t *sum = kc_input(t, "sum", KC_I32, n);
+    int32_t *high = with_high ? kc_input(t, "high", KC_I32, n) : NULL;
+    int32_t *neg = with_neg ? kc_input(t, "neg", KC_I32, n) : NULL;
+    float *w = with_w ? kc_input(t, "w", KC_F32, n) : NULL;
+    struct bp_latent_scale *given = kc_input(t, "by", KC_I32, sizeof by / sizeof(int32_t));
+    float *out = kc_output(t, "out", KC_F32, n);
+    memcpy(given, &by, sizeof by);
+    if (with_w)
+        kc_fill_floats(t, w, n, KC_ANY_FLOAT);
+    for (size_t j = 0; j < n; j++) {
+        /* Terms that do not fit alone, too: a large `high` is taken back by `sum`. */
+        int32_t many = with_high ? (int32_t)kc_random(t) : 0, minus = 0;
+        if (with_high)
+            high[j] = many;
+        if (with_neg)
+            neg[j] = minus = (int32_t)kc_below(t, (size_t)valid + 1);
+        if (with_w && kc_below(t, 8) == 0)
+            w[j] = kc_below(t, 2) ? 1.0f : -1.0f;
+        int64_t total = (int64_t)kc_below(t, 1 << 30) - (1 << 29);
+        int64_t rest = total - 16 * (int64_t)many - by.known + (int64_t)by.off * minus;
+        sum[j] = (int32_t)(uint32_t)(uint64_t)rest;
+        float value = by.scale * (float)total;
+        if (with_neg)
+            value += by.offset * (float)(valid - 2 * minus);
+        out[j] = !with_w || fabsf(w[j]) < 1.0f ? value : 0.0f;
+    }
+    while (kc_next(t))
+        t->kernels->scale_latent(kc_at(t, given), kc_at(t, sum), kc_at(t, high), kc_at(t, neg),
+                                 kc_at(t, w), n, kc_at(t, out));
 }

@@ -1,5 +1,4 @@
-/* The gradient quantizer, NEON: ranges, stochastic rounding, the epilogue of the activation
- * gradient. */
+/* The gradient quantizer, NEON: ranges, stochastic rounding. */
 #include "kernels/arm/tier_neon.h"
 
 #include "base/bits.h"
@@ -247,29 +246,4 @@ void bp_round_columns_neon(const float *g, size_t n, size_t g_stride, const int3
         round_grids(g, n, g_stride, column, k, first, rounding, 0, 1, grid, codes);
     else
         round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
-}
-
-/* --- epilogue of the activation gradient ------------------------------------------------------ */
-
-BP_INLINE void scale_mask_4(const int32_t *sum, uint64_t inside, float scale, const float *add,
-                            int full, size_t rest, float *out) {
-    float32x4_t v = vcvtq_f32_s32(full ? vld1q_s32(sum) : load_i32(sum, rest));
-    v = vaddq_f32(vmulq_n_f32(v, scale), load_f32(add, full, rest));
-    v = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), spread_bits(inside)));
-    store_f32(out, full, rest, v);
-}
-
-void bp_scale_mask_neon(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
-                        const float *offset, const uint8_t *row, float *out) {
-    size_t cw = bp_words(c);
-    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c) {
-        const float *add = offset + (size_t)row[p] * c;
-        for (size_t j = 0; j < c; j += 4) {
-            uint64_t inside = mask[j / 64] >> j % 64;
-            if (c - j >= 4)
-                scale_mask_4(sum + j, inside, scale, add + j, 1, 4, out + j);
-            else
-                scale_mask_4(sum + j, inside, scale, add + j, 0, c - j, out + j);
-        }
-    }
 }

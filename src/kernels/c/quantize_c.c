@@ -1,4 +1,4 @@
-/* The gradient quantizer's loops: ranges, stochastic rounding, the epilogue of dA. */
+/* The gradient quantizer's loops: ranges, stochastic rounding. */
 #include "kernels/c/kernels_c.h"
 #include "kernels/c/tier_c.h"
 
@@ -49,15 +49,4 @@ void bp_round_columns_c(const float *g, size_t n, size_t g_stride, const int32_t
             codes[i * k + j] = bp_round_one(g[i * g_stride + (size_t)column[j]], grid[j],
                                             fraction(&source, first + i * k + j),
                                             rounding->code_min, rounding->code_max);
-}
-
-void bp_scale_mask_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
-                     const float *offset, const uint8_t *row, float *out) {
-    size_t cw = bp_words(c);
-    for (size_t p = 0; p < n; p++)
-        for (size_t j = 0; j < c; j++) {
-            float value = scale * (float)sum[p * c + j];
-            value += offset[(size_t)row[p] * c + j];
-            out[p * c + j] = bp_value_or_zero(bp_bit(mask + p * cw, j), value);
-        }
 }

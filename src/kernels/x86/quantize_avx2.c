@@ -1,5 +1,4 @@
-/* The gradient quantizer, AVX2: ranges, stochastic rounding, the epilogue of the activation
- * gradient. */
+/* The gradient quantizer, AVX2: ranges, stochastic rounding. */
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
@@ -231,35 +230,6 @@ void bp_round_columns_avx2(const float *g, size_t n, size_t g_stride, const int3
         round_grids(g, n, g_stride, column, k, first, rounding, 0, 1, grid, codes);
     else
         round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
-}
-
-/* --- epilogue of the activation gradient ------------------------------------------------------ */
-
-BP_INLINE void scale_mask_8(const int32_t *sum, uint64_t inside, __m256 scale, const float *add,
-                            int full, size_t rest, float *out) {
-    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    __m256i s = full ? load_256(sum) : _mm256_maskload_epi32(sum, mask_32x8(rest));
-    __m256i lanes = _mm256_and_si256(_mm256_set1_epi32((int)(inside & 255)), bit);
-    __m256 v = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(s));
-    v = _mm256_add_ps(v, load_ps(add, full, rest));
-    v = _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(lanes, bit)));
-    store_ps(out, full, rest, v);
-}
-
-void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
-                        const float *offset, const uint8_t *row, float *out) {
-    const __m256 scale_v = _mm256_set1_ps(scale);
-    size_t cw = bp_words(c);
-    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c) {
-        const float *add = offset + (size_t)row[p] * c;
-        for (size_t j = 0; j < c; j += 8) {
-            uint64_t inside = mask[j / 64] >> j % 64;
-            if (c - j >= 8)
-                scale_mask_8(sum + j, inside, scale_v, add + j, 1, 8, out + j);
-            else
-                scale_mask_8(sum + j, inside, scale_v, add + j, 0, c - j, out + j);
-        }
-    }
 }
 
 void bp_random_blocks_avx2(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out) {

@@ -1,5 +1,4 @@
-/* The gradient quantizer, AVX-512: ranges, stochastic rounding, the epilogue of the activation
- * gradient. */
+/* The gradient quantizer, AVX-512: ranges, stochastic rounding. */
 #include "kernels/x86/tier_avx512.h"
 
 #include <string.h>
@@ -344,29 +343,6 @@ void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const in
 }
 
 /* --- epilogue of the activation gradient ------------------------------------------------------ */
-
-void bp_scale_mask_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
-                          const float *offset, const uint8_t *row, float *out) {
-    const __m512 scale_v = _mm512_set1_ps(scale);
-    size_t cw = bp_words(c);
-    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c) {
-        const float *add = offset + (size_t)row[p] * c;
-        for (size_t j = 0; j < c; j += 16) {
-            __mmask16 inside = (__mmask16)(mask[j / 64] >> j % 64);
-            if (c - j >= 16) {
-                __m512 v = _mm512_mul_ps(scale_v, _mm512_cvtepi32_ps(_mm512_loadu_si512(sum + j)));
-                v = _mm512_maskz_add_ps(inside, v, _mm512_loadu_ps(add + j));
-                _mm512_storeu_ps(out + j, v);
-            } else {
-                __mmask16 m = mask_16(c - j);
-                __m512i s = _mm512_maskz_loadu_epi32(m, sum + j);
-                __m512 v = _mm512_mul_ps(scale_v, _mm512_cvtepi32_ps(s));
-                v = _mm512_maskz_add_ps(inside, v, _mm512_maskz_loadu_ps(m, add + j));
-                _mm512_mask_storeu_ps(out + j, m, v);
-            }
-        }
-    }
-}
 
 void bp_random_blocks_avx512(const struct bp_stream *stream, uint64_t first, size_t n,
                              uint8_t *out) {

@@ -1,0 +1,91 @@
+/* The epilogues of both gradient products, AVX2: integers to floats, masked. */
+#include "kernels/x86/tier_avx2.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx2.h"
+
+/* --- activation gradient ---------------------------------------------------------------------- */
+
+BP_INLINE void scale_mask_8(const int32_t *sum, uint64_t inside, __m256 scale, const float *add,
+                            int full, size_t rest, float *out) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i s = full ? load_256(sum) : _mm256_maskload_epi32(sum, mask_32x8(rest));
+    __m256i lanes = _mm256_and_si256(_mm256_set1_epi32((int)(inside & 255)), bit);
+    __m256 v = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(s));
+    v = _mm256_add_ps(v, load_ps(add, full, rest));
+    v = _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(lanes, bit)));
+    store_ps(out, full, rest, v);
+}
+
+void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
+                        const float *offset, const uint8_t *row, float *out) {
+    const __m256 scale_v = _mm256_set1_ps(scale);
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c) {
+        const float *add = offset + (size_t)row[p] * c;
+        for (size_t j = 0; j < c; j += 8) {
+            uint64_t inside = mask[j / 64] >> j % 64;
+            if (c - j >= 8)
+                scale_mask_8(sum + j, inside, scale_v, add + j, 1, 8, out + j);
+            else
+                scale_mask_8(sum + j, inside, scale_v, add + j, 0, c - j, out + j);
+        }
+    }
+}
+
+/* --- weight gradient -------------------------------------------------------------------------- */
+
+BP_INLINE __m256i load_i32(const int32_t *p, int full, size_t rest) {
+    return full ? load_256(p) : _mm256_maskload_epi32(p, mask_32x8(rest));
+}
+
+/* The pointers are moved to the element. */
+BP_INLINE void scale_latent_8(const struct bp_latent_scale *by, const int32_t *sum,
+                              const int32_t *high, const int32_t *neg, const float *w, int full,
+                              size_t rest, float *out) {
+    __m256i s = _mm256_add_epi32(load_i32(sum, full, rest), _mm256_set1_epi32(by->known)), minus;
+    if (high != NULL)
+        s = _mm256_add_epi32(s, _mm256_slli_epi32(load_i32(high, full, rest), 4));
+    if (neg != NULL) {
+        minus = load_i32(neg, full, rest);
+        s = _mm256_sub_epi32(s, _mm256_mullo_epi32(minus, _mm256_set1_epi32(by->off)));
+    }
+    __m256 v = _mm256_mul_ps(_mm256_set1_ps(by->scale), _mm256_cvtepi32_ps(s));
+    if (neg != NULL) {
+        minus = _mm256_sub_epi32(_mm256_set1_epi32(by->valid), _mm256_add_epi32(minus, minus));
+        v = _mm256_add_ps(v, _mm256_mul_ps(_mm256_set1_ps(by->offset), _mm256_cvtepi32_ps(minus)));
+    }
+    if (w != NULL) {
+        __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), load_ps(w, full, rest));
+        v = _mm256_and_ps(v, _mm256_cmp_ps(size, _mm256_set1_ps(1.0f), _CMP_LT_OQ));
+    }
+    store_ps(out, full, rest, v);
+}
+
+/* Which of the pointers are NULL is a constant. */
+BP_INLINE void scale_latent(const struct bp_latent_scale *by, const int32_t *sum,
+                            const int32_t *high, const int32_t *neg, const float *w, size_t n,
+                            float *out) {
+    const struct bp_latent_scale copy = *by;
+    for (size_t j = 0; j < n; j += 8) {
+        const int32_t *high_j = high == NULL ? NULL : high + j,
+                      *neg_j = neg == NULL ? NULL : neg + j;
+        const float *w_j = w == NULL ? NULL : w + j;
+        if (n - j >= 8)
+            scale_latent_8(&copy, sum + j, high_j, neg_j, w_j, 1, 8, out + j);
+        else
+            scale_latent_8(&copy, sum + j, high_j, neg_j, w_j, 0, n - j, out + j);
+    }
+}
+
+void bp_scale_latent_avx2(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                          const int32_t *neg, const float *w, size_t n, float *out) {
+    if (w == NULL)
+        scale_latent(by, sum, high, neg, NULL, n, out);
+    else if (neg == NULL)
+        scale_latent(by, sum, NULL, NULL, w, n, out);
+    else if (high == NULL)
+        scale_latent(by, sum, NULL, neg, w, n, out);
+    else
+        scale_latent(by, sum, high, neg, w, n, out);
+}

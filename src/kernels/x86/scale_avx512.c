@@ -1,0 +1,80 @@
+/* The epilogues of both gradient products, AVX-512: integers to floats, masked. */
+#include "kernels/x86/tier_avx512.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx512.h"
+
+void bp_scale_mask_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
+                          const float *offset, const uint8_t *row, float *out) {
+    const __m512 scale_v = _mm512_set1_ps(scale);
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c) {
+        const float *add = offset + (size_t)row[p] * c;
+        for (size_t j = 0; j < c; j += 16) {
+            __mmask16 inside = (__mmask16)(mask[j / 64] >> j % 64);
+            if (c - j >= 16) {
+                __m512 v = _mm512_mul_ps(scale_v, _mm512_cvtepi32_ps(_mm512_loadu_si512(sum + j)));
+                v = _mm512_maskz_add_ps(inside, v, _mm512_loadu_ps(add + j));
+                _mm512_storeu_ps(out + j, v);
+            } else {
+                __mmask16 m = mask_16(c - j);
+                __m512i s = _mm512_maskz_loadu_epi32(m, sum + j);
+                __m512 v = _mm512_mul_ps(scale_v, _mm512_cvtepi32_ps(s));
+                v = _mm512_maskz_add_ps(inside, v, _mm512_maskz_loadu_ps(m, add + j));
+                _mm512_mask_storeu_ps(out + j, m, v);
+            }
+        }
+    }
+}
+
+BP_INLINE __m512i load_i32(const int32_t *p, __mmask16 m) {
+    return m == 0xffff ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(m, p);
+}
+
+/* 16 elements from j on. */
+BP_INLINE void scale_latent_16(const struct bp_latent_scale *by, const int32_t *sum,
+                               const int32_t *high, const int32_t *neg, const float *w, size_t j,
+                               __mmask16 m, float *out) {
+    __m512i s = _mm512_add_epi32(load_i32(sum + j, m), _mm512_set1_epi32(by->known)), minus;
+    __mmask16 inside = 0xffff;
+    if (high != NULL)
+        s = _mm512_add_epi32(s, _mm512_slli_epi32(load_i32(high + j, m), 4));
+    if (neg != NULL) {
+        minus = load_i32(neg + j, m);
+        s = _mm512_sub_epi32(s, _mm512_mullo_epi32(minus, _mm512_set1_epi32(by->off)));
+    }
+    __m512 v = _mm512_mul_ps(_mm512_set1_ps(by->scale), _mm512_cvtepi32_ps(s));
+    if (neg != NULL) {
+        minus = _mm512_sub_epi32(_mm512_set1_epi32(by->valid), _mm512_add_epi32(minus, minus));
+        v = _mm512_add_ps(v, _mm512_mul_ps(_mm512_set1_ps(by->offset), _mm512_cvtepi32_ps(minus)));
+    }
+    if (w != NULL)
+        inside =
+            _mm512_cmp_ps_mask(_mm512_abs_ps(load_f32(w + j, m)), _mm512_set1_ps(1.0f), _CMP_LT_OQ);
+    store_f32(out + j, m, _mm512_maskz_mov_ps(inside, v));
+}
+
+/* Which of the pointers are NULL is a constant. */
+BP_INLINE void scale_latent(const struct bp_latent_scale *by, const int32_t *sum,
+                            const int32_t *high, const int32_t *neg, const float *w, size_t n,
+                            float *out) {
+    const struct bp_latent_scale copy = *by;
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16)
+        scale_latent_16(&copy, sum, high, neg, w, j, 0xffff, out);
+    if (j < n)
+        scale_latent_16(&copy, sum, high, neg, w, j, mask_16(n - j), out);
+}
+
+void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum,
+                            const int32_t *high, const int32_t *neg, const float *w, size_t n,
+                            float *out) {
+    if (w == NULL)
+        scale_latent(by, sum, high, neg, NULL, n, out);
+    else if (neg == NULL)
+        scale_latent(by, sum, NULL, NULL, w, n, out);
+    else if (high == NULL)
+        scale_latent(by, sum, NULL, neg, w, n, out);
+    else
+        scale_latent(by, sum, high, neg, w, n, out);
+}
