@@ -171,7 +171,7 @@ void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t 
                             size_t quads, size_t together, int entry_max, const uint8_t *index,
                             size_t c, const int32_t *base, int shift, int32_t *y,
                             struct bp_fetch *soon) {
-    (void)together, (void)soon; /* 1, for now */
+    (void)together, (void)soon; /* 1; nothing is fetched */
     struct pass pass;
     struct block b = {.shift = shift, .y_stride = c};
     pass.groups = pass_groups(entry_max);
