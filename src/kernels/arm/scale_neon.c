@@ -59,26 +59,12 @@ BP_INLINE void scale_latent_4(const struct bp_latent_scale *by, const int32_t *s
     store_f32(out + j, full, rest, v);
 }
 
-/* Which of the pointers are NULL is a constant. */
-BP_INLINE void scale_latent(const struct bp_latent_scale *by, const int32_t *sum,
-                            const int32_t *high, const int32_t *neg, const float *w, size_t n,
-                            float *out) {
-    const struct bp_latent_scale copy = *by;
+void bp_scale_latent_neon(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                          const int32_t *neg, const float *w, size_t n, float *out) {
+    const struct bp_latent_scale copy = *by; /* so that it stays in registers */
     size_t j = 0;
     for (; j + 4 <= n; j += 4)
         scale_latent_4(&copy, sum, high, neg, w, j, 1, 4, out);
     if (j < n)
         scale_latent_4(&copy, sum, high, neg, w, j, 0, n - j, out);
-}
-
-void bp_scale_latent_neon(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
-                          const int32_t *neg, const float *w, size_t n, float *out) {
-    if (w == NULL)
-        scale_latent(by, sum, high, neg, NULL, n, out);
-    else if (neg == NULL)
-        scale_latent(by, sum, NULL, NULL, w, n, out);
-    else if (high == NULL)
-        scale_latent(by, sum, NULL, neg, w, n, out);
-    else
-        scale_latent(by, sum, high, neg, w, n, out);
 }

@@ -39,15 +39,16 @@ BP_INLINE __m256i load_i32(const int32_t *p, int full, size_t rest) {
     return full ? load_256(p) : _mm256_maskload_epi32(p, mask_32x8(rest));
 }
 
-/* The pointers are moved to the element. */
+/* 8 elements from j on. */
 BP_INLINE void scale_latent_8(const struct bp_latent_scale *by, const int32_t *sum,
-                              const int32_t *high, const int32_t *neg, const float *w, int full,
-                              size_t rest, float *out) {
-    __m256i s = _mm256_add_epi32(load_i32(sum, full, rest), _mm256_set1_epi32(by->known)), minus;
+                              const int32_t *high, const int32_t *neg, const float *w, size_t j,
+                              int full, size_t rest, float *out) {
+    __m256i s = _mm256_add_epi32(load_i32(sum + j, full, rest), _mm256_set1_epi32(by->known)),
+            minus;
     if (high != NULL)
-        s = _mm256_add_epi32(s, _mm256_slli_epi32(load_i32(high, full, rest), 4));
+        s = _mm256_add_epi32(s, _mm256_slli_epi32(load_i32(high + j, full, rest), 4));
     if (neg != NULL) {
-        minus = load_i32(neg, full, rest);
+        minus = load_i32(neg + j, full, rest);
         s = _mm256_sub_epi32(s, _mm256_mullo_epi32(minus, _mm256_set1_epi32(by->off)));
     }
     __m256 v = _mm256_mul_ps(_mm256_set1_ps(by->scale), _mm256_cvtepi32_ps(s));
@@ -56,36 +57,18 @@ BP_INLINE void scale_latent_8(const struct bp_latent_scale *by, const int32_t *s
         v = _mm256_add_ps(v, _mm256_mul_ps(_mm256_set1_ps(by->offset), _mm256_cvtepi32_ps(minus)));
     }
     if (w != NULL) {
-        __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), load_ps(w, full, rest));
+        __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), load_ps(w + j, full, rest));
         v = _mm256_and_ps(v, _mm256_cmp_ps(size, _mm256_set1_ps(1.0f), _CMP_LT_OQ));
     }
-    store_ps(out, full, rest, v);
-}
-
-/* Which of the pointers are NULL is a constant. */
-BP_INLINE void scale_latent(const struct bp_latent_scale *by, const int32_t *sum,
-                            const int32_t *high, const int32_t *neg, const float *w, size_t n,
-                            float *out) {
-    const struct bp_latent_scale copy = *by;
-    for (size_t j = 0; j < n; j += 8) {
-        const int32_t *high_j = high == NULL ? NULL : high + j,
-                      *neg_j = neg == NULL ? NULL : neg + j;
-        const float *w_j = w == NULL ? NULL : w + j;
-        if (n - j >= 8)
-            scale_latent_8(&copy, sum + j, high_j, neg_j, w_j, 1, 8, out + j);
-        else
-            scale_latent_8(&copy, sum + j, high_j, neg_j, w_j, 0, n - j, out + j);
-    }
+    store_ps(out + j, full, rest, v);
 }
 
 void bp_scale_latent_avx2(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
                           const int32_t *neg, const float *w, size_t n, float *out) {
-    if (w == NULL)
-        scale_latent(by, sum, high, neg, NULL, n, out);
-    else if (neg == NULL)
-        scale_latent(by, sum, NULL, NULL, w, n, out);
-    else if (high == NULL)
-        scale_latent(by, sum, NULL, neg, w, n, out);
-    else
-        scale_latent(by, sum, high, neg, w, n, out);
+    const struct bp_latent_scale copy = *by; /* so that it stays in registers */
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8)
+        scale_latent_8(&copy, sum, high, neg, w, j, 1, 8, out);
+    if (j < n)
+        scale_latent_8(&copy, sum, high, neg, w, j, 0, n - j, out);
 }

@@ -54,27 +54,13 @@ BP_INLINE void scale_latent_16(const struct bp_latent_scale *by, const int32_t *
     store_f32(out + j, m, _mm512_maskz_mov_ps(inside, v));
 }
 
-/* Which of the pointers are NULL is a constant. */
-BP_INLINE void scale_latent(const struct bp_latent_scale *by, const int32_t *sum,
+void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum,
                             const int32_t *high, const int32_t *neg, const float *w, size_t n,
                             float *out) {
-    const struct bp_latent_scale copy = *by;
+    const struct bp_latent_scale copy = *by; /* so that it stays in registers */
     size_t j = 0;
     for (; j + 16 <= n; j += 16)
         scale_latent_16(&copy, sum, high, neg, w, j, 0xffff, out);
     if (j < n)
         scale_latent_16(&copy, sum, high, neg, w, j, mask_16(n - j), out);
-}
-
-void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum,
-                            const int32_t *high, const int32_t *neg, const float *w, size_t n,
-                            float *out) {
-    if (w == NULL)
-        scale_latent(by, sum, high, neg, NULL, n, out);
-    else if (neg == NULL)
-        scale_latent(by, sum, NULL, NULL, w, n, out);
-    else if (high == NULL)
-        scale_latent(by, sum, NULL, neg, w, n, out);
-    else
-        scale_latent(by, sum, high, neg, w, n, out);
 }
