@@ -106,9 +106,9 @@ static void print_layers(const bp_bench_layers_result *r) {
     }
     print_products(r->mean, "all");
     puts("\nms and GMAC are of one layer, in the last rows of all; GMAC/s and peak there are means "
-         "of "
-         "the\nlayers, weighted by GMAC. Of pruned gradients, the kept groups count. Padding: the "
-         "share of the\nmultiply-adds that are with the zeros around the images.");
+         "of the\nlayers, weighted by GMAC. Of pruned gradients, the kept groups count. nonzero: "
+         "codes that are\nzero are left out, but count. Padding: the share of the multiply-adds "
+         "that are with the zeros\naround the images.");
     if (r->mean[0].ceiling <= 0)
         return;
     printf("Peak: a loop of the method's instructions on registers alone, on all threads, the best "

@@ -76,6 +76,21 @@ struct bp_run {
 
 #define BP_TABLE_BYTES 16 /* of one quad */
 
+/* Rows of signs, by where they are: words from the first one on. */
+struct bp_row_list {
+    const int32_t *at;
+    size_t n;
+};
+
+#define BP_NONZERO_WEIGHTS 3 /* of the bits of a magnitude up to 7 */
+
+/* The elements of a vector of small integers that are not zero: for each bit w of their magnitudes,
+ * the rows that belong to the elements in which it is set. An element of magnitude 3 is in two
+ * lists. */
+struct bp_nonzeros {
+    struct bp_row_list plus[BP_NONZERO_WEIGHTS], minus[BP_NONZERO_WEIGHTS];
+};
+
 /* Memory that the caller writes or reads soon, from `at` to before `end`: a kernel whose loop
  * leaves the memory idle may fetch its lines into the cache meanwhile, and sets `at` behind them.
  */
@@ -252,6 +267,23 @@ struct bp_kernels {
                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
                             int32_t *y, size_t y_stride);
+
+    /* --- products that leave out zeros -------------------------------------------------------- */
+
+    /* Lists the codes of columns that are not zero. For column j = 0 .. k - 1 and row p = 0 .. n -
+     * 1 in order, x = (int8_t)codes[p * step + j], |x| <= 7: for each bit w of |x| that is set,
+     * at[p] is appended to the list l = (j * BP_NONZERO_WEIGHTS + w) * 2 + (x < 0) that is to[l *
+     * capacity + count[l]] = at[p], count[l]++. No list grows beyond capacity. */
+    void (*list_nonzero)(const uint8_t *codes, size_t n, size_t step, size_t k, const int32_t *at,
+                         int32_t *to, size_t capacity, int32_t *count);
+
+    /* A sum of small integers with signs: for lane j = 0 .. 64 * words - 1
+     *     y[j] += sum over weights w, i of 2^w * s(of->plus[w].at[i], j)
+     *           - sum over weights w, i of 2^w * s(of->minus[w].at[i], j)
+     * s(at, j) = -1 where bit j % 64 of x[at + j / 64] is set, else 1. The weights of all rows add
+     * up to at most 65535, and int32 must suffice for y. */
+    void (*product_nonzero)(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
+                            int32_t *y);
 
     /* --- products of bytes -------------------------------------------------------------------- */
 

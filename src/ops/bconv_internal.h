@@ -1,7 +1,8 @@
 /* What the files of the binary convolution share: bconv.c (set-up), bconv_pack.c (weights),
  * bconv_forward.c, bconv_backward.c (from gradient rows to codes), bconv_dgrad_plan.c (dA's
  * geometry), bconv_dgrad.c (dA), bconv_wgrad.c (what dW's methods share), bconv_wgrad_words.c,
- * bconv_wgrad_lookup.c (dW's products), bconv_work.c (what the products multiply). */
+ * bconv_wgrad_lookup.c, bconv_wgrad_nonzero.c (dW's products), bconv_work.c (what the products
+ * multiply). */
 #ifndef BP_OPS_BCONV_INTERNAL_H
 #define BP_OPS_BCONV_INTERNAL_H
 
@@ -93,6 +94,7 @@ struct bp_bconv {
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */
     size_t samples;             /* of the last backward call */
     size_t kept_da, kept_dw;
+    int nonzero_dw;                  /* the last dW was made of the codes that are not zero */
     size_t chunk_rows;               /* output rows of one piece of the gradient */
     struct bp_wgrad_words *dw_words; /* one of these two, as method_dw says */
     struct bp_wgrad_lookup *dw_lookup;
@@ -140,7 +142,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
                         float *dx, int leave_dropped);
 
-/* bconv_wgrad.c: what both methods of dW share; it calls one of the two below. */
+/* bconv_wgrad.c: what the methods of dW share; it calls one of those below. */
 bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
 /* Where the codes of dW of `position` (n oh + y) ow + x begin, `kept` channels of each position. */
@@ -167,5 +169,11 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                          const float *w, float *dw);
+
+/* bconv_wgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
+void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec);
+int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n);
+void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                          const float *w, float *dw);
 
 #endif

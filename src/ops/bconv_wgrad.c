@@ -1,4 +1,4 @@
-/* The weight gradient dW[k][tap][c] = correlate(signs of a, codes): what its two methods share.
+/* The weight gradient dW[k][tap][c] = correlate(signs of a, codes): what its methods share.
  *
  *   dW = scale * sum(code * a^) + offset * sum(a^)      sums over the positions where the tap
  * exists
@@ -56,6 +56,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
         BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time, buffers[i].where));
     }
+    bp_wgrad_nonzero_plan(op, exec);
     return lookup ? bp_wgrad_lookup_create(op, exec, plan, name, time)
                   : bp_wgrad_words_create(op, exec, plan, name, time);
 }
@@ -87,7 +88,10 @@ static void clear_part(void *context, size_t begin, size_t end, int thread) {
 
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                         const float *w, float *dw, uint8_t *zero_rows) {
-    if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_LOOKUP)
+    op->nonzero_dw = op->kept_dw > 0 && bp_wgrad_nonzero_pays(op, exec, n);
+    if (op->nonzero_dw)
+        bp_wgrad_nonzero_run(op, exec, n, x, w, dw);
+    else if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_LOOKUP)
         bp_wgrad_lookup_run(op, exec, n, x, w, dw);
     else if (op->kept_dw > 0)
         bp_wgrad_words_run(op, exec, n, x, w, dw);

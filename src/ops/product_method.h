@@ -1,6 +1,7 @@
 /* How the integer products of a binary layer are computed: on words of 64 bits (XOR or AND, then
- * population count, one plane of the codes after the other), or four elements at a time by lookup
- * in tables. Both give the same integers; only speed decides. docs/KERNELS.md, "Which method". */
+ * population count, one plane of the codes after the other), four elements at a time by lookup in
+ * tables, or from the codes that are not zero alone. All give the same integers; only speed
+ * decides. docs/KERNELS.md, "Which method". */
 #ifndef BP_OPS_PRODUCT_METHOD_H
 #define BP_OPS_PRODUCT_METHOD_H
 
@@ -12,9 +13,9 @@
 extern "C" {
 #endif
 
-enum bp_product_method { BP_PRODUCT_BITS, BP_PRODUCT_LOOKUP };
+enum bp_product_method { BP_PRODUCT_BITS, BP_PRODUCT_LOOKUP, BP_PRODUCT_NONZERO };
 
-/* "words", "lookup" */
+/* "words", "lookup", "nonzero" */
 const char *bp_product_method_name(enum bp_product_method method);
 
 enum bp_product_method bp_product_method_forward(enum bp_tier tier);
@@ -24,6 +25,12 @@ enum bp_product_method bp_product_method_gradient(enum bp_tier tier, int bits);
 
 /* The same for the weight gradient of `batch` samples. */
 enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch);
+
+/* Whether the weight gradient of an r x r kernel is faster from the codes that are not zero than by
+ * lookup. words: of a pixel's input channels; positions: of the output, in the whole batch;
+ * set_bits: how many bits of a code's magnitude are set, on average. */
+int bp_product_zeros_pay(enum bp_tier tier, size_t r, size_t words, size_t positions,
+                         double set_bits);
 
 #ifdef __cplusplus
 }

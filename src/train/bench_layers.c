@@ -99,9 +99,6 @@ static bp_status list_layers(const struct bp_graph *graph, bp_bench_layers_resul
         if (at == out->n_layers) {
             *layer = (bp_bench_layer){
                 .h = s->h, .w = s->w, .c = s->c, .k = s->k, .r = s->r, .stride = s->stride};
-            for (int p = 0; p < PRODUCTS; p++)
-                layer->products[p].method =
-                    bp_product_method_name(bp_bconv_method(parts.op, (enum bp_bconv_product)p));
             out->n_layers++;
         }
         layer->count++;
@@ -118,6 +115,7 @@ static void count(struct bench *bench, const struct bp_layer *layer, enum bp_bco
     bp_bench_product *to = &bench->out->layers[at].products[product];
     struct bp_bconv_work work = bp_bconv_work(parts.op, product, bench->session.graph->n);
     bench->ms[(at * PRODUCTS + product) * bench->rounds + bench->round] += (double)ns * 1e-6;
+    to->method = bp_product_method_name(bp_bconv_method(parts.op, product));
     to->gmac += 1e-9 * work.done;
     to->gmac_needed += 1e-9 * work.needed;
 }

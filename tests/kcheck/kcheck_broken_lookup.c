@@ -148,7 +148,36 @@ static void few_samples_stay(const uint64_t *bits, const int32_t *offset, size_t
                           out_step);
 }
 
+/* Of more than 255 rows only the low bits count. */
+static void counts_in_bytes(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
+                            int32_t *y) {
+    struct bp_nonzeros less = *of;
+    for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
+        less.plus[w].n %= 256;
+    bp_product_nonzero_c(x, &less, words, y);
+}
+
+static void forgets_last_minus(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
+                               int32_t *y) {
+    struct bp_nonzeros less = *of;
+    less.minus[2].n -= less.minus[2].n % 16 == 1;
+    bp_product_nonzero_c(x, &less, words, y);
+}
+
+static void takes_five_for_one(const uint8_t *codes, size_t n, size_t step, size_t k,
+                               const int32_t *at, int32_t *to, size_t capacity, int32_t *count) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < k; j++) {
+            uint8_t code = (uint8_t)(codes[p * step + j] == 5 ? 1 : codes[p * step + j]);
+            bp_list_nonzero_c(&code, 1, 1, 1, at + p, to + j * 2 * BP_NONZERO_WEIGHTS * capacity,
+                              capacity, count + j * 2 * BP_NONZERO_WEIGHTS);
+        }
+}
+
 const struct kc_planted kc_planted_lookup[] = {
+    {"list_nonzero", "takes 5 for 1", {.list_nonzero = takes_five_for_one}},
+    {"product_nonzero", "counts in bytes", {.product_nonzero = counts_in_bytes}},
+    {"product_nonzero", "forgets the last of 17", {.product_nonzero = forgets_last_minus}},
     {"index_weights", "numbers every second quad", {.index_weights = numbers_every_second}},
     {"product_samples", "one table a step", {.product_samples = one_table_a_step}},
     {"index_of_samples", "takes 8 samples at most", {.index_of_samples = few_samples_stay}},

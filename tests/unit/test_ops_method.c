@@ -40,11 +40,28 @@ static void test_weights(void **state) {
     assert_int_equal(bp_product_method_weights(BP_TIER_AVX512, 1, 128), BP_PRODUCT_BITS);
 }
 
+static void test_zeros(void **state) {
+    (void)state;
+    /* 0.3 bits a code pay from two words of channels on, 0.1 from one; 0.8 never. */
+    assert_false(bp_product_zeros_pay(BP_TIER_AVX512, 3, 1, 32768, 0.3));
+    assert_true(bp_product_zeros_pay(BP_TIER_AVX512, 3, 2, 32768, 0.3));
+    assert_true(bp_product_zeros_pay(BP_TIER_AVX512, 3, 1, 32768, 0.1));
+    assert_true(bp_product_zeros_pay(BP_TIER_AVX512, 3, 8, 32768, 0.5));
+    assert_false(bp_product_zeros_pay(BP_TIER_AVX512, 3, 8, 32768, 0.8));
+    /* Few positions do not make up for the end of a count. */
+    assert_false(bp_product_zeros_pay(BP_TIER_AVX512, 3, 8, 100, 0.1));
+    /* Not measured on the others. */
+    for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++)
+        if (tier != BP_TIER_AVX512)
+            assert_false(bp_product_zeros_pay((enum bp_tier)tier, 3, 8, 32768, 0.1));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_gradient),
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_zeros),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,6 +39,10 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                                const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                                size_t index_step, size_t c, size_t together, int entry_max,
                                int shift, int32_t *y, size_t y_stride);
+void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k,
+                            const int32_t *at, int32_t *to, size_t capacity, int32_t *count);
+void bp_product_nonzero_avx512(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
+                               int32_t *y);
 void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                              size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,

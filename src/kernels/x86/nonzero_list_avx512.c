@@ -1,0 +1,130 @@
+/* Lists of codes that are not zero, AVX-512: 64 rows of 16 columns are transposed, so that a
+ * register holds a column; masks of its bits and signs, and vpcompressb packs the numbers of the
+ * rows. */
+#include "kernels/x86/tier_avx512.h"
+
+#include "base/bits.h"
+#include "kernels/x86/vec_avx512.h"
+
+#define ROWS    ((size_t)64)
+#define COLUMNS ((size_t)16)
+
+/* Where the rows of a block are. */
+struct places {
+    __m512i at[4];
+};
+
+/* 16 rows from entry `first` of `rows` on; those that the mask leaves out are not read. */
+BP_INLINE void append_rows(const struct places *places, __m512i rows, size_t n, int32_t *to) {
+    for (size_t first = 0; first < n; first += 16) {
+        __m512i row = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(rows));
+        __m512i low = _mm512_permutex2var_epi32(places->at[0], row, places->at[1]);
+        __m512i high = _mm512_permutex2var_epi32(places->at[2], row, places->at[3]);
+        __mmask16 is_high = _mm512_test_epi32_mask(row, _mm512_set1_epi32(32));
+        _mm512_mask_storeu_epi32(to + first, mask_16(n - first),
+                                 _mm512_mask_mov_epi32(low, is_high, high));
+        rows = _mm512_shuffle_i64x2(rows, rows, 0x39); /* the next 16 */
+    }
+}
+
+BP_INLINE void append(const struct places *places, __mmask64 mask, int32_t *to, int32_t *count) {
+    const __m512i numbers = _mm512_set_epi8(
+        63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41,
+        40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18,
+        17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    size_t n = (size_t)_mm_popcnt_u64(mask);
+    append_rows(places, _mm512_maskz_compress_epi8(mask, numbers), n, to + *count);
+    *count += (int32_t)n;
+}
+
+/* The codes of a column, to its lists. */
+BP_INLINE void list_column(const struct places *places, __m512i codes, int32_t *to, size_t capacity,
+                           int32_t *count) {
+    __mmask64 minus = _mm512_movepi8_mask(codes);
+    __m512i magnitude = _mm512_abs_epi8(codes);
+    for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++, to += 2 * capacity, count += 2) {
+        __mmask64 set = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w)));
+        if (set == 0)
+            continue;
+        append(places, set & ~minus, to, count);
+        append(places, set & minus, to + capacity, count + 1);
+    }
+}
+
+/* Rows 0 .. 3 of up to 16 columns; `full`, a constant: all of them, else those beyond are zero. */
+BP_INLINE __m512i load_rows(const uint8_t *codes, size_t step, int full, size_t rows,
+                            __mmask16 columns) {
+    __m512i v = _mm512_setzero_si512();
+    for (size_t i = 0; i < 4 && (full || i < rows); i++) {
+        const __m128i *row = (const __m128i *)(const void *)(codes + i * step);
+        __m128i part = full ? _mm_loadu_si128(row) : _mm_maskz_loadu_epi8(columns, row);
+        v = _mm512_mask_broadcast_i32x4(v, (__mmask16)(0xf << 4 * i), part);
+    }
+    return v;
+}
+
+/* 16 rows of up to 16 columns: lane i of quad[e] = column 4 i + e. */
+BP_INLINE void transpose_rows(const uint8_t *codes, size_t step, int full, size_t rows,
+                              __mmask16 columns, __m512i quad[4]) {
+    const __m512i by_column = /* byte 4 j + i = column j of row i */
+        _mm512_set_epi32(0x3f2f1f0f, 0x3e2e1e0e, 0x3d2d1d0d, 0x3c2c1c0c, 0x3b2b1b0b, 0x3a2a1a0a,
+                         0x39291909, 0x38281808, 0x37271707, 0x36261606, 0x35251505, 0x34241404,
+                         0x33231303, 0x32221202, 0x31211101, 0x30201000);
+    __m512i v[4], low[2], high[2];
+    for (size_t i = 0; i < 4; i++) {
+        size_t left = full ? 4 : rows > 4 * i ? rows - 4 * i : 0;
+        v[i] = _mm512_permutexvar_epi8(by_column,
+                                       load_rows(codes + 4 * i * step, step, full, left, columns));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        low[i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
+        high[i] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
+    }
+    quad[0] = _mm512_unpacklo_epi64(low[0], low[1]);
+    quad[1] = _mm512_unpackhi_epi64(low[0], low[1]);
+    quad[2] = _mm512_unpacklo_epi64(high[0], high[1]);
+    quad[3] = _mm512_unpackhi_epi64(high[0], high[1]);
+}
+
+/* 64 rows of up to 16 columns: column[j] = column j. */
+BP_INLINE void load_columns(const uint8_t *codes, size_t step, int full, size_t rows,
+                            __mmask16 columns, __m512i column[16]) {
+    __m512i quad[4][4];
+    for (size_t i = 0; i < 4; i++) {
+        size_t left = rows > 16 * i ? rows - 16 * i : 0;
+        transpose_rows(codes + 16 * i * step, step, full, left, columns, quad[i]);
+    }
+    for (size_t e = 0; e < 4; e++) {
+        __m512i low = _mm512_shuffle_i32x4(quad[0][e], quad[1][e], 0x44);
+        __m512i high = _mm512_shuffle_i32x4(quad[0][e], quad[1][e], 0xee);
+        __m512i low_2 = _mm512_shuffle_i32x4(quad[2][e], quad[3][e], 0x44);
+        __m512i high_2 = _mm512_shuffle_i32x4(quad[2][e], quad[3][e], 0xee);
+        column[e] = _mm512_shuffle_i32x4(low, low_2, 0x88);
+        column[4 + e] = _mm512_shuffle_i32x4(low, low_2, 0xdd);
+        column[8 + e] = _mm512_shuffle_i32x4(high, high_2, 0x88);
+        column[12 + e] = _mm512_shuffle_i32x4(high, high_2, 0xdd);
+    }
+}
+
+void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k,
+                            const int32_t *at, int32_t *to, size_t capacity, int32_t *count) {
+    for (size_t p = 0; p < n; p += ROWS, codes += ROWS * step) {
+        size_t rows = bp_min_size(n - p, ROWS);
+        struct places places;
+        for (size_t i = 0; i < 4; i++)
+            places.at[i] = _mm512_maskz_loadu_epi32(rows > 16 * i ? mask_16(rows - 16 * i) : 0,
+                                                    at + p + 16 * i);
+        for (size_t j = 0; j < k; j += COLUMNS) {
+            size_t columns = bp_min_size(k - j, COLUMNS);
+            __m512i column[16];
+            if (rows == ROWS && columns == COLUMNS)
+                load_columns(codes + j, step, 1, ROWS, 0xffff, column);
+            else
+                load_columns(codes + j, step, 0, rows, mask_16(columns), column);
+            for (size_t i = 0; i < columns; i++) {
+                size_t list = (j + i) * 2 * BP_NONZERO_WEIGHTS;
+                list_column(&places, column[i], to + list * capacity, capacity, count + list);
+            }
+        }
+    }
+}

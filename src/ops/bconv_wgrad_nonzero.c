@@ -1,0 +1,191 @@
+/* dW from the codes that are not zero. A zero grid makes most codes zero: the range of a channel is
+ * that of its largest element, and the others are small beside it. Each worker takes some output
+ * channels and lists, for each of them, the positions of the codes that are not zero, by the bits
+ * of their magnitudes (struct bp_nonzeros). A position is the row of activation signs that the
+ * first tap sees; the taps of a row lie behind it, so that one call of the kernel makes one row of
+ * taps:
+ *
+ *   lists [channel][weight][sign][LIST_ROWS]     words from x on
+ *   sums  [channel][tap][64 * cw]                sum of code * a^, in the halo a^ = 1
+ *
+ * What the halo added is the sum of the codes at whose positions a tap lies outside: taken back at
+ * the end. */
+#include "ops/bconv_internal.h"
+
+#include <string.h>
+
+#define LIST_ROWS    1024 /* of a list: a few hundred make the end of a count cheap */
+#define LISTS        (2 * (size_t)BP_NONZERO_WEIGHTS)
+#define MOST_COLUMNS 32 /* output channels of a work item */
+#define AT_ONCE      16
+#define SAMPLED      64 /* positions whose codes tell how many are zero */
+#define ROWS         64 /* positions that are listed together */
+
+struct nonzero_job {
+    struct bp_bconv *op;
+    struct bp_exec *exec;
+    const uint64_t *x;
+    const float *w;
+    float *dw;
+    size_t n, kept, columns; /* columns: of a work item */
+};
+
+/* What a worker has listed of its channels. */
+struct listed {
+    int32_t *at;      /* [columns][weights][signs][LIST_ROWS] */
+    int32_t *count;   /* [columns][weights][signs] */
+    int32_t *outside; /* [taps][MOST_COLUMNS] sum of the codes whose tap lies outside the image */
+    int32_t *sums;    /* [columns][taps][64 * cw] */
+};
+
+static size_t lanes_of(const struct bp_bconv *op) {
+    return 64 * op->cw;
+}
+
+static struct listed carve(void *scratch, const struct bp_bconv *op, size_t columns,
+                           size_t *bytes) {
+    struct bp_carver carver = {scratch};
+    struct listed l;
+    l.at = bp_carve(&carver, columns * LISTS * LIST_ROWS * sizeof(int32_t));
+    l.count = bp_carve(&carver, columns * LISTS * sizeof(int32_t));
+    l.outside = bp_carve(&carver, op->taps * MOST_COLUMNS * sizeof(int32_t));
+    l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof(int32_t));
+    *bytes = (size_t)(carver.next - (char *)scratch);
+    return l;
+}
+
+/* Codes as the kernels take them, one byte each, |code| <= 7, and rows that an int32 finds. */
+static int is_possible(const struct bp_bconv *op) {
+    return op->method_dw == BP_PRODUCT_LOOKUP && op->quant_dw.grid == BP_GRID_ZERO &&
+           op->quant_dw.bits <= 4 && op->quant_dw.groups == BP_GROUPS_CHANNEL &&
+           op->shape.n * op->in_words <= INT32_MAX;
+}
+
+void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
+    size_t bytes;
+    if (!is_possible(op))
+        return;
+    carve(NULL, op, MOST_COLUMNS, &bytes);
+    bp_exec_need_scratch(exec, bytes);
+}
+
+/* How many bits of a code's magnitude are set, on average, at SAMPLED positions. */
+static double set_bits(const struct bp_bconv *op, size_t positions) {
+    size_t step = positions / SAMPLED | 1, count = 0, bits = 0; /* odd: all columns of the image */
+    for (size_t p = 0; p < positions; p += step, count += op->kept_dw) {
+        const uint8_t *codes = bp_bconv_wgrad_codes(op, p, op->kept_dw);
+        for (size_t i = 0; i < op->kept_dw; i++) {
+            int code = (int8_t)codes[i], magnitude = code < 0 ? -code : code;
+            bits += (size_t)((magnitude & 1) + (magnitude >> 1 & 1) + (magnitude >> 2));
+        }
+    }
+    return (double)bits / (double)count;
+}
+
+int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
+    size_t positions = n * op->shape.oh * op->shape.ow;
+    return is_possible(op) && bp_product_zeros_pay(exec->tier, op->shape.r, op->cw, positions,
+                                                   set_bits(op, positions));
+}
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+/* Adds up the codes of a position at which taps lie outside. */
+static void add_outside(struct listed *l, const uint8_t *codes, size_t columns, uint64_t outside) {
+    for (; outside != 0; outside &= outside - 1) {
+        int32_t *sum = l->outside + (size_t)__builtin_ctzll(outside) * MOST_COLUMNS;
+        for (size_t i = 0; i < columns; i++)
+            sum[i] += (int8_t)codes[i];
+    }
+}
+
+static size_t longest(const struct listed *l, size_t columns) {
+    int32_t most = 0;
+    for (size_t i = 0; i < columns * LISTS; i++)
+        most = l->count[i] > most ? l->count[i] : most;
+    return (size_t)most;
+}
+
+/* Multiplies what is listed, and empties the lists. */
+static void multiply(const struct nonzero_job *job, struct listed *l, size_t columns) {
+    const struct bp_bconv *op = job->op;
+    size_t r = op->shape.r, lanes = lanes_of(op);
+    for (size_t i = 0; i < columns; i++) {
+        struct bp_nonzeros of;
+        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
+            size_t plus = i * LISTS + 2 * w, minus = plus + 1;
+            of.plus[w] = (struct bp_row_list){l->at + plus * LIST_ROWS, (size_t)l->count[plus]};
+            of.minus[w] = (struct bp_row_list){l->at + minus * LIST_ROWS, (size_t)l->count[minus]};
+        }
+        for (size_t ty = 0; ty < r; ty++)
+            job->exec->kernels.product_nonzero(job->x + op->tap_offset[ty * r], &of, r * op->cw,
+                                               l->sums + (i * op->taps + ty * r) * lanes);
+    }
+    memset(l->count, 0, columns * LISTS * sizeof *l->count);
+}
+
+/* All positions of `columns` channels, from `first` on. */
+static void multiply_columns(const struct nonzero_job *job, struct listed *l, size_t first,
+                             size_t columns) {
+    const struct bp_bconv *op = job->op;
+    const size_t pixels = op->shape.oh * op->shape.ow;
+    const uint64_t all = ((uint64_t)1 << op->taps) - 1;
+    size_t most = 0; /* no list is longer */
+    memset(l->count, 0, columns * LISTS * sizeof *l->count);
+    memset(l->outside, 0, op->taps * MOST_COLUMNS * sizeof *l->outside);
+    memset(l->sums, 0, columns * op->taps * lanes_of(op) * sizeof *l->sums);
+    int32_t at[ROWS];
+    for (size_t row = 0, rows; row < job->n * pixels; row += rows) {
+        const uint8_t *codes = bp_bconv_wgrad_codes(op, row, job->kept) + first;
+        rows = bp_min_size(ROWS, job->n * pixels - row);
+        if (most + rows > LIST_ROWS && (most = longest(l, columns)) + rows > LIST_ROWS) {
+            multiply(job, l, columns);
+            most = 0;
+        }
+        for (size_t i = 0, n = row / pixels, p = row % pixels; i < rows; p = 0, n++)
+            for (; i < rows && p < pixels; i++, p++) {
+                at[i] = (int32_t)(n * op->in_words) + op->pixel_base[p];
+                __builtin_prefetch(codes + (i + ROWS) * job->kept);
+                if (op->valid[p] != all)
+                    add_outside(l, codes + i * job->kept, columns, all & ~op->valid[p]);
+            }
+        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, at, l->at, LIST_ROWS,
+                                        l->count);
+        most += rows;
+    }
+    multiply(job, l, columns);
+}
+
+/* --- all together ----------------------------------------------------------------------------- */
+
+/* Items are groups of kept output channels. */
+static void nonzero_part(void *context, size_t begin, size_t end, int thread) {
+    const struct nonzero_job *job = context;
+    struct bp_bconv *op = job->op;
+    size_t c = op->shape.c, bytes;
+    struct listed l = carve(bp_exec_scratch(job->exec, thread), op, job->columns, &bytes);
+    for (size_t item = begin; item < end; item++) {
+        size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
+        multiply_columns(job, &l, first, columns);
+        for (size_t i = 0; i < columns; i++) {
+            size_t k = (size_t)op->kept_channel[first + i];
+            const struct bp_group *group = &op->groups_dw[k];
+            for (size_t tap = 0; tap < op->taps; tap++) {
+                size_t at = (k * op->taps + tap) * c, sum = i * op->taps + tap;
+                struct bp_latent_scale by = {-l.outside[tap * MOST_COLUMNS + i], 0, 0, group->scale,
+                                             group->offset};
+                job->exec->kernels.scale_latent(&by, l.sums + sum * lanes_of(op), NULL, NULL,
+                                                job->w == NULL ? NULL : job->w + at, c,
+                                                job->dw + at);
+            }
+        }
+    }
+}
+
+void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                          const float *w, float *dw) {
+    struct nonzero_job job = {
+        .op = op, .exec = exec, .x = x, .w = w, .dw = dw, .n = n, .kept = op->kept_dw};
+    job.columns = bp_item_size(exec->threads, job.kept, MOST_COLUMNS, AT_ONCE);
+    bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, nonzero_part, &job);
+}

@@ -1,0 +1,156 @@
+/* Gradient products from the codes that are not zero, against those of the C tier, which multiplies
+ * all of them on words: the same bytes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "ops/bconv.h"
+#include "unit/op_data.h"
+
+/* n, h, w, c, k, r, stride; large enough to pay. */
+static const size_t shapes[][7] = {
+    {9, 20, 20, 128, 64, 3, 1},  /* rows of taps of 6 words */
+    {64, 10, 8, 256, 37, 3, 1},  /* of 12, columns that are no multiple of 16 */
+    {130, 4, 4, 512, 66, 3, 1},  /* of 24 */
+    {24, 21, 17, 200, 48, 3, 2}, /* channels that do not fill words, stride 2 */
+    {40, 9, 9, 1024, 33, 1, 1},  /* one tap */
+    {60, 17, 9, 1000, 20, 1, 2},
+};
+
+static const struct bp_quant sample_quant = {
+    4, 1, BP_SELECT_NONE, BP_WEIGHTS_RANGE, BP_GRID_ZERO, 0, BP_GROUPS_SAMPLE};
+
+struct gradient {
+    const struct bp_conv_shape *shape;
+    float power; /* odd: 1 fills the range evenly, 25 leaves most far below the largest */
+};
+
+static void rows_of_gradient(const void *context, size_t n, size_t row, size_t rows, float *out,
+                             void *scratch) {
+    const struct gradient *g = context;
+    const struct bp_conv_shape *s = g->shape;
+    (void)scratch;
+    for (size_t i = 0; i < rows * s->ow * s->k; i++) {
+        float v = op_data_number(7, (n * s->oh + row) * s->ow * s->k + i), power = 1;
+        for (int e = 0; e < (int)g->power; e++)
+            power *= v;
+        out[i] = power;
+    }
+}
+
+struct results {
+    float *dx, *dw;
+    size_t dx_count, dw_count;
+    enum bp_product_method method;
+};
+
+static struct results run(const struct bp_conv_shape *s, const struct bp_quant *dw,
+                          enum bp_tier tier, int threads, float power) {
+    struct bp_exec *exec;
+    struct bp_plan *plan;
+    struct bp_bconv *op;
+    size_t cw = bp_words(s->c), taps = s->r * s->r, pixels = s->n * s->h * s->w;
+    assert_int_equal(bp_exec_create(&exec, tier, threads), BP_OK);
+    assert_int_equal(bp_plan_create(&plan), BP_OK);
+    assert_int_equal(bp_bconv_create(&op, exec, plan, s, &sample_quant, dw, "test", 1, 2), BP_OK);
+    bp_exec_need_scratch(exec, bp_bconv_backward_scratch_bytes(s, 1));
+    assert_int_equal(bp_plan_allocate(plan, "a test"), BP_OK);
+    assert_int_equal(bp_exec_allocate(exec), BP_OK);
+    uint64_t *x = op_data_take(s->n * (s->h + 2) * (s->w + 2) * cw * 8);
+    uint64_t *mask = op_data_take(pixels * cw * 8);
+    for (size_t n = 0; n < s->n; n++)
+        for (size_t y = 0; y < s->h; y++)
+            for (size_t i = 0; i < s->w * s->c; i++) {
+                size_t word = i / s->c * cw + i % s->c / 64;
+                uint64_t bit = (uint64_t)1 << i % s->c % 64;
+                float v = op_data_number(3, (n * s->h + y) * s->w * s->c + i);
+                if (v < 0)
+                    x[((n * (s->h + 2) + y + 1) * (s->w + 2) + 1) * cw + word] |= bit;
+                if (v < 0.5f)
+                    mask[(n * s->h + y) * s->w * cw + word] |= bit;
+            }
+    struct results r = {.dx_count = pixels * s->c, .dw_count = s->k * taps * s->c};
+    float *w = op_data_numbers(5, r.dw_count);
+    r.dx = op_data_soiled(r.dx_count * sizeof(float));
+    r.dw = op_data_soiled(r.dw_count * sizeof(float));
+    bp_bconv_pack(op, exec, w);
+    const struct gradient gradient = {s, power};
+    const struct bp_grad_source source = {rows_of_gradient, &gradient, 1, NULL, NULL};
+    bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, r.dx, r.dw, NULL);
+    r.method = bp_bconv_method(op, BP_BCONV_DW);
+    bp_free(x);
+    bp_free(mask);
+    bp_free(w);
+    bp_bconv_destroy(op);
+    bp_plan_destroy(plan);
+    bp_exec_destroy(exec);
+    return r;
+}
+
+static void compare(const size_t *dims, int bits, float keep, float power,
+                    enum bp_product_method method) {
+    struct bp_quant dw = sample_quant;
+    dw.groups = BP_GROUPS_CHANNEL;
+    dw.bits = bits;
+    dw.keep = keep;
+    dw.select = keep < 1 ? BP_SELECT_SYSTEMATIC : BP_SELECT_NONE;
+    struct bp_conv_shape s;
+    assert_int_equal(bp_conv_shape_set(&s, dims[0], dims[1], dims[2], dims[3], dims[4], dims[5],
+                                       dims[6], dims[5] / 2),
+                     BP_OK);
+    struct results want = run(&s, &dw, BP_TIER_C, 2, power);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct results got = run(&s, &dw, BP_TIER_AVX512, threads, power);
+        assert_int_equal(got.method, method);
+        assert_memory_equal(got.dw, want.dw, want.dw_count * sizeof(float));
+        assert_memory_equal(got.dx, want.dx, want.dx_count * sizeof(float));
+        bp_free(got.dx);
+        bp_free(got.dw);
+    }
+    bp_free(want.dx);
+    bp_free(want.dw);
+}
+
+static void need_avx512(void) {
+    if (!bp_cpu_has(BP_TIER_AVX512))
+        skip();
+}
+
+static void test_few_codes(void **state) {
+    (void)state;
+    need_avx512();
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        compare(shapes[i], 4, 1, 25, BP_PRODUCT_NONZERO);
+}
+
+/* Lists that are multiplied several times, larger magnitudes, dropped channels. */
+static void test_more_codes(void **state) {
+    (void)state;
+    need_avx512();
+    compare((const size_t[]){64, 16, 16, 256, 40, 3, 1}, 4, 1, 9, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){32, 16, 16, 256, 40, 3, 1}, 4, 0.5f, 9, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 2, 1, 25, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 3, 1, 25, BP_PRODUCT_NONZERO);
+}
+
+/* Where most codes are not zero, lookups stay. */
+static void test_many_codes(void **state) {
+    (void)state;
+    need_avx512();
+    compare((const size_t[]){16, 16, 16, 128, 32, 3, 1}, 4, 1, 1, BP_PRODUCT_LOOKUP);
+    compare((const size_t[]){16, 8, 8, 128, 32, 3, 1}, 8, 1, 9, BP_PRODUCT_LOOKUP);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_few_codes),
+        cmocka_unit_test(test_more_codes),
+        cmocka_unit_test(test_many_codes),
+    };
+    return cmocka_run_group_tests_name("products of codes that are not zero", tests, NULL, NULL);
+}
