@@ -91,6 +91,20 @@ struct bp_nonzeros {
     struct bp_row_list plus[BP_NONZERO_WEIGHTS], minus[BP_NONZERO_WEIGHTS];
 };
 
+#define BP_HALF_BLOCK 8 /* lists of struct bp_row_segment are so many rows, or a multiple */
+
+/* Lists of rows that are counted, by weight; their places are from x on. */
+struct bp_row_segment {
+    const uint64_t *x;
+    struct bp_row_list of[BP_NONZERO_WEIGHTS];
+};
+
+/* Where the rows of an element j of list_row are: j * step words from the first one on, and `minus`
+ * words behind that one's complement; at `none` is a row of zeros. */
+struct bp_row_places {
+    int32_t step, minus, none;
+};
+
 /* Memory that the caller writes or reads soon, from `at` to before `end`: a kernel whose loop
  * leaves the memory idle may fetch its lines into the cache meanwhile, and sets `at` behind them.
  */
@@ -276,6 +290,22 @@ struct bp_kernels {
      * capacity + count[l]] = at[p], count[l]++. No list grows beyond capacity. */
     void (*list_nonzero)(const uint8_t *codes, size_t n, size_t step, size_t k, const int32_t *at,
                          int32_t *to, size_t capacity, int32_t *count);
+
+    /* Lists the codes of rows that are not zero. For row p = 0 .. n - 1 and column j = 0 .. k - 1 in
+     * order, x = (int8_t)codes[p * k + j], |x| <= 7: for each bit w of |x| that is set, j *
+     * places.step, and places.minus more where x < 0, is appended to the empty list
+     *     l = p * BP_NONZERO_WEIGHTS + w
+     * at to + l * capacity; then places.none, up to a multiple of BP_HALF_BLOCK, which capacity is too.
+     * count[l] = the length, total[p] = the sum of |x|. */
+    void (*list_row)(const uint8_t *codes, size_t n, size_t k, struct bp_row_places places,
+                     int32_t *to, size_t capacity, int32_t *count, int32_t *total);
+
+    /* Counts bits: for lane j = 0 .. 64 * words - 1
+     *     y[j] = total - 2 * sum over segments s, weights w, i of 2^w * bit(s, s.of[w].at[i], j)
+     * bit(s, at, j) = bit j % 64 of s.x[at + j / 64]. All lists are multiples of BP_HALF_BLOCK long. No
+     * lane's sum is above total, which is at most 65535. */
+    void (*product_rows)(const struct bp_row_segment *of, size_t segments, size_t words,
+                         int32_t total, int32_t *y);
 
     /* A sum of small integers with signs: for lane j = 0 .. 64 * words - 1
      *     y[j] += sum over weights w, i of 2^w * s(of->plus[w].at[i], j)

@@ -71,9 +71,13 @@ static bp_status fill_classes(struct bp_bconv *op) {
 /* A tile is a block of output positions (y, x); its product pixels are the input pixels (stride * y
  * + parity, stride * x + parity), its window the codes at (y - 1 .. y + 1, x - 1 .. x + 1) that lie
  * inside. */
-size_t bp_dgrad_window_tables(const struct bp_bconv *op, const struct bp_tiling *t) {
+size_t bp_dgrad_window_pixels(const struct bp_bconv *op, const struct bp_tiling *t) {
     return t->samples * bp_min_size(t->rows + 2, op->shape.oh) *
-           bp_min_size(t->columns + 2, op->shape.ow) * op->kq;
+           bp_min_size(t->columns + 2, op->shape.ow);
+}
+
+size_t bp_dgrad_window_tables(const struct bp_bconv *op, const struct bp_tiling *t) {
+    return bp_dgrad_window_pixels(op, t) * op->kq;
 }
 
 size_t bp_dgrad_tile_pixels(const struct bp_tiling *t) {
@@ -90,10 +94,14 @@ static size_t digits_of(const struct bp_bconv *op) {
     return bp_bconv_digits(&op->quant_da, digits);
 }
 
+static size_t tile_bytes_before_window(const struct bp_bconv *op, const struct bp_tiling *t) {
+    return bp_round_up(bp_dgrad_sum_pixels(op, t) * op->shape.c * sizeof(int32_t), 64) +
+           bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
+           bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(struct bp_pixel_run), 64);
+}
+
 static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
-    size_t bytes = bp_round_up(bp_dgrad_sum_pixels(op, t) * op->shape.c * sizeof(int32_t), 64) +
-                   bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
-                   bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(struct bp_pixel_run), 64);
+    size_t bytes = tile_bytes_before_window(op, t);
     if (op->method_da == BP_PRODUCT_LOOKUP)
         bytes += digits_of(op) * bp_dgrad_window_tables(op, t) * BP_TABLE_BYTES;
     return bytes;
@@ -133,6 +141,12 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
     if (s->oh * s->ow * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
         return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
     bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da));
+    if (bp_dgrad_nonzero_possible(op)) {
+        struct bp_carver carver = {NULL};
+        bp_dgrad_carve_lists(op, &carver);
+        bp_exec_need_scratch(exec, tile_bytes_before_window(op, &op->tiling_da) +
+                                       (size_t)(carver.next - (char *)NULL));
+    }
     return BP_OK;
 }
 

@@ -1,8 +1,8 @@
 /* What the files of the binary convolution share: bconv.c (set-up), bconv_pack.c (weights),
  * bconv_forward.c, bconv_backward.c (from gradient rows to codes), bconv_dgrad_plan.c (dA's
- * geometry), bconv_dgrad.c (dA), bconv_wgrad.c (what dW's methods share), bconv_wgrad_words.c,
- * bconv_wgrad_lookup.c, bconv_wgrad_nonzero.c (dW's products), bconv_work.c (what the products
- * multiply). */
+ * geometry), bconv_dgrad.c, bconv_dgrad_nonzero.c (dA), bconv_wgrad.c (what dW's methods share),
+ * bconv_wgrad_words.c, bconv_wgrad_lookup.c, bconv_wgrad_nonzero.c (dW's products), bconv_work.c
+ * (what the products multiply). */
 #ifndef BP_OPS_BCONV_INTERNAL_H
 #define BP_OPS_BCONV_INTERNAL_H
 
@@ -50,13 +50,15 @@ struct bp_bconv {
     enum bp_product_method method_forward, method_da, method_dw;
 
     /* weights, repacked after every change; each product has one of its two layouts */
-    uint64_t *bits;     /* [k][taps][cw] */
-    uint64_t *bits_t;   /* [c][taps][kw] */
-    uint64_t *w;        /* packed [ceil(k/32)][taps][cw][32] */
-    uint64_t *w_t;      /* packed [ceil(c/32)][taps][kw][32] */
-    uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
-    uint8_t *index_t;   /* [ceil(c/32)][taps][kq / together][32][together] */
-    int16_t *border;    /* [16][k] what to add at a pixel of a border class; not by_class */
+    uint64_t *bits;   /* [k][taps][cw] */
+    uint64_t *bits_t; /* [c][taps][kw] */
+    uint64_t *w;      /* packed [ceil(k/32)][taps][cw][32] */
+    uint64_t *w_t;    /* packed [ceil(c/32)][taps][kw][32] */
+    uint8_t *index;   /* [ceil(k/32)][taps][cq][32] */
+    uint8_t *index_t; /* [ceil(c/32)][taps][kq / together][32][together] */
+    uint64_t
+        *rows_t;     /* [taps][2 k + 1][cw] signs, their complements, zeros; for dA without zeros */
+    int16_t *border; /* [16][k] what to add at a pixel of a border class; not by_class */
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
 
     /* geometry, fixed at creation */
@@ -94,7 +96,7 @@ struct bp_bconv {
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */
     size_t samples;             /* of the last backward call */
     size_t kept_da, kept_dw;
-    int nonzero_dw;                  /* the last dW was made of the codes that are not zero */
+    int nonzero_da, nonzero_dw;      /* the last ones were made of the codes that are not zero */
     size_t chunk_rows;               /* output rows of one piece of the gradient */
     struct bp_wgrad_words *dw_words; /* one of these two, as method_dw says */
     struct bp_wgrad_lookup *dw_lookup;
@@ -127,8 +129,9 @@ struct bp_pixel_run {
     uint16_t count, pixel_class;
 };
 
-/* Tables of a tile's window, pixels of the product of a tile, at most of one class, bytes of the
- * codes of a sample. */
+/* Pixels and tables of a tile's window, pixels of the product of a tile, at most of one class,
+ * bytes of the codes of a sample. */
+size_t bp_dgrad_window_pixels(const struct bp_bconv *op, const struct bp_tiling *t);
 size_t bp_dgrad_window_tables(const struct bp_bconv *op, const struct bp_tiling *t);
 size_t bp_dgrad_tile_pixels(const struct bp_tiling *t);
 size_t bp_dgrad_sum_pixels(const struct bp_bconv *op, const struct bp_tiling *t);
@@ -136,6 +139,28 @@ size_t bp_dgrad_sample_bytes(const struct bp_bconv *op);
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
+
+/* bconv_dgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
+/* The lists of a tile's window: [pixels][weights][capacity]. */
+struct bp_dgrad_lists {
+    int32_t *at;
+    int32_t *count; /* [pixels][weights] */
+    int32_t *total; /* [pixels] sum of magnitudes */
+    size_t capacity;
+};
+
+int bp_dgrad_nonzero_possible(const struct bp_bconv *op);
+int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec);
+struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver);
+/* Lists `n` pixels of codes from pixel `first` of the window on. */
+void bp_dgrad_list(const struct bp_bconv *op, const struct bp_kernels *kernels,
+                   const uint8_t *codes, size_t n, struct bp_dgrad_lists *lists, size_t first);
+/* sums [count][c]: the sums of code * w^ of pixels that see the taps tap_w at window pixels pixel +
+ * tap. */
+void bp_dgrad_nonzero_product(const struct bp_bconv *op, const struct bp_kernels *kernels,
+                              const struct bp_dgrad_lists *lists, const int32_t *pixel,
+                              size_t count, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                              int32_t *sums);
 
 /* bconv_dgrad.c */
 /* leave_dropped: dx of samples that are not kept is not touched, else it is written as zero. */

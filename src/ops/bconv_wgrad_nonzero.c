@@ -84,8 +84,8 @@ static double set_bits(const struct bp_bconv *op, size_t positions) {
 
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
     size_t positions = n * op->shape.oh * op->shape.ow;
-    return is_possible(op) && bp_product_zeros_pay(exec->tier, op->shape.r, op->cw, positions,
-                                                   set_bits(op, positions));
+    return is_possible(op) && bp_product_zeros_pay_weights(exec->tier, op->shape.r, op->cw,
+                                                           positions, set_bits(op, positions));
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

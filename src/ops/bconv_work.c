@@ -3,7 +3,7 @@
 
 enum bp_product_method bp_bconv_method(const struct bp_bconv *op, enum bp_bconv_product product) {
     return product == BP_BCONV_FORWARD ? op->method_forward
-           : product == BP_BCONV_DA    ? op->method_da
+           : product == BP_BCONV_DA    ? (op->nonzero_da ? BP_PRODUCT_NONZERO : op->method_da)
            : op->nonzero_dw            ? BP_PRODUCT_NONZERO
                                        : op->method_dw;
 }

@@ -34,21 +34,41 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
     return bp_product_method_gradient(tier, bits);
 }
 
-/* Cycles of Zen 4 for a code, all taps of 3 x 3, as measured (docs/KERNELS.md, "Which method"); the
- * other kernel sizes in proportion. */
-#define LOOK_UP      0.5
-#define LOOK_UP_WORD 3.0 /* for each word of channels */
-#define LIST         2.5
-#define ROW          3.0 /* of a bit that is set */
-#define ROW_WORD     3.7
-#define END_COUNT    450.0 /* a row of taps, up to 8 words, of one output channel */
+/* Cycles of Zen 4, as measured (docs/KERNELS.md, "Which method"). */
+#define LOOK_UP_WORD 0.36 /* a tap of a code, 64 channels */
 
-int bp_product_zeros_pay(enum bp_tier tier, size_t r, size_t words, size_t positions,
-                         double set_bits) {
-    const double share = (double)(r * r) / 9, w = (double)words;
+/* Of dW, for a code. */
+#define LOOK_UP   0.5
+#define LIST      2.5
+#define ROW       0.33 /* a tap of a bit that is set */
+#define ROW_WORD  0.41
+#define END_COUNT 450.0 /* a row of taps, up to 8 words, of one output channel */
+
+int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
+                                 double set_bits) {
+    const double taps = (double)(r * r), w = (double)words;
     if (tier != BP_TIER_AVX512) /* not measured elsewhere */
         return 0;
     double counts = (double)(r * ((r * words + 7) / 8)) * END_COUNT / (double)positions;
-    double nonzero = LIST + share * set_bits * (ROW + ROW_WORD * w) + counts;
-    return nonzero < LOOK_UP + share * LOOK_UP_WORD * w;
+    double nonzero = LIST + taps * set_bits * (ROW + ROW_WORD * w) + counts;
+    return nonzero < LOOK_UP + taps * LOOK_UP_WORD * w;
+}
+
+/* Of dA, for a pixel. */
+#define PIXEL     240.0 /* up to 8 words */
+#define WEIGHTS   450.0 /* of the bits of magnitudes, likewise */
+#define LIST_CODE 1.2
+#define FILL      10.0 /* rows that fill up the lists of a pixel */
+#define ROW_FOUR  2.5  /* of up to 4 words */
+#define ROW_EIGHT 3.5
+
+int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, double taps, size_t words,
+                                     double set_bits) {
+    const double codes = (double)k, parts = (double)((words + 7) / 8);
+    if (tier != BP_TIER_AVX512)
+        return 0;
+    double rows = taps * (codes * set_bits + FILL);
+    double nonzero = LIST_CODE * codes + parts * (PIXEL + WEIGHTS) +
+                     rows * (words <= 4 ? ROW_FOUR : ROW_EIGHT * parts);
+    return nonzero < taps * codes * LOOK_UP_WORD * (double)words;
 }

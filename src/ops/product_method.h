@@ -29,8 +29,12 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 /* Whether the weight gradient of an r x r kernel is faster from the codes that are not zero than by
  * lookup. words: of a pixel's input channels; positions: of the output, in the whole batch;
  * set_bits: how many bits of a code's magnitude are set, on average. */
-int bp_product_zeros_pay(enum bp_tier tier, size_t r, size_t words, size_t positions,
-                         double set_bits);
+int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
+                                 double set_bits);
+
+/* The same for the activation gradient. k: output channels; taps: that an input pixel sees. */
+int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, double taps, size_t words,
+                                     double set_bits);
 
 #ifdef __cplusplus
 }

@@ -174,7 +174,24 @@ static void takes_five_for_one(const uint8_t *codes, size_t n, size_t step, size
         }
 }
 
+static void counts_first_segment_twice(const struct bp_row_segment *of, size_t segments,
+                                       size_t words, int32_t total, int32_t *y) {
+    struct bp_row_segment wrong[64];
+    for (size_t s = 0; s < segments; s++)
+        wrong[s] = of[s == 2 ? 0 : s];
+    bp_product_rows_c(wrong, segments, words, total, y);
+}
+
+static void fills_up_with_first_row(const uint8_t *codes, size_t n, size_t k,
+                                    struct bp_row_places places, int32_t *to, size_t capacity,
+                                    int32_t *count, int32_t *total) {
+    places.none = 0;
+    bp_list_row_c(codes, n, k, places, to, capacity, count, total);
+}
+
 const struct kc_planted kc_planted_lookup[] = {
+    {"product_rows", "counts the first segment twice", {.product_rows = counts_first_segment_twice}},
+    {"list_row", "fills up with the first row", {.list_row = fills_up_with_first_row}},
     {"list_nonzero", "takes 5 for 1", {.list_nonzero = takes_five_for_one}},
     {"product_nonzero", "counts in bytes", {.product_nonzero = counts_in_bytes}},
     {"product_nonzero", "forgets the last of 17", {.product_nonzero = forgets_last_minus}},

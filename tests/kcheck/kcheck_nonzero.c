@@ -95,3 +95,97 @@ void kcheck_list_nonzero(struct kcheck *t) {
         t->kernels->list_nonzero(kc_at(t, codes), n, step, k, kc_at(t, at), kc_at(t, to), capacity,
                                  kc_at(t, count));
 }
+
+void kcheck_list_row(struct kcheck *t) {
+    size_t n, k, lists;
+    kc_sizes(t, &n, &k);
+    if (t->layer != NULL)
+        k = t->layer->k;
+    lists = n * BP_NONZERO_WEIGHTS;
+    size_t zeros = t->layer != NULL ? 6 : kc_below(t, 9);
+    size_t capacity = bp_round_up(k, BP_HALF_BLOCK) + BP_HALF_BLOCK * kc_below(t, 2);
+    struct bp_row_places places = {1 + (int32_t)kc_below(t, 5000), (int32_t)kc_below(t, 1000000),
+                                   (int32_t)kc_below(t, 1000000)};
+    kc_params(t, "n=%zu k=%zu, %zu of 8 zero, step=%d minus=%d none=%d", n, k, zeros, places.step,
+              places.minus, places.none);
+    kc_work(t, (double)(n * k), "codes");
+    uint8_t *codes = kc_input(t, "codes", KC_U8, n * k);
+    int32_t *to = kc_output(t, "to", KC_I32, lists * capacity);
+    int32_t *count = kc_output(t, "count", KC_I32, lists);
+    int32_t *total = kc_output(t, "total", KC_I32, n);
+    kc_fill_i32(t, to, lists * capacity);
+    kc_keep_initial(t, to);
+    for (size_t p = 0; p < n; p++) {
+        total[p] = 0;
+        for (size_t j = 0; j < k; j++)
+            codes[p * k + j] = (uint8_t)draw_code(t, zeros);
+        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
+            size_t l = p * BP_NONZERO_WEIGHTS + w, length = 0;
+            for (size_t j = 0; j < k; j++) {
+                int x = (int8_t)codes[p * k + j];
+                if ((x < 0 ? -x : x) >> w & 1) {
+                    to[l * capacity + length++] =
+                        (int32_t)j * places.step + (x < 0 ? places.minus : 0);
+                    total[p] += 1 << w;
+                }
+            }
+            for (; length % BP_HALF_BLOCK != 0; length++)
+                to[l * capacity + length] = places.none;
+            count[l] = (int32_t)length;
+        }
+    }
+    while (kc_next(t))
+        t->kernels->list_row(kc_at(t, codes), n, k, places, kc_at(t, to), capacity,
+                             kc_at(t, count), kc_at(t, total));
+}
+
+#define SEGMENTS 3
+
+void kcheck_product_rows(struct kcheck *t) {
+    size_t n[SEGMENTS][BP_NONZERO_WEIGHTS], words = 1 + kc_below(t, 27), all = 0;
+    size_t places = t->layer != NULL ? 2000 : 1 + kc_below(t, 60), segments = SEGMENTS;
+    size_t unit = t->layer != NULL ? bp_words(t->layer->c) : 1, first[SEGMENTS];
+    if (t->layer != NULL)
+        words = unit;
+    else
+        segments = 1 + kc_below(t, SEGMENTS);
+    for (size_t s = 0; s < SEGMENTS; s++) {
+        first[s] = kc_below(t, places) / unit * unit;
+        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
+            size_t most = t->layer != NULL ? 25u >> 2 * w : t->case_index % 16 == 3 ? 300 : 9;
+            n[s][w] = BP_HALF_BLOCK * (t->layer != NULL ? most : kc_below(t, most));
+            all += s < segments ? n[s][w] : 0;
+        }
+    }
+    kc_params(t, "words=%zu segments=%zu, first one's lists %zu %zu %zu", words, segments, n[0][0],
+              n[0][1], n[0][2]);
+    kc_work(t, (double)(all * words * 64), "MAC");
+    uint64_t *x = kc_input(t, "x", KC_U64, 2 * places + words);
+    kc_fill_bits(t, x, 2 * places + words, 64);
+    int32_t *y = kc_output(t, "y", KC_I32, 64 * words), total = 0, *at[SEGMENTS][3];
+    for (size_t s = 0; s < segments; s++)
+        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
+            total += (int32_t)n[s][w] << w;
+    total += (int32_t)kc_below(t, 100); /* a bound, not more */
+    for (size_t j = 0; j < 64 * words; j++)
+        y[j] = total;
+    for (size_t s = 0; s < segments; s++)
+        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
+            at[s][w] = kc_input(t, "at", KC_I32, n[s][w]);
+            for (size_t i = 0; i < n[s][w]; i++) {
+                at[s][w][i] = (int32_t)(kc_below(t, places) / unit * unit);
+                for (size_t j = 0; j < 64 * words; j++)
+                    y[j] -= 2 * bp_bit(x + first[s] + at[s][w][i], j) << w;
+            }
+        }
+    while (kc_next(t)) {
+        struct bp_row_segment of[SEGMENTS];
+        const uint64_t *from = kc_at(t, x);
+        for (size_t s = 0; s < segments; s++) {
+            of[s].x = from + first[s];
+            for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
+                of[s].of[w] = (struct bp_row_list){kc_at(t, at[s][w]), n[s][w]};
+        }
+        t->kernels->product_rows(of, segments, words, total, kc_at(t, y));
+    }
+}

@@ -12,14 +12,16 @@
 #include "ops/bconv.h"
 #include "unit/op_data.h"
 
-/* n, h, w, c, k, r, stride; large enough to pay. */
-static const size_t shapes[][7] = {
-    {9, 20, 20, 128, 64, 3, 1},  /* rows of taps of 6 words */
-    {64, 10, 8, 256, 37, 3, 1},  /* of 12, columns that are no multiple of 16 */
-    {130, 4, 4, 512, 66, 3, 1},  /* of 24 */
-    {24, 21, 17, 200, 48, 3, 2}, /* channels that do not fill words, stride 2 */
-    {40, 9, 9, 1024, 33, 1, 1},  /* one tap */
-    {60, 17, 9, 1000, 20, 1, 2},
+/* n, h, w, c, k, r, stride: large enough to pay for dW; and whether they are for dA. */
+static const size_t shapes[][8] = {
+    {9, 20, 20, 128, 64, 3, 1, 0},  /* rows of taps of 6 words */
+    {64, 10, 8, 256, 37, 3, 1, 0},  /* of 12, channels that are no multiple of 16 */
+    {130, 4, 4, 512, 166, 3, 1, 1}, /* of 24 */
+    {24, 21, 17, 200, 48, 3, 2, 0}, /* channels that do not fill words, stride 2 */
+    {40, 9, 9, 1024, 33, 1, 1, 0},  /* one tap */
+    {60, 17, 9, 1000, 20, 1, 2, 0},  {60, 7, 6, 256, 270, 3, 1, 1}, /* dA of 4 words */
+    {40, 13, 11, 512, 200, 3, 2, 1},                                /* in four parities */
+    {100, 5, 5, 832, 130, 3, 1, 1},                                 /* 8 words and 5 */
 };
 
 static const struct bp_quant sample_quant = {
@@ -46,18 +48,18 @@ static void rows_of_gradient(const void *context, size_t n, size_t row, size_t r
 struct results {
     float *dx, *dw;
     size_t dx_count, dw_count;
-    enum bp_product_method method;
+    enum bp_product_method method_da, method_dw;
 };
 
-static struct results run(const struct bp_conv_shape *s, const struct bp_quant *dw,
-                          enum bp_tier tier, int threads, float power) {
+static struct results run(const struct bp_conv_shape *s, const struct bp_quant *da,
+                          const struct bp_quant *dw, enum bp_tier tier, int threads, float power) {
     struct bp_exec *exec;
     struct bp_plan *plan;
     struct bp_bconv *op;
     size_t cw = bp_words(s->c), taps = s->r * s->r, pixels = s->n * s->h * s->w;
     assert_int_equal(bp_exec_create(&exec, tier, threads), BP_OK);
     assert_int_equal(bp_plan_create(&plan), BP_OK);
-    assert_int_equal(bp_bconv_create(&op, exec, plan, s, &sample_quant, dw, "test", 1, 2), BP_OK);
+    assert_int_equal(bp_bconv_create(&op, exec, plan, s, da, dw, "test", 1, 2), BP_OK);
     bp_exec_need_scratch(exec, bp_bconv_backward_scratch_bytes(s, 1));
     assert_int_equal(bp_plan_allocate(plan, "a test"), BP_OK);
     assert_int_equal(bp_exec_allocate(exec), BP_OK);
@@ -82,7 +84,8 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
     const struct gradient gradient = {s, power};
     const struct bp_grad_source source = {rows_of_gradient, &gradient, 1, NULL, NULL};
     bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, r.dx, r.dw, NULL);
-    r.method = bp_bconv_method(op, BP_BCONV_DW);
+    r.method_da = bp_bconv_method(op, BP_BCONV_DA);
+    r.method_dw = bp_bconv_method(op, BP_BCONV_DW);
     bp_free(x);
     bp_free(mask);
     bp_free(w);
@@ -92,21 +95,24 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
     return r;
 }
 
-static void compare(const size_t *dims, int bits, float keep, float power,
-                    enum bp_product_method method) {
-    struct bp_quant dw = sample_quant;
+/* method_dw: as it must be; with_da: dA must leave out zeros. */
+static void compare(const size_t *dims, int bits, float keep, float power, int with_da,
+                    enum bp_product_method method_dw) {
+    struct bp_quant da = sample_quant, dw;
+    da.bits = bits;
+    da.keep = keep;
+    da.select = keep < 1 ? BP_SELECT_SYSTEMATIC : BP_SELECT_NONE;
+    dw = da;
     dw.groups = BP_GROUPS_CHANNEL;
-    dw.bits = bits;
-    dw.keep = keep;
-    dw.select = keep < 1 ? BP_SELECT_SYSTEMATIC : BP_SELECT_NONE;
     struct bp_conv_shape s;
     assert_int_equal(bp_conv_shape_set(&s, dims[0], dims[1], dims[2], dims[3], dims[4], dims[5],
                                        dims[6], dims[5] / 2),
                      BP_OK);
-    struct results want = run(&s, &dw, BP_TIER_C, 2, power);
+    struct results want = run(&s, &da, &dw, BP_TIER_C, 2, power);
     for (int threads = 1; threads <= 3; threads += 2) {
-        struct results got = run(&s, &dw, BP_TIER_AVX512, threads, power);
-        assert_int_equal(got.method, method);
+        struct results got = run(&s, &da, &dw, BP_TIER_AVX512, threads, power);
+        assert_int_equal(got.method_dw, method_dw);
+        assert_int_equal(got.method_da == BP_PRODUCT_NONZERO, with_da);
         assert_memory_equal(got.dw, want.dw, want.dw_count * sizeof(float));
         assert_memory_equal(got.dx, want.dx, want.dx_count * sizeof(float));
         bp_free(got.dx);
@@ -125,25 +131,26 @@ static void test_few_codes(void **state) {
     (void)state;
     need_avx512();
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        compare(shapes[i], 4, 1, 25, BP_PRODUCT_NONZERO);
+        compare(shapes[i], 4, 1, 25, shapes[i][7] != 0, BP_PRODUCT_NONZERO);
 }
 
 /* Lists that are multiplied several times, larger magnitudes, dropped channels. */
 static void test_more_codes(void **state) {
     (void)state;
     need_avx512();
-    compare((const size_t[]){64, 16, 16, 256, 40, 3, 1}, 4, 1, 9, BP_PRODUCT_NONZERO);
-    compare((const size_t[]){32, 16, 16, 256, 40, 3, 1}, 4, 0.5f, 9, BP_PRODUCT_NONZERO);
-    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 2, 1, 25, BP_PRODUCT_NONZERO);
-    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 3, 1, 25, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){64, 16, 16, 256, 40, 3, 1}, 4, 1, 9, 0, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){32, 16, 16, 256, 40, 3, 1}, 4, 0.5f, 9, 0, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){96, 5, 4, 512, 300, 3, 1}, 4, 0.5f, 9, 1, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 2, 1, 25, 0, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 3, 1, 25, 0, BP_PRODUCT_NONZERO);
 }
 
 /* Where most codes are not zero, lookups stay. */
 static void test_many_codes(void **state) {
     (void)state;
     need_avx512();
-    compare((const size_t[]){16, 16, 16, 128, 32, 3, 1}, 4, 1, 1, BP_PRODUCT_LOOKUP);
-    compare((const size_t[]){16, 8, 8, 128, 32, 3, 1}, 8, 1, 9, BP_PRODUCT_LOOKUP);
+    compare((const size_t[]){16, 16, 16, 128, 32, 3, 1}, 4, 1, 1, 0, BP_PRODUCT_LOOKUP);
+    compare((const size_t[]){16, 8, 8, 128, 32, 3, 1}, 8, 1, 9, 0, BP_PRODUCT_LOOKUP);
 }
 
 int main(void) {

@@ -18,6 +18,8 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->tables_of_samples = bp_tables_of_samples_c;
     kernels->product_samples = bp_product_samples_c;
     kernels->list_nonzero = bp_list_nonzero_c;
+    kernels->list_row = bp_list_row_c;
+    kernels->product_rows = bp_product_rows_c;
     kernels->product_nonzero = bp_product_nonzero_c;
     kernels->product_bytes = bp_product_bytes_c;
     kernels->product_bytes_f32 = bp_product_bytes_f32_c;

@@ -17,6 +17,8 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->product_samples = bp_product_samples_avx512;
     kernels->together = 4;
     kernels->list_nonzero = bp_list_nonzero_avx512;
+    kernels->list_row = bp_list_row_avx512;
+    kernels->product_rows = bp_product_rows_avx512;
     kernels->product_nonzero = bp_product_nonzero_avx512;
     kernels->product_bytes = bp_product_bytes_avx512;
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx512;

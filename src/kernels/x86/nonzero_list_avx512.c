@@ -128,3 +128,45 @@ void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t 
         }
     }
 }
+
+/* Appends `none` up to a whole half block. */
+BP_INLINE void fill_up(int32_t none, int32_t *list, int32_t *count) {
+    size_t n = (size_t)*count, rest = bp_round_up(n, BP_HALF_BLOCK) - n;
+    _mm256_mask_storeu_epi32(list + n, mask_8(rest), _mm256_set1_epi32(none));
+    *count += (int32_t)rest;
+}
+
+void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, struct bp_row_places places,
+                        int32_t *to, size_t capacity, int32_t *count, int32_t *total) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i first = _mm512_mullo_epi32(lane, _mm512_set1_epi32(places.step));
+    const __m512i minus = _mm512_set1_epi32(places.minus);
+    for (size_t p = 0; p < n; p++, codes += k) {
+        __m512i sum = _mm512_setzero_si512();
+        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
+            count[w] = 0;
+        for (size_t j = 0; j < k; j += ROWS) {
+            __m512i v = _mm512_maskz_loadu_epi8(mask_64(k - j), codes + j);
+            __m512i magnitude = _mm512_abs_epi8(v);
+            __mmask64 negative = _mm512_movepi8_mask(v);
+            struct places at;
+            for (size_t i = 0; i < 4; i++) {
+                __m512i base = _mm512_set1_epi32((int32_t)(j + 16 * i) * places.step);
+                base = _mm512_add_epi32(first, base);
+                at.at[i] = _mm512_mask_add_epi32(base, (__mmask16)(negative >> 16 * i), base, minus);
+            }
+            sum = _mm512_add_epi64(sum, _mm512_sad_epu8(magnitude, _mm512_setzero_si512()));
+            for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
+                __mmask64 set =
+                    _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w)));
+                if (set != 0)
+                    append(&at, set, to + w * capacity, &count[w]);
+            }
+        }
+        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
+            fill_up(places.none, to + w * capacity, &count[w]);
+        *total++ = (int32_t)_mm512_reduce_add_epi64(sum);
+        to += BP_NONZERO_WEIGHTS * capacity;
+        count += BP_NONZERO_WEIGHTS;
+    }
+}

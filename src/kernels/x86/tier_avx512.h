@@ -41,6 +41,10 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                                int shift, int32_t *y, size_t y_stride);
 void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k,
                             const int32_t *at, int32_t *to, size_t capacity, int32_t *count);
+void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, struct bp_row_places places,
+                        int32_t *to, size_t capacity, int32_t *count, int32_t *total);
+void bp_product_rows_avx512(const struct bp_row_segment *of, size_t segments, size_t words,
+                            int32_t total, int32_t *y);
 void bp_product_nonzero_avx512(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
                                int32_t *y);
 void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,

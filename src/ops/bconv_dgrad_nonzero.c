@@ -1,0 +1,76 @@
+/* dA from the codes that are not zero: each pixel of a tile's window lists its own, by the bits of
+ * their magnitudes, as places of the signs of their output channels' weights, complemented where
+ * the code is negative. The bits of the rows that a pixel of dA sees through its taps are counted,
+ * all input channels at a time:
+ *
+ *   lists  [window pixel][weight][capacity]      words from a tap's first row on
+ *   rows   [taps][2 k + 1][cw]                   signs, their complements, zeros to fill up
+ *
+ *   sum of code * w^ = sum of magnitudes - 2 * (counted bits) */
+#include "ops/bconv_internal.h"
+
+#define SAMPLED 64 /* pixels whose codes tell how many are zero */
+
+/* Codes as the kernels take them, one byte each, |code| <= 7; counts below 2^16; channels that fill
+ * their words, as the complement of what is beyond them would count. */
+int bp_dgrad_nonzero_possible(const struct bp_bconv *op) {
+    return op->backward && op->method_da == BP_PRODUCT_LOOKUP &&
+           op->quant_da.grid == BP_GRID_ZERO && op->quant_da.bits <= 4 && op->shape.c % 64 == 0 &&
+           op->taps * op->shape.k * 7 <= UINT16_MAX && (2 * op->shape.k + 1) * op->cw <= INT32_MAX;
+}
+
+struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver) {
+    size_t pixels = bp_dgrad_window_pixels(op, &op->tiling_da);
+    struct bp_dgrad_lists l = {.capacity = bp_round_up(op->shape.k, BP_HALF_BLOCK)};
+    l.at = bp_carve(carver, pixels * BP_NONZERO_WEIGHTS * l.capacity * sizeof *l.at);
+    l.count = bp_carve(carver, pixels * BP_NONZERO_WEIGHTS * sizeof *l.count);
+    l.total = bp_carve(carver, pixels * sizeof *l.total);
+    return l;
+}
+
+void bp_dgrad_list(const struct bp_bconv *op, const struct bp_kernels *kernels,
+                   const uint8_t *codes, size_t n, struct bp_dgrad_lists *lists, size_t first) {
+    int32_t row = (int32_t)op->cw, k = (int32_t)op->shape.k;
+    const struct bp_row_places places = {row, k * row, 2 * k * row};
+    kernels->list_row(codes, n, op->shape.k, places,
+                      lists->at + first * BP_NONZERO_WEIGHTS * lists->capacity, lists->capacity,
+                      lists->count + first * BP_NONZERO_WEIGHTS, lists->total + first);
+}
+
+void bp_dgrad_nonzero_product(const struct bp_bconv *op, const struct bp_kernels *kernels,
+                              const struct bp_dgrad_lists *lists, const int32_t *pixel,
+                              size_t count, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                              int32_t *sums) {
+    struct bp_row_segment of[BP_TAPS_MAX];
+    for (size_t i = 0; i < count; i++, sums += op->shape.c) {
+        int32_t total = 0;
+        for (size_t t = 0; t < taps; t++) {
+            size_t seen = (size_t)(pixel[i] + tap[t]), list = seen * BP_NONZERO_WEIGHTS;
+            of[t].x = op->rows_t + (size_t)tap_w[t] * (2 * op->shape.k + 1) * op->cw;
+            for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++, list++)
+                of[t].of[w] = (struct bp_row_list){lists->at + list * lists->capacity,
+                                                   (size_t)lists->count[list]};
+            total += lists->total[seen];
+        }
+        kernels->product_rows(of, taps, op->cw, total, sums);
+    }
+}
+
+/* How many bits of a code's magnitude are set, on average, at SAMPLED pixels. */
+static double set_bits(const struct bp_bconv *op) {
+    size_t pixels = op->kept_da * op->shape.oh * op->shape.ow, k = op->shape.k;
+    size_t step = pixels / SAMPLED | 1, count = 0, bits = 0; /* odd: all columns of the image */
+    for (size_t p = 0; p < pixels; p += step, count += k)
+        for (size_t i = 0; i < k; i++) {
+            int code = (int8_t)op->codes_da[p * k + i], magnitude = code < 0 ? -code : code;
+            bits += (size_t)((magnitude & 1) + (magnitude >> 1 & 1) + (magnitude >> 2));
+        }
+    return (double)bits / (double)count;
+}
+
+int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec) {
+    const struct bp_conv_shape *s = &op->shape;
+    double taps = (double)bp_bconv_joined_pixels(op) / (double)(s->h * s->w);
+    return bp_dgrad_nonzero_possible(op) &&
+           bp_product_zeros_pay_activations(exec->tier, s->k, taps, op->cw, set_bits(op));
+}
