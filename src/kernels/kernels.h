@@ -291,19 +291,19 @@ struct bp_kernels {
     void (*list_nonzero)(const uint8_t *codes, size_t n, size_t step, size_t k, const int32_t *at,
                          int32_t *to, size_t capacity, int32_t *count);
 
-    /* Lists the codes of rows that are not zero. For row p = 0 .. n - 1 and column j = 0 .. k - 1 in
-     * order, x = (int8_t)codes[p * k + j], |x| <= 7: for each bit w of |x| that is set, j *
+    /* Lists the codes of rows that are not zero. For row p = 0 .. n - 1 and column j = 0 .. k - 1
+     * in order, x = (int8_t)codes[p * k + j], |x| <= 7: for each bit w of |x| that is set, j *
      * places.step, and places.minus more where x < 0, is appended to the empty list
      *     l = p * BP_NONZERO_WEIGHTS + w
-     * at to + l * capacity; then places.none, up to a multiple of BP_HALF_BLOCK, which capacity is too.
-     * count[l] = the length, total[p] = the sum of |x|. */
+     * at to + l * capacity; then places.none, up to a multiple of BP_HALF_BLOCK, which capacity is
+     * too. count[l] = the length, total[p] = the sum of |x|. */
     void (*list_row)(const uint8_t *codes, size_t n, size_t k, struct bp_row_places places,
                      int32_t *to, size_t capacity, int32_t *count, int32_t *total);
 
     /* Counts bits: for lane j = 0 .. 64 * words - 1
      *     y[j] = total - 2 * sum over segments s, weights w, i of 2^w * bit(s, s.of[w].at[i], j)
-     * bit(s, at, j) = bit j % 64 of s.x[at + j / 64]. All lists are multiples of BP_HALF_BLOCK long. No
-     * lane's sum is above total, which is at most 65535. */
+     * bit(s, at, j) = bit j % 64 of s.x[at + j / 64]. All lists are multiples of BP_HALF_BLOCK
+     * long. No lane's sum is above total, which is at most 65535. */
     void (*product_rows)(const struct bp_row_segment *of, size_t segments, size_t words,
                          int32_t total, int32_t *y);
 

@@ -33,12 +33,14 @@ static bp_status make_tables(struct bp_bconv *op) {
     size_t pixels = s->oh * s->ow, row = (s->w + 2) * op->cw;
     BP_TRY(bp_alloc_array(&op->pixel_base, pixels, sizeof(int32_t), "pixel offsets"));
     BP_TRY(bp_alloc_array(&op->valid, pixels, sizeof(uint64_t), "tap masks"));
+    BP_TRY(bp_alloc_array(&op->border_class, pixels, sizeof(uint8_t), "tap masks"));
     size_t origin = s->pad == 0 ? row + op->cw : 0; /* 1x1 kernels start inside the halo */
     for (size_t t = 0; t < op->taps; t++)
         op->tap_offset[t] = (int32_t)(t / s->r * row + t % s->r * op->cw);
     for (size_t p = 0; p < pixels; p++) {
         size_t oy = p / s->ow, ox = p % s->ow;
         unsigned border_class = border_class_of(s, oy, ox);
+        op->border_class[p] = (uint8_t)border_class;
         op->pixel_base[p] = (int32_t)(origin + oy * s->stride * row + ox * s->stride * op->cw);
         for (size_t t = 0; t < op->taps; t++)
             if (!bp_bconv_tap_is_cut(border_class, t, s->r)) {
@@ -148,6 +150,7 @@ void bp_bconv_destroy(struct bp_bconv *op) {
         return;
     bp_free(op->pixel_base);
     bp_free(op->valid);
+    bp_free(op->border_class);
     bp_free(op->in_class);
     bp_free(op->zero_class);
     bp_free(op->dw_words);

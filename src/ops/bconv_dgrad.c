@@ -328,6 +328,8 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     bp_quant_codes(&op->quant_da, &code_min, &code_max, &job.is_signed);
     job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
     op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
+    if (op->nonzero_da)
+        bp_dgrad_fill_rows(op, exec);
     bp_parallel_for(exec->threads, op->classes, fill_class, &job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));

@@ -9,6 +9,8 @@
  *   sum of code * w^ = sum of magnitudes - 2 * (counted bits) */
 #include "ops/bconv_internal.h"
 
+#include <string.h>
+
 #define SAMPLED 64 /* pixels whose codes tell how many are zero */
 
 /* Codes as the kernels take them, one byte each, |code| <= 7; counts below 2^16; channels that fill
@@ -17,6 +19,26 @@ int bp_dgrad_nonzero_possible(const struct bp_bconv *op) {
     return op->backward && op->method_da == BP_PRODUCT_LOOKUP &&
            op->quant_da.grid == BP_GRID_ZERO && op->quant_da.bits <= 4 && op->shape.c % 64 == 0 &&
            op->taps * op->shape.k * 7 <= UINT16_MAX && (2 * op->shape.k + 1) * op->cw <= INT32_MAX;
+}
+
+/* Items are taps. */
+static void fill_rows(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    struct bp_bconv *op = context;
+    size_t k = op->shape.k, cw = op->cw;
+    for (size_t t = begin; t < end; t++) {
+        uint64_t *row = op->rows_t + t * (2 * k + 1) * cw;
+        for (size_t i = 0; i < k; i++, row += cw)
+            for (size_t j = 0; j < cw; j++) {
+                row[j] = op->bits[(i * op->taps + t) * cw + j];
+                row[k * cw + j] = ~row[j];
+            }
+        memset(row + k * cw, 0, cw * sizeof *row);
+    }
+}
+
+void bp_dgrad_fill_rows(struct bp_bconv *op, struct bp_exec *exec) {
+    bp_parallel_for(exec->threads, op->taps, fill_rows, op);
 }
 
 struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver) {

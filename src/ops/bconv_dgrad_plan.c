@@ -165,6 +165,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time) {
     const struct bp_conv_shape *s = &op->shape;
     size_t n = s->n, threads = (size_t)bp_threads_count(exec->threads);
+    size_t rows = bp_dgrad_nonzero_possible(op) ? op->taps * (2 * s->k + 1) : 0;
     op->slots_da = slots(&op->quant_da, n);
     const struct {
         const char *what;
@@ -175,6 +176,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         {"offsets dA", (threads * op->classes + 1) * s->c * sizeof(float), &op->offset_table},
         {"class sums dA", op->classes * s->c * sizeof(int32_t), &op->class_sum},
         {"base dA", op->classes * s->c * sizeof(int32_t), &op->base_da},
+        {"sign rows dA", rows * op->cw * sizeof(uint64_t), &op->rows_t},
         {"slots dA", n * sizeof(int32_t), &op->slot_of_sample},
         {"samples dA", op->slots_da * sizeof(int32_t), &op->sample_of_slot},
     };

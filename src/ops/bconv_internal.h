@@ -50,15 +50,13 @@ struct bp_bconv {
     enum bp_product_method method_forward, method_da, method_dw;
 
     /* weights, repacked after every change; each product has one of its two layouts */
-    uint64_t *bits;   /* [k][taps][cw] */
-    uint64_t *bits_t; /* [c][taps][kw] */
-    uint64_t *w;      /* packed [ceil(k/32)][taps][cw][32] */
-    uint64_t *w_t;    /* packed [ceil(c/32)][taps][kw][32] */
-    uint8_t *index;   /* [ceil(k/32)][taps][cq][32] */
-    uint8_t *index_t; /* [ceil(c/32)][taps][kq / together][32][together] */
-    uint64_t
-        *rows_t;     /* [taps][2 k + 1][cw] signs, their complements, zeros; for dA without zeros */
-    int16_t *border; /* [16][k] what to add at a pixel of a border class; not by_class */
+    uint64_t *bits;     /* [k][taps][cw] */
+    uint64_t *bits_t;   /* [c][taps][kw] */
+    uint64_t *w;        /* packed [ceil(k/32)][taps][cw][32] */
+    uint64_t *w_t;      /* packed [ceil(c/32)][taps][kw][32] */
+    uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
+    uint8_t *index_t;   /* [ceil(c/32)][taps][kq / together][32][together] */
+    int16_t *border;    /* [16][k] what to add at a pixel of a border class; not by_class */
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
 
     /* geometry, fixed at creation */
@@ -67,6 +65,7 @@ struct bp_bconv {
     int32_t *pixel_base; /* [oh ow] words from the sample's bits to the first tap */
     int32_t tap_offset[BP_TAPS_MAX];
     uint64_t *valid;                 /* [oh ow] bit t: tap t lies inside the image */
+    uint8_t *border_class;           /* [oh ow] BP_CLASS_TOP, .. */
     size_t valid_count[BP_TAPS_MAX]; /* output pixels where tap t lies inside */
     struct bp_parity parity[4];      /* [stride * stride] */
     uint8_t *in_class;               /* [h w] class of valid taps of dA */
@@ -88,6 +87,7 @@ struct bp_bconv {
     struct bp_grid *kept_grid;  /* [slots_dw] */
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
     uint8_t *codes_da;          /* [slots_da][oh][ow][pixel_da] */
+    uint64_t *rows_t;           /* without zeros: [taps][2 k + 1][cw] signs, complements, zeros */
     float *offset_table;        /* [threads][classes][c] and one row of zeros */
     int32_t *class_sum;         /* [classes][c] sum of the weights' signs of the class's taps */
     int32_t *base_da;           /* by lookup: [classes][c] what the entries are off by */
@@ -151,6 +151,8 @@ struct bp_dgrad_lists {
 
 int bp_dgrad_nonzero_possible(const struct bp_bconv *op);
 int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec);
+/* Fills op->rows_t from the signs of the weights. */
+void bp_dgrad_fill_rows(struct bp_bconv *op, struct bp_exec *exec);
 struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver);
 /* Lists `n` pixels of codes from pixel `first` of the window on. */
 void bp_dgrad_list(const struct bp_bconv *op, const struct bp_kernels *kernels,

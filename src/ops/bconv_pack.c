@@ -26,8 +26,6 @@ bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struc
          op->backward && !lookup_t},
         {"transposed weight index", c_round * op->taps * op->kq, &op->index_t,
          op->backward && lookup_t},
-        {"sign rows", op->taps * (2 * s->k + 1) * op->cw * 8, &op->rows_t,
-         bp_dgrad_nonzero_possible(op)},
         {"tap sums", op->taps * s->c * sizeof(int32_t), &op->tap_sum_t, op->backward},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
@@ -74,22 +72,6 @@ static void fill_border(struct bp_bconv *op, size_t first, size_t count) {
     }
 }
 
-/* The rows of `count` output channels from `first` on, for dA without zeros. Channels fill words.
- */
-static void fill_rows(struct bp_bconv *op, size_t first, size_t count) {
-    size_t k = op->shape.k;
-    for (size_t t = 0; t < op->taps; t++) {
-        uint64_t *row = op->rows_t + (t * (2 * k + 1) + first) * op->cw;
-        for (size_t i = 0; i < count; i++, row += op->cw)
-            for (size_t j = 0; j < op->cw; j++) {
-                row[j] = op->bits[((first + i) * op->taps + t) * op->cw + j];
-                row[k * op->cw + j] = ~row[j];
-            }
-        if (first + count == k)
-            memset(row + k * op->cw, 0, op->cw * sizeof *row);
-    }
-}
-
 /* Blocks of 32 output channels: signs, then the forward layout and the border's table. */
 static void pack_forward(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
@@ -107,8 +89,6 @@ static void pack_forward(void *context, size_t begin, size_t end, int thread) {
                                op->index + first * op->taps * op->cq);
     else
         kernels->pack_weights(bits, count, op->taps, op->cw, op->w + first * row);
-    if (bp_dgrad_nonzero_possible(op))
-        fill_rows(op, first, count);
     for (size_t i = 0; i < count && !op->by_class; i += BP_LANES)
         fill_border(op, first + i, bp_min_size(count - i, BP_LANES));
 }

@@ -32,10 +32,10 @@ struct nonzero_job {
 
 /* What a worker has listed of its channels. */
 struct listed {
-    int32_t *at;      /* [columns][weights][signs][LIST_ROWS] */
-    int32_t *count;   /* [columns][weights][signs] */
-    int32_t *outside; /* [taps][MOST_COLUMNS] sum of the codes whose tap lies outside the image */
-    int32_t *sums;    /* [columns][taps][64 * cw] */
+    int32_t *at;     /* [columns][weights][signs][LIST_ROWS] */
+    int32_t *count;  /* [columns][weights][signs] */
+    int32_t *border; /* [BP_BORDER_CLASSES][MOST_COLUMNS] sum of the codes of such positions */
+    int32_t *sums;   /* [columns][taps][64 * cw] */
 };
 
 static size_t lanes_of(const struct bp_bconv *op) {
@@ -48,7 +48,7 @@ static struct listed carve(void *scratch, const struct bp_bconv *op, size_t colu
     struct listed l;
     l.at = bp_carve(&carver, columns * LISTS * LIST_ROWS * sizeof(int32_t));
     l.count = bp_carve(&carver, columns * LISTS * sizeof(int32_t));
-    l.outside = bp_carve(&carver, op->taps * MOST_COLUMNS * sizeof(int32_t));
+    l.border = bp_carve(&carver, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t));
     l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof(int32_t));
     *bytes = (size_t)(carver.next - (char *)scratch);
     return l;
@@ -91,12 +91,11 @@ int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec,
 /* --- lists ------------------------------------------------------------------------------------ */
 
 /* Adds up the codes of a position at which taps lie outside. */
-static void add_outside(struct listed *l, const uint8_t *codes, size_t columns, uint64_t outside) {
-    for (; outside != 0; outside &= outside - 1) {
-        int32_t *sum = l->outside + (size_t)__builtin_ctzll(outside) * MOST_COLUMNS;
-        for (size_t i = 0; i < columns; i++)
-            sum[i] += (int8_t)codes[i];
-    }
+static void add_border(struct listed *l, const uint8_t *codes, size_t columns,
+                       unsigned border_class) {
+    int32_t *sum = l->border + border_class * MOST_COLUMNS;
+    for (size_t i = 0; i < columns; i++)
+        sum[i] += (int8_t)codes[i];
 }
 
 static size_t longest(const struct listed *l, size_t columns) {
@@ -129,10 +128,9 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
                              size_t columns) {
     const struct bp_bconv *op = job->op;
     const size_t pixels = op->shape.oh * op->shape.ow;
-    const uint64_t all = ((uint64_t)1 << op->taps) - 1;
     size_t most = 0; /* no list is longer */
     memset(l->count, 0, columns * LISTS * sizeof *l->count);
-    memset(l->outside, 0, op->taps * MOST_COLUMNS * sizeof *l->outside);
+    memset(l->border, 0, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof *l->border);
     memset(l->sums, 0, columns * op->taps * lanes_of(op) * sizeof *l->sums);
     int32_t at[ROWS];
     for (size_t row = 0, rows; row < job->n * pixels; row += rows) {
@@ -146,14 +144,23 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
             for (; i < rows && p < pixels; i++, p++) {
                 at[i] = (int32_t)(n * op->in_words) + op->pixel_base[p];
                 __builtin_prefetch(codes + (i + ROWS) * job->kept);
-                if (op->valid[p] != all)
-                    add_outside(l, codes + i * job->kept, columns, all & ~op->valid[p]);
+                if (op->border_class[p] != 0)
+                    add_border(l, codes + i * job->kept, columns, op->border_class[p]);
             }
         job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, at, l->at, LIST_ROWS,
                                         l->count);
         most += rows;
     }
     multiply(job, l, columns);
+}
+
+/* The sum of the codes of a channel at whose positions a tap lies outside. */
+static int32_t sum_outside(const struct listed *l, size_t column, size_t tap, size_t r) {
+    int32_t sum = 0;
+    for (unsigned i = 1; i < BP_BORDER_CLASSES; i++)
+        if (bp_bconv_tap_is_cut(i, tap, r))
+            sum += l->border[i * MOST_COLUMNS + column];
+    return sum;
 }
 
 /* --- all together ----------------------------------------------------------------------------- */
@@ -172,8 +179,8 @@ static void nonzero_part(void *context, size_t begin, size_t end, int thread) {
             const struct bp_group *group = &op->groups_dw[k];
             for (size_t tap = 0; tap < op->taps; tap++) {
                 size_t at = (k * op->taps + tap) * c, sum = i * op->taps + tap;
-                struct bp_latent_scale by = {-l.outside[tap * MOST_COLUMNS + i], 0, 0, group->scale,
-                                             group->offset};
+                struct bp_latent_scale by = {-sum_outside(&l, i, tap, op->shape.r), 0, 0,
+                                             group->scale, group->offset};
                 job->exec->kernels.scale_latent(&by, l.sums + sum * lanes_of(op), NULL, NULL,
                                                 job->w == NULL ? NULL : job->w + at, c,
                                                 job->dw + at);

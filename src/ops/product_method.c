@@ -35,13 +35,13 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 }
 
 /* Cycles of Zen 4, as measured (docs/KERNELS.md, "Which method"). */
-#define LOOK_UP_WORD 0.36 /* a tap of a code, 64 channels */
+#define LOOK_UP_WORD 0.37 /* a tap of a code, 64 channels */
 
 /* Of dW, for a code. */
-#define LOOK_UP   0.5
-#define LIST      2.5
-#define ROW       0.33 /* a tap of a bit that is set */
-#define ROW_WORD  0.41
+#define LOOK_UP   0.9
+#define LIST      2.3
+#define ROW       0.67 /* a tap of a bit that is set */
+#define ROW_WORD  0.51
 #define END_COUNT 450.0 /* a row of taps, up to 8 words, of one output channel */
 
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,

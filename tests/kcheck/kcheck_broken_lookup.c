@@ -190,7 +190,9 @@ static void fills_up_with_first_row(const uint8_t *codes, size_t n, size_t k,
 }
 
 const struct kc_planted kc_planted_lookup[] = {
-    {"product_rows", "counts the first segment twice", {.product_rows = counts_first_segment_twice}},
+    {"product_rows",
+     "counts the first segment twice",
+     {.product_rows = counts_first_segment_twice}},
     {"list_row", "fills up with the first row", {.list_row = fills_up_with_first_row}},
     {"list_nonzero", "takes 5 for 1", {.list_nonzero = takes_five_for_one}},
     {"product_nonzero", "counts in bytes", {.product_nonzero = counts_in_bytes}},

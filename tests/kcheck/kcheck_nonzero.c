@@ -135,8 +135,8 @@ void kcheck_list_row(struct kcheck *t) {
         }
     }
     while (kc_next(t))
-        t->kernels->list_row(kc_at(t, codes), n, k, places, kc_at(t, to), capacity,
-                             kc_at(t, count), kc_at(t, total));
+        t->kernels->list_row(kc_at(t, codes), n, k, places, kc_at(t, to), capacity, kc_at(t, count),
+                             kc_at(t, total));
 }
 
 #define SEGMENTS 3

@@ -153,12 +153,12 @@ void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, struct bp_row_
             for (size_t i = 0; i < 4; i++) {
                 __m512i base = _mm512_set1_epi32((int32_t)(j + 16 * i) * places.step);
                 base = _mm512_add_epi32(first, base);
-                at.at[i] = _mm512_mask_add_epi32(base, (__mmask16)(negative >> 16 * i), base, minus);
+                at.at[i] =
+                    _mm512_mask_add_epi32(base, (__mmask16)(negative >> 16 * i), base, minus);
             }
             sum = _mm512_add_epi64(sum, _mm512_sad_epu8(magnitude, _mm512_setzero_si512()));
             for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-                __mmask64 set =
-                    _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w)));
+                __mmask64 set = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w)));
                 if (set != 0)
                     append(&at, set, to + w * capacity, &count[w]);
             }
