@@ -245,7 +245,7 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
     uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */
     struct window window = window_of(op, tile);
     struct bp_fetch soon = tile_of_dx(job, tile);
-    struct bp_dgrad_lists lists = {NULL};
+    struct bp_dgrad_lists lists = {.capacity = 0};
     if (op->nonzero_da) {
         lists = bp_dgrad_carve_lists(op, &carver);
         fill_lists(job, tile, &window, &lists);

@@ -41,6 +41,14 @@ void bp_dgrad_fill_rows(struct bp_bconv *op, struct bp_exec *exec) {
     bp_parallel_for(exec->threads, op->taps, fill_rows, op);
 }
 
+size_t bp_dgrad_lists_bytes(const struct bp_bconv *op) {
+    size_t pixels = bp_dgrad_window_pixels(op, &op->tiling_da);
+    size_t list = bp_round_up(op->shape.k, BP_HALF_BLOCK) * sizeof(int32_t);
+    return bp_round_up(pixels * BP_NONZERO_WEIGHTS * list, 64) +
+           bp_round_up(pixels * BP_NONZERO_WEIGHTS * sizeof(int32_t), 64) +
+           bp_round_up(pixels * sizeof(int32_t), 64);
+}
+
 struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver) {
     size_t pixels = bp_dgrad_window_pixels(op, &op->tiling_da);
     struct bp_dgrad_lists l = {.capacity = bp_round_up(op->shape.k, BP_HALF_BLOCK)};

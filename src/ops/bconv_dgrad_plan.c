@@ -141,12 +141,9 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
     if (s->oh * s->ow * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
         return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
     bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da));
-    if (bp_dgrad_nonzero_possible(op)) {
-        struct bp_carver carver = {NULL};
-        bp_dgrad_carve_lists(op, &carver);
+    if (bp_dgrad_nonzero_possible(op))
         bp_exec_need_scratch(exec, tile_bytes_before_window(op, &op->tiling_da) +
-                                       (size_t)(carver.next - (char *)NULL));
-    }
+                                       bp_dgrad_lists_bytes(op));
     return BP_OK;
 }
 

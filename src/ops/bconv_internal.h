@@ -153,6 +153,7 @@ int bp_dgrad_nonzero_possible(const struct bp_bconv *op);
 int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec);
 /* Fills op->rows_t from the signs of the weights. */
 void bp_dgrad_fill_rows(struct bp_bconv *op, struct bp_exec *exec);
+size_t bp_dgrad_lists_bytes(const struct bp_bconv *op);
 struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver);
 /* Lists `n` pixels of codes from pixel `first` of the window on. */
 void bp_dgrad_list(const struct bp_bconv *op, const struct bp_kernels *kernels,

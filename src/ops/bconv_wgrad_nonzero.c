@@ -42,15 +42,20 @@ static size_t lanes_of(const struct bp_bconv *op) {
     return 64 * op->cw;
 }
 
-static struct listed carve(void *scratch, const struct bp_bconv *op, size_t columns,
-                           size_t *bytes) {
+static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
+    return bp_round_up(columns * LISTS * LIST_ROWS * sizeof(int32_t), 64) +
+           bp_round_up(columns * LISTS * sizeof(int32_t), 64) +
+           bp_round_up(BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t), 64) +
+           bp_round_up(columns * op->taps * lanes_of(op) * sizeof(int32_t), 64);
+}
+
+static struct listed carve(void *scratch, const struct bp_bconv *op, size_t columns) {
     struct bp_carver carver = {scratch};
     struct listed l;
     l.at = bp_carve(&carver, columns * LISTS * LIST_ROWS * sizeof(int32_t));
     l.count = bp_carve(&carver, columns * LISTS * sizeof(int32_t));
     l.border = bp_carve(&carver, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t));
     l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof(int32_t));
-    *bytes = (size_t)(carver.next - (char *)scratch);
     return l;
 }
 
@@ -62,11 +67,8 @@ static int is_possible(const struct bp_bconv *op) {
 }
 
 void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
-    size_t bytes;
-    if (!is_possible(op))
-        return;
-    carve(NULL, op, MOST_COLUMNS, &bytes);
-    bp_exec_need_scratch(exec, bytes);
+    if (is_possible(op))
+        bp_exec_need_scratch(exec, scratch_bytes(op, MOST_COLUMNS));
 }
 
 /* How many bits of a code's magnitude are set, on average, at SAMPLED positions. */
@@ -169,8 +171,8 @@ static int32_t sum_outside(const struct listed *l, size_t column, size_t tap, si
 static void nonzero_part(void *context, size_t begin, size_t end, int thread) {
     const struct nonzero_job *job = context;
     struct bp_bconv *op = job->op;
-    size_t c = op->shape.c, bytes;
-    struct listed l = carve(bp_exec_scratch(job->exec, thread), op, job->columns, &bytes);
+    size_t c = op->shape.c;
+    struct listed l = carve(bp_exec_scratch(job->exec, thread), op, job->columns);
     for (size_t item = begin; item < end; item++) {
         size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
         multiply_columns(job, &l, first, columns);
