@@ -91,7 +91,9 @@ struct bp_nonzeros {
     struct bp_row_list plus[BP_NONZERO_WEIGHTS], minus[BP_NONZERO_WEIGHTS];
 };
 
-#define BP_HALF_BLOCK 8 /* lists of struct bp_row_segment are so many rows, or a multiple */
+/* Lists of struct bp_row_segment are so many rows long, or a multiple, up to BP_SEGMENT_ROWS. */
+#define BP_HALF_BLOCK   8
+#define BP_SEGMENT_ROWS 2400
 
 /* Lists of rows that are counted, by weight; their places are from x on. */
 struct bp_row_segment {
@@ -302,8 +304,8 @@ struct bp_kernels {
 
     /* Counts bits: for lane j = 0 .. 64 * words - 1
      *     y[j] = total - 2 * sum over segments s, weights w, i of 2^w * bit(s, s.of[w].at[i], j)
-     * bit(s, at, j) = bit j % 64 of s.x[at + j / 64]. All lists are multiples of BP_HALF_BLOCK
-     * long. No lane's sum is above total, which is at most 65535. */
+     * bit(s, at, j) = bit j % 64 of s.x[at + j / 64]. No lane's sum is above total, which is at
+     * most 65535. */
     void (*product_rows)(const struct bp_row_segment *of, size_t segments, size_t words,
                          int32_t total, int32_t *y);
 

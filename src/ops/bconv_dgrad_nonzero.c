@@ -13,12 +13,13 @@
 
 #define SAMPLED 64 /* pixels whose codes tell how many are zero */
 
-/* Codes as the kernels take them, one byte each, |code| <= 7; counts below 2^16; channels that fill
- * their words, as the complement of what is beyond them would count. */
+/* Codes as the kernels take them, one byte each, |code| <= 7; counts below 2^16, lists that fit a
+ * segment; channels that fill their words, as the complement of what is beyond them would count. */
 int bp_dgrad_nonzero_possible(const struct bp_bconv *op) {
     return op->backward && op->method_da == BP_PRODUCT_LOOKUP &&
            op->quant_da.grid == BP_GRID_ZERO && op->quant_da.bits <= 4 && op->shape.c % 64 == 0 &&
-           op->taps * op->shape.k * 7 <= UINT16_MAX && (2 * op->shape.k + 1) * op->cw <= INT32_MAX;
+           op->taps * op->shape.k * 7 <= UINT16_MAX && op->shape.k <= BP_SEGMENT_ROWS &&
+           (2 * op->shape.k + 1) * op->cw <= INT32_MAX;
 }
 
 /* Items are taps. */
@@ -102,5 +103,6 @@ int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec)
     const struct bp_conv_shape *s = &op->shape;
     double taps = (double)bp_bconv_joined_pixels(op) / (double)(s->h * s->w);
     return bp_dgrad_nonzero_possible(op) &&
-           bp_product_zeros_pay_activations(exec->tier, s->k, taps, op->cw, set_bits(op));
+           bp_product_zeros_pay_activations(exec->tier, s->k, op->kept_da * s->h * s->w, taps,
+                                            op->cw, set_bits(op));
 }

@@ -58,17 +58,19 @@ int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size
 #define PIXEL     240.0 /* up to 8 words */
 #define WEIGHTS   450.0 /* of the bits of magnitudes, likewise */
 #define LIST_CODE 1.2
+#define SIGN_WORD 3.0  /* of the weights, once for all pixels: copied, and its complement */
 #define FILL      10.0 /* rows that fill up the lists of a pixel */
 #define ROW_FOUR  2.5  /* of up to 4 words */
 #define ROW_EIGHT 3.5
 
-int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, double taps, size_t words,
-                                     double set_bits) {
+int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, double taps,
+                                     size_t words, double set_bits) {
     const double codes = (double)k, parts = (double)((words + 7) / 8);
     if (tier != BP_TIER_AVX512)
         return 0;
     double rows = taps * (codes * set_bits + FILL);
-    double nonzero = LIST_CODE * codes + parts * (PIXEL + WEIGHTS) +
+    double weights = taps * codes * (double)words * SIGN_WORD / (double)pixels;
+    double nonzero = weights + LIST_CODE * codes + parts * (PIXEL + WEIGHTS) +
                      rows * (words <= 4 ? ROW_FOUR : ROW_EIGHT * parts);
     return nonzero < taps * codes * LOOK_UP_WORD * (double)words;
 }

@@ -32,9 +32,10 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
                                  double set_bits);
 
-/* The same for the activation gradient. k: output channels; taps: that an input pixel sees. */
-int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, double taps, size_t words,
-                                     double set_bits);
+/* The same for the activation gradient. k: output channels; pixels: of the input, in all samples;
+ * taps: that one of them sees, on average. */
+int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, double taps,
+                                     size_t words, double set_bits);
 
 #ifdef __cplusplus
 }

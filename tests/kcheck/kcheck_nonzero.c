@@ -152,7 +152,7 @@ void kcheck_product_rows(struct kcheck *t) {
     for (size_t s = 0; s < SEGMENTS; s++) {
         first[s] = kc_below(t, places) / unit * unit;
         for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-            size_t most = t->layer != NULL ? 25u >> 2 * w : t->case_index % 16 == 3 ? 300 : 9;
+            size_t most = t->layer != NULL ? 25u >> 2 * w : t->case_index % 16 == 3 ? 301 : 9;
             n[s][w] = BP_HALF_BLOCK * (t->layer != NULL ? most : kc_below(t, most));
             all += s < segments ? n[s][w] : 0;
         }

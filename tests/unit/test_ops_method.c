@@ -51,16 +51,19 @@ static void test_zeros(void **state) {
     /* Few positions do not make up for the end of a count. */
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 0.1));
     /* dA: from 8 words of channels on, from 4 where fewer bits are set. */
-    assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 6.25, 8, 0.45));
-    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 6.25, 8, 0.9));
-    assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 256, 7.5, 4, 0.13));
-    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 256, 7.5, 4, 0.45));
-    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 64, 9, 1, 0.1));
+    assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.45));
+    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.9));
+    assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 256, 8192, 7.5, 4, 0.13));
+    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 256, 8192, 7.5, 4, 0.45));
+    /* For few pixels the rows of signs are not made. */
+    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 16, 6.25, 8, 0.45));
+    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 64, 131072, 9, 1, 0.1));
     /* Not measured on the others. */
     for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++)
         if (tier != BP_TIER_AVX512)
-            assert_false(bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 0.1) ||
-                         bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 6.25, 8, 0.1));
+            assert_false(
+                bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 0.1) ||
+                bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 6.25, 8, 0.1));
 }
 
 int main(void) {

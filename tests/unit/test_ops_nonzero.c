@@ -145,11 +145,12 @@ static void test_more_codes(void **state) {
     compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 3, 1, 25, 0, BP_PRODUCT_NONZERO);
 }
 
-/* Where most codes are not zero, lookups stay. */
+/* Where most codes are not zero, lists would be too long, or codes have 8 bits, lookups stay. */
 static void test_many_codes(void **state) {
     (void)state;
     need_avx512();
     compare((const size_t[]){16, 16, 16, 128, 32, 3, 1}, 4, 1, 1, 0, BP_PRODUCT_LOOKUP);
+    compare((const size_t[]){16, 2, 2, 512, 2500, 1, 1}, 4, 1, 25, 0, BP_PRODUCT_LOOKUP);
     compare((const size_t[]){16, 8, 8, 128, 32, 3, 1}, 8, 1, 9, 0, BP_PRODUCT_LOOKUP);
 }
 
