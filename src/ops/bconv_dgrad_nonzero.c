@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-#define SAMPLED 64 /* pixels whose codes tell how many are zero */
-
 /* Codes as the kernels take them, one byte each, |code| <= 7; counts below 2^16, lists that fit a
  * segment; channels that fill their words, as the complement of what is beyond them would count. */
 int bp_dgrad_nonzero_possible(const struct bp_bconv *op) {
@@ -87,22 +85,11 @@ void bp_dgrad_nonzero_product(const struct bp_bconv *op, const struct bp_kernels
     }
 }
 
-/* How many bits of a code's magnitude are set, on average, at SAMPLED pixels. */
-static double set_bits(const struct bp_bconv *op) {
-    size_t pixels = op->kept_da * op->shape.oh * op->shape.ow, k = op->shape.k;
-    size_t step = pixels / SAMPLED | 1, count = 0, bits = 0; /* odd: all columns of the image */
-    for (size_t p = 0; p < pixels; p += step, count += k)
-        for (size_t i = 0; i < k; i++) {
-            int code = (int8_t)op->codes_da[p * k + i], magnitude = code < 0 ? -code : code;
-            bits += (size_t)((magnitude & 1) + (magnitude >> 1 & 1) + (magnitude >> 2));
-        }
-    return (double)bits / (double)count;
-}
-
 int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec) {
     const struct bp_conv_shape *s = &op->shape;
     double taps = (double)bp_bconv_joined_pixels(op) / (double)(s->h * s->w);
     return bp_dgrad_nonzero_possible(op) &&
-           bp_product_zeros_pay_activations(exec->tier, s->k, op->kept_da * s->h * s->w, taps,
-                                            op->cw, set_bits(op));
+           bp_product_zeros_pay_activations(
+               exec->tier, s->k, op->kept_da * s->h * s->w, taps, op->cw,
+               bp_bconv_set_bits(op->codes_da, op->kept_da * s->oh * s->ow, s->k));
 }

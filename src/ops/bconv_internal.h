@@ -140,6 +140,10 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
 
+/* bconv_work.c: how many bits of the magnitude of signed codes [positions][k], up to 7, are set, on
+ * average; seen at some positions. */
+double bp_bconv_set_bits(const uint8_t *codes, size_t positions, size_t k);
+
 /* bconv_dgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
 /* The lists of a tile's window: [pixels][weights][capacity]. */
 struct bp_dgrad_lists {

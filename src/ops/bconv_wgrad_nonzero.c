@@ -18,7 +18,6 @@
 #define LISTS        (2 * (size_t)BP_NONZERO_WEIGHTS)
 #define MOST_COLUMNS 32 /* output channels of a work item */
 #define AT_ONCE      16
-#define SAMPLED      64 /* positions whose codes tell how many are zero */
 #define ROWS         64 /* positions that are listed together */
 
 struct nonzero_job {
@@ -71,23 +70,11 @@ void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
         bp_exec_need_scratch(exec, scratch_bytes(op, MOST_COLUMNS));
 }
 
-/* How many bits of a code's magnitude are set, on average, at SAMPLED positions. */
-static double set_bits(const struct bp_bconv *op, size_t positions) {
-    size_t step = positions / SAMPLED | 1, count = 0, bits = 0; /* odd: all columns of the image */
-    for (size_t p = 0; p < positions; p += step, count += op->kept_dw) {
-        const uint8_t *codes = bp_bconv_wgrad_codes(op, p, op->kept_dw);
-        for (size_t i = 0; i < op->kept_dw; i++) {
-            int code = (int8_t)codes[i], magnitude = code < 0 ? -code : code;
-            bits += (size_t)((magnitude & 1) + (magnitude >> 1 & 1) + (magnitude >> 2));
-        }
-    }
-    return (double)bits / (double)count;
-}
-
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
     size_t positions = n * op->shape.oh * op->shape.ow;
-    return is_possible(op) && bp_product_zeros_pay_weights(exec->tier, op->shape.r, op->cw,
-                                                           positions, set_bits(op, positions));
+    return is_possible(op) &&
+           bp_product_zeros_pay_weights(exec->tier, op->shape.r, op->cw, positions,
+                                        bp_bconv_set_bits(op->codes_dw, positions, op->kept_dw));
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

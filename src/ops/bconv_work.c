@@ -1,4 +1,5 @@
-/* What the products of a binary convolution multiply, for those who time them. */
+/* What the products of a binary convolution multiply, for those who time them or choose among them.
+ */
 #include "ops/bconv_internal.h"
 
 enum bp_product_method bp_bconv_method(const struct bp_bconv *op, enum bp_bconv_product product) {
@@ -49,4 +50,16 @@ int bp_bconv_passes(const struct bp_bconv *op, enum bp_bconv_product product, in
     int count = (int)bp_bconv_digits(quant, digits);
     *entry_max = BP_QUAD * digits[0].top;
     return count;
+}
+
+#define SAMPLED 64
+
+double bp_bconv_set_bits(const uint8_t *codes, size_t positions, size_t k) {
+    size_t step = positions / SAMPLED | 1, count = 0, bits = 0; /* odd: all columns of the image */
+    for (size_t p = 0; p < positions; p += step, count += k)
+        for (size_t i = 0; i < k; i++) {
+            int code = (int8_t)codes[p * k + i], magnitude = code < 0 ? -code : code;
+            bits += (size_t)((magnitude & 1) + (magnitude >> 1 & 1) + (magnitude >> 2));
+        }
+    return (double)bits / (double)count;
 }
