@@ -157,25 +157,6 @@ BP_INLINE __m512i index_bytes(__m512i nibbles) {
                            _mm512_set1_epi32(0x30201000));
 }
 
-/* Swaps the bits of `mask` with those `by` places above. */
-BP_INLINE __m512i swap_bits(__m512i v, int by, long long mask) {
-    __m512i changed = _mm512_and_si512(_mm512_xor_si512(v, _mm512_srli_epi64(v, (unsigned)by)),
-                                       _mm512_set1_epi64(mask));
-    return _mm512_xor_si512(_mm512_xor_si512(v, changed), _mm512_slli_epi64(changed, (unsigned)by));
-}
-
-/* 8 samples' words: byte j = bits j of the samples. */
-BP_INLINE __m512i bits_of_lanes(__m512i words) {
-    const __m512i bytes = /* byte 8 j + i = byte j of word i */
-        _mm512_set_epi64(0x3f372f271f170f07, 0x3e362e261e160e06, 0x3d352d251d150d05,
-                         0x3c342c241c140c04, 0x3b332b231b130b03, 0x3a322a221a120a02,
-                         0x3931292119110901, 0x3830282018100800);
-    __m512i v = _mm512_permutexvar_epi8(bytes, words); /* then 8 x 8 bits of each word */
-    v = swap_bits(v, 7, 0x00aa00aa00aa00aa);
-    v = swap_bits(v, 14, 0x0000cccc0000cccc);
-    return swap_bits(v, 28, 0x00000000f0f0f0f0);
-}
-
 /* Index bytes of 16 lanes, lane and up, from all lanes' bits of samples 0 .. 7 and 8 .. 15. */
 BP_INLINE __m512i index_of_bits(__m512i low, __m512i high, int lane) {
 #define FOUR(i) (0x40400000 + 0x01010101 * (i)) /* twice from low, twice from high */

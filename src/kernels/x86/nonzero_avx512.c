@@ -63,24 +63,10 @@ BP_INLINE __m256i load_256_words(const uint64_t *p, size_t words) {
 
 /* --- from planes to sums ---------------------------------------------------------------------- */
 
-/* Swaps the bits of `mask` with those `by` places above. */
-BP_INLINE __m512i swap_bits(__m512i v, int by, long long mask) {
-    __m512i changed = _mm512_and_si512(_mm512_xor_si512(v, _mm512_srli_epi64(v, (unsigned)by)),
-                                       _mm512_set1_epi64(mask));
-    return _mm512_xor_si512(_mm512_xor_si512(v, changed), _mm512_slli_epi64(changed, (unsigned)by));
-}
-
 /* A word of 8 planes, those of 0, 1, 4, 5, 2, 3, 6, 7: byte j = bits j of the planes in order. */
 BP_INLINE __m512i bytes_of_lanes(__m512i words) {
-    const __m512i bytes = /* byte 8 j + i = byte j of plane i */
-        _mm512_set_epi64(0x3f372f271f170f07, 0x3e362e261e160e06, 0x3d352d251d150d05,
-                         0x3c342c241c140c04, 0x3b332b231b130b03, 0x3a322a221a120a02,
-                         0x3931292119110901, 0x3830282018100800);
     const __m512i order = _mm512_setr_epi64(0, 1, 4, 5, 2, 3, 6, 7);
-    __m512i v = _mm512_permutexvar_epi8(bytes, _mm512_permutexvar_epi64(order, words));
-    v = swap_bits(v, 7, 0x00aa00aa00aa00aa);
-    v = swap_bits(v, 14, 0x0000cccc0000cccc);
-    return swap_bits(v, 28, 0x00000000f0f0f0f0);
+    return bits_of_lanes(_mm512_permutexvar_epi64(order, words));
 }
 
 /* Four words of 8 planes, v[i] those of planes i and i + 4: bytes[i] = the lanes of word i. */

@@ -27,6 +27,34 @@ BP_INLINE __mmask8 mask_8(size_t rest) {
     return (__mmask8)mask_64(rest);
 }
 
+/* Transposes the 8 x 8 bytes that each 64-byte register is. */
+BP_INLINE __m512i transpose_bytes(__m512i v) {
+    const __m512i columns = _mm512_set_epi64(
+        0x3f372f271f170f07, 0x3e362e261e160e06, 0x3d352d251d150d05, 0x3c342c241c140c04,
+        0x3b332b231b130b03, 0x3a322a221a120a02, 0x3931292119110901, 0x3830282018100800);
+    return _mm512_permutexvar_epi8(columns, v);
+}
+
+/* Swaps the bits under `mask` with those `shift` above them. */
+BP_INLINE __m512i swap_bits(__m512i v, unsigned shift, uint64_t mask) {
+    __m512i m = _mm512_set1_epi64((long long)mask);
+    /* (v ^ v >> shift) & m, then v ^ t ^ t << shift */
+    __m512i t = _mm512_ternarylogic_epi64(v, _mm512_srli_epi64(v, shift), m, 0x28);
+    return _mm512_ternarylogic_epi64(v, t, _mm512_slli_epi64(t, shift), 0x96);
+}
+
+/* Transposes the 8 x 8 bits of each lane. */
+BP_INLINE __m512i transpose_bits(__m512i v) {
+    v = swap_bits(v, 7, 0x00aa00aa00aa00aa);
+    v = swap_bits(v, 14, 0x0000cccc0000cccc);
+    return swap_bits(v, 28, 0x00000000f0f0f0f0);
+}
+
+/* 8 words: byte j = their bits j, bit i that of word i. */
+BP_INLINE __m512i bits_of_lanes(__m512i words) {
+    return transpose_bits(transpose_bytes(words));
+}
+
 /* Loads and stores of 16 floats; where `m` is a constant of all ones, the compiler drops it. */
 BP_INLINE __m512 load_f32(const float *p, __mmask16 m) {
     return m == 0xffff ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(m, p);
