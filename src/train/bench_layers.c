@@ -55,6 +55,8 @@ void bp_bench_layers_mean(const bp_bench_layer *layers, size_t count, size_t pro
     *out = (bp_bench_product){.method = count > 0 ? layers[0].products[product].method : ""};
     for (size_t i = 0; i < count; i++) {
         const bp_bench_product *of = &layers[i].products[product];
+        if (strcmp(of->method, out->method) != 0)
+            out->method = "mixed";
         double times = (double)layers[i].count, weight = times * of->gmac;
         out->ms += times * of->ms;
         out->gmac += weight;
@@ -195,7 +197,7 @@ static void time_peaks(struct bench *bench) {
     }
 }
 
-/* Methods, bits and thus loops are the same in all layers. */
+/* Methods as planned, bits and thus loops are the same in all layers. */
 static void find_kinds(struct bench *bench, const struct bp_bconv *op, int passes[PRODUCTS]) {
     for (int p = 0; p < PRODUCTS; p++) {
         enum bp_bconv_product product = (enum bp_bconv_product)p;

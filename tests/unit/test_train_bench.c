@@ -66,6 +66,9 @@ static void test_mean(void **state) {
     near(mean.ceiling, 4000);
     near(mean.ceiling_mean, 2000);
     near(mean.share, 0.5);
+    layers[1].products[1].method = "nonzero";
+    bp_bench_layers_mean(layers, 2, 1, &mean);
+    assert_string_equal(mean.method, "mixed");
     layers[0].products[1].gmac = layers[1].products[1].gmac = 0;
     bp_bench_layers_mean(layers, 2, 1, &mean);
     near(mean.gmac_per_s, 0);
