@@ -486,13 +486,14 @@ struct bp_kernels {
                          float *sum_slope);
 
     /* The gradient at the affine's input: out = (ga * ka[j] + y * kb[j]) + kc[j], each operation
-     * rounded, ga as above. out may be g itself, and y in the f32 version. */
+     * rounded, ga as above, or if `add` what stands in out plus that. out may be g itself, and y in
+     * the f32 version, unless it adds. */
     void (*act_grad_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, const float *ka, const float *kb,
-                         const float *kc, float *out);
+                         const float *kc, int add, float *out);
     void (*act_grad_f32)(const float *g, const float *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, const float *ka, const float *kb,
-                         const float *kc, float *out);
+                         const float *kc, int add, float *out);
 
     /* range_columns of the rows that act_grad_i16 would write; with g NULL, of y * kb[j] + kc[j].
      */

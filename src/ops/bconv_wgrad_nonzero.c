@@ -79,12 +79,23 @@ int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec,
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
-/* Adds up the codes of a position at which taps lie outside. */
-static void add_border(struct listed *l, const uint8_t *codes, size_t columns,
-                       unsigned border_class) {
-    int32_t *sum = l->border + border_class * MOST_COLUMNS;
-    for (size_t i = 0; i < columns; i++)
-        sum[i] += (int8_t)codes[i];
+/* Where the signs of `count` positions of a sample are, from position p on. */
+static void locate(const struct bp_bconv *op, size_t n, size_t p, size_t count, int32_t *at) {
+    const int32_t sample = (int32_t)(n * op->in_words), *base = op->pixel_base + p;
+    for (size_t i = 0; i < count; i++)
+        at[i] = sample + base[i];
+}
+
+/* Adds up the codes of positions at which taps lie outside, by class. */
+static void add_borders(struct listed *l, const uint8_t *border_class, size_t count,
+                        const uint8_t *codes, size_t step, size_t columns) {
+    for (size_t p = 0; p < count; p++) {
+        if (border_class[p] == 0)
+            continue;
+        int32_t *sum = l->border + border_class[p] * MOST_COLUMNS;
+        for (size_t i = 0; i < columns; i++)
+            sum[i] += (int8_t)codes[p * step + i];
+    }
 }
 
 static size_t longest(const struct listed *l, size_t columns) {
@@ -129,13 +140,14 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
             multiply(job, l, columns);
             most = 0;
         }
-        for (size_t i = 0, n = row / pixels, p = row % pixels; i < rows; p = 0, n++)
-            for (; i < rows && p < pixels; i++, p++) {
-                at[i] = (int32_t)(n * op->in_words) + op->pixel_base[p];
-                __builtin_prefetch(codes + (i + ROWS) * job->kept);
-                if (op->border_class[p] != 0)
-                    add_border(l, codes + i * job->kept, columns, op->border_class[p]);
-            }
+        for (size_t i = 0; i < rows; i++)
+            __builtin_prefetch(codes + (i + ROWS) * job->kept);
+        for (size_t i = 0, n = row / pixels, p = row % pixels; i < rows; p = 0, n++) {
+            size_t count = bp_min_size(rows - i, pixels - p);
+            locate(op, n, p, count, at + i);
+            add_borders(l, op->border_class + p, count, codes + i * job->kept, job->kept, columns);
+            i += count;
+        }
         job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, at, l->at, LIST_ROWS,
                                         l->count);
         most += rows;

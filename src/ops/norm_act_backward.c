@@ -39,19 +39,20 @@ const float *bp_norm_act_activation_gradient(const struct bp_norm_act *op, size_
     return buffer;
 }
 
-/* Up to chunk_rows rows; y: them in floats, or NULL where they are integers. */
+/* Up to chunk_rows rows, added to what stands in `out` if `add`; y: them in floats, or NULL where
+ * they are integers. */
 static void grad_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
-                       const float *y, float *out, void *scratch) {
+                       const float *y, int add, float *out, void *scratch) {
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_batch_norm *norm = &op->norm;
     const float *g = bp_norm_act_activation_gradient(op, n, row, rows, scratch);
     if (s->input_i16)
         op->kernels->act_grad_i16(g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
                                   s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
-                                  norm->kc, out);
+                                  norm->kc, add, out);
     else
         op->kernels->act_grad_f32(g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
-                                  norm->ka, norm->kb, norm->kc, out);
+                                  norm->ka, norm->kb, norm->kc, add, out);
 }
 
 /* Of a sample whose g is zero: y * kb + kc, and what stands in `add` unless that is NULL. */
@@ -75,7 +76,7 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
         float *to = out + done * s->w * s->c;
         const float *y = s->input_i16 ? NULL : rows_f32(op, n, at, count, to);
         if (has_gradient(op, n))
-            grad_chunk(op, n, at, count, y, to, scratch);
+            grad_chunk(op, n, at, count, y, 0, to, scratch);
         else
             rows_without_gradient(op, n, at, count, y, NULL, to);
     }
@@ -116,7 +117,7 @@ int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t r
 
 size_t bp_norm_act_backward_scratch_bytes(const struct bp_norm_act_shape *shape,
                                           size_t reader_bytes) {
-    return 3 * bp_round_up(bp_norm_act_grad_scratch_bytes(shape), 64) + reader_bytes;
+    return 2 * bp_round_up(bp_norm_act_grad_scratch_bytes(shape), 64) + reader_bytes;
 }
 
 static void all_part(void *context, size_t begin, size_t end, int thread) {
@@ -127,7 +128,6 @@ static void all_part(void *context, size_t begin, size_t end, int thread) {
     size_t row_elements = s->w * s->c, chunk = op->chunk_rows;
     void *scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
     float *remade = bp_carve(&carver, chunk * row_elements * sizeof(float));
-    float *buffer = bp_carve(&carver, chunk * row_elements * sizeof(float));
     void *of_reader = bp_carve(&carver, op->reader.scratch_bytes);
     int accumulate = job->accumulate || op->pooled.g != NULL;
     for (size_t n = begin; n < end; n++)
@@ -138,9 +138,7 @@ static void all_part(void *context, size_t begin, size_t end, int thread) {
             if (op->pooled.g != NULL)
                 bp_pool_average_back(&op->pooled, op->kernels, n, row, rows, job->accumulate, dx);
             if (has_gradient(op, n)) {
-                grad_chunk(op, n, row, rows, y, accumulate ? buffer : dx, scratch);
-                for (size_t i = 0; accumulate && i < rows * row_elements; i++)
-                    dx[i] += buffer[i];
+                grad_chunk(op, n, row, rows, y, accumulate, dx, scratch);
             } else {
                 rows_without_gradient(op, n, row, rows, y, accumulate ? dx : NULL, dx);
             }

@@ -107,20 +107,26 @@ void kcheck_act_sums_f32(struct kcheck *t) {
 
 struct grad {
     float *ka, *kb, *kc, *out;
+    int add;
 };
 
 static struct grad make_grad(struct kcheck *t, const struct act *a, enum input input) {
     struct grad r = {kc_input(t, "ka", KC_F32, a->c), kc_input(t, "kb", KC_F32, a->c),
-                     kc_input(t, "kc", KC_F32, a->c), a->place == PLACE_G ? a->g : a->y};
+                     kc_input(t, "kc", KC_F32, a->c), a->place == PLACE_G ? a->g : a->y, 0};
     kc_fill_moderate(t, r.ka, a->c);
     kc_fill_moderate(t, r.kb, a->c);
     kc_fill_moderate(t, r.kc, a->c);
-    if (a->place == PLACE_NONE)
+    if (a->place == PLACE_NONE) {
         r.out = kc_output(t, "out", KC_F32, a->n * a->c);
+        r.add = kc_below(t, 2) != 0;
+        kc_fill_moderate(t, r.out, a->n * a->c);
+        kc_keep_initial(t, r.out);
+    }
     for (size_t i = 0; i < a->n * a->c; i++) {
         float y = input_at(a, input, i), v, ga = activated(a, y, i, &v);
         float first = ga * r.ka[i % a->c], second = y * r.kb[i % a->c], sum = first + second;
-        r.out[i] = sum + r.kc[i % a->c];
+        float gradient = sum + r.kc[i % a->c];
+        r.out[i] = r.add ? r.out[i] + gradient : gradient;
     }
     return r;
 }
@@ -131,7 +137,7 @@ void kcheck_act_grad_i16(struct kcheck *t) {
     while (kc_next(t))
         t->kernels->act_grad_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
-                                 kc_at(t, r.kb), kc_at(t, r.kc), kc_at(t, r.out));
+                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, r.out));
 }
 
 void kcheck_act_grad_f32(struct kcheck *t) {
@@ -140,7 +146,7 @@ void kcheck_act_grad_f32(struct kcheck *t) {
     while (kc_next(t))
         t->kernels->act_grad_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
-                                 kc_at(t, r.kb), kc_at(t, r.kc), kc_at(t, r.out));
+                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, r.out));
 }
 
 /* With g: the rows of act_grad_i16. */

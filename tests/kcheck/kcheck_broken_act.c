@@ -94,23 +94,32 @@ static void changes_its_input(const float *g, const float *y, size_t n, size_t c
 
 static void not_in_place(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                          const float *shift, const float *slope, const float *ka, const float *kb,
-                         const float *kc, float *out) {
+                         const float *kc, int add, float *out) {
     memset(out, 0, n * c * sizeof *out);
-    bp_act_grad_i16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
+    bp_act_grad_i16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add, out);
 }
 
 static void not_in_place_of_y(const float *g, const float *y, size_t n, size_t c,
                               const float *scale, const float *shift, const float *slope,
-                              const float *ka, const float *kb, const float *kc, float *out) {
+                              const float *ka, const float *kb, const float *kc, int add,
+                              float *out) {
     if ((const float *)out == y)
         memset(out, 0, n * c * sizeof *out);
-    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
+    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add, out);
+}
+
+static void never_adds(const float *g, const float *y, size_t n, size_t c, const float *scale,
+                       const float *shift, const float *slope, const float *ka, const float *kb,
+                       const float *kc, int add, float *out) {
+    (void)add;
+    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, 0, out);
 }
 
 static void illegal_instruction(const float *g, const float *y, size_t n, size_t c,
                                 const float *scale, const float *shift, const float *slope,
-                                const float *ka, const float *kb, const float *kc, float *out) {
-    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
+                                const float *ka, const float *kb, const float *kc, int add,
+                                float *out) {
+    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add, out);
 #if defined(__x86_64__) || defined(__i386__)
     if (c % 16 == 7)
         __asm__ volatile("ud2");
@@ -139,6 +148,7 @@ const struct kc_planted kc_planted_act[] = {
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
     {"act_grad_f32", "does not work in place of y", {.act_grad_f32 = not_in_place_of_y}},
+    {"act_grad_f32", "overwrites, does not add", {.act_grad_f32 = never_adds}},
     {"act_grad_f32", "faults for some sizes", {.act_grad_f32 = illegal_instruction}},
 };
 const size_t kc_planted_act_count = sizeof kc_planted_act / sizeof kc_planted_act[0];

@@ -65,8 +65,9 @@ static void sum_one_rounding_off(const float *g, const int16_t *y, size_t n, siz
 
 static void last_rounding_off(const float *g, const float *y, size_t n, size_t c,
                               const float *scale, const float *shift, const float *slope,
-                              const float *ka, const float *kb, const float *kc, float *out) {
-    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, out);
+                              const float *ka, const float *kb, const float *kc, int add,
+                              float *out) {
+    bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add, out);
     out[n * c - 1] *= 1.0000002f;
 }
 

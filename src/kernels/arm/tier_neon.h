@@ -97,10 +97,10 @@ void bp_act_sums_f32_neon(const float *g, const float *y, size_t n, size_t c, co
                           float *sum_slope);
 void bp_act_grad_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
-                          const float *kc, float *out);
+                          const float *kc, int add, float *out);
 void bp_act_grad_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
-                          const float *kc, float *out);
+                          const float *kc, int add, float *out);
 void bp_act_range_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                            const float *shift, const float *slope, const float *ka, const float *kb,
                            const float *kc, struct bp_columns to);

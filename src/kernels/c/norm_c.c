@@ -265,12 +265,13 @@ void bp_act_sums_f32_c(const float *g, const float *y, size_t n, size_t c, const
             float value = (float)y[p * c + j];                                                     \
             float v = value * scale[j] + shift[j];                                                 \
             float ga = g[p * c + j] * slope_at(v, slope, j, with_slope);                           \
-            out[p * c + j] = (ga * ka[j] + value * kb[j]) + kc[j];                                 \
+            float gradient = (ga * ka[j] + value * kb[j]) + kc[j];                                 \
+            out[p * c + j] = add ? out[p * c + j] + gradient : gradient;                           \
         }
 
 void bp_act_grad_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, const float *ka, const float *kb,
-                       const float *kc, float *out) {
+                       const float *kc, int add, float *out) {
     if (slope != NULL)
         ACT_GRAD_BODY(1)
     else
@@ -279,7 +280,7 @@ void bp_act_grad_i16_c(const float *g, const int16_t *y, size_t n, size_t c, con
 
 void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, const float *ka, const float *kb,
-                       const float *kc, float *out) {
+                       const float *kc, int add, float *out) {
     if (slope != NULL)
         ACT_GRAD_BODY(1)
     else
@@ -300,7 +301,7 @@ void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, co
                 bp_affine_act_i16_c(y + at + j, 1, count, &without_g, NULL, 0, row, NULL, NULL);
             else
                 bp_act_grad_i16_c(g + at + j, y + at + j, 1, count, scale + j, shift + j,
-                                  slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, row);
+                                  slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, 0, row);
             bp_range_columns_c(row, 1, count,
                                (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
         }

@@ -112,10 +112,10 @@ void bp_act_sums_f32_c(const float *g, const float *y, size_t n, size_t c, const
                        float *sum_slope);
 void bp_act_grad_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, const float *ka, const float *kb,
-                       const float *kc, float *out);
+                       const float *kc, int add, float *out);
 void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const float *scale,
                        const float *shift, const float *slope, const float *ka, const float *kb,
-                       const float *kc, float *out);
+                       const float *kc, int add, float *out);
 void bp_act_norm_signs_c(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                          uint64_t *bits, uint64_t *mask);
 void bp_act_norm_sums_c(const float *g, const int16_t *y, size_t n, size_t c,

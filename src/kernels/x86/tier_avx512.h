@@ -106,10 +106,10 @@ void bp_act_sums_f32_avx512(const float *g, const float *y, size_t n, size_t c, 
                             float *sum_slope);
 void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
                             const float *scale, const float *shift, const float *slope,
-                            const float *ka, const float *kb, const float *kc, float *out);
+                            const float *ka, const float *kb, const float *kc, int add, float *out);
 void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
                             const float *shift, const float *slope, const float *ka,
-                            const float *kb, const float *kc, float *out);
+                            const float *kb, const float *kc, int add, float *out);
 void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t c,
                              const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                              float *sum_gu);
