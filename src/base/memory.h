@@ -15,8 +15,9 @@ extern "C" {
 
 #define BP_ALIGN ((size_t)64)
 
-/* Takes `bytes` (0 is allowed) of zeroed, 64-byte aligned memory. `what` names it in the message:
- * BP_RESOURCE "out of memory: 123 MB for <what>; ...". *out is NULL on failure. */
+/* Takes `bytes` (0 is allowed) of zeroed, 64-byte aligned memory, in huge pages where it is much.
+ * `what` names it in the message: BP_RESOURCE "out of memory: 123 MB for <what>; ...". *out is NULL
+ * on failure. */
 bp_status bp_alloc(void *out, size_t bytes, const char *what);
 
 /* count * size with an overflow check. */
