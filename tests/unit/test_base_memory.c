@@ -79,6 +79,42 @@ static void test_blocks_are_zeroed_and_aligned(void **state) {
     bp_free(NULL);
 }
 
+/* 1: the pages around `block` may be huge ones, 0: not, -1: this system does not say. */
+static int asked_for_huge_pages(const void *block) {
+    FILE *huge = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    int is_here = 0, answer = -1;
+    char line[512];
+    while (huge != NULL && maps != NULL && answer < 0 && fgets(line, sizeof line, maps) != NULL) {
+        unsigned long begin, end;
+        if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+            is_here = (uintptr_t)block >= begin && (uintptr_t)block < end;
+        if (is_here && strncmp(line, "VmFlags:", 8) == 0)
+            answer = strstr(line, " hg") != NULL;
+    }
+    if (huge != NULL)
+        fclose(huge);
+    if (maps != NULL)
+        fclose(maps);
+    return answer;
+}
+
+static void test_large_blocks(void **state) {
+    (void)state;
+    const size_t bytes = ((size_t)9 << 20) + 100;
+    uint8_t *block;
+    assert_int_equal(bp_alloc(&block, bytes, "a test"), BP_OK);
+    assert_int_equal((uintptr_t)block % BP_ALIGN, 0);
+    assert_int_equal(block[0], 0);
+    assert_memory_equal(block, block + 1, bytes - 1);
+    int asked = asked_for_huge_pages(block);
+    memset(block, 0xff, bytes);
+    bp_free(block);
+    if (asked < 0)
+        skip();
+    assert_int_equal(asked, 1);
+}
+
 static void test_impossible_sizes(void **state) {
     (void)state;
     void *block = &block;
@@ -148,6 +184,7 @@ int main(void) {
         cmocka_unit_test(test_message_belongs_to_the_thread),
         cmocka_unit_test(test_try_forwards),
         cmocka_unit_test(test_blocks_are_zeroed_and_aligned),
+        cmocka_unit_test(test_large_blocks),
         cmocka_unit_test(test_impossible_sizes),
         cmocka_unit_test(test_grow_keeps_content),
         cmocka_unit_test(test_copy_string),

@@ -91,11 +91,12 @@ struct act_grad_job {
     const float *g;
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
+    int add;
     float *out;
 };
 
 /* 4 channels from channel j on, of the row at `from`. */
-BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, int is_i16, int has_slope, int add,
+BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, int is_i16, int has_slope,
                                  size_t from, size_t j, int full, size_t rest) {
     float32x4_t term, y = load_y(job->y, from + j, is_i16, full, rest);
     float32x4_t ga = act_backward(
@@ -105,51 +106,43 @@ BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, int is_i16, int
     float32x4_t v = vaddq_f32(vmulq_f32(ga, load_f32(job->ka + j, full, rest)),
                               vmulq_f32(y, load_f32(job->kb + j, full, rest)));
     v = vaddq_f32(v, load_f32(job->kc + j, full, rest));
-    return add ? vaddq_f32(load_f32(job->out + from + j, full, rest), v) : v;
+    return job->add ? vaddq_f32(load_f32(job->out + from + j, full, rest), v) : v;
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, int add,
-                        size_t n, size_t c) {
+BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
+                        size_t c) {
     for (size_t from = 0; from < n * c; from += c) {
         float *out = job->out + from;
         size_t j = 0;
         for (; j + 8 <= c; j += 8) { /* loads before stores, so that they come in pairs */
-            float32x4_t low = act_grad_4(job, is_i16, has_slope, add, from, j, 1, 4);
-            float32x4_t high = act_grad_4(job, is_i16, has_slope, add, from, j + 4, 1, 4);
+            float32x4_t low = act_grad_4(job, is_i16, has_slope, from, j, 1, 4);
+            float32x4_t high = act_grad_4(job, is_i16, has_slope, from, j + 4, 1, 4);
             vst1q_f32(out + j, low);
             vst1q_f32(out + j + 4, high);
         }
         for (; j < c; j += 4)
-            store_f32(out + j, 0, c - j,
-                      act_grad_4(job, is_i16, has_slope, add, from, j, 0, c - j));
+            store_f32(out + j, 0, c - j, act_grad_4(job, is_i16, has_slope, from, j, 0, c - j));
     }
-}
-
-/* is_i16 is a constant; so are the others of what this calls. */
-BP_INLINE void act_grad_any(const struct act_grad_job *job, int is_i16, int add, size_t n,
-                            size_t c) {
-    if (job->slope != NULL && add)
-        act_grad(job, is_i16, 1, 1, n, c);
-    else if (job->slope != NULL)
-        act_grad(job, is_i16, 1, 0, n, c);
-    else if (add)
-        act_grad(job, is_i16, 0, 1, n, c);
-    else
-        act_grad(job, is_i16, 0, 0, n, c);
 }
 
 void bp_act_grad_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
-    act_grad_any(&job, 1, add, n, c);
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
+    if (slope != NULL)
+        act_grad(&job, 1, 1, n, c);
+    else
+        act_grad(&job, 1, 0, n, c);
 }
 
 void bp_act_grad_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
-    act_grad_any(&job, 0, add, n, c);
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
+    if (slope != NULL)
+        act_grad(&job, 0, 1, n, c);
+    else
+        act_grad(&job, 0, 0, n, c);
 }
 
 /* --- ranges ----------------------------------------------------------------------------------- */

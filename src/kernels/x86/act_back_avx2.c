@@ -94,11 +94,12 @@ struct act_grad_job {
     const float *g;
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
+    int add;
     float *out;
 };
 
-BP_INLINE void act_grad_8(const struct act_grad_job *job, int is_i16, int has_slope, int add,
-                          size_t at, size_t j, int full, size_t rest) {
+BP_INLINE void act_grad_8(const struct act_grad_job *job, int is_i16, int has_slope, size_t at,
+                          size_t j, int full, size_t rest) {
     __m256 term, y = load_y(job->y, at, is_i16, full, rest), zero = _mm256_setzero_ps();
     __m256 ga =
         act_backward(load_ps(job->g + at, full, rest), y, load_ps(job->scale + j, full, rest),
@@ -107,53 +108,46 @@ BP_INLINE void act_grad_8(const struct act_grad_job *job, int is_i16, int has_sl
     __m256 v = _mm256_add_ps(_mm256_mul_ps(ga, load_ps(job->ka + j, full, rest)),
                              _mm256_mul_ps(y, load_ps(job->kb + j, full, rest)));
     v = _mm256_add_ps(v, load_ps(job->kc + j, full, rest));
-    if (add)
+    if (job->add)
         v = _mm256_add_ps(load_ps(job->out + at, full, rest), v);
     store_ps(job->out + at, full, rest, v);
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, int add,
-                        size_t n, size_t c) {
+BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
+                        size_t c) {
     const size_t y_bytes = is_i16 ? sizeof(int16_t) : sizeof(float);
     const char *y_end = (const char *)job->y + n * c * y_bytes;
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8) {
             size_t at = p * c + j;
-            act_grad_8(job, is_i16, has_slope, add, at, j, 1, 8);
+            act_grad_8(job, is_i16, has_slope, at, j, 1, 8);
             fetch_line_behind(job->g + n * c, sizeof(float) * at, 8 * sizeof(float));
             fetch_line_behind(y_end, y_bytes * at, 8 * y_bytes);
         }
         if (j < c)
-            act_grad_8(job, is_i16, has_slope, add, p * c + j, j, 0, c - j);
+            act_grad_8(job, is_i16, has_slope, p * c + j, j, 0, c - j);
     }
-}
-
-/* is_i16 is a constant; so are the others of what this calls. */
-BP_INLINE void act_grad_any(const struct act_grad_job *job, int is_i16, int add, size_t n,
-                            size_t c) {
-    if (job->slope != NULL && add)
-        act_grad(job, is_i16, 1, 1, n, c);
-    else if (job->slope != NULL)
-        act_grad(job, is_i16, 1, 0, n, c);
-    else if (add)
-        act_grad(job, is_i16, 0, 1, n, c);
-    else
-        act_grad(job, is_i16, 0, 0, n, c);
 }
 
 void bp_act_grad_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
-    act_grad_any(&job, 1, add, n, c);
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
+    if (slope != NULL)
+        act_grad(&job, 1, 1, n, c);
+    else
+        act_grad(&job, 1, 0, n, c);
 }
 
 void bp_act_grad_f32_avx2(const float *g, const float *y, size_t n, size_t c, const float *scale,
                           const float *shift, const float *slope, const float *ka, const float *kb,
                           const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
-    act_grad_any(&job, 0, add, n, c);
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
+    if (slope != NULL)
+        act_grad(&job, 0, 1, n, c);
+    else
+        act_grad(&job, 0, 0, n, c);
 }
 
 struct act_range_job {

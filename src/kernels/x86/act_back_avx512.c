@@ -96,11 +96,12 @@ struct act_grad_job {
     const float *g;
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
+    int add;
     float *out;
 };
 
-BP_INLINE void act_grad_16(const struct act_grad_job *job, int is_i16, int has_slope, int add,
-                           size_t at, size_t j, __mmask16 m) {
+BP_INLINE void act_grad_16(const struct act_grad_job *job, int is_i16, int has_slope, size_t at,
+                           size_t j, __mmask16 m) {
     __m512 term, y = load_y(job->y, at, is_i16, m), zero = _mm512_setzero_ps();
     __m512 ga = act_backward(load_f32(job->g + at, m), y, load_f32(job->scale + j, m),
                              load_f32(job->shift + j, m), has_slope,
@@ -108,54 +109,47 @@ BP_INLINE void act_grad_16(const struct act_grad_job *job, int is_i16, int has_s
     __m512 v = _mm512_add_ps(_mm512_mul_ps(ga, load_f32(job->ka + j, m)),
                              _mm512_mul_ps(y, load_f32(job->kb + j, m)));
     v = _mm512_add_ps(v, load_f32(job->kc + j, m));
-    if (add)
+    if (job->add)
         v = _mm512_add_ps(load_f32(job->out + at, m), v);
     store_f32(job->out + at, m, v);
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, int add,
-                        size_t n, size_t c) {
+BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
+                        size_t c) {
     const size_t y_bytes = is_i16 ? sizeof(int16_t) : sizeof(float);
     const char *y_end = (const char *)job->y + n * c * y_bytes;
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 16 <= c; j += 16) {
             size_t at = p * c + j;
-            act_grad_16(job, is_i16, has_slope, add, at, j, 0xffff);
+            act_grad_16(job, is_i16, has_slope, at, j, 0xffff);
             fetch_line_behind(job->g + n * c, sizeof(float) * at, 16 * sizeof(float));
             fetch_line_behind(y_end, y_bytes * at, 16 * y_bytes);
         }
         if (j < c)
-            act_grad_16(job, is_i16, has_slope, add, p * c + j, j, mask_16(c - j));
+            act_grad_16(job, is_i16, has_slope, p * c + j, j, mask_16(c - j));
     }
-}
-
-/* is_i16 is a constant; so are the others of what this calls. */
-BP_INLINE void act_grad_any(const struct act_grad_job *job, int is_i16, int add, size_t n,
-                            size_t c) {
-    if (job->slope != NULL && add)
-        act_grad(job, is_i16, 1, 1, n, c);
-    else if (job->slope != NULL)
-        act_grad(job, is_i16, 1, 0, n, c);
-    else if (add)
-        act_grad(job, is_i16, 0, 1, n, c);
-    else
-        act_grad(job, is_i16, 0, 0, n, c);
 }
 
 void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
                             const float *scale, const float *shift, const float *slope,
                             const float *ka, const float *kb, const float *kc, int add,
                             float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
-    act_grad_any(&job, 1, add, n, c);
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
+    if (slope != NULL)
+        act_grad(&job, 1, 1, n, c);
+    else
+        act_grad(&job, 1, 0, n, c);
 }
 
 void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
                             const float *shift, const float *slope, const float *ka,
                             const float *kb, const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, out};
-    act_grad_any(&job, 0, add, n, c);
+    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
+    if (slope != NULL)
+        act_grad(&job, 0, 1, n, c);
+    else
+        act_grad(&job, 0, 0, n, c);
 }
 
 struct act_range_job {
