@@ -186,7 +186,7 @@ typedef struct bp_run_summary {
     size_t epochs, steps, batch; /* steps: of the whole run */
     size_t first_step;           /* 0, or where a resumed run goes on */
     int threads;
-    const char *tier;    /* "c", "avx2", "avx512", "neon" */
+    const char *tier;    /* "c", "avx2", "avx512", "amx", "neon" */
     const char *fp32;    /* backend of float convolutions */
     size_t memory_bytes; /* planned for the network: weights, activations, gradients, scratch */
     size_t memory_total, memory_allowed; /* forecast of the whole run; what it may take */
@@ -568,17 +568,17 @@ BP_API bp_status bp_bench_step(const bp_config *config, const char *versus, bp_b
  * the sums that the next layer asks for; not the rounding of gradients, and not the packing of
  * weights. */
 typedef struct bp_bench_product {
-    const char *method; /* "words", "lookup" or "nonzero" (docs/KERNELS.md, "Which method"); of
-                           layers that differ: "mixed" */
+    const char *method; /* "words", "lookup", "nonzero" or "tiles" (docs/KERNELS.md, "Which
+                           method"); of layers that differ: "mixed" */
     double ms;          /* median of the rounds */
     double gmac;        /* 10^9 multiply-adds that are really made: of pruned gradients those of the
                            groups that are kept; with the zeros around the image, where the method
                            multiplies them; "nonzero": as if zero codes were multiplied too */
     double gmac_needed; /* of these, those inside the image */
     double gmac_per_s;
-    double ceiling; /* GMAC/s of a loop of the method's instructions ("nonzero": of lookups') on
-                       registers alone, on all threads, the best of all rounds; 0: the tier
-                       has none */
+    double ceiling;      /* GMAC/s of a loop of the method's instructions ("nonzero": of lookups' or
+                            tiles') on registers alone, on all threads, the best of all rounds; 0: the
+                            tier has none */
     double ceiling_mean; /* the same, the mean of all rounds */
     double share;        /* gmac_per_s / ceiling; 0 without one */
 } bp_bench_product;

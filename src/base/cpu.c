@@ -1,11 +1,16 @@
+#define _DEFAULT_SOURCE /* syscall, _SC_LEVEL3_CACHE_SIZE */
 #include "base/cpu.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
 static uint64_t os_register_state(void) {
     uint32_t low, high;
@@ -15,6 +20,16 @@ static uint64_t os_register_state(void) {
 
 static int has_all(uint32_t value, uint32_t mask) {
     return (value & mask) == mask;
+}
+
+/* The tiles' registers are large, so that a process has to ask for them: for all its threads. */
+static int may_use_tiles(void) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    const long request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM of the kernel's interface */
+    return syscall(SYS_arch_prctl, request, tile_data) == 0;
+#else
+    return 0;
+#endif
 }
 
 static enum bp_tier probe(void) {
@@ -33,7 +48,10 @@ static enum bp_tier probe(void) {
     const uint32_t avx512_c = 1u << 1 | 1u << 6 | 1u << 11 | 1u << 12 | 1u << 14;
     if ((state & 0xe6) != 0xe6 || !has_all(b7, avx512_b) || !has_all(c7, avx512_c))
         return BP_TIER_AVX2;
-    return BP_TIER_AVX512;
+    const uint32_t amx = 1u << 24 | 1u << 25; /* TILE INT8 */
+    if ((state & 0x60000) != 0x60000 || !has_all(d7, amx) || !may_use_tiles())
+        return BP_TIER_AVX512;
+    return BP_TIER_AMX;
 }
 
 int bp_cpu_has(enum bp_tier tier) {
@@ -75,7 +93,7 @@ enum bp_tier bp_cpu_best(void) {
     return probe();
 }
 
-static const char *const tier_names[BP_TIER_COUNT] = {"c", "avx2", "avx512", "neon"};
+static const char *const tier_names[BP_TIER_COUNT] = {"c", "avx2", "avx512", "amx", "neon"};
 
 const char *bp_tier_name(enum bp_tier tier) {
     return (unsigned)tier < BP_TIER_COUNT ? tier_names[tier] : "?";
@@ -96,7 +114,15 @@ bp_status bp_tier_parse(const char *name, enum bp_tier *out) {
         *out = (enum bp_tier)i;
         return BP_OK;
     }
-    return bp_fail(BP_USAGE, "unknown cpu tier '%s'; use auto, c, avx2, avx512 or neon", name);
+    return bp_fail(BP_USAGE, "unknown cpu tier '%s'; use auto, c, avx2, avx512, amx or neon", name);
+}
+
+size_t bp_cpu_last_cache(void) {
+    long bytes = 0;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+    return bytes > 0 ? (size_t)bytes : (size_t)32 << 20;
 }
 
 /* The text behind "key : " where the line begins with that key, else NULL. */

@@ -3,6 +3,8 @@
 #ifndef BP_BASE_CPU_H
 #define BP_BASE_CPU_H
 
+#include <stddef.h>
+
 #include "base/status.h"
 
 #ifdef __cplusplus
@@ -13,7 +15,8 @@ enum bp_tier {
     BP_TIER_C = 0,  /* portable C, always there */
     BP_TIER_AVX2,   /* AVX2, BMI1, BMI2, FMA, POPCNT */
     BP_TIER_AVX512, /* avx2 and AVX-512 F BW DQ VL VBMI VBMI2 VNNI VPOPCNTDQ BITALG */
-    BP_TIER_NEON,   /* aarch64, little-endian: Advanced SIMD, which every ARMv8.0 core has */
+    BP_TIER_AMX,  /* avx512 and AMX TILE INT8, where the system lets processes use its registers */
+    BP_TIER_NEON, /* aarch64, little-endian: Advanced SIMD, which every ARMv8.0 core has */
     BP_TIER_COUNT
 };
 
@@ -23,12 +26,15 @@ int bp_cpu_has(enum bp_tier tier);
 /* The best tier of this machine. */
 enum bp_tier bp_cpu_best(void);
 
-/* "c", "avx2", "avx512", "neon". */
+/* "c", "avx2", "avx512", "amx", "neon". */
 const char *bp_tier_name(enum bp_tier tier);
 
 /* Reads a tier's name ("auto" or NULL: the best). An unknown name is BP_USAGE, a tier that this
  * machine lacks too: never a silent fallback. */
 bp_status bp_tier_parse(const char *name, enum bp_tier *out);
+
+/* Bytes of the last level of its caches; 32 MiB where the system does not tell. */
+size_t bp_cpu_last_cache(void);
 
 /* The processor's model name for reports ("unknown" where the system does not tell). */
 const char *bp_cpu_model(void);

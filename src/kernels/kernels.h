@@ -114,6 +114,17 @@ struct bp_fetch {
     const char *at, *end;
 };
 
+/* Rows of bytes that are multiplied as tiles: blocks of 16 rows. Distances in bytes. */
+#define BP_TILE_ROWS 16
+#define BP_TILE_STEP 64 /* contracted bytes of a row */
+struct bp_tile_blocks {
+    size_t count;
+    const int32_t *at; /* [count] bytes to the first row */
+    const int32_t *to; /* [count][16] the row of the result, or -1: it is not wanted */
+    size_t pitch;      /* from one row of a block to the next */
+    size_t step;       /* from 64 contracted bytes to the next */
+};
+
 #define BP_BYTE_LANES 16 /* outputs of a product of bytes are blocked by so many */
 
 /* How the sums of a row of the weight gradient become floats: scale_latent. */
@@ -316,6 +327,67 @@ struct bp_kernels {
      * up to at most 65535, and int32 must suffice for y. */
     void (*product_nonzero)(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
                             int32_t *y);
+
+    /* --- products of tiles of bytes ----------------------------------------------------------- */
+
+    /* Where a processor multiplies tiles of bytes, signs are spread to bytes of 1 and -1: a step is
+     * 64 contracted bytes, by 16 rows of x and 16 lanes of w. Exact: int32 must suffice for every
+     * sum. Only tiers that have product_turned call these; the C tier has all. */
+
+    /* For pixel p = 0 .. n - 1 and channel i = 0 .. 64 * ceil(c / 64) - 1
+     *     out[p * pitch + i] = i >= c ? 0 : bit i % 64 of bits[p * words + i / 64] ? -1 : 1
+     * words >= ceil(c / 64): from one pixel to the next. */
+    void (*spread_signs)(const uint64_t *bits, size_t n, size_t words, size_t c, int8_t *out,
+                         size_t pitch);
+
+    /* A block of packed weights, [n][32] words (pack_weights), as n steps of 32 lanes:
+     *     out [n][2][16][16][4], 64-byte aligned: byte (s, half, q, j, e) is
+     *         bit 4 * q + e of w[s * 32 + half * 16 + j] ? -1 : 1 */
+    void (*spread_weights)(const uint64_t *w, size_t n, int8_t *out);
+
+    /* For block b, its row i and lane j = 0 .. lanes - 1 (1 .. 32), where r = to[16 * b + i] >= 0:
+     *     y[r * y_stride + j] = sum over t = 0 .. taps - 1, s = 0 .. steps - 1, e = 0 .. 63 of
+     *         x[at[b] + i * pitch + tap[t] + s * step + e] * w(tap_w[t] * steps + s, e, j)
+     * w: as spread_weights writes it, 64-byte aligned. x: signed bytes; rows that are not wanted
+     * are read all the same. No two rows have the same `to`, no sum is beyond int16. */
+    void (*product_tiles_i16)(const int8_t *x, const struct bp_tile_blocks *blocks,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride);
+
+    /* The same with sums of 32 bits; x: codes, signed bytes if is_signed, else unsigned ones. soon:
+     * as much as y, or less, of all lanes; NULL: nothing. */
+    void (*product_tiles_i32)(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                              const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,
+                              struct bp_fetch *soon);
+
+    /* Signs of up to four samples at a time, for the weight gradient: for pixel p = 0 .. n - 1,
+     * lane j = 0 .. 63 and e = 0 .. 3
+     *     out[j / 16 * plane + p * pitch + j % 16 * 4 + e] =
+     *         e >= samples ? 0 : bit j of bits[offset[e] + p * step] ? -1 : 1
+     * samples: 0 .. 4; offset and step count words. */
+    void (*spread_samples)(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
+                           size_t step, int8_t *out, size_t pitch, size_t plane);
+
+    /* Turns columns of codes to rows: for column j = 0 .. k - 1 and i = 0 .. 63
+     *     out[j * pitch + i] = i < n ? codes[offset[i] + j] : 0
+     * n: 1 .. 64 */
+    void (*turn_codes)(const uint8_t *codes, const int32_t *offset, size_t n, size_t k,
+                       uint8_t *out, size_t pitch);
+
+    /* The weight gradient's product, for tap t = 0 .. taps - 1, row i = 0 .. k - 1 (up to 32) and
+     * lane j = 0 .. c - 1 (up to 64):
+     *     y[t * y_tap + i * y_stride + j] += sum over runs r = begin[t] .. begin[t + 1] - 1,
+     *                                        s = 0 .. runs[r].count - 1, q = 0 .. 15, e = 0 .. 3 of
+     *         codes[i * pitch + runs[r].table + 64 * s + 4 * q + e] *
+     *             x[j / 16 * plane + runs[r].index + 64 * (16 * s + q) + j % 16 * 4 + e]
+     * codes: signed bytes if is_signed, else unsigned ones. Rows of codes up to a multiple of 16
+     * are read, and lanes of x up to a multiple of 32. soon: some of what is multiplied next; NULL:
+     * nothing. */
+    void (*product_turned)(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+                           const struct bp_run *runs, const size_t *begin, size_t taps,
+                           const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
+                           size_t y_tap, struct bp_fetch *soon);
 
     /* --- products of bytes -------------------------------------------------------------------- */
 
@@ -565,7 +637,7 @@ struct bp_kernels {
                      float *v);
 
     /* Which tier serves each kernel, in the order of kernels.def. */
-    enum bp_tier tier[64];
+    enum bp_tier tier[80];
 
     /* How many quads stand together in this tier's products by lookup. */
     size_t together;
@@ -582,6 +654,7 @@ const char *bp_kernels_name(size_t index);
 void bp_kernels_init_c(struct bp_kernels *kernels);
 void bp_kernels_init_avx2(struct bp_kernels *kernels);
 void bp_kernels_init_avx512(struct bp_kernels *kernels);
+void bp_kernels_init_amx(struct bp_kernels *kernels);
 void bp_kernels_init_neon(struct bp_kernels *kernels);
 
 #ifdef __cplusplus

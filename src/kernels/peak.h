@@ -15,6 +15,7 @@ enum bp_peak_kind {
     BP_PEAK_WORDS, /* bits that differ, or are set in both: one plane of codes */
     BP_PEAK_MANY,  /* lookups of which a byte takes many entries */
     BP_PEAK_FOURS, /* lookups of which a byte takes four */
+    BP_PEAK_TILES, /* tiles of bytes, codes of any number of bits */
     BP_PEAK_KINDS
 };
 

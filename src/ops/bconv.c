@@ -95,7 +95,8 @@ static void choose_methods(struct bp_bconv *op, enum bp_tier tier) {
     if (!op->backward)
         return;
     op->method_da = bp_product_method_gradient(tier, op->quant_da.bits);
-    op->method_dw = bp_product_method_weights(tier, op->quant_dw.bits, op->shape.n);
+    op->method_dw = bp_product_method_weights(tier, op->quant_dw.bits, op->shape.n,
+                                              op->shape.n * op->shape.oh * op->shape.ow);
     if (op->quant_dw.groups == BP_GROUPS_SAMPLE) /* a lookup adds up four samples */
         op->method_dw = BP_PRODUCT_BITS;
 }
@@ -155,5 +156,6 @@ void bp_bconv_destroy(struct bp_bconv *op) {
     bp_free(op->zero_class);
     bp_free(op->dw_words);
     bp_wgrad_lookup_destroy(op->dw_lookup);
+    bp_free(op->dw_tiles);
     bp_free(op);
 }

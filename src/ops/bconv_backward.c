@@ -187,7 +187,7 @@ static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, 
     size_t k = op->shape.k, pixels = rows * op->shape.ow;
     uint64_t first = ((uint64_t)n * op->shape.oh + row) * op->shape.ow * k;
     uint8_t *to = codes_of_slot(op, n) + row * op->shape.ow * op->pixel_da;
-    uint8_t *codes = op->method_da == BP_PRODUCT_LOOKUP ? to : scratch->codes;
+    uint8_t *codes = bp_product_takes_bytes(op->method_da) ? to : scratch->codes;
     kernels->round_group(scratch->rows, pixels * k, first, &job->rounding_da, op->groups_da[n].grid,
                          codes);
     if (codes != to)
@@ -204,7 +204,7 @@ static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, 
     int by_sample = op->quant_dw.groups == BP_GROUPS_SAMPLE;
     size_t kept = by_sample ? k : op->kept_dw;
     uint8_t *to = bp_bconv_wgrad_codes(op, position, kept);
-    uint8_t *codes = op->method_dw == BP_PRODUCT_LOOKUP ? to : scratch->codes;
+    uint8_t *codes = bp_product_takes_bytes(op->method_dw) ? to : scratch->codes;
     if (by_sample)
         kernels->round_group(scratch->rows, pixels * k, (uint64_t)position * k, &job->rounding_dw,
                              op->groups_dw[n].grid, codes);

@@ -9,36 +9,14 @@
  * By lookup, a tile's window of codes becomes tables first. Entries are not sums of code * w^ but
  *     sum of entries = sum of (code - code_min) * w^ + top * (number of negative w^)
  * and base_da takes that back: it is the same for all pixels of a class. */
-#include "ops/bconv_internal.h"
+#include "ops/bconv_dgrad.h"
 
 #include <string.h>
 
 /* --- epilogue --------------------------------------------------------------------------------- */
 
-struct dgrad_job {
-    struct bp_bconv *op;
-    struct bp_exec *exec;
-    const uint64_t *mask;
-    float *dx;
-    int is_signed;
-    struct bp_digit digits[2];
-    size_t n_digits;
-    size_t samples; /* kept ones, of a tile */
-};
-
-struct tile {
-    size_t slot, samples, row, rows, column, columns;
-};
-
-/* Which rows of offsets a sample needs, filled for its scale: [classes][c], or one row of zeros. */
-struct sample_offsets {
-    const float *table;
-    const uint8_t *classes;
-    int32_t sample;
-};
-
-static void fill_offsets(const struct dgrad_job *job, int thread, int32_t sample,
-                         struct sample_offsets *offsets) {
+static void fill_offsets(const struct bp_dgrad_job *job, int thread, int32_t sample,
+                         struct bp_dgrad_offsets *offsets) {
     struct bp_bconv *op = job->op;
     size_t c = op->shape.c;
     float offset = op->groups_da[sample].offset;
@@ -57,32 +35,32 @@ static void fill_offsets(const struct dgrad_job *job, int thread, int32_t sample
     offsets->classes = op->in_class;
 }
 
-/* How many positions of a tile's rows or columns are input pixels of this parity. */
-static size_t count_along(size_t first, size_t count, size_t stride, size_t parity, size_t length) {
-    size_t all = length > parity ? (length - parity + stride - 1) / stride : 0;
-    return first < all ? bp_min_size(count, all - first) : 0;
+void bp_dgrad_finish(const struct bp_dgrad_job *job, size_t slot, size_t at, size_t count,
+                     const int32_t *sums, struct bp_dgrad_offsets *offsets, int thread) {
+    struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    int32_t sample = op->sample_of_slot[slot];
+    size_t flat = (size_t)sample * s->h * s->w + at;
+    fill_offsets(job, thread, sample, offsets);
+    job->exec->kernels.scale_mask(sums, job->mask + flat * op->cw, count, s->c,
+                                  op->groups_da[sample].scale, offsets->table,
+                                  offsets->classes + at, job->dx + flat * s->c);
 }
 
 /* Scales, adds the offset, masks and stores the sums of a tile's pixels of one class. Pixels that
  * are neighbours in the image go in one call. */
-static void finish_class(const struct dgrad_job *job, const struct tile *tile,
+static void finish_class(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
                          const struct bp_pixel_run *runs, size_t n_runs, unsigned pixel_class,
-                         const int32_t *sums, struct sample_offsets *offsets, int thread) {
-    struct bp_bconv *op = job->op;
-    const struct bp_conv_shape *s = &op->shape;
+                         const int32_t *sums, struct bp_dgrad_offsets *offsets, int thread) {
+    const struct bp_conv_shape *s = &job->op->shape;
     for (size_t i = 0; i < n_runs; i++) {
         const struct bp_pixel_run *run = &runs[i];
         if (run->pixel_class != pixel_class)
             continue;
-        int32_t sample = op->sample_of_slot[tile->slot + run->sample];
         size_t together = s->stride == 1 ? run->count : 1;
-        fill_offsets(job, thread, sample, offsets);
-        for (size_t x = 0; x < run->count; x += together, sums += together * s->c) {
-            size_t at = run->at + x * s->stride, flat = (size_t)sample * s->h * s->w + at;
-            job->exec->kernels.scale_mask(sums, job->mask + flat * op->cw, together, s->c,
-                                          op->groups_da[sample].scale, offsets->table,
-                                          offsets->classes + at, job->dx + flat * s->c);
-        }
+        for (size_t x = 0; x < run->count; x += together, sums += together * s->c)
+            bp_dgrad_finish(job, tile->slot + run->sample, run->at + x * s->stride, together, sums,
+                            offsets, thread);
     }
 }
 
@@ -95,7 +73,7 @@ struct window {
 };
 
 /* By lookup, or without zeros, the window of a tile; else all codes of its samples. */
-static struct window window_of(const struct bp_bconv *op, const struct tile *tile) {
+static struct window window_of(const struct bp_bconv *op, const struct bp_dgrad_tile *tile) {
     const struct bp_conv_shape *s = &op->shape;
     struct window w = {(size_t)op->quant_da.bits * op->kw, 0, s->oh, 0, s->ow, s->oh * s->ow};
     if (op->method_da == BP_PRODUCT_BITS)
@@ -110,12 +88,12 @@ static struct window window_of(const struct bp_bconv *op, const struct tile *til
 }
 
 /* A tile's pixels of one parity. */
-static size_t list_pixels(const struct bp_bconv *op, const struct tile *tile, size_t parity,
-                          const struct window *window, struct bp_pixel_run *runs) {
+static size_t list_pixels(const struct bp_bconv *op, const struct bp_dgrad_tile *tile,
+                          size_t parity, const struct window *window, struct bp_pixel_run *runs) {
     const struct bp_conv_shape *s = &op->shape;
     size_t py = parity / s->stride, px = parity % s->stride, n = 0;
-    size_t rows = count_along(tile->row, tile->rows, s->stride, py, s->h);
-    size_t columns = count_along(tile->column, tile->columns, s->stride, px, s->w);
+    size_t rows = bp_dgrad_count_along(tile->row, tile->rows, s->stride, py, s->h);
+    size_t columns = bp_dgrad_count_along(tile->column, tile->columns, s->stride, px, s->w);
     for (size_t i = 0; i < tile->samples; i++)
         for (size_t y = 0; y < rows; y++) {
             size_t at = ((tile->row + y) * s->stride + py) * s->w + tile->column * s->stride + px;
@@ -135,7 +113,7 @@ static size_t list_pixels(const struct bp_bconv *op, const struct tile *tile, si
 }
 
 /* The tables of a tile's window, of all digits. */
-static void fill_tables(const struct dgrad_job *job, const struct tile *tile,
+static void fill_tables(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
                         const struct window *window, uint8_t *tables) {
     const struct bp_bconv *op = job->op;
     size_t digit_bytes = bp_dgrad_window_tables(op, &op->tiling_da) * BP_TABLE_BYTES;
@@ -153,7 +131,7 @@ static void fill_tables(const struct dgrad_job *job, const struct tile *tile,
 }
 
 /* The lists of a tile's window. */
-static void fill_lists(const struct dgrad_job *job, const struct tile *tile,
+static void fill_lists(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
                        const struct window *window, struct bp_dgrad_lists *lists) {
     const struct bp_bconv *op = job->op;
     size_t pixel = 0;
@@ -184,10 +162,11 @@ static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel
 }
 
 /* Sums of codes and signs for `count` pixels of one parity and class. */
-static void class_product(const struct dgrad_job *job, const struct tile *tile, size_t parity,
-                          unsigned pixel_class, const struct window *window, const uint8_t *tables,
-                          const struct bp_dgrad_lists *lists, const int32_t *pixel, size_t count,
-                          int32_t *sums, struct bp_fetch *soon) {
+static void class_product(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
+                          size_t parity, unsigned pixel_class, const struct window *window,
+                          const uint8_t *tables, const struct bp_dgrad_lists *lists,
+                          const int32_t *pixel, size_t count, int32_t *sums,
+                          struct bp_fetch *soon) {
     const struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t c = op->shape.c;
@@ -216,9 +195,8 @@ static void class_product(const struct dgrad_job *job, const struct tile *tile, 
             sums, soon);
 }
 
-/* The rows of dx that the tile is written to, of the samples that lie one behind the other: they
- * are in the cache when the product is done. */
-static struct bp_fetch tile_of_dx(const struct dgrad_job *job, const struct tile *tile) {
+struct bp_fetch bp_dgrad_tile_of_dx(const struct bp_dgrad_job *job,
+                                    const struct bp_dgrad_tile *tile) {
     const struct bp_conv_shape *s = &job->op->shape;
     const int32_t *sample = job->op->sample_of_slot + tile->slot;
     size_t samples = 1, row = tile->row * s->stride, column = tile->column * s->stride;
@@ -232,8 +210,8 @@ static struct bp_fetch tile_of_dx(const struct dgrad_job *job, const struct tile
     return (struct bp_fetch){(const char *)at, (const char *)(at + pixels * s->c)};
 }
 
-static void tile_product(const struct dgrad_job *job, const struct tile *tile,
-                         struct sample_offsets *offsets, int thread) {
+static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
+                         struct bp_dgrad_offsets *offsets, int thread) {
     const struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
@@ -244,7 +222,7 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
     struct bp_pixel_run *runs = bp_carve(&carver, most * sizeof *runs);
     uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */
     struct window window = window_of(op, tile);
-    struct bp_fetch soon = tile_of_dx(job, tile);
+    struct bp_fetch soon = bp_dgrad_tile_of_dx(job, tile);
     struct bp_dgrad_lists lists = {.capacity = 0};
     if (op->nonzero_da) {
         lists = bp_dgrad_carve_lists(op, &carver);
@@ -269,14 +247,14 @@ static void tile_product(const struct dgrad_job *job, const struct tile *tile,
 
 /* Items are (group of slots that are walked together, some rows). */
 static void dgrad_part(void *context, size_t begin, size_t end, int thread) {
-    struct dgrad_job *job = context;
+    struct bp_dgrad_job *job = context;
     struct bp_bconv *op = job->op;
     const struct bp_tiling *tiling = &op->tiling_da;
     size_t row_tiles = bp_row_tiles(tiling, op->shape.oh);
-    struct sample_offsets offsets = {NULL, NULL, -1};
+    struct bp_dgrad_offsets offsets = {NULL, NULL, -1};
     for (size_t item = begin; item < end; item++) {
-        struct tile tile = {.slot = item / row_tiles * job->samples,
-                            .row = item % row_tiles * tiling->rows};
+        struct bp_dgrad_tile tile = {.slot = item / row_tiles * job->samples,
+                                     .row = item % row_tiles * tiling->rows};
         tile.samples = bp_min_size(job->samples, op->kept_da - tile.slot);
         tile.rows = bp_min_size(tiling->rows, op->shape.oh - tile.row);
         for (; tile.column < op->shape.ow; tile.column += tiling->columns) {
@@ -288,7 +266,7 @@ static void dgrad_part(void *context, size_t begin, size_t end, int thread) {
 
 static void clear_dropped(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
-    struct dgrad_job *job = context;
+    struct bp_dgrad_job *job = context;
     size_t elements = job->op->shape.h * job->op->shape.w * job->op->shape.c;
     for (size_t sample = begin; sample < end; sample++)
         if (job->op->slot_of_sample[sample] < 0)
@@ -300,7 +278,7 @@ static void clear_dropped(void *context, size_t begin, size_t end, int thread) {
  *     base      = sum over the class's taps of code_min * (K - 2 neg) - top * neg */
 static void fill_class(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
-    const struct dgrad_job *job = context;
+    const struct bp_dgrad_job *job = context;
     struct bp_bconv *op = job->op;
     size_t c = op->shape.c;
     int32_t top = 0;
@@ -323,7 +301,7 @@ static void fill_class(void *context, size_t begin, size_t end, int thread) {
 
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
                         float *dx, int leave_dropped) {
-    struct dgrad_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx};
+    struct bp_dgrad_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx};
     int code_min, code_max;
     bp_quant_codes(&op->quant_da, &code_min, &code_max, &job.is_signed);
     job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
@@ -335,6 +313,10 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
     if (!leave_dropped)
         bp_parallel_for(exec->threads, n, clear_dropped, &job);
+    if (op->method_da == BP_PRODUCT_TILES) {
+        bp_dgrad_tiles_run(&job);
+        return;
+    }
     job.samples = bp_item_size(exec->threads, op->kept_da, op->tiling_da.samples, 1);
     size_t groups = (op->kept_da + job.samples - 1) / job.samples;
     bp_parallel_for(exec->threads, groups * bp_row_tiles(&op->tiling_da, op->shape.oh), dgrad_part,

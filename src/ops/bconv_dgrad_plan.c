@@ -132,11 +132,16 @@ static struct bp_tiling choose_tiling(const struct bp_bconv *op) {
 
 bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
     const struct bp_conv_shape *s = &op->shape;
-    int lookup = op->method_da == BP_PRODUCT_LOOKUP;
-    op->pixel_da = lookup ? s->k : (size_t)op->quant_da.bits * op->kw * sizeof(uint64_t);
+    op->pixel_da = bp_product_takes_bytes(op->method_da)
+                       ? s->k
+                       : (size_t)op->quant_da.bits * op->kw * sizeof(uint64_t);
     for (size_t i = 0; i < s->stride * s->stride; i++)
         fill_parity_taps(s, &op->parity[i], i / s->stride, i % s->stride);
     BP_TRY(fill_classes(op));
+    if (op->method_da == BP_PRODUCT_TILES) {
+        bp_dgrad_tiles_plan(op, exec);
+        return BP_OK;
+    }
     op->tiling_da = choose_tiling(op);
     if (s->oh * s->ow * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
         return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");

@@ -31,6 +31,11 @@ static size_t tile_pixels(const struct bp_bconv *op) {
 void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec) {
     const struct bp_conv_shape *s = &op->shape;
     size_t pixels = s->oh * s->ow, all = pixels * op->taps, inside = bp_bconv_joined_pixels(op);
+    if (op->method_forward == BP_PRODUCT_TILES) {
+        op->by_class = 1; /* what is outside is zero: there is nothing to take back */
+        bp_forward_tiles_plan(op, exec);
+        return;
+    }
     op->by_class = 4 * (all - inside) >= all;
     op->tiling_forward = (struct bp_tiling){1, s->oh, s->ow};
     if (pixels <= TILE_PIXELS)
@@ -231,15 +236,23 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
+static void run_tiles(struct forward_job *job) {
+    const struct bp_tiling *tiling = &job->op->tiling_forward;
+    job->samples = bp_item_size(job->exec->threads, job->n, tiling->samples, 1);
+    size_t groups = (job->n + job->samples - 1) / job->samples;
+    bp_parallel_for(job->exec->threads, groups * bp_row_tiles(tiling, job->op->shape.oh),
+                    forward_part, job);
+}
+
 void bp_bconv_forward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                       int16_t *y, struct bp_channel_sums *sums) {
-    const struct bp_tiling *tiling = &op->tiling_forward;
-    size_t samples = bp_item_size(exec->threads, n, tiling->samples, 1);
-    struct forward_job job = {op, exec, x, y, n, sums, samples};
+    struct forward_job job = {op, exec, x, y, n, sums, 0};
     if (sums != NULL)
         bp_channel_sums_begin(sums, exec, n);
-    size_t groups = (n + samples - 1) / samples;
-    bp_parallel_for(exec->threads, groups * bp_row_tiles(tiling, op->shape.oh), forward_part, &job);
+    if (op->method_forward == BP_PRODUCT_TILES)
+        bp_forward_tiles_run(op, exec, n, x, y, sums);
+    else
+        run_tiles(&job);
     if (sums != NULL)
         bp_channel_sums_end(sums);
 }

@@ -7,8 +7,8 @@
 #define BP_OPS_BCONV_INTERNAL_H
 
 #include "ops/bconv.h"
+#include "ops/bconv_tiles.h"
 
-#define BP_TAPS_MAX   9
 #define BP_KEPT_BLOCK 4 /* output channels of one work item of dW on words */
 #define BP_QUAD       4
 
@@ -62,6 +62,7 @@ struct bp_bconv {
     /* geometry, fixed at creation */
     int by_class; /* the forward product leaves out what is outside the image */
     struct bp_tiling tiling_forward, tiling_da;
+    struct bp_tiles tiles_forward, tiles_da; /* in their place, by the methods of tiles */
     int32_t *pixel_base; /* [oh ow] words from the sample's bits to the first tap */
     int32_t tap_offset[BP_TAPS_MAX];
     uint64_t *valid;                 /* [oh ow] bit t: tap t lies inside the image */
@@ -98,8 +99,9 @@ struct bp_bconv {
     size_t kept_da, kept_dw;
     int nonzero_da, nonzero_dw;      /* the last ones were made of the codes that are not zero */
     size_t chunk_rows;               /* output rows of one piece of the gradient */
-    struct bp_wgrad_words *dw_words; /* one of these two, as method_dw says */
+    struct bp_wgrad_words *dw_words; /* one of these three, as method_dw says */
     struct bp_wgrad_lookup *dw_lookup;
+    struct bp_wgrad_tiles *dw_tiles;
 };
 
 /* Rows of the gradient are walked in pieces of op->chunk_rows (even, or the whole height). */
@@ -120,6 +122,17 @@ bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struc
 
 /* bconv_forward.c */
 void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec);
+
+/* bconv_forward_tiles.c */
+void bp_forward_tiles_plan(struct bp_bconv *op, struct bp_exec *exec);
+void bp_forward_tiles_run(const struct bp_bconv *op, struct bp_exec *exec, size_t n,
+                          const uint64_t *x, int16_t *y, struct bp_channel_sums *sums);
+/* As bp_bconv_joined_pixels, with the pairs that lie outside the image but are multiplied. */
+size_t bp_forward_tiles_joined(const struct bp_bconv *op);
+
+/* bconv_dgrad_tiles.c; bp_dgrad_tiles_run: bconv_dgrad.h */
+void bp_dgrad_tiles_plan(struct bp_bconv *op, struct bp_exec *exec);
+size_t bp_dgrad_tiles_joined(const struct bp_bconv *op);
 
 /* bconv_dgrad_plan.c */
 /* Pixels of a class that are neighbours in a row of a tile. */
@@ -201,6 +214,14 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                          const float *w, float *dw);
+
+/* bconv_wgrad_tiles.c: channel groups only. */
+struct bp_wgrad_tiles;
+bp_status bp_wgrad_tiles_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                const char *name, int time);
+void bp_wgrad_tiles_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
+                        const float *w, float *dw);
+size_t bp_wgrad_tiles_joined(const struct bp_bconv *op);
 
 /* bconv_wgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
 void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec);

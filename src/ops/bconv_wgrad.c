@@ -11,7 +11,7 @@
 
 /* Bytes of the codes of one position, of which `kept` channels are kept. */
 static size_t position_bytes(const struct bp_bconv *op, size_t kept) {
-    return op->method_dw == BP_PRODUCT_LOOKUP
+    return bp_product_takes_bytes(op->method_dw)
                ? kept
                : (size_t)op->quant_dw.bits * bp_words(kept) * sizeof(uint64_t);
 }
@@ -24,7 +24,6 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time) {
     const struct bp_conv_shape *s = &op->shape;
     size_t positions = s->n * s->oh * s->ow, larger = s->n > s->k ? s->n : s->k;
-    int lookup = op->method_dw == BP_PRODUCT_LOOKUP;
     op->slots_dw = s->k;
     if (op->quant_dw.groups == BP_GROUPS_CHANNEL &&
         (op->quant_dw.select == BP_SELECT_SYSTEMATIC || op->quant_dw.select == BP_SELECT_TOPK))
@@ -34,7 +33,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         return bp_fail(BP_USAGE, "%s: the batch is too large to index; use a smaller --batch",
                        name);
     size_t kept = bp_round_up(op->slots_dw, BP_KEPT_BLOCK);
-    size_t sums = lookup ? 0 : kept; /* by lookup: in the workers' scratch */
+    size_t sums = op->method_dw == BP_PRODUCT_BITS ? kept : 0; /* else in the workers' scratch */
     const struct {
         const char *what;
         size_t bytes;
@@ -57,8 +56,10 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time, buffers[i].where));
     }
     bp_wgrad_nonzero_plan(op, exec);
-    return lookup ? bp_wgrad_lookup_create(op, exec, plan, name, time)
-                  : bp_wgrad_words_create(op, exec, plan, name, time);
+    if (op->method_dw == BP_PRODUCT_TILES)
+        return bp_wgrad_tiles_create(op, exec, plan, name, time);
+    return op->method_dw == BP_PRODUCT_LOOKUP ? bp_wgrad_lookup_create(op, exec, plan, name, time)
+                                              : bp_wgrad_words_create(op, exec, plan, name, time);
 }
 
 void bp_bconv_mask_row(const float *w, size_t n, float *dw) {
@@ -93,6 +94,8 @@ void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
         bp_wgrad_nonzero_run(op, exec, n, x, w, dw);
     else if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_LOOKUP)
         bp_wgrad_lookup_run(op, exec, n, x, w, dw);
+    else if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_TILES)
+        bp_wgrad_tiles_run(op, exec, n, x, w, dw);
     else if (op->kept_dw > 0)
         bp_wgrad_words_run(op, exec, n, x, w, dw);
     if (zero_rows == NULL)

@@ -60,7 +60,7 @@ static struct listed carve(void *scratch, const struct bp_bconv *op, size_t colu
 
 /* Codes as the kernels take them, one byte each, |code| <= 7, and rows that an int32 finds. */
 static int is_possible(const struct bp_bconv *op) {
-    return op->method_dw == BP_PRODUCT_LOOKUP && op->quant_dw.grid == BP_GRID_ZERO &&
+    return bp_product_takes_bytes(op->method_dw) && op->quant_dw.grid == BP_GRID_ZERO &&
            op->quant_dw.bits <= 4 && op->quant_dw.groups == BP_GROUPS_CHANNEL &&
            op->shape.n * op->in_words <= INT32_MAX;
 }
@@ -71,9 +71,11 @@ void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
 }
 
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
-    size_t positions = n * op->shape.oh * op->shape.ow;
+    const struct bp_conv_shape *s = &op->shape;
+    size_t positions = n * s->oh * s->ow;
+    double pixels = (double)(s->h * s->w) / (double)(s->oh * s->ow * op->kept_dw);
     return is_possible(op) &&
-           bp_product_zeros_pay_weights(exec->tier, op->shape.r, op->cw, positions,
+           bp_product_zeros_pay_weights(exec->tier, s->r, op->cw, positions, pixels,
                                         bp_bconv_set_bits(op->codes_dw, positions, op->kept_dw));
 }
 

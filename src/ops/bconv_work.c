@@ -23,9 +23,13 @@ struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_prod
     size_t inside = bp_bconv_joined_pixels(op), whole = s->oh * s->ow * op->taps;
     size_t all = inside; /* the taps of each pixel's class */
     if (product == BP_BCONV_FORWARD) {
-        all = op->by_class ? inside : whole;
+        all = op->method_forward == BP_PRODUCT_TILES ? bp_forward_tiles_joined(op)
+              : op->by_class                         ? inside
+                                                     : whole;
     } else if (product == BP_BCONV_DA) {
         samples = (double)op->kept_da;
+        if (op->method_da == BP_PRODUCT_TILES)
+            all = bp_dgrad_tiles_joined(op);
     } else {
         if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
             channels = (double)s->c * (double)op->kept_dw;
@@ -33,6 +37,8 @@ struct bp_bconv_work bp_bconv_work(const struct bp_bconv *op, enum bp_bconv_prod
             samples = (double)op->kept_dw;
         if (op->method_dw == BP_PRODUCT_BITS) /* words of positions, whatever the tap */
             all = whole;
+        if (bp_bconv_method(op, product) == BP_PRODUCT_TILES)
+            all = bp_wgrad_tiles_joined(op);
     }
     return (struct bp_bconv_work){samples * channels * (double)all,
                                   samples * channels * (double)inside};
@@ -43,6 +49,8 @@ int bp_bconv_passes(const struct bp_bconv *op, enum bp_bconv_product product, in
     int is_lookup = bp_bconv_method(op, product) == BP_PRODUCT_LOOKUP;
     *entry_max = BP_QUAD; /* one for each sign */
     if (product == BP_BCONV_FORWARD)
+        return 1;
+    if (bp_bconv_method(op, product) == BP_PRODUCT_TILES)
         return 1;
     if (!is_lookup)
         return quant->bits;

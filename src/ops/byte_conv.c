@@ -24,7 +24,8 @@ size_t bp_byte_conv_chunk_rows(const struct bp_conv_shape *shape) {
 }
 
 int bp_byte_conv_is_cheap(const struct bp_conv_shape *shape, enum bp_tier tier) {
-    return tier == BP_TIER_AVX512 && shape->r * shape->r * shape->c <= CHEAP_TAPS;
+    int has_vnni = tier == BP_TIER_AVX512 || tier == BP_TIER_AMX;
+    return has_vnni && shape->r * shape->r * shape->c <= CHEAP_TAPS;
 }
 
 int bp_byte_conv_is_narrow(const struct bp_conv_shape *shape) {

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define STREAM_BYTES ((size_t)8 << 20) /* outputs that leave the caches before they are read */
-
 /* --- statistics ------------------------------------------------------------------------------- */
 
 struct job {
@@ -154,7 +152,7 @@ static void sample_to_floats(const struct job *job, size_t n, int thread) {
     struct act_rows to = {.buffer = bp_exec_scratch(job->exec, thread)};
     if (job->out.sums != NULL)
         to.sums = bp_channel_sums_of_sample(job->out.sums, n);
-    to.stream = job->n * sample_elements(s) * sizeof(float) >= STREAM_BYTES;
+    to.stream = job->n * sample_elements(s) * sizeof(float) >= job->exec->stream_bytes;
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t element = (n * s->h + row) * s->w * s->c;
         to.z = job->out.out + element;

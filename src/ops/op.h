@@ -36,6 +36,7 @@ struct bp_exec {
     enum bp_tier tier;
     struct bp_kernels kernels; /* of that tier */
     struct bp_threads *threads;
+    size_t stream_bytes;  /* outputs from here on leave the caches before they are read */
     size_t scratch_bytes; /* per worker; ops raise it while planning (bp_exec_need_scratch) */
     char *scratch;        /* [threads][scratch_bytes], taken once by bp_exec_allocate */
     uint64_t spent_ns[BP_SPENT_COUNT]; /* since whoever asks has cleared it */

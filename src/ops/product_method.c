@@ -1,20 +1,27 @@
 #include "ops/product_method.h"
 
+#include <stdint.h>
+
 const char *bp_product_method_name(enum bp_product_method method) {
-    static const char *const names[] = {"words", "lookup", "nonzero"};
+    static const char *const names[] = {"words", "lookup", "nonzero", "tiles"};
     return names[method];
 }
 
 /* AVX2 counts bits by looking up nibbles anyway, and a lookup of four products costs as much as one
  * of four bits. Tiers that count bits in one instruction do better on words: NEON takes 3
- * instructions for 128 products, a lookup 2 for 64. */
+ * instructions for 128 products, a lookup 2 for 64. Tiles multiply as many bytes in a cycle as
+ * others count bits, or more. */
 enum bp_product_method bp_product_method_forward(enum bp_tier tier) {
+    if (tier == BP_TIER_AMX)
+        return BP_PRODUCT_TILES;
     return tier == BP_TIER_AVX2 ? BP_PRODUCT_LOOKUP : BP_PRODUCT_BITS;
 }
 
 /* The cost on words grows with the planes; that of lookups steps up at 5 bits only. */
 enum bp_product_method bp_product_method_gradient(enum bp_tier tier, int bits) {
     switch (tier) {
+    case BP_TIER_AMX:
+        return BP_PRODUCT_TILES;
     case BP_TIER_AVX2:
         return BP_PRODUCT_LOOKUP;
     case BP_TIER_AVX512:
@@ -28,13 +35,20 @@ enum bp_product_method bp_product_method_gradient(enum bp_tier tier, int bits) {
 /* AVX-512 looks up 16 samples at once, those that are missing too. */
 #define FEWEST_SAMPLES 8
 
-enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch) {
+/* Tiles add up codes of 8 bits, times 1 or -1, in 32 bits. */
+#define MOST_POSITIONS_OF_TILES (INT32_MAX / 255)
+
+enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch,
+                                                 size_t positions) {
+    if (tier == BP_TIER_AMX && positions > MOST_POSITIONS_OF_TILES)
+        tier = BP_TIER_AVX512;
     if (tier == BP_TIER_AVX512 && batch < FEWEST_SAMPLES)
         return BP_PRODUCT_BITS;
     return bp_product_method_gradient(tier, bits);
 }
 
-/* Cycles of Zen 4, as measured (docs/KERNELS.md, "Which method"). */
+/* Cycles as measured, of Zen 4; with tiles those of Granite Rapids (docs/KERNELS.md, "Which
+ * method"). */
 #define LOOK_UP_WORD 0.37 /* a tap of a code, 64 channels */
 
 /* Of dW, for a code. */
@@ -44,14 +58,21 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 #define ROW_WORD  0.51
 #define END_COUNT 450.0 /* a row of taps, up to 8 words, of one output channel */
 
+/* The same with tiles. */
+#define TILE_LIST   0.3
+#define TILE_TURN   0.5
+#define TILE_WORD   0.145 /* a tap of a code */
+#define TILE_SPREAD 20.0  /* a word of signs */
+
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
-                                 double set_bits) {
+                                 double pixels, double set_bits) {
     const double taps = (double)(r * r), w = (double)words;
-    if (tier != BP_TIER_AVX512) /* not measured elsewhere */
-        return 0;
     double counts = (double)(r * ((r * words + 7) / 8)) * END_COUNT / (double)positions;
-    double nonzero = LIST + taps * set_bits * (ROW + ROW_WORD * w) + counts;
-    return nonzero < LOOK_UP + taps * LOOK_UP_WORD * w;
+    double nonzero = taps * set_bits * (ROW + ROW_WORD * w) + counts;
+    if (tier == BP_TIER_AMX)
+        return TILE_LIST + nonzero < TILE_TURN + (taps * TILE_WORD + TILE_SPREAD * pixels) * w;
+    /* not measured elsewhere */
+    return tier == BP_TIER_AVX512 && LIST + nonzero < LOOK_UP + taps * LOOK_UP_WORD * w;
 }
 
 /* Of dA, for a pixel. */

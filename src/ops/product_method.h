@@ -1,7 +1,8 @@
 /* How the integer products of a binary layer are computed: on words of 64 bits (XOR or AND, then
  * population count, one plane of the codes after the other), four elements at a time by lookup in
- * tables, or from the codes that are not zero alone. All give the same integers; only speed
- * decides. docs/KERNELS.md, "Which method". */
+ * tables, from the codes that are not zero alone, or as tiles of bytes, where the processor
+ * multiplies these. All give the same integers; only speed decides. docs/KERNELS.md, "Which
+ * method". */
 #ifndef BP_OPS_PRODUCT_METHOD_H
 #define BP_OPS_PRODUCT_METHOD_H
 
@@ -13,9 +14,14 @@
 extern "C" {
 #endif
 
-enum bp_product_method { BP_PRODUCT_BITS, BP_PRODUCT_LOOKUP, BP_PRODUCT_NONZERO };
+enum bp_product_method { BP_PRODUCT_BITS, BP_PRODUCT_LOOKUP, BP_PRODUCT_NONZERO, BP_PRODUCT_TILES };
 
-/* "words", "lookup", "nonzero" */
+/* Whether its gradient products take codes as bytes, else they take planes of bits. */
+static inline int bp_product_takes_bytes(enum bp_product_method method) {
+    return method != BP_PRODUCT_BITS;
+}
+
+/* "words", "lookup", "nonzero", "tiles" */
 const char *bp_product_method_name(enum bp_product_method method);
 
 enum bp_product_method bp_product_method_forward(enum bp_tier tier);
@@ -23,17 +29,19 @@ enum bp_product_method bp_product_method_forward(enum bp_tier tier);
 /* Of a gradient product with codes of `bits` bits (1, 2, 3, 4, 8). */
 enum bp_product_method bp_product_method_gradient(enum bp_tier tier, int bits);
 
-/* The same for the weight gradient of `batch` samples. */
-enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch);
+/* The same for the weight gradient of `batch` samples, over `positions` of the output in all. */
+enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch,
+                                                 size_t positions);
 
 /* Whether the weight gradient of an r x r kernel is faster from the codes that are not zero than by
- * lookup. words: of a pixel's input channels; positions: of the output, in the whole batch;
- * set_bits: how many bits of a code's magnitude are set, on average. */
+ * lookup or tiles. words: of a pixel's input channels; positions: of the output, in the whole
+ * batch; pixels: of the input, for each code; set_bits: how many bits of a code's magnitude are
+ * set, on average. */
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
-                                 double set_bits);
+                                 double pixels, double set_bits);
 
-/* The same for the activation gradient. k: output channels; pixels: of the input, in all samples;
- * taps: that one of them sees, on average. */
+/* The same for the activation gradient and lookups; never with tiles. k: output channels; pixels:
+ * of the input, in all samples; taps: that one of them sees, on average. */
 int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, double taps,
                                      size_t words, double set_bits);
 

@@ -203,9 +203,10 @@ static void find_kinds(struct bench *bench, const struct bp_bconv *op, int passe
         enum bp_bconv_product product = (enum bp_bconv_product)p;
         int entry_max;
         passes[p] = bp_bconv_passes(op, product, &entry_max);
-        bench->kind[p] = bp_bconv_method(op, product) == BP_PRODUCT_LOOKUP
-                             ? bp_peak_of_lookup(entry_max)
-                             : BP_PEAK_WORDS;
+        enum bp_product_method method = bp_bconv_method(op, product);
+        bench->kind[p] = method == BP_PRODUCT_LOOKUP  ? bp_peak_of_lookup(entry_max)
+                         : method == BP_PRODUCT_TILES ? BP_PEAK_TILES
+                                                      : BP_PEAK_WORDS;
     }
 }
 

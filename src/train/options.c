@@ -22,7 +22,7 @@ static const char *const recipes[] = {"scratch", "finetune", NULL};
 static const char *const freezes[] = {"none", "body", NULL};
 static const char *const augs[] = {"none", "light", "strong", NULL};
 static const char *const batches[] = {"auto", NULL};
-static const char *const tiers[] = {"auto", "c", "avx2", "avx512", "neon", NULL};
+static const char *const tiers[] = {"auto", "c", "avx2", "avx512", "amx", "neon", NULL};
 
 enum {
     TRAIN = BP_COMMAND_TRAIN,

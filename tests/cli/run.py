@@ -55,7 +55,7 @@ MASKS = [
     (r"header needs \d+ bytes", "header needs # bytes"), # it holds the loss, in digits
     (r"truncated to \d+ bytes", "truncated to # bytes"),
     (r"\b\d+ threads?\b", "# threads"),
-    (r"\b(c|avx2|avx512|neon) kernels", "TIER kernels"),
+    (r"\b(c|avx2|avx512|amx|neon) kernels", "TIER kernels"),
 ]
 
 

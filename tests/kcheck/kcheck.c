@@ -249,8 +249,8 @@ static int run_bench(struct kcheck *t, const struct options *o) {
 /* --- options ---------------------------------------------------------------------------------- */
 
 static const char usage[] =
-    "usage: kcheck [--kernel NAME] [--tier c|avx2|avx512|neon] [--seed N] [--case N] [--quick]\n"
-    "              [--no-guards]\n"
+    "usage: kcheck [--kernel NAME] [--tier c|avx2|avx512|amx|neon] [--seed N] [--case N]\n"
+    "              [--quick] [--no-guards]\n"
     "       kcheck --self-test | --list\n"
     "       kcheck --bench [--shapes FILE] [--kernel NAME] [--tier NAME]\n"
     "              [--entry-max 1..60]   largest entry of the tables of product_tables, _samples\n"

@@ -13,14 +13,19 @@
 static int kind_of(const struct kcheck *t, enum bp_peak_kind *out) {
     static const struct {
         const char *name;
-        int is_lookup, entry_max; /* entry_max 0: the bench's */
-    } products[] = {{"product_xor", 0, 0},   {"product_planes", 0, 0}, {"product_positions", 0, 0},
-                    {"product_signs", 1, 4}, {"product_tables", 1, 0}, {"product_samples", 1, 0}};
+        int is_lookup, entry_max;    /* entry_max 0: the bench's */
+        enum bp_peak_kind otherwise; /* not a lookup */
+    } products[] = {
+        {"product_xor", 0, 0, BP_PEAK_WORDS},       {"product_planes", 0, 0, BP_PEAK_WORDS},
+        {"product_positions", 0, 0, BP_PEAK_WORDS}, {"product_signs", 1, 4, BP_PEAK_WORDS},
+        {"product_tables", 1, 0, BP_PEAK_WORDS},    {"product_samples", 1, 0, BP_PEAK_WORDS},
+        {"product_tiles_i16", 0, 0, BP_PEAK_TILES}, {"product_tiles_i32", 0, 0, BP_PEAK_TILES},
+        {"product_turned", 0, 0, BP_PEAK_TILES}};
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
         if (strcmp(t->kernel_name, products[i].name) != 0)
             continue;
         int entry_max = products[i].entry_max > 0 ? products[i].entry_max : t->entry_max;
-        *out = products[i].is_lookup ? bp_peak_of_lookup(entry_max) : BP_PEAK_WORDS;
+        *out = products[i].is_lookup ? bp_peak_of_lookup(entry_max) : products[i].otherwise;
         return 1;
     }
     return 0;

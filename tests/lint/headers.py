@@ -13,7 +13,12 @@ import tempfile
 AVX2 = ["-mavx2", "-mbmi", "-mbmi2", "-mfma", "-mpopcnt"]
 AVX512 = AVX2 + ["-mavx512" + x for x in ("f", "bw", "dq", "vl", "vbmi", "vbmi2", "vnni",
                                           "vpopcntdq", "bitalg")]
+AMX = AVX512 + ["-mamx-tile", "-mamx-int8"]
 OTHER = {"x86": "src/kernels/arm/", "arm": "src/kernels/x86/"}
+
+
+def tier_flags(name):
+    return AMX if "amx" in name else AVX512 if "avx512" in name else AVX2
 
 
 def compiles(command, header, suffix, flags):
@@ -42,7 +47,7 @@ def main():
                     continue
                 if arch not in OTHER and shown.startswith("src/kernels/arm/"):
                     continue
-                tier = [] if "kernels/x86/" not in shown else AVX512 if "avx512" in name else AVX2
+                tier = [] if "kernels/x86/" not in shown else tier_flags(name)
                 header = os.path.relpath(file, os.path.join(root, folder))
                 wrong += not compiles([cc, "-std=c11", "-Wpedantic"], header, ".c", warnings + tier)
                 wrong += not compiles([cxx, "-std=c++17"], header, ".cpp", warnings + tier)

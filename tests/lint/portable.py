@@ -15,6 +15,7 @@ import tempfile
 # tzcnt is absent: compilers emit it as "rep bsf", which older processors run as bsf.
 BEYOND = re.compile(
     r"(v[a-z0-9]+ .*%[xyz]mm|v[a-z0-9]+ .*%k[0-7]|vzero\w+|k[a-z]+[bwdq] .*%k[0-7]|"
+    r"(ldtilecfg|sttilecfg|tile\w+|tdp\w+) ?|"
     r"(popcnt|pdep|pext|mulx|shlx|shrx|sarx|rorx|andn|bextr|lzcnt|blsr|blsi|blsmsk|crc32)[bwlq]? |"
     r"(pshufb|pmaddubsw|pmulld|pmov[sz]x\w+|ptest|palignr|pabs[bwd]|pblend\w+|round[ps][sd]) )")
 

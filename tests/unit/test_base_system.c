@@ -122,6 +122,7 @@ static void test_cpu_model(void **state) {
     assert_string_equal(bp_cpu_model_in(path), "ARM implementer 0x41, part 0xd0b");
     write_text(*state, "cpuinfo", "CPU part\nCPU implementer");
     assert_string_equal(bp_cpu_model_in(path), "unknown");
+    assert_in_range(bp_cpu_last_cache(), 1 << 16, (size_t)1 << 40);
 }
 
 int main(void) {

@@ -13,6 +13,7 @@ static void test_forward(void **state) {
     assert_int_equal(bp_product_method_forward(BP_TIER_C), BP_PRODUCT_BITS);
     assert_int_equal(bp_product_method_forward(BP_TIER_AVX2), BP_PRODUCT_LOOKUP);
     assert_int_equal(bp_product_method_forward(BP_TIER_AVX512), BP_PRODUCT_BITS);
+    assert_int_equal(bp_product_method_forward(BP_TIER_AMX), BP_PRODUCT_TILES);
     assert_int_equal(bp_product_method_forward(BP_TIER_NEON), BP_PRODUCT_BITS);
 }
 
@@ -22,6 +23,7 @@ static void test_gradient(void **state) {
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
         assert_int_equal(bp_product_method_gradient(BP_TIER_C, bits[i]), BP_PRODUCT_BITS);
         assert_int_equal(bp_product_method_gradient(BP_TIER_AVX2, bits[i]), BP_PRODUCT_LOOKUP);
+        assert_int_equal(bp_product_method_gradient(BP_TIER_AMX, bits[i]), BP_PRODUCT_TILES);
         enum bp_product_method expected = bits[i] == 1 ? BP_PRODUCT_BITS : BP_PRODUCT_LOOKUP;
         assert_int_equal(bp_product_method_gradient(BP_TIER_AVX512, bits[i]), expected);
         assert_int_equal(bp_product_method_gradient(BP_TIER_NEON, bits[i]), expected);
@@ -35,21 +37,33 @@ static void test_weights(void **state) {
             enum bp_product_method expected = bp_product_method_gradient((enum bp_tier)tier, 4);
             if (tier == BP_TIER_AVX512 && batch < 8)
                 expected = BP_PRODUCT_BITS;
-            assert_int_equal(bp_product_method_weights((enum bp_tier)tier, 4, batch), expected);
+            assert_int_equal(bp_product_method_weights((enum bp_tier)tier, 4, batch, 1024 * batch),
+                             expected);
         }
-    assert_int_equal(bp_product_method_weights(BP_TIER_AVX512, 1, 128), BP_PRODUCT_BITS);
+    assert_int_equal(bp_product_method_weights(BP_TIER_AVX512, 1, 128, 4096), BP_PRODUCT_BITS);
+    /* Sums of tiles have 32 bits. */
+    const size_t most = INT32_MAX / 255;
+    assert_int_equal(bp_product_method_weights(BP_TIER_AMX, 8, 128, most), BP_PRODUCT_TILES);
+    assert_int_equal(bp_product_method_weights(BP_TIER_AMX, 8, 128, most + 1), BP_PRODUCT_LOOKUP);
+    assert_int_equal(bp_product_method_weights(BP_TIER_AMX, 8, 4, most + 1), BP_PRODUCT_BITS);
 }
 
 static void test_zeros(void **state) {
     (void)state;
     /* 0.3 bits a code pay from two words of channels on, 0.1 from one; 0.8 never. */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.3));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.3));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.1));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.5));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.8));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.3));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.02, 0.3));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.1));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.5));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.8));
     /* Few positions do not make up for the end of a count. */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 0.1));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 0.02, 0.1));
+    /* Tiles cost little a code, but signs are spread for all, however few are kept. */
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 64, 0.33));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 16, 0.135));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 8, 2048, 1.0 / 512, 0.55));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 2048, 4.0 / 128, 0.14));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 4.0 / 128, 0.19));
     /* dA: from 8 words of channels on, from 4 where fewer bits are set. */
     assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.45));
     assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.9));
@@ -59,11 +73,13 @@ static void test_zeros(void **state) {
     assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 16, 6.25, 8, 0.45));
     assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 64, 131072, 9, 1, 0.1));
     /* Not measured on the others. */
-    for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++)
-        if (tier != BP_TIER_AVX512)
-            assert_false(
-                bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 0.1) ||
-                bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 6.25, 8, 0.1));
+    for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++) {
+        if (tier == BP_TIER_AVX512)
+            continue;
+        assert_false(bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 6.25, 8, 0.1));
+        if (tier != BP_TIER_AMX)
+            assert_false(bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 0.02, 0.1));
+    }
 }
 
 int main(void) {

@@ -95,6 +95,8 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
     return r;
 }
 
+static int instead_of_tiles; /* how often the codes that are not zero were taken on amx */
+
 /* method_dw: as it must be; with_da: dA must leave out zeros. */
 static void compare(const size_t *dims, int bits, float keep, float power, int with_da,
                     enum bp_product_method method_dw) {
@@ -109,10 +111,17 @@ static void compare(const size_t *dims, int bits, float keep, float power, int w
                                        dims[6], dims[5] / 2),
                      BP_OK);
     struct results want = run(&s, &da, &dw, BP_TIER_C, 2, power);
-    for (int threads = 1; threads <= 3; threads += 2) {
-        struct results got = run(&s, &da, &dw, BP_TIER_AVX512, threads, power);
-        assert_int_equal(got.method_dw, method_dw);
-        assert_int_equal(got.method_da == BP_PRODUCT_NONZERO, with_da);
+    for (int i = 0; i < 4; i++) {
+        enum bp_tier tier = i % 2 ? BP_TIER_AMX : BP_TIER_AVX512;
+        if (!bp_cpu_has(tier))
+            continue;
+        struct results got = run(&s, &da, &dw, tier, 1 + i / 2 * 2, power);
+        if (tier == BP_TIER_AVX512)
+            assert_int_equal(got.method_dw, method_dw);
+        else /* tiles are faster, so that they stay more often */
+            assert_true(got.method_dw == method_dw || got.method_dw == BP_PRODUCT_TILES);
+        instead_of_tiles += tier == BP_TIER_AMX && got.method_dw == BP_PRODUCT_NONZERO;
+        assert_int_equal(got.method_da == BP_PRODUCT_NONZERO, tier == BP_TIER_AVX512 && with_da);
         assert_memory_equal(got.dw, want.dw, want.dw_count * sizeof(float));
         assert_memory_equal(got.dx, want.dx, want.dx_count * sizeof(float));
         bp_free(got.dx);
@@ -126,6 +135,7 @@ static void test_few_codes(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         compare(shapes[i], 4, 1, 25, shapes[i][7] != 0, BP_PRODUCT_NONZERO);
+    assert_true(instead_of_tiles > 0 || !bp_cpu_has(BP_TIER_AMX));
 }
 
 /* Lists that are multiplied several times, larger magnitudes, dropped channels. */

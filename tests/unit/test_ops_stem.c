@@ -310,7 +310,7 @@ static void test_choice(void **state) {
         for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
             assert_int_equal(bp_conv_shape_set(&shape, 1, 32, 32, c, 64, 3, 1, 1), BP_OK);
             assert_int_equal(bp_byte_conv_is_cheap(&shape, (enum bp_tier)tier),
-                             tier == BP_TIER_AVX512);
+                             tier == BP_TIER_AVX512 || tier == BP_TIER_AMX);
             assert_false(bp_byte_conv_is_narrow(&shape));
             assert_int_equal(bp_conv_shape_set(&shape, 1, 96, 96, c, 64, 7, 2, 3), BP_OK);
             assert_false(bp_byte_conv_is_cheap(&shape, (enum bp_tier)tier));

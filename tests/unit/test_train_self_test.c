@@ -14,7 +14,7 @@
 
 /* --- planted mistakes ------------------------------------------------------------------------- */
 
-/* Products are planted for both of their methods: a tier uses one of them. */
+/* Products are planted for all of their methods: a tier uses one of them. */
 
 static void product_off_by_two(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
                                const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
@@ -47,6 +47,30 @@ static void planes_off_by_one(const uint64_t *x, const int32_t *pixel, size_t n,
     y[0]++;
 }
 
+/* Of the first row of a call that is wanted. */
+static size_t first_row(const struct bp_tile_blocks *blocks) {
+    size_t i = 0;
+    while (blocks->to[i] < 0)
+        i++;
+    return (size_t)blocks->to[i];
+}
+
+static void tiles_off_by_two(const int8_t *x, const struct bp_tile_blocks *blocks,
+                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                             const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride);
+    y[first_row(blocks) * y_stride] = (int16_t)(y[first_row(blocks) * y_stride] + 2);
+}
+
+static void tiles_off_by_one(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
+                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                             const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,
+                             struct bp_fetch *soon) {
+    bp_product_tiles_i32_c(x, is_signed, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride,
+                           soon);
+    y[first_row(blocks) * y_stride]++;
+}
+
 static void last_code_up(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
                          uint64_t first, const struct bp_rounding *rounding,
                          const struct bp_grid *grid, uint8_t *codes) {
@@ -76,6 +100,7 @@ enum mistake { FORWARD, GRADIENT, CODES, RANGE, ACT_GRAD };
 static void break_forward(struct bp_kernels *kernels) {
     kernels->product_xor = product_off_by_two;
     kernels->product_signs = signs_off_by_two;
+    kernels->product_tiles_i16 = tiles_off_by_two;
 }
 
 static void plant(enum mistake mistake, struct bp_kernels *kernels) {
@@ -84,6 +109,7 @@ static void plant(enum mistake mistake, struct bp_kernels *kernels) {
     } else if (mistake == GRADIENT) {
         kernels->product_planes = planes_off_by_one;
         kernels->product_tables = tables_off_by_one;
+        kernels->product_tiles_i32 = tiles_off_by_one;
     } else if (mistake == CODES) {
         kernels->round_columns = last_code_up;
     } else if (mistake == RANGE) {

@@ -21,6 +21,13 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->list_row = bp_list_row_c;
     kernels->product_rows = bp_product_rows_c;
     kernels->product_nonzero = bp_product_nonzero_c;
+    kernels->spread_signs = bp_spread_signs_c;
+    kernels->spread_weights = bp_spread_weights_c;
+    kernels->product_tiles_i16 = bp_product_tiles_i16_c;
+    kernels->product_tiles_i32 = bp_product_tiles_i32_c;
+    kernels->spread_samples = bp_spread_samples_c;
+    kernels->turn_codes = bp_turn_codes_c;
+    kernels->product_turned = bp_product_turned_c;
     kernels->product_bytes = bp_product_bytes_c;
     kernels->product_bytes_f32 = bp_product_bytes_f32_c;
     kernels->product_bytes_i16 = bp_product_bytes_i16_c;

@@ -13,5 +13,6 @@
 #define EIGHT(step) step(0) step(1) step(2) step(3) step(4) step(5) step(6) step(7)
 
 extern const struct bp_peak bp_peaks_avx2[BP_PEAK_KINDS], bp_peaks_avx512[BP_PEAK_KINDS];
+extern const struct bp_peak bp_peak_tiles;
 
 #endif

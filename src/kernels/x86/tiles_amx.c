@@ -1,0 +1,142 @@
+/* Products of rows of bytes with spread weights: 32 rows by 32 lanes in four tiles of sums. A step
+ * loads two tiles of each side and multiplies them four times: 32 cycles of loads behind 64 of
+ * products. The taps are the inner loop: neighbours see almost the same rows, which are in the
+ * first cache then. */
+#include "kernels/x86/tier_amx.h"
+
+#include "kernels/x86/fetch_x86.h"
+#include "kernels/x86/vec_amx.h"
+
+struct operands {
+    const uint8_t *x;
+    size_t pitch, step;
+    const int32_t *tap, *tap_w;
+    size_t taps, steps;
+    const int8_t *w;
+    struct bp_fetch *soon; /* `lines` of it beside a step */
+    size_t lines;
+};
+
+/* Blocks at `first` and, if there are two, at `second`: tiles 0 and 1, 2 and 3. */
+BP_INLINE void multiply_blocks(const struct operands *o, size_t first, size_t second, int two,
+                               int is_signed) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t s = 0; s < o->steps; s++)
+        for (size_t t = 0; t < o->taps; t++) {
+            const uint8_t *x = o->x + (ptrdiff_t)o->tap[t] + s * o->step;
+            const int8_t *w = o->w + ((size_t)o->tap_w[t] * o->steps + s) * 2 * TILE_BYTES;
+            _tile_loadd(4, x + first, o->pitch);
+            _tile_loadd(6, w, 64);
+            MULTIPLY_TILES(0, 4, 6);
+            _tile_loadd(7, w + TILE_BYTES, 64);
+            MULTIPLY_TILES(1, 4, 7);
+            fetch_soon(o->soon, 64 * o->lines);
+            if (two) {
+                _tile_loadd(5, x + second, o->pitch);
+                MULTIPLY_TILES(2, 5, 6);
+                MULTIPLY_TILES(3, 5, 7);
+            }
+        }
+}
+
+struct sums {
+    int32_t of[4][BP_TILE_ROWS][16]; /* [block][lanes / 16] */
+} __attribute__((aligned(64)));
+
+BP_INLINE void store_sums(struct sums *sums, int two) {
+    _tile_stored(0, sums->of[0], 64);
+    _tile_stored(1, sums->of[1], 64);
+    if (two) {
+        _tile_stored(2, sums->of[2], 64);
+        _tile_stored(3, sums->of[3], 64);
+    }
+}
+
+/* The blocks from `b` on, one or two. */
+BP_INLINE void sums_of(const struct operands *o, const struct bp_tile_blocks *blocks, size_t b,
+                       int is_signed, struct sums *sums) {
+    size_t first = (size_t)blocks->at[b];
+    if (b + 1 < blocks->count) {
+        multiply_blocks(o, first, (size_t)blocks->at[b + 1], 1, is_signed);
+        store_sums(sums, 1);
+    } else {
+        multiply_blocks(o, first, 0, 0, is_signed);
+        store_sums(sums, 0);
+    }
+}
+
+void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
+    const struct operands o = {
+        (const uint8_t *)x, blocks->pitch, blocks->step, tap, tap_w, taps, steps, w, NULL, 0};
+    __mmask32 mask = mask_32(lanes);
+    struct sums sums;
+    configure_tiles();
+    for (size_t b = 0; b < blocks->count; b += 2) {
+        size_t rows = (blocks->count - b < 2 ? 1 : 2) * BP_TILE_ROWS;
+        const int32_t *to = blocks->to + b * BP_TILE_ROWS;
+        for (size_t i = 0; i < rows; i++)
+            if (to[i] >= 0)
+                fetch_place(y + (size_t)to[i] * y_stride, 1);
+        sums_of(&o, blocks, b, 1, &sums);
+        for (size_t i = 0; i < rows; i++) {
+            if (to[i] < 0)
+                continue;
+            const size_t half = i / BP_TILE_ROWS * 2, row = i % BP_TILE_ROWS;
+            __m256i low = _mm512_cvtepi32_epi16(_mm512_load_si512(sums.of[half][row]));
+            __m256i high = _mm512_cvtepi32_epi16(_mm512_load_si512(sums.of[half + 1][row]));
+            _mm512_mask_storeu_epi16(y + (size_t)to[i] * y_stride, mask,
+                                     _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+        }
+    }
+    _tile_release();
+}
+
+BP_INLINE void tiles_i32(const struct operands *o, const struct bp_tile_blocks *blocks,
+                         int is_signed, size_t lanes, int32_t *y, size_t y_stride) {
+    __mmask16 low = mask_16(lanes), high = mask_16(lanes > 16 ? lanes - 16 : 0);
+    struct sums sums;
+    configure_tiles();
+    for (size_t b = 0; b < blocks->count; b += 2) {
+        size_t rows = (blocks->count - b < 2 ? 1 : 2) * BP_TILE_ROWS;
+        const int32_t *to = blocks->to + b * BP_TILE_ROWS;
+        sums_of(o, blocks, b, is_signed, &sums);
+        for (size_t i = 0; i < rows; i++) {
+            if (to[i] < 0)
+                continue;
+            const size_t half = i / BP_TILE_ROWS * 2, row = i % BP_TILE_ROWS;
+            int32_t *out = y + (size_t)to[i] * y_stride;
+            _mm512_mask_storeu_epi32(out, low, _mm512_load_si512(sums.of[half][row]));
+            if (high != 0)
+                _mm512_mask_storeu_epi32(out + 16, high, _mm512_load_si512(sums.of[half + 1][row]));
+        }
+    }
+    _tile_release();
+}
+
+void bp_product_tiles_i32_amx(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                              const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,
+                              struct bp_fetch *soon) {
+    /* As much as two blocks make, in even parts: more lines at once would keep the tiles waiting.
+     */
+    const size_t lines = 2 * BP_TILE_ROWS * BP_LANES * sizeof *y / 64;
+    const struct operands o = {x,
+                               blocks->pitch,
+                               blocks->step,
+                               tap,
+                               tap_w,
+                               taps,
+                               steps,
+                               w,
+                               soon,
+                               1 + lines / (taps * steps + 1)};
+    if (is_signed)
+        tiles_i32(&o, blocks, 1, lanes, y, y_stride);
+    else
+        tiles_i32(&o, blocks, 0, lanes, y, y_stride);
+}

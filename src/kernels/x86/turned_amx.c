@@ -1,0 +1,151 @@
+/* The weight gradient's product: rows of codes by lanes of signs, over positions, for all taps:
+ * what they multiply is in the first cache. Two tiles of codes by two of signs at a time; up to 16
+ * rows, one by four. */
+#include "kernels/x86/tier_amx.h"
+
+#include "kernels/x86/fetch_x86.h"
+#include "kernels/x86/vec_amx.h"
+
+#define SOON_BYTES 256 /* of a step */
+
+struct operands {
+    const uint8_t *codes;
+    size_t pitch;
+    const struct bp_run *runs;
+    size_t n_runs;
+    const int8_t *x;
+    size_t plane;
+    struct bp_fetch *soon;
+};
+
+/* Where the sums are: in y, or a copy. */
+struct place {
+    int32_t *at;
+    size_t pitch; /* bytes */
+};
+
+struct sums {
+    int32_t of[2 * BP_TILE_ROWS][64];
+} __attribute__((aligned(64)));
+
+/* Tiles 0 and 1: the first 16 rows; 2 and 3: the others. 32 lanes. */
+BP_INLINE void multiply_32_rows(const struct operands *o, const struct place *y, int is_signed) {
+    int32_t *below = y->at + BP_TILE_ROWS * y->pitch / sizeof(int32_t);
+    _tile_loadd(0, y->at, y->pitch);
+    _tile_loadd(1, y->at + 16, y->pitch);
+    _tile_loadd(2, below, y->pitch);
+    _tile_loadd(3, below + 16, y->pitch);
+    for (size_t r = 0; r < o->n_runs; r++) {
+        const uint8_t *codes = o->codes + o->runs[r].table;
+        const int8_t *x = o->x + o->runs[r].index;
+        for (int32_t s = 0; s < o->runs[r].count; s++, codes += 64, x += TILE_BYTES) {
+            _tile_loadd(4, codes, o->pitch);
+            _tile_loadd(6, x, 64);
+            MULTIPLY_TILES(0, 4, 6);
+            _tile_loadd(7, x + o->plane, 64);
+            MULTIPLY_TILES(1, 4, 7);
+            fetch_soon(o->soon, SOON_BYTES);
+            _tile_loadd(5, codes + 16 * o->pitch, o->pitch);
+            MULTIPLY_TILES(2, 5, 6);
+            MULTIPLY_TILES(3, 5, 7);
+        }
+    }
+    _tile_stored(0, y->at, y->pitch);
+    _tile_stored(1, y->at + 16, y->pitch);
+    _tile_stored(2, below, y->pitch);
+    _tile_stored(3, below + 16, y->pitch);
+}
+
+/* Tiles 0 .. 3: 16 lanes each; two, a constant: the first two alone. */
+BP_INLINE void multiply_16_rows(const struct operands *o, const struct place *y, int two,
+                                int is_signed) {
+    _tile_loadd(0, y->at, y->pitch);
+    _tile_loadd(1, y->at + 16, y->pitch);
+    if (!two) {
+        _tile_loadd(2, y->at + 32, y->pitch);
+        _tile_loadd(3, y->at + 48, y->pitch);
+    }
+    for (size_t r = 0; r < o->n_runs; r++) {
+        const uint8_t *codes = o->codes + o->runs[r].table;
+        const int8_t *x = o->x + o->runs[r].index;
+        for (int32_t s = 0; s < o->runs[r].count; s++, codes += 64, x += TILE_BYTES) {
+            _tile_loadd(4, codes, o->pitch);
+            _tile_loadd(6, x, 64);
+            MULTIPLY_TILES(0, 4, 6);
+            _tile_loadd(7, x + o->plane, 64);
+            MULTIPLY_TILES(1, 4, 7);
+            fetch_soon(o->soon, SOON_BYTES);
+            if (two)
+                continue;
+            _tile_loadd(6, x + 2 * o->plane, 64);
+            MULTIPLY_TILES(2, 4, 6);
+            _tile_loadd(7, x + 3 * o->plane, 64);
+            MULTIPLY_TILES(3, 4, 7);
+        }
+    }
+    _tile_stored(0, y->at, y->pitch);
+    _tile_stored(1, y->at + 16, y->pitch);
+    if (!two) {
+        _tile_stored(2, y->at + 32, y->pitch);
+        _tile_stored(3, y->at + 48, y->pitch);
+    }
+}
+
+/* Rows of y to the copy, or back; lanes beyond c are left alone. */
+BP_INLINE void copy_rows(const struct place *y, size_t k, size_t c, struct sums *sums, int back) {
+    int32_t *row = y->at;
+    for (size_t i = 0; i < k; i++, row += y->pitch / sizeof *row)
+        for (size_t j = 0; j < c; j += 16) {
+            __mmask16 mask = mask_16(c - j);
+            int32_t *copy = sums->of[i] + j;
+            if (back)
+                _mm512_mask_storeu_epi32(row + j, mask, _mm512_load_si512(copy));
+            else
+                _mm512_store_si512(copy, _mm512_maskz_loadu_epi32(mask, row + j));
+        }
+}
+
+/* A tap, with lanes that a call of the above multiplies. */
+BP_INLINE void multiply(const struct operands *o, struct place y, int is_signed, size_t k, size_t c,
+                        struct sums *sums) {
+    int is_whole = k % BP_TILE_ROWS == 0 && c % 32 == 0;
+    struct place copy = {sums->of[0], sizeof sums->of[0]}, to = is_whole ? y : copy;
+    if (!is_whole)
+        copy_rows(&y, k, c, sums, 0);
+    if (k > BP_TILE_ROWS)
+        multiply_32_rows(o, &to, is_signed);
+    else if (c > 32)
+        multiply_16_rows(o, &to, 0, is_signed);
+    else
+        multiply_16_rows(o, &to, 1, is_signed);
+    if (!is_whole)
+        copy_rows(&y, k, c, sums, 1);
+}
+
+BP_INLINE void turned(struct operands o, const size_t *begin, size_t taps, int is_signed, size_t k,
+                      size_t c, int32_t *y, size_t y_stride, size_t y_tap) {
+    const struct bp_run *runs = o.runs;
+    size_t lanes = k > BP_TILE_ROWS ? 32 : 64;
+    struct sums sums; /* the tiles' rows and lanes beyond y begin with anything, and stay here */
+    memset(&sums, 0, sizeof sums);
+    configure_tiles();
+    for (size_t lane = 0; lane < c; lane += lanes, o.x += 2 * o.plane)
+        for (size_t t = 0; t < taps; t++) {
+            o.runs = runs + begin[t];
+            o.n_runs = begin[t + 1] - begin[t];
+            multiply(&o, (struct place){y + t * y_tap + lane, y_stride * sizeof *y}, is_signed, k,
+                     c - lane < lanes ? c - lane : lanes, &sums);
+        }
+    _tile_release();
+}
+
+void bp_product_turned_amx(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+                           const struct bp_run *runs, const size_t *begin, size_t taps,
+                           const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
+                           size_t y_tap, struct bp_fetch *soon) {
+    const struct operands o = {codes, pitch, runs, 0, x, plane, soon};
+    if (is_signed)
+        turned(o, begin, taps, 1, k, c, y, y_stride, y_tap);
+    else
+        turned(o, begin, taps, 0, k, c, y, y_stride, y_tap);
+}
