@@ -26,7 +26,7 @@
 struct bp_wgrad_tiles {
     size_t samples, quads, groups; /* of a group; groups of the largest batch */
     size_t columns, row_steps;     /* steps of 64 positions of a row of codes */
-    size_t rows, row_groups; /* of a chunk, in groups that it spans: one of these is 1 or oh */
+    size_t rows, row_groups; /* of a chunk; groups that it spans, several of whole maps only */
     int8_t *signs;
 };
 

@@ -9,8 +9,8 @@ const char *bp_product_method_name(enum bp_product_method method) {
 
 /* AVX2 counts bits by looking up nibbles anyway, and a lookup of four products costs as much as one
  * of four bits. Tiers that count bits in one instruction do better on words: NEON takes 3
- * instructions for 128 products, a lookup 2 for 64. Tiles multiply as many bytes in a cycle as
- * others count bits, or more. */
+ * instructions for 128 products, a lookup 2 for 64. Tiles multiply 1024 bytes in a
+ * cycle, where others count 512 bits. */
 enum bp_product_method bp_product_method_forward(enum bp_tier tier) {
     if (tier == BP_TIER_AMX)
         return BP_PRODUCT_TILES;
