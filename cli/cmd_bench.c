@@ -115,6 +115,10 @@ static void print_layers(const bp_bench_layers_result *r) {
            "of all\nrounds: forward %.0f, dA %.0f, dW %.0f GMAC/s; their mean: %.0f, %.0f, %.0f.\n",
            r->mean[0].ceiling, r->mean[1].ceiling, r->mean[2].ceiling, r->mean[0].ceiling_mean,
            r->mean[1].ceiling_mean, r->mean[2].ceiling_mean);
+    if (r->loop_words > 0)
+        printf("Tiles stand in for loops of words, %.0f GMAC/s a bit of the codes, and of lookups, "
+               "%.0f for\neach four bits.\n",
+               r->loop_words, r->loop_lookup);
 }
 
 static void print_products_json(const bp_bench_product products[BP_BENCH_PRODUCTS]) {
@@ -148,7 +152,10 @@ static void print_layers_json(const bp_bench_layers_result *r) {
     }
     fputs("], \"mean\": {", stdout);
     print_products_json(r->mean);
-    puts("}}");
+    if (r->loop_words > 0)
+        printf("}, \"loop_words\": %.3f, \"loop_lookup\": %.3f}\n", r->loop_words, r->loop_lookup);
+    else
+        puts("}, \"loop_words\": null, \"loop_lookup\": null}");
 }
 
 static int bench_layers(const struct cli_args *args) {

@@ -605,6 +605,9 @@ typedef struct bp_bench_layers_result {
     bp_bench_product mean[BP_BENCH_PRODUCTS];   /* of the network: ms, gmac and gmac_needed are
                                                    sums; gmac_per_s, ceilings and share
                                                    means weighted by gmac */
+    /* GMAC/s of the loops that tiles stand in for: words, which take a round for each bit of a
+     * code, and lookups, one for each four bits; 0 where the method is not tiles. */
+    double loop_words, loop_lookup;
 } bp_bench_layers_result;
 
 /* Times the three products of every binary convolution while the network does steps on made-up

@@ -137,6 +137,8 @@ def report(data):
 
 
 def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: report.py FOLDER    (of compare.py's results.json)")
     folder = pathlib.Path(sys.argv[1])
     data = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     text = report(data)

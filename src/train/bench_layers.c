@@ -179,22 +179,30 @@ static void peak_part(void *context, size_t begin, size_t end, int thread) {
 /* All threads at once, which may share a core. The best of all rounds is the bound. Their mean is
  * another number: a processor that settles early which of its units an instruction goes to runs the
  * same loop at one of several speeds. */
-static void time_peaks(struct bench *bench) {
+static void time_peak(struct bench *bench, enum bp_peak_kind kind) {
     struct bp_exec *exec = bench->session.exec;
     size_t workers = (size_t)bp_threads_count(exec->threads);
-    for (int p = 0; p < PRODUCTS; p++) {
-        struct bp_peak peak;
-        if (!bp_peak_find(exec->tier, bench->kind[p], &peak))
-            continue;
-        uint64_t begin_ns = bp_clock_ns();
-        bp_parallel_for(exec->threads, workers, peak_part, &peak);
-        double ns = (double)(bp_clock_ns() - begin_ns);
-        double rate = (double)workers * (double)PEAK_ITERATIONS * peak.macs / ns;
-        double *best = &bench->peaks[bench->kind[p]].best;
-        *best = rate > *best ? rate : *best;
-        bench->peaks[bench->kind[p]].sum += rate;
-        bench->peaks[bench->kind[p]].runs++;
-    }
+    struct bp_peak peak;
+    if (!bp_peak_find(exec->tier, kind, &peak))
+        return;
+    uint64_t begin_ns = bp_clock_ns();
+    bp_parallel_for(exec->threads, workers, peak_part, &peak);
+    double ns = (double)(bp_clock_ns() - begin_ns);
+    double rate = (double)workers * (double)PEAK_ITERATIONS * peak.macs / ns;
+    double *best = &bench->peaks[kind].best;
+    *best = rate > *best ? rate : *best;
+    bench->peaks[kind].sum += rate;
+    bench->peaks[kind].runs++;
+}
+
+/* Beside tiles the loops that they stand in for. */
+static void time_peaks(struct bench *bench) {
+    for (int p = 0; p < PRODUCTS; p++)
+        time_peak(bench, bench->kind[p]);
+    if (bench->kind[0] != BP_PEAK_TILES)
+        return;
+    time_peak(bench, BP_PEAK_WORDS);
+    time_peak(bench, BP_PEAK_FOURS);
 }
 
 /* Methods as planned, bits and thus loops are the same in all layers. */
@@ -273,6 +281,10 @@ static void finish(struct bench *bench, const int passes[PRODUCTS]) {
         }
     for (size_t p = 0; p < PRODUCTS; p++)
         bp_bench_layers_mean(out->layers, out->n_layers, p, &out->mean[p]);
+    if (bench->kind[0] != BP_PEAK_TILES)
+        return;
+    out->loop_words = bench->peaks[BP_PEAK_WORDS].best;
+    out->loop_lookup = bench->peaks[BP_PEAK_FOURS].best;
 }
 
 static bp_status run(struct bench *bench, const bp_config *config) {
