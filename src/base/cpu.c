@@ -24,7 +24,7 @@ static int has_all(uint32_t value, uint32_t mask) {
 
 /* The tiles' registers are large, so that a process has to ask for them: for all its threads. */
 static int may_use_tiles(void) {
-#if defined(__linux__) && defined(SYS_arch_prctl)
+#if defined(BP_HAVE_AMX) && defined(__linux__) && defined(SYS_arch_prctl)
     const long request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM of the kernel's interface */
     return syscall(SYS_arch_prctl, request, tile_data) == 0;
 #else

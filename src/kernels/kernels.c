@@ -46,9 +46,11 @@ static void call_init(struct bp_kernels *kernels, enum bp_tier tier) {
     case BP_TIER_AVX512:
         bp_kernels_init_avx512(kernels);
         break;
+#if defined(BP_HAVE_AMX)
     case BP_TIER_AMX:
         bp_kernels_init_amx(kernels);
         break;
+#endif
 #elif defined(BP_KERNELS_ARM)
     case BP_TIER_NEON:
         bp_kernels_init_neon(kernels);

@@ -11,8 +11,10 @@ int bp_peak_find(enum bp_tier tier, enum bp_peak_kind kind, struct bp_peak *out)
         *out = bp_peaks_avx2[kind];
     if ((tier == BP_TIER_AVX512 || tier == BP_TIER_AMX) && bp_cpu_has(tier))
         *out = bp_peaks_avx512[kind];
+#if defined(BP_HAVE_AMX)
     if (tier == BP_TIER_AMX && kind == BP_PEAK_TILES && bp_cpu_has(tier))
         *out = bp_peak_tiles;
+#endif
 #else
     (void)tier, (void)kind;
 #endif
