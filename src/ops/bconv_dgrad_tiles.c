@@ -26,7 +26,8 @@ static size_t sum_bytes(const struct bp_bconv *op) {
 
 void bp_dgrad_tiles_plan(struct bp_bconv *op, struct bp_exec *exec) {
     op->tiles_da = tiles_of(&op->shape);
-    bp_tiles_choose(&op->tiles_da, op->shape.n, op->shape.c * sizeof(int32_t));
+    bp_tiles_choose(&op->tiles_da, op->shape.n, op->shape.c * sizeof(int32_t),
+                    bp_threads_count(exec->threads));
     bp_exec_need_scratch(exec, weights_bytes(op) + bp_round_up(sum_bytes(op), 64) +
                                    bp_tiles_list_bytes(&op->tiles_da) +
                                    bp_tiles_window_bytes(&op->tiles_da));

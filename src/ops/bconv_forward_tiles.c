@@ -20,7 +20,7 @@ static size_t weights_bytes(const struct bp_bconv *op) {
 
 void bp_forward_tiles_plan(struct bp_bconv *op, struct bp_exec *exec) {
     op->tiles_forward = tiles_of(&op->shape);
-    bp_tiles_choose(&op->tiles_forward, op->shape.n, 0);
+    bp_tiles_choose(&op->tiles_forward, op->shape.n, 0, bp_threads_count(exec->threads));
     bp_exec_need_scratch(exec, weights_bytes(op) + bp_tiles_list_bytes(&op->tiles_forward) +
                                    bp_tiles_window_bytes(&op->tiles_forward));
 }

@@ -88,8 +88,8 @@ static size_t tile_bytes(const struct bp_tiles *t, size_t position_bytes) {
            t->groups * t->rows * t->ow * t->samples * position_bytes;
 }
 
-void bp_tiles_choose(struct bp_tiles *t, size_t n, size_t position_bytes) {
-    size_t map;
+void bp_tiles_choose(struct bp_tiles *t, size_t n, size_t position_bytes, int workers) {
+    size_t map, groups;
     t->samples = samples_of_group(t, n);
     map = t->oh * t->ow * t->samples;
     t->groups = 1;
@@ -102,6 +102,9 @@ void bp_tiles_choose(struct bp_tiles *t, size_t n, size_t position_bytes) {
         t->groups--;
     while (t->rows > 1 && tile_bytes(t, position_bytes) > TILE_BYTES)
         t->rows--;
+    groups = (n + t->samples - 1) / t->samples; /* at least so many tiles of these rows */
+    while (t->rows > 1 && groups * bp_tiles_row_tiles(t) < (size_t)workers)
+        t->rows = (t->rows + 1) / 2;
     t->rows = bp_even_rows(t->oh, t->rows);
 }
 

@@ -48,9 +48,9 @@ struct bp_tile_list {
     size_t n_classes;
 };
 
-/* Chooses samples, groups and rows for a batch of n. position_bytes: what a position needs beside
- * the window. */
-void bp_tiles_choose(struct bp_tiles *t, size_t n, size_t position_bytes);
+/* Chooses samples, groups and rows for a batch of n, so that there is work for all workers.
+ * position_bytes: what a position needs beside the window. */
+void bp_tiles_choose(struct bp_tiles *t, size_t n, size_t position_bytes, int workers);
 
 /* Bytes of the window of a tile, and of its lists; both in whole cache lines. */
 size_t bp_tiles_window_bytes(const struct bp_tiles *t);

@@ -28,6 +28,9 @@ struct bp_wgrad_tiles {
     size_t columns, row_steps;     /* steps of 64 positions of a row of codes */
     size_t rows, row_groups; /* of a chunk; groups that it spans, several of whole maps only */
     int8_t *signs;
+    /* Where output and input channels alone are too few items for all workers, chunks are shared
+     * out too: sums [splits][kept rounded to BP_LANES][taps][c], added at the end. */
+    int32_t *split_sums;
 };
 
 /* --- planning --------------------------------------------------------------------------------- */
@@ -84,6 +87,36 @@ static size_t sums_bytes(const struct bp_bconv *op) {
     return BP_LANES * op->taps * op->shape.c * sizeof(int32_t);
 }
 
+/* How the work is shared out: parts of `lanes` input channels, and runs of chunks. */
+struct division {
+    size_t parts, lanes, splits;
+};
+
+/* Codes are turned once for all of an item's input channels: as few parts as keep the workers busy,
+ * and chunks are divided only where parts are too few. */
+static struct division divide(size_t blocks, size_t c, size_t workers) {
+    size_t most = (c + PART_LANES - 1) / PART_LANES;
+    size_t parts = bp_min_size((2 * workers + blocks - 1) / blocks, most);
+    struct division d;
+    if (blocks % workers == 0)
+        parts = 1;
+    d.lanes = bp_round_up((c + parts - 1) / parts, PART_LANES);
+    d.parts = (c + d.lanes - 1) / d.lanes;
+    d.splits = (workers + blocks * d.parts - 1) / (blocks * d.parts);
+    return d;
+}
+
+/* Rows of sums of all splits, for any number of kept channels. */
+static size_t most_split_rows(const struct bp_bconv *op, size_t workers) {
+    size_t rows = 0;
+    for (size_t blocks = 1; blocks <= (op->slots_dw + BP_LANES - 1) / BP_LANES; blocks++) {
+        size_t splits = divide(blocks, op->shape.c, workers).splits;
+        if (splits > 1)
+            rows = bp_max_size(rows, splits * blocks * BP_LANES);
+    }
+    return rows;
+}
+
 bp_status bp_wgrad_tiles_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                 const char *name, int time) {
     const struct bp_conv_shape *s = &op->shape;
@@ -107,8 +140,12 @@ bp_status bp_wgrad_tiles_create(struct bp_bconv *op, struct bp_exec *exec, struc
                              sums_bytes(op));
     snprintf(text, sizeof text, "%s spread activations", name);
     /* The last step of a row may reach beyond its end. */
-    return bp_plan_add(plan, text, op->cw * word_bytes(op, self) + BP_TILE_STEP * PLANE_LANES, time,
-                       time, &self->signs);
+    BP_TRY(bp_plan_add(plan, text, op->cw * word_bytes(op, self) + BP_TILE_STEP * PLANE_LANES, time,
+                       time, &self->signs));
+    size_t rows = most_split_rows(op, (size_t)bp_threads_count(exec->threads));
+    snprintf(text, sizeof text, "%s sums of splits", name);
+    return bp_plan_add(plan, text, rows * op->taps * s->c * sizeof(int32_t), time, time,
+                       &self->split_sums);
 }
 
 /* --- signs ------------------------------------------------------------------------------------ */
@@ -122,7 +159,7 @@ struct wgrad_job {
     float *dw;
     size_t n, kept;
     int is_signed, with_count;
-    size_t parts, part_lanes; /* work items of the same output channels, input channels of each */
+    struct division by;
 };
 
 /* Where column x of the halo's coordinates stands. */
@@ -365,26 +402,59 @@ static void clear_sums(const struct wgrad_job *job, const struct share *share, i
 /* Of output channels from `first` on, the part-th part. */
 static struct share share_of(const struct wgrad_job *job, size_t first, size_t channels,
                              size_t part) {
-    size_t lane = part * job->part_lanes;
+    size_t lane = part * job->by.lanes;
     return (struct share){first, channels, lane,
-                          bp_min_size(job->part_lanes, job->op->shape.c - lane)};
+                          bp_min_size(job->by.lanes, job->op->shape.c - lane)};
 }
 
-/* Items are (up to 32 kept output channels, part of the input channels). */
+/* The share of item (up to 32 kept output channels, part of the input channels). */
+static struct share share_of_item(const struct wgrad_job *job, size_t item) {
+    size_t first = item / job->by.parts * BP_LANES;
+    return share_of(job, first, bp_min_size(BP_LANES, job->kept - first), item % job->by.parts);
+}
+
+/* Sums of a share by one split, where chunks are divided. */
+static int32_t *sums_of_split(const struct wgrad_job *job, const struct share *share,
+                              size_t split) {
+    size_t row = split * bp_round_up(job->kept, BP_LANES) + share->first;
+    return job->self->split_sums + row * job->op->taps * job->op->shape.c;
+}
+
+/* Items are (share, split). */
 static void product_part(void *context, size_t begin, size_t end, int thread) {
     const struct wgrad_job *job = context;
     struct scratch s = carve(job, thread);
+    size_t splits = job->by.splits, chunks = chunks_now(job);
     for (size_t item = begin; item < end; item++) {
-        size_t first = item / job->parts * BP_LANES;
-        struct share share =
-            share_of(job, first, bp_min_size(BP_LANES, job->kept - first), item % job->parts);
-        clear_sums(job, &share, s.sums);
-        for (size_t i = 0; i < chunks_now(job); i++) {
+        struct share share = share_of_item(job, item / splits);
+        size_t split = item % splits;
+        int32_t *sums = splits > 1 ? sums_of_split(job, &share, split) : s.sums;
+        clear_sums(job, &share, sums);
+        for (size_t i = split * chunks / splits; i < (split + 1) * chunks / splits; i++) {
             struct chunk chunk = chunk_of(job, i);
-            turn_chunk(job, &chunk, first, share.channels, s.codes);
-            multiply_chunk(job, i, s.codes, job->is_signed, &share, s.runs, s.sums);
+            turn_chunk(job, &chunk, share.first, share.channels, s.codes);
+            multiply_chunk(job, i, s.codes, job->is_signed, &share, s.runs, sums);
         }
-        finish(job, &share, s.sums);
+        if (splits == 1)
+            finish(job, &share, sums);
+    }
+}
+
+/* Items are shares: adds their splits to the first one. */
+static void add_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct wgrad_job *job = context;
+    size_t c = job->op->shape.c;
+    for (size_t item = begin; item < end; item++) {
+        struct share share = share_of_item(job, item);
+        int32_t *sums = sums_of_split(job, &share, 0);
+        for (size_t split = 1; split < job->by.splits; split++) {
+            const int32_t *more = sums_of_split(job, &share, split);
+            for (size_t i = 0; i < share.channels * job->op->taps; i++)
+                for (size_t j = i * c + share.lane; j < i * c + share.lane + share.lanes; j++)
+                    sums[j] += more[j];
+        }
+        finish(job, &share, sums);
     }
 }
 
@@ -411,19 +481,6 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
 
 /* --- all together ----------------------------------------------------------------------------- */
 
-/* Codes are turned once for all parts of an item's input channels: as few parts as keep the workers
- * busy. */
-static void share_out(struct wgrad_job *job) {
-    size_t blocks = (job->kept + BP_LANES - 1) / BP_LANES, c = job->op->shape.c;
-    size_t workers = (size_t)bp_threads_count(job->exec->threads);
-    size_t most = (c + PART_LANES - 1) / PART_LANES;
-    size_t parts = bp_min_size((2 * workers + blocks - 1) / blocks, most);
-    if (blocks % workers == 0)
-        parts = 1;
-    job->part_lanes = bp_round_up((c + parts - 1) / parts, PART_LANES);
-    job->parts = (c + job->part_lanes - 1) / job->part_lanes;
-}
-
 void bp_wgrad_tiles_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                         const float *w, float *dw) {
     struct wgrad_job job = {.op = op,
@@ -437,10 +494,12 @@ void bp_wgrad_tiles_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     int code_min, code_max;
     bp_quant_codes(&op->quant_dw, &code_min, &code_max, &job.is_signed);
     job.with_count = op->quant_dw.grid != BP_GRID_ZERO;
-    share_out(&job);
+    size_t blocks = (job.kept + BP_LANES - 1) / BP_LANES;
+    job.by = divide(blocks, op->shape.c, (size_t)bp_threads_count(exec->threads));
     bp_parallel_for(exec->threads, groups_now(&job) * op->shape.h, spread_part, &job);
     if (job.with_count)
-        bp_parallel_for(exec->threads, job.parts, count_part, &job);
-    bp_parallel_for(exec->threads, (job.kept + BP_LANES - 1) / BP_LANES * job.parts, product_part,
-                    &job);
+        bp_parallel_for(exec->threads, job.by.parts, count_part, &job);
+    bp_parallel_for(exec->threads, blocks * job.by.parts * job.by.splits, product_part, &job);
+    if (job.by.splits > 1)
+        bp_parallel_for(exec->threads, blocks * job.by.parts, add_part, &job);
 }
