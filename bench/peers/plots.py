@@ -52,8 +52,10 @@ def factor_by_resolution(runs, path):
         axis.axhline(1.0, color="black", linewidth=0.8)
         axis.set(title=NAMES[model], xlabel="resolution, px", ylim=(0, None),
                  ylabel="times as fast as PyTorch fp32")
-        if axis.lines[1:]:
-            axis.legend()
+    named = {name: line for axis in axes.values()
+             for line, name in zip(*axis.get_legend_handles_labels())}
+    if named:  # below, where it covers no line
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named))
     save(figure, path)
 
 
