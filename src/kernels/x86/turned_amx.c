@@ -28,42 +28,18 @@ struct sums {
     int32_t of[2 * BP_TILE_ROWS][64];
 } __attribute__((aligned(64)));
 
-/* Tiles 0 and 1: the first 16 rows; 2 and 3: the others. 32 lanes. */
-BP_INLINE void multiply_32_rows(const struct operands *o, const struct place *y, int is_signed) {
-    int32_t *below = y->at + BP_TILE_ROWS * y->pitch / sizeof(int32_t);
-    _tile_loadd(0, y->at, y->pitch);
-    _tile_loadd(1, y->at + 16, y->pitch);
-    _tile_loadd(2, below, y->pitch);
-    _tile_loadd(3, below + 16, y->pitch);
-    for (size_t r = 0; r < o->n_runs; r++) {
-        const uint8_t *codes = o->codes + o->runs[r].table;
-        const int8_t *x = o->x + o->runs[r].index;
-        for (int32_t s = 0; s < o->runs[r].count; s++, codes += 64, x += TILE_BYTES) {
-            _tile_loadd(4, codes, o->pitch);
-            _tile_loadd(6, x, 64);
-            MULTIPLY_TILES(0, 4, 6);
-            _tile_loadd(7, x + o->plane, 64);
-            MULTIPLY_TILES(1, 4, 7);
-            fetch_soon(o->soon, SOON_BYTES);
-            _tile_loadd(5, codes + 16 * o->pitch, o->pitch);
-            MULTIPLY_TILES(2, 5, 6);
-            MULTIPLY_TILES(3, 5, 7);
-        }
-    }
-    _tile_stored(0, y->at, y->pitch);
-    _tile_stored(1, y->at + 16, y->pitch);
-    _tile_stored(2, below, y->pitch);
-    _tile_stored(3, below + 16, y->pitch);
-}
+/* Rows by lanes of a product, in tiles of sums; constants after inlining. */
+enum form { TWO_BY_TWO, ONE_BY_FOUR, ONE_BY_TWO };
 
-/* Tiles 0 .. 3: 16 lanes each; two, a constant: the first two alone. */
-BP_INLINE void multiply_16_rows(const struct operands *o, const struct place *y, int two,
-                                int is_signed) {
+BP_INLINE void multiply_form(const struct operands *o, const struct place *y, enum form form,
+                             int is_signed) {
+    int32_t *third =
+        form == TWO_BY_TWO ? y->at + BP_TILE_ROWS * y->pitch / sizeof *third : y->at + 32;
     _tile_loadd(0, y->at, y->pitch);
     _tile_loadd(1, y->at + 16, y->pitch);
-    if (!two) {
-        _tile_loadd(2, y->at + 32, y->pitch);
-        _tile_loadd(3, y->at + 48, y->pitch);
+    if (form != ONE_BY_TWO) {
+        _tile_loadd(2, third, y->pitch);
+        _tile_loadd(3, third + 16, y->pitch);
     }
     for (size_t r = 0; r < o->n_runs; r++) {
         const uint8_t *codes = o->codes + o->runs[r].table;
@@ -75,19 +51,23 @@ BP_INLINE void multiply_16_rows(const struct operands *o, const struct place *y,
             _tile_loadd(7, x + o->plane, 64);
             MULTIPLY_TILES(1, 4, 7);
             fetch_soon(o->soon, SOON_BYTES);
-            if (two)
-                continue;
-            _tile_loadd(6, x + 2 * o->plane, 64);
-            MULTIPLY_TILES(2, 4, 6);
-            _tile_loadd(7, x + 3 * o->plane, 64);
-            MULTIPLY_TILES(3, 4, 7);
+            if (form == TWO_BY_TWO) {
+                _tile_loadd(5, codes + 16 * o->pitch, o->pitch);
+                MULTIPLY_TILES(2, 5, 6);
+                MULTIPLY_TILES(3, 5, 7);
+            } else if (form == ONE_BY_FOUR) {
+                _tile_loadd(6, x + 2 * o->plane, 64);
+                MULTIPLY_TILES(2, 4, 6);
+                _tile_loadd(7, x + 3 * o->plane, 64);
+                MULTIPLY_TILES(3, 4, 7);
+            }
         }
     }
     _tile_stored(0, y->at, y->pitch);
     _tile_stored(1, y->at + 16, y->pitch);
-    if (!two) {
-        _tile_stored(2, y->at + 32, y->pitch);
-        _tile_stored(3, y->at + 48, y->pitch);
+    if (form != ONE_BY_TWO) {
+        _tile_stored(2, third, y->pitch);
+        _tile_stored(3, third + 16, y->pitch);
     }
 }
 
@@ -113,11 +93,11 @@ BP_INLINE void multiply(const struct operands *o, struct place y, int is_signed,
     if (!is_whole)
         copy_rows(&y, k, c, sums, 0);
     if (k > BP_TILE_ROWS)
-        multiply_32_rows(o, &to, is_signed);
+        multiply_form(o, &to, TWO_BY_TWO, is_signed);
     else if (c > 32)
-        multiply_16_rows(o, &to, 0, is_signed);
+        multiply_form(o, &to, ONE_BY_FOUR, is_signed);
     else
-        multiply_16_rows(o, &to, 1, is_signed);
+        multiply_form(o, &to, ONE_BY_TWO, is_signed);
     if (!is_whole)
         copy_rows(&y, k, c, sums, 1);
 }
