@@ -18,9 +18,7 @@ static size_t window_columns(const struct bp_tiles *t) {
 
 /* Where a column of the window stands. */
 static size_t slot_of(const struct bp_tiles *t, size_t column) {
-    if (t->stride == 1)
-        return column;
-    return column % 2 * ((window_columns(t) + 1) / 2) + column / 2;
+    return bp_tiles_slot(t->stride, window_columns(t), column);
 }
 
 static size_t column_bytes(const struct bp_tiles *t) {

@@ -70,6 +70,11 @@ void bp_tiles_list(const struct bp_tiles *t, const struct bp_tile *tile, size_t 
                    const struct bp_tile_tap *taps, size_t n_taps, size_t sample_rows,
                    size_t row_positions, struct bp_tile_list *list);
 
+/* Where column `column` of `columns` stands: with stride 2 the even ones first. */
+static inline size_t bp_tiles_slot(size_t stride, size_t columns, size_t column) {
+    return stride == 1 ? column : column % 2 * ((columns + 1) / 2) + column / 2;
+}
+
 /* Steps of a pixel. */
 static inline size_t bp_tiles_steps(const struct bp_tiles *t) {
     return (t->channels + BP_TILE_STEP - 1) / BP_TILE_STEP;

@@ -79,10 +79,6 @@ static size_t codes_pitch(const struct bp_wgrad_tiles *self) {
     return (chunk_rows(self) * self->row_steps | 1) * BP_TILE_STEP;
 }
 
-static size_t most_runs(const struct bp_wgrad_tiles *self) {
-    return chunk_rows(self);
-}
-
 static size_t sums_bytes(const struct bp_bconv *op) {
     return BP_LANES * op->taps * op->shape.c * sizeof(int32_t);
 }
@@ -93,7 +89,8 @@ struct division {
 };
 
 /* Codes are turned once for all of an item's input channels: as few parts as keep the workers busy,
- * and chunks are divided only where parts are too few. */
+ * one where the blocks of output channels share out evenly; chunks are divided only where parts are
+ * too few. */
 static struct division divide(size_t blocks, size_t c, size_t workers) {
     size_t most = (c + PART_LANES - 1) / PART_LANES;
     size_t parts = bp_min_size((2 * workers + blocks - 1) / blocks, most);
@@ -136,7 +133,7 @@ bp_status bp_wgrad_tiles_create(struct bp_bconv *op, struct bp_exec *exec, struc
             bp_min_size(self->groups, bp_max_size(CHUNK_STEPS / (s->oh * self->row_steps), 1));
     bp_exec_need_scratch(exec,
                          BP_LANES * codes_pitch(self) +
-                             bp_round_up(op->taps * most_runs(self) * sizeof(struct bp_run), 64) +
+                             bp_round_up(op->taps * chunk_rows(self) * sizeof(struct bp_run), 64) +
                              sums_bytes(op));
     snprintf(text, sizeof text, "%s spread activations", name);
     /* The last step of a row may reach beyond its end. */
@@ -164,9 +161,7 @@ struct wgrad_job {
 
 /* Where column x of the halo's coordinates stands. */
 static size_t slot_of(const struct wgrad_job *job, size_t x) {
-    if (job->op->shape.stride == 1)
-        return x;
-    return x % 2 * ((job->self->columns + 1) / 2) + x / 2;
+    return bp_tiles_slot(job->op->shape.stride, job->self->columns, x);
 }
 
 /* Samples of a group, from its first one on, that exist. */
@@ -371,7 +366,7 @@ static struct scratch carve(const struct wgrad_job *job, int thread) {
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     struct scratch s;
     s.codes = bp_carve(&carver, BP_LANES * codes_pitch(job->self));
-    s.runs = bp_carve(&carver, job->op->taps * most_runs(job->self) * sizeof *s.runs);
+    s.runs = bp_carve(&carver, job->op->taps * chunk_rows(job->self) * sizeof *s.runs);
     s.sums = bp_carve(&carver, sums_bytes(job->op));
     return s;
 }

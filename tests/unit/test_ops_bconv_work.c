@@ -130,6 +130,33 @@ static void test_work(void **state) {
             }
 }
 
+/* Tiles leave out what no position of a block sees: rows outside the image, and of 16 samples side
+ * by side, where a block is one position, columns too. */
+static void check_tiles(size_t n, size_t size, size_t joined_pixels) {
+    struct bp_conv_shape s;
+    struct bp_exec *exec;
+    struct bp_plan *plan;
+    struct bp_bconv *op;
+    assert_int_equal(bp_conv_shape_set(&s, n, size, size, 64, 32, 3, 1, 1), BP_OK);
+    assert_int_equal(bp_exec_create(&exec, BP_TIER_AMX, 1), BP_OK);
+    assert_int_equal(bp_plan_create(&plan), BP_OK);
+    assert_int_equal(bp_bconv_create(&op, exec, plan, &s, NULL, NULL, "test", 1, 2), BP_OK);
+    struct bp_bconv_work work = bp_bconv_work(op, BP_BCONV_FORWARD, n);
+    assert_int_equal((size_t)work.done, n * 64 * 32 * joined_pixels);
+    bp_bconv_destroy(op);
+    bp_plan_destroy(plan);
+    bp_exec_destroy(exec);
+}
+
+static void test_tiles(void **state) {
+    (void)state;
+    if (!bp_cpu_has(BP_TIER_AMX))
+        skip();
+    check_tiles(16, 4, (2 + 3 + 3 + 2) * (2 + 3 + 3 + 2));
+    check_tiles(2, 4, (2 + 3 + 3 + 2) * 4 * 3); /* a block is two positions and more */
+    check_tiles(16, 8, (2 + 6 * 3 + 2) * 8 * 3);
+}
+
 /* Passes and the largest entry of a weight gradient in `bits` bits. */
 static void check_passes(enum bp_tier tier, int bits, enum bp_quant_grid_kind grid, int passes,
                          int entry_max) {
@@ -173,6 +200,7 @@ static void test_passes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_work),
+        cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_passes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
