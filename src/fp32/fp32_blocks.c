@@ -25,6 +25,28 @@ static void set_weight_blocks(struct bp_onednn_conv *conv) {
     conv->products[BACKWARD_WEIGHTS].samples = large ? 4 * samples : samples;
 }
 
+/* A kernel of one pixel does not see where rows end: the same pixels as rows of up to ROW_MAX, as
+ * few as possible of them filled up to whole STEPs. oneDNN's backward products of bfloat16 multiply
+ * a row at a time, STEP pixels at once. */
+static struct bp_conv_shape with_long_rows(const struct bp_conv_shape *shape) {
+    enum { STEP = 32, ROW_MAX = 256 };
+    struct bp_conv_shape rows = *shape;
+    size_t pixels = shape->n * shape->h * shape->w, fewest = SIZE_MAX;
+    if (shape->r != 1 || shape->stride != 1 || shape->pad != 0)
+        return rows;
+    for (size_t w = 1; w <= ROW_MAX; w++) {
+        size_t filled = pixels / w * bp_round_up(w, STEP);
+        if (pixels % w == 0 && filled <= fewest) {
+            fewest = filled;
+            rows.w = w;
+        }
+    }
+    rows.n = pixels / rows.w;
+    rows.h = rows.oh = 1;
+    rows.ow = rows.w;
+    return rows;
+}
+
 static bp_status add_product(struct bp_onednn_conv *conv, struct bp_exec *exec,
                              struct bp_plan *plan, int which, int time) {
     static const char *const what[PRODUCTS] = {"weights_forward", "weights_backward",
@@ -35,6 +57,8 @@ static bp_status add_product(struct bp_onednn_conv *conv, struct bp_exec *exec,
     block.n = product->samples;
     if (which == BACKWARD_WEIGHTS)
         block.k /= conv->slices;
+    if (which != FORWARD && conv->bf16)
+        block = with_long_rows(&block);
     BP_TRY(bp_onednn_product_create(&product->onednn, (enum bp_onednn_which)which, &block,
                                     conv->bf16, (size_t)bp_threads_count(exec->threads),
                                     conv->name));

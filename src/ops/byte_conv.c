@@ -12,7 +12,7 @@ enum {
     BLOCK_POSITIONS = 256,
     CHUNK_POSITIONS = 1024,
     CODE_MAX = 127,
-    TAPS_MAX = 49,
+    TAPS_MAX = BP_BYTE_CONV_KERNEL_MAX * BP_BYTE_CONV_KERNEL_MAX,
     CHEAP_TAPS = 27
 };
 
@@ -53,6 +53,9 @@ static size_t block_elements(const struct bp_byte_conv *op) {
 
 static bp_status forward_tables(struct bp_byte_conv *op) {
     const struct bp_conv_shape *s = &op->shape;
+    BP_TRY(bp_alloc_array(&op->padding, s->w, s->c, "a row of padding"));
+    for (size_t i = 0; i < s->w * s->c; i++)
+        op->padding[i] = op->zero[i % s->c];
     BP_TRY(bp_alloc_array(&op->quad_offset, op->quads, sizeof(int32_t), "tap offsets"));
     BP_TRY(bp_alloc_array(&op->pixel_offset, op->block_rows * s->ow, sizeof(int32_t),
                           "pixel offsets"));
@@ -88,7 +91,7 @@ static bp_status backward_tables(struct bp_byte_conv *op) {
 /* --- creation --------------------------------------------------------------------------------- */
 
 static bp_status check_shape(const struct bp_conv_shape *s, const char *name) {
-    if (s->c > 16 || s->r > 7 || s->stride < 1 || s->stride > 2)
+    if (s->c > 16 || s->r > BP_BYTE_CONV_KERNEL_MAX || s->stride < 1 || s->stride > 2)
         return bp_fail(BP_INTERNAL,
                        "%s: no 8-bit convolution of %zu channels, kernel %zu, stride %zu", name,
                        s->c, s->r, s->stride);
@@ -146,6 +149,7 @@ bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, s
 void bp_byte_conv_destroy(struct bp_byte_conv *op) {
     if (op == NULL)
         return;
+    bp_free(op->padding);
     bp_free(op->quad_offset);
     bp_free(op->pixel_offset);
     bp_free(op->weights);

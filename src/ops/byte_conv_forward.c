@@ -22,31 +22,39 @@ static const uint8_t *image_row(const struct forward_job *job, size_t n, size_t 
     return job->pixels + (n * s->h + row - s->pad) * s->w * s->c;
 }
 
-/* count pixels of c (a constant) channels, to every `step` bytes. */
-static inline void spread_pixels(const uint8_t *pixels, size_t count, size_t c, size_t step,
-                                 uint8_t *out) {
-    for (size_t i = 0; i < count; i++)
-        memcpy(out + i * step, pixels + i * c, c);
+/* [r][count][c] -> [count][r][c]. Pixels of three bytes are moved as four: the fourth is the next
+ * one's first, which is written after it; behind the last column of all there may be none. r and c:
+ * constants where it is to be fast. */
+static inline void interleave(const uint8_t *const *rows, size_t r, size_t count, size_t c,
+                              uint8_t *out) {
+    const uint8_t *row[BP_BYTE_CONV_KERNEL_MAX];
+    for (size_t dy = 0; dy < r; dy++)
+        row[dy] = rows[dy];
+    size_t last = count - 1, bytes = c == 3 ? 4 : c;
+    for (size_t x = 0; x < last; x++)
+        for (size_t dy = 0; dy < r; dy++, out += c)
+            memcpy(out, row[dy] + x * c, bytes);
+    for (size_t dy = 0; dy < r; dy++, out += c)
+        memcpy(out, row[dy] + last * c, c);
 }
 
-/* One of the r rows of a strip, from a row of the image or, NULL, of padding. */
-static void fill_strip(const struct bp_byte_conv *op, const uint8_t *pixels, uint8_t *out) {
+/* A strip: `columns` columns of r rows of the padded image. */
+static void fill_strip(const struct bp_byte_conv *op, const uint8_t *const *rows, uint8_t *out) {
     const struct bp_conv_shape *s = &op->shape;
-    size_t columns = (s->ow - 1) * s->stride + s->r, step = s->r * s->c, x = 0;
-    size_t end = pixels == NULL ? columns : s->pad;
-    for (; x < end && x < columns; x++)
-        memcpy(out + x * step, op->zero, s->c);
-    if (x == columns)
-        return;
-    size_t count = bp_min_size(s->w, columns - x);
-    if (s->c == 3)
-        spread_pixels(pixels, count, 3, step, out + x * step);
-    else if (s->c == 1)
-        spread_pixels(pixels, count, 1, step, out + x * step);
+    size_t columns = (s->ow - 1) * s->stride + s->r, step = s->r * s->c;
+    size_t left = bp_min_size(s->pad, columns), count = bp_min_size(s->w, columns - left);
+    for (size_t i = 0; i < left * s->r; i++)
+        memcpy(out + i * s->c, op->zero, s->c);
+    out += left * step;
+    if (s->c == 3 && s->r == 7)
+        interleave(rows, 7, count, 3, out);
+    else if (s->c == 3 && s->r == 3)
+        interleave(rows, 3, count, 3, out);
     else
-        spread_pixels(pixels, count, s->c, step, out + x * step);
-    for (x += count; x < columns; x++)
-        memcpy(out + x * step, op->zero, s->c);
+        interleave(rows, s->r, count, s->c, out);
+    out += count * step;
+    for (size_t i = 0; i < (columns - left - count) * s->r; i++)
+        memcpy(out + i * s->c, op->zero, s->c);
 }
 
 static void strips_part(void *context, size_t begin, size_t end, int thread) {
@@ -54,10 +62,15 @@ static void strips_part(void *context, size_t begin, size_t end, int thread) {
     const struct forward_job *job = context;
     const struct bp_byte_conv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
-    for (size_t i = begin; i < end; i++)
-        for (size_t dy = 0; dy < s->r; dy++)
-            fill_strip(op, image_row(job, i / s->oh, i % s->oh * s->stride + dy),
-                       op->strips + i * op->strip_bytes + dy * s->c);
+    for (size_t i = begin; i < end; i++) {
+        const uint8_t *rows[BP_BYTE_CONV_KERNEL_MAX];
+        for (size_t dy = 0; dy < s->r; dy++) {
+            rows[dy] = image_row(job, i / s->oh, i % s->oh * s->stride + dy);
+            if (rows[dy] == NULL)
+                rows[dy] = op->padding;
+        }
+        fill_strip(op, rows, op->strips + i * op->strip_bytes);
+    }
 }
 
 /* Row `row` of the planes of one channel and phase, from a row of the image or, NULL, of padding.

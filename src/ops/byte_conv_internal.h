@@ -5,6 +5,8 @@
 
 #include "ops/byte_conv.h"
 
+enum { BP_BYTE_CONV_KERNEL_MAX = 7 };
+
 struct bp_byte_conv {
     struct bp_conv_shape shape;
     const struct bp_kernels *kernels;
@@ -12,6 +14,7 @@ struct bp_byte_conv {
     size_t lanes;     /* k rounded up to registers */
     uint8_t zero[16]; /* z */
     float step[16];   /* s */
+    uint8_t *padding; /* [w][c]: a row of z */
     /* forward */
     size_t strip_bytes;    /* of an output row: [columns][r][c], and what fills the last quad */
     size_t quads;          /* of a pixel */

@@ -25,6 +25,26 @@ static int8_t *make_weights(struct kcheck *t, size_t quads, size_t k, size_t lan
     return w;
 }
 
+/* Rows at even distances, but now and then one; quads in runs, one behind the other, as those of a
+ * strip or of rows of positions. Returns how many bytes of x that takes. */
+static size_t make_runs(struct kcheck *t, struct bytes_case *s, size_t distance, size_t run) {
+    size_t last_row = 0, last_quad = 0;
+    for (size_t p = 0; p < s->n; p++) {
+        int odd = t->layer == NULL && kc_below(t, 40) == 0;
+        s->row[p] = (int32_t)(p * distance + (odd ? kc_below(t, 5) : 0));
+        last_row = bp_max_size(last_row, (size_t)s->row[p]);
+    }
+    for (size_t i = 0, left = 0, at = 0; i < s->quads; i++, left--, at += 4) {
+        if (left == 0) {
+            left = t->layer != NULL ? run : 1 + kc_below(t, run);
+            at += i > 0 ? 1 + kc_below(t, 9) : 0;
+        }
+        s->quad[i] = (int32_t)at;
+        last_quad = at;
+    }
+    return last_row + last_quad + 4;
+}
+
 /* Sweeps the lanes, then the rows; a layer: its positions against its taps (`of_taps`: as in the
  * forward product), or its taps against its positions. */
 static struct bytes_case draw_case(struct kcheck *t, size_t max_quads, int of_taps) {
@@ -50,7 +70,14 @@ static struct bytes_case draw_case(struct kcheck *t, size_t max_quads, int of_ta
     s.row = kc_input(t, "row", KC_I32, s.n);
     s.quad = kc_input(t, "quad", KC_I32, s.quads);
     /* The last of the windows, of 4 bytes each, ends with the data. */
-    size_t bytes = kc_make_windows(t, s.row, s.n, s.quad, s.quads, 1) + 3;
+    size_t bytes;
+    if (l != NULL)
+        bytes = make_runs(t, &s, of_taps ? l->stride * l->r * l->c : (l->h + 2) * (l->w + 2),
+                          of_taps ? s.quads : (l->w + 3) / 4);
+    else if (kc_below(t, 2))
+        bytes = make_runs(t, &s, 1 + kc_below(t, 100), 1 + kc_below(t, 60));
+    else
+        bytes = kc_make_windows(t, s.row, s.n, s.quad, s.quads, 1) + 3;
     s.x = kc_input(t, "x", KC_U8, bytes);
     kc_fill_bytes(t, s.x, bytes);
     s.w = make_weights(t, s.quads, s.k, s.lanes);

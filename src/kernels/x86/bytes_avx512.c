@@ -5,24 +5,7 @@
 
 #include <string.h>
 
-#include "base/bits.h"
-#include "kernels/x86/vec_avx512.h"
-
-/* What becomes of the sums: they are added to y32, scaled to y, or shifted to y16. A constant. */
-enum out { OUT_I32, OUT_F32, OUT_I16 };
-
-struct bytes_job {
-    const uint8_t *x;
-    const int32_t *row, *quad;
-    size_t quads, k, lanes;
-    const int8_t *w;
-    const int32_t *base;
-    const float *scale;
-    const int32_t *shift;
-    int32_t *y32;
-    float *y;
-    int16_t *y16;
-};
+#include "kernels/x86/bytes_avx512.h"
 
 BP_INLINE __m512i broadcast_quad(const uint8_t *u) {
     int32_t v;
@@ -33,33 +16,6 @@ BP_INLINE __m512i broadcast_quad(const uint8_t *u) {
 /* In assembly so that the sum stays in its register whatever the compiler makes of the loop. */
 BP_INLINE void add_quads(__m512i *acc, __m512i u, __m512i w) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(u), "v"(w));
-}
-
-/* Rows p .. p + rows - 1 of 16 lanes from j on; acc is `step` apart. */
-BP_INLINE void put(const struct bytes_job *job, enum out out, int rows, const __m512i *acc,
-                   int step, size_t p, size_t j) {
-    __mmask16 m = mask_16(job->k - j);
-    __m512i base = _mm512_setzero_si512(), shift = _mm512_setzero_si512();
-    __m512 scale = _mm512_setzero_ps();
-    if (out != OUT_I32)
-        base = _mm512_maskz_loadu_epi32(m, job->base + j);
-    if (out == OUT_F32)
-        scale = _mm512_maskz_loadu_ps(m, job->scale + j);
-    if (out == OUT_I16)
-        shift = _mm512_maskz_loadu_epi32(m, job->shift + j);
-    for (int r = 0; r < rows; r++) {
-        size_t to = (p + (size_t)r) * job->k + j;
-        __m512i sum = acc[r * step];
-        sum = _mm512_add_epi32(sum,
-                               out == OUT_I32 ? _mm512_maskz_loadu_epi32(m, job->y32 + to) : base);
-        if (out == OUT_I32)
-            _mm512_mask_storeu_epi32(job->y32 + to, m, sum);
-        else if (out == OUT_F32)
-            _mm512_mask_storeu_ps(job->y + to, m, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(sum)));
-        else
-            _mm256_mask_storeu_epi16(job->y16 + to, m,
-                                     _mm512_cvtepi32_epi16(_mm512_srav_epi32(sum, shift)));
-    }
 }
 
 /* rows (at most 24 / vectors) from row p on, vectors of 16 lanes from b on; both are constants. */
@@ -108,17 +64,6 @@ BP_INLINE void bytes_rows(const struct bytes_job *job, enum out out, size_t n) {
             bytes_lanes(job, out, 8, 1, n, b);
         b += (vectors == 3 ? 2 : vectors) * BP_BYTE_LANES;
     }
-}
-
-static struct bytes_job job_of(const uint8_t *x, const int32_t *row, const int32_t *quad,
-                               size_t quads, const int8_t *w, size_t k) {
-    return (struct bytes_job){.x = x,
-                              .row = row,
-                              .quad = quad,
-                              .quads = quads,
-                              .w = w,
-                              .k = k,
-                              .lanes = bp_round_up(k, BP_BYTE_LANES)};
 }
 
 void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,

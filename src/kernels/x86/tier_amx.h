@@ -22,5 +22,10 @@ void bp_product_turned_amx(const uint8_t *codes, int is_signed, size_t k, size_t
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap, struct bp_fetch *soon);
+void bp_product_bytes_amx(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                          size_t quads, const int8_t *w, size_t k, int32_t *y);
+void bp_product_bytes_i16_amx(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
+                              size_t quads, const int8_t *w, size_t k, const int32_t *base,
+                              const int32_t *shift, int16_t *y);
 
 #endif
