@@ -48,6 +48,27 @@ struct bp_grid {
     float lo, inv_step;
 };
 
+/* Rows of a gradient g: floats, or where these are NULL integers of a convolution's product, g =
+ * scale * (float)sums, rounded. */
+struct bp_gradient_rows {
+    const float *floats;
+    const int16_t *sums;
+    float scale;
+};
+
+/* From element `first` on; none of none (NULL). */
+static inline struct bp_gradient_rows bp_gradient_from(const struct bp_gradient_rows *g,
+                                                       size_t first) {
+    struct bp_gradient_rows from = {NULL, NULL, 0.0f};
+    if (g != NULL && g->floats != NULL) {
+        from.floats = g->floats + first;
+    } else if (g != NULL) {
+        from.sums = g->sums + first;
+        from.scale = g->scale;
+    }
+    return from;
+}
+
 /* How codes are rounded. u of element e comes from the stream of random bits:
  *     wide = 0: u = (byte e % 16 of block e / 16 of the stream + 0.5) / 256      (8 random bits)
  *     wide = 1: u = (half-word e % 8 of block e / 8 of the stream + 0.5) / 65536  (16 random bits)
@@ -451,6 +472,10 @@ struct bp_kernels {
     void (*scale_mask)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                        const float *offset, const uint8_t *row, float *out);
 
+    /* The same without an offset, in integers: out [n][c] = sum where the mask's bit is set, else
+     * 0. These sums fit 16 bits; the others may not. */
+    void (*mask_sums)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out);
+
     /* The epilogue of the weight gradient, n elements:
      *     out = scale * (float)(sum[j] + 16 * high[j] + known - off * neg[j])
      *           + offset * (float)(valid - 2 * neg[j])
@@ -515,8 +540,8 @@ struct bp_kernels {
                          uint64_t *which);
 
     /* The reverse: g [n][c] goes to the winner, +0.0 to the others; a, b [2 * n][c]. */
-    void (*max_unpool_2x2)(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                           float *b);
+    void (*max_unpool_2x2)(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                           size_t c, float *a, float *b);
 
     /* Max pooling of any window: n windows of rows x columns pixels (1 .. 255 in all), the first at
      * x, each `step` floats after the one before; rows of a window are row_step floats apart.
@@ -550,28 +575,28 @@ struct bp_kernels {
      *     sum_g[j] += ga;  sum_gy[j] += ga * y;  sum_slope[j] += v < 0 ? g * v : 0
      * in float, in order of the rows, into sums that the caller cleared before each block of at
      * most 1024 rows (slope NULL: sum_slope untouched). */
-    void (*act_sums_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                         const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                         float *sum_slope);
-    void (*act_sums_f32)(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                         const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                         float *sum_slope);
+    void (*act_sums_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope, float *sum_g,
+                         float *sum_gy, float *sum_slope);
+    void (*act_sums_f32)(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope, float *sum_g,
+                         float *sum_gy, float *sum_slope);
 
     /* The gradient at the affine's input: out = (ga * ka[j] + y * kb[j]) + kc[j], each operation
-     * rounded, ga as above, or if `add` what stands in out plus that. out may be g itself, and y in
-     * the f32 version, unless it adds. */
-    void (*act_grad_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                         const float *shift, const float *slope, const float *ka, const float *kb,
-                         const float *kc, int add, float *out);
-    void (*act_grad_f32)(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                         const float *shift, const float *slope, const float *ka, const float *kb,
-                         const float *kc, int add, float *out);
+     * rounded, ga as above, or if `add` what stands in out plus that. out may be g's floats, and y
+     * in the f32 version, unless it adds. */
+    void (*act_grad_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope,
+                         const float *ka, const float *kb, const float *kc, int add, float *out);
+    void (*act_grad_f32)(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope,
+                         const float *ka, const float *kb, const float *kc, int add, float *out);
 
     /* range_columns of the rows that act_grad_i16 would write; with g NULL, of y * kb[j] + kc[j].
      */
-    void (*act_range_i16)(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, const float *ka, const float *kb,
-                          const float *kc, struct bp_columns to);
+    void (*act_range_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc, struct bp_columns to);
 
     /* Some columns of such rows: out[p * k + j] = y[p * c + i] * kb[i] + kc[i] with i = column[j],
      * rising. */
@@ -591,17 +616,17 @@ struct bp_kernels {
     /* Backward, g [n][c] = dL/dv: sum_g[j] += g; sum_gh[j] += g * h; sum_gu[j] += u < 0 ? g * u :
      * 0, in float, in order of the rows, into sums that the caller cleared before each block of at
      * most 1024 rows. */
-    void (*act_norm_sums)(const float *g, const int16_t *y, size_t n, size_t c,
+    void (*act_norm_sums)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                           float *sum_gu);
 
     /* dL/dy: gh = (g * ka[j] + h * kb[j]) + kc[j], or with g NULL h * kb[j] + kc[j];
-     *     gu = u < 0 ? gh * slope[j] : gh;  out = gu * alpha[j]. out may be g itself. */
-    void (*act_norm_grad)(const float *g, const int16_t *y, size_t n, size_t c,
+     *     gu = u < 0 ? gh * slope[j] : gh;  out = gu * alpha[j]. out may be g's floats. */
+    void (*act_norm_grad)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const struct bp_act_norm_rows *a, float *out);
 
     /* range_columns of the rows that act_norm_grad would write. */
-    void (*act_norm_range)(const float *g, const int16_t *y, size_t n, size_t c,
+    void (*act_norm_range)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, struct bp_columns to);
 
     /* Some columns of the rows that act_norm_grad would write with g NULL: out [n][k], column [k]

@@ -34,6 +34,7 @@ struct bp_grad_variance {
     struct layer_state *states;       /* [n_binary] */
     struct bp_layer_variance *layers; /* [n_binary] */
     float *g, *w;                     /* [n][oh][ow][k], [k][r][r][c] of the largest layer */
+    float *drawn;                     /* [n][h][w][c] of the largest */
     struct product_sums da, dw;
     uint32_t *reached;   /* [h w] unmasked inputs of a pixel */
     uint32_t *unmasked;  /* [k][taps] unmasked weights */
@@ -100,7 +101,7 @@ static uint64_t seed_of_draw(const struct bp_graph *graph, const struct bp_layer
 static void run_draws(struct bp_grad_variance *v, const struct bp_layer *layer,
                       const struct bp_bconv_parts *parts) {
     struct bp_graph *graph = v->graph;
-    float *dx = layer->in->needs_grad ? layer->in->grad : NULL, *dw = parts->weight->grad;
+    float *dx = layer->in->needs_grad ? v->drawn : NULL, *dw = parts->weight->grad;
     memset(v->da.sum, 0, v->da.count * sizeof(float));
     memset(v->dw.sum, 0, v->dw.count * sizeof(float));
     v->da.squares = v->dw.squares = 0.0;
@@ -108,7 +109,7 @@ static void run_draws(struct bp_grad_variance *v, const struct bp_layer *layer,
         bp_bconv_backward(parts->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                           &layer->out->source, seed_of_draw(graph, layer, draw),
                           (unsigned)layer->binary_index, graph->step, parts->weight->value, dx, dw,
-                          NULL);
+                          NULL, NULL);
         if (dx != NULL)
             add_draw(&v->da, dx);
         add_draw(&v->dw, dw);
@@ -264,6 +265,7 @@ static bp_status plan_all(struct bp_grad_variance *v) {
         void *where;
     } buffers[] = {{largest.g, &v->g},
                    {largest.w, &v->w},
+                   {largest.x, &v->drawn},
                    {largest.x, &v->da.exact},
                    {largest.x, &v->da.sum},
                    {largest.w, &v->dw.exact},

@@ -93,6 +93,10 @@ struct bp_tensor {
     int from_source;
     struct bp_grad_source source;
     float *grad;
+    /* Bits, where the convolution gives it so (bp_layer_type.gives_sums), in place of grad: the
+     * integers of its product and the samples' scales. */
+    int16_t *grad_sums;
+    float *grad_scale;
     /* Bits: which samples have a gradient, [n] of 1 or 0; those of the others are zero and not
      * written. Set by the convolution, its only consumer. NULL: all of them. */
     uint8_t *grad_kept;
@@ -119,6 +123,13 @@ struct bp_tensor {
     int first_consumer; /* layer index: the last to touch the gradient before the producer */
 };
 
+/* The gradient of bits, as the ops read it. */
+static inline struct bp_gradient bp_tensor_gradient(const struct bp_tensor *tensor) {
+    struct bp_gradient gradient = {tensor->grad, tensor->grad_sums, tensor->grad_scale,
+                                   tensor->grad_kept};
+    return gradient;
+}
+
 /* 1 if the caller must add to tensor->grad, 0 if it must overwrite (and marks it written). */
 int bp_tensor_grad_begin(struct bp_tensor *tensor);
 
@@ -143,6 +154,9 @@ struct bp_layer_type {
     bp_status (*plan)(struct bp_graph *graph, struct bp_layer *layer);
     bp_status (*forward)(struct bp_graph *graph, struct bp_layer *layer);
     bp_status (*backward)(struct bp_graph *graph, struct bp_layer *layer);
+    /* Whether the gradient of its input is planned as integers, see bp_tensor.grad_sums; asked
+     * before anything is planned. NULL: no. */
+    int (*gives_sums)(const struct bp_graph *graph, const struct bp_layer *layer);
     /* After the parameters changed (optimizer, loading); NULL: nothing to do. signs_packed: the
      * latent parameters' signs are up to date already. */
     void (*weights_changed)(struct bp_graph *graph, struct bp_layer *layer, int signs_packed);
@@ -191,8 +205,8 @@ struct bp_graph_config {
 };
 
 /* Sees every binary convolution just before its quantized backward pass, whose gradient source is
- * valid then. It may run the layer's op backwards and overwrite layer->in->grad and the weight's
- * grad: the pass itself writes both anew, so that nothing it computes depends on an observer. */
+ * valid then. It may run the layer's op backwards and overwrite the weight's grad: the pass itself
+ * writes it anew, so that nothing it computes depends on an observer. */
 struct bp_backward_observer {
     bp_status (*before)(struct bp_backward_observer *observer, struct bp_graph *graph,
                         const struct bp_layer *layer);

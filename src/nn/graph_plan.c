@@ -111,6 +111,14 @@ static int gradient_end(const struct bp_graph *graph, const struct bp_tensor *t)
     return of_branch > end ? of_branch : end;
 }
 
+/* See bp_tensor.grad_sums. */
+static int gives_sums(const struct bp_graph *graph, const struct bp_tensor *t) {
+    if (t->kind != BP_TENSOR_BITS || t->last_consumer < 0)
+        return 0;
+    const struct bp_layer *layer = graph->layers[t->last_consumer];
+    return layer->type->gives_sums != NULL && layer->type->gives_sums(graph, layer);
+}
+
 static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     int first = t->producer < 0 ? 0 : t->producer, last = last_read(graph, t);
     size_t pixels = graph->config.batch * t->h * t->w;
@@ -133,10 +141,16 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     if (t->grad_shared)
         return BP_OK;
     int end = gradient_end(graph, t);
-    BP_TRY(
-        bp_plan_add(graph->step_plan, text, pixels * t->c * sizeof(float), begin, end, &t->grad));
+    int as_sums = gives_sums(graph, t);
+    BP_TRY(bp_plan_add(graph->step_plan, text,
+                       pixels * t->c * (as_sums ? sizeof(int16_t) : sizeof(float)), begin, end,
+                       as_sums ? (void *)&t->grad_sums : (void *)&t->grad));
     if (t->kind != BP_TENSOR_BITS)
         return BP_OK;
+    snprintf(text, sizeof text, "%s scales", t->name);
+    if (as_sums)
+        BP_TRY(bp_plan_add(graph->step_plan, text, graph->config.batch * sizeof(float), begin, end,
+                           &t->grad_scale));
     snprintf(text, sizeof text, "%s kept", t->name);
     return bp_plan_add(graph->step_plan, text, graph->config.batch, begin, end, &t->grad_kept);
 }

@@ -41,8 +41,9 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct bp_act_norm_params params = params_of(self);
     struct bp_act_norm_grads grads = {self->alpha->grad, self->slope->grad, self->weight->grad,
                                       self->bias->grad};
-    bp_act_norm_backward_sums(self->op, graph->exec, graph->n, layer->in->i16, layer->out->grad,
-                              layer->out->grad_kept, &params, &grads);
+    const struct bp_gradient gradient = bp_tensor_gradient(layer->out);
+    bp_act_norm_backward_sums(self->op, graph->exec, graph->n, layer->in->i16, &gradient, &params,
+                              &grads);
     layer->in->source.rows = bp_act_norm_grad_rows;
     layer->in->source.ranges = bp_act_norm_grad_ranges;
     layer->in->source.columns = bp_act_norm_grad_columns;

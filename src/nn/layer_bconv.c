@@ -34,6 +34,12 @@ static int plans_codes(const struct bp_graph *graph, const struct bp_layer *laye
            (config->precision == BP_PRECISION_PSQ || config->precision == BP_PRECISION_FQT);
 }
 
+static int gives_sums(const struct bp_graph *graph, const struct bp_layer *layer) {
+    const struct layer_bconv *self = layer->self;
+    return plans_codes(graph, layer) && !plans_qat(graph, layer) &&
+           bp_bconv_gives_sums(&self->shape, &graph->config.quant_da);
+}
+
 static bp_status plan_qat(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bconv *self = layer->self;
     const struct bp_conv_shape *s = &self->shape;
@@ -103,20 +109,19 @@ static bp_status backward_qat(struct bp_graph *graph, struct bp_layer *layer) {
 
 static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bconv *self = layer->self;
-    float *dx = NULL;
-    if (layer->in->needs_grad) {
-        bp_tensor_grad_begin(layer->in);
-        dx = layer->in->grad;
-    }
+    struct bp_tensor *in = layer->in;
+    const struct bp_bconv_sums dx_sums = {in->grad_sums, in->grad_scale};
+    if (in->needs_grad)
+        bp_tensor_grad_begin(in);
     if (graph->precision == BP_PRECISION_QAT)
         return backward_qat(graph, layer);
     if (graph->observer != NULL)
         BP_TRY(graph->observer->before(graph->observer, graph, layer));
-    struct bp_bconv_zeros zeros = {dx == NULL ? NULL : layer->in->grad_kept,
-                                   self->weight->grad_zero};
-    bp_bconv_backward(self->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
-                      &layer->out->source, graph->config.seed, (unsigned)layer->binary_index,
-                      graph->step, self->weight->value, dx, self->weight->grad, &zeros);
+    struct bp_bconv_zeros zeros = {in->needs_grad ? in->grad_kept : NULL, self->weight->grad_zero};
+    bp_bconv_backward(self->op, graph->exec, graph->n, in->bits, in->mask, &layer->out->source,
+                      graph->config.seed, (unsigned)layer->binary_index, graph->step,
+                      self->weight->value, in->needs_grad ? in->grad : NULL, self->weight->grad,
+                      &zeros, in->needs_grad && in->grad_sums != NULL ? &dx_sums : NULL);
     return BP_OK;
 }
 
@@ -142,6 +147,7 @@ static const struct bp_layer_type type = {
     .plan = plan,
     .forward = forward,
     .backward = backward,
+    .gives_sums = gives_sums,
     .weights_changed = weights_changed,
     .destroy = destroy,
 };

@@ -85,9 +85,10 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         .slope = self->slope == NULL ? NULL : self->slope->grad,
     };
     const float *g = layer->out->grad;
+    const struct bp_gradient gradient = bp_tensor_gradient(layer->out);
     bp_norm_act_backward_sums(self->op, graph->exec, graph->n,
-                              layer->in->remade ? NULL : layer->in->data, g, layer->out->grad_kept,
-                              &params, &grads);
+                              layer->in->remade ? NULL : layer->in->data, &gradient, &params,
+                              &grads);
     if (layer->in2 != NULL && layer->in2->grad_shared) {
         layer->in2->grad = layer->out->grad;
         bp_tensor_grad_begin(layer->in2);

@@ -69,8 +69,6 @@ void bp_act_norm_destroy(struct bp_act_norm *op) {
 struct job {
     struct bp_act_norm *op;
     struct bp_exec *exec;
-    const int16_t *y;
-    const float *g;
     size_t n;
     const struct bp_act_norm_params *params;
     const struct bp_act_norm_grads *grads;
@@ -88,20 +86,19 @@ static struct chunk chunk_at(const struct bp_act_norm *op, size_t n, size_t row)
 }
 
 static int has_gradient(const struct bp_act_norm *op, size_t n) {
-    return op->kept == NULL || op->kept[n];
+    return op->g.kept == NULL || op->g.kept[n];
 }
 
-/* The float sums of a chunk, in blocks of fixed size, added to those of its sample. */
-static void add_sums(const struct job *job, const struct chunk *chunk, float *sums,
+/* The float sums of a chunk of sample n, in blocks of fixed size, added to the sample's. */
+static void add_sums(const struct bp_act_norm *op, size_t n, const struct chunk *chunk, float *sums,
                      double *partial) {
-    struct bp_act_norm *op = job->op;
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
     for (size_t p = 0; p < chunk->pixels; p += BLOCK_ROWS) {
         size_t element = chunk->element + p * op->c;
+        const struct bp_gradient_rows g = bp_gradient_at(&op->g, n, element);
         memset(sums, 0, SUMS * op->c * sizeof *sums);
-        job->exec->kernels.act_norm_sums(job->g + element, job->y + element,
-                                         bp_min_size(BLOCK_ROWS, chunk->pixels - p), op->c,
-                                         &coefficients, sums, sums + op->c, sums + 2 * op->c);
+        op->kernels->act_norm_sums(&g, op->y + element, bp_min_size(BLOCK_ROWS, chunk->pixels - p),
+                                   op->c, &coefficients, sums, sums + op->c, sums + 2 * op->c);
         for (size_t i = 0; i < SUMS * op->c; i++)
             partial[i] += (double)sums[i];
     }
@@ -117,7 +114,7 @@ static void backward_sums_part(void *context, size_t begin, size_t end, int thre
         memset(partial, 0, SUMS * c * sizeof *partial);
         for (size_t row = 0; has_gradient(op, n) && row < op->h; row += op->chunk_rows) {
             struct chunk chunk = chunk_at(op, n, row);
-            add_sums(job, &chunk, sums, partial);
+            add_sums(op, n, &chunk, sums, partial);
         }
     }
 }
@@ -164,14 +161,12 @@ static void finish_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
-                               const int16_t *y, const float *g, const uint8_t *kept,
+                               const int16_t *y, const struct bp_gradient *g,
                                const struct bp_act_norm_params *params,
                                const struct bp_act_norm_grads *grads) {
-    struct job job = {
-        .op = op, .exec = exec, .y = y, .g = g, .n = n, .params = params, .grads = grads};
+    struct job job = {.op = op, .exec = exec, .n = n, .params = params, .grads = grads};
     op->y = y;
-    op->g = g;
-    op->kept = kept;
+    op->g = *g;
     op->kernels = &exec->kernels;
     bp_parallel_for(exec->threads, n, backward_sums_part, &job);
     bp_parallel_for(exec->threads, op->c, finish_part, &job);
@@ -182,9 +177,10 @@ void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t row
     const struct bp_act_norm *op = context;
     const struct bp_act_norm_rows coefficients = coefficients_of(op);
     size_t element = (n * op->h + row) * op->w * op->c;
+    const struct bp_gradient_rows g = bp_gradient_at(&op->g, n, element);
     (void)scratch;
-    op->kernels->act_norm_grad(has_gradient(op, n) ? op->g + element : NULL, op->y + element,
-                               rows * op->w, op->c, &coefficients, out);
+    op->kernels->act_norm_grad(has_gradient(op, n) ? &g : NULL, op->y + element, rows * op->w,
+                               op->c, &coefficients, out);
 }
 
 void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
@@ -193,8 +189,9 @@ void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to
     (void)scratch;
     for (size_t row = 0; row < op->h; row += op->chunk_rows) {
         struct chunk chunk = chunk_at(op, n, row);
-        op->kernels->act_norm_range(has_gradient(op, n) ? op->g + chunk.element : NULL,
-                                    op->y + chunk.element, chunk.pixels, op->c, &coefficients, to);
+        const struct bp_gradient_rows g = bp_gradient_at(&op->g, n, chunk.element);
+        op->kernels->act_norm_range(has_gradient(op, n) ? &g : NULL, op->y + chunk.element,
+                                    chunk.pixels, op->c, &coefficients, to);
     }
 }
 

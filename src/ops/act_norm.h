@@ -37,8 +37,7 @@ struct bp_act_norm {
     double *negative;     /* [2][c] sums of u and u^2 where u < 0, of the forward pass */
     /* what the gradient rows are made of, set by backward_sums */
     const int16_t *y;
-    const float *g;
-    const uint8_t *kept; /* [n] or NULL */
+    struct bp_gradient g;
     const struct bp_kernels *kernels;
 };
 
@@ -56,19 +55,20 @@ void bp_act_norm_forward(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
                          uint64_t *bits, uint64_t *mask);
 
 /* After forward with batch_statistics: from g = dL/d(value before sgn) [n][h][w][c], the
- * parameters' gradients and the coefficients of the gradient rows. kept: as in ops/norm_act.h. g
- * and kept must live as long as rows are asked for. */
+ * parameters' gradients and the coefficients of the gradient rows. What g points to must live as
+ * long as rows are asked for. */
 void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, size_t n,
-                               const int16_t *y, const float *g, const uint8_t *kept,
+                               const int16_t *y, const struct bp_gradient *g,
                                const struct bp_act_norm_params *params,
                                const struct bp_act_norm_grads *grads);
 
-/* dL/dy of rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
+/* dL/dy of rows row .. row + rows - 1 of sample n; a bp_grad_source, as the following. context: the
+ * op. */
 void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
-/* The ranges of these rows of sample n: a bp_grad_source's too. */
+/* The ranges of these rows of sample n. */
 void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
-/* Columns of the rows, of samples that have no gradient: a bp_grad_source's too. */
+/* Columns of the rows, of samples that have no gradient. */
 int bp_act_norm_grad_columns(const void *context, size_t n, size_t row, size_t rows,
                              const int32_t *column, size_t k, float *out);
 

@@ -258,8 +258,9 @@ static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
                        unsigned layer, uint32_t step, const float *w, float *dx, float *dw,
-                       const struct bp_bconv_zeros *zeros) {
-    struct backward_job job = {.op = op, .exec = exec, .source = source, .want_da = dx != NULL};
+                       const struct bp_bconv_zeros *zeros, const struct bp_bconv_sums *dx_sums) {
+    struct backward_job job = {.op = op, .exec = exec, .source = source};
+    job.want_da = dx != NULL || dx_sums != NULL;
     uint8_t *kept = zeros == NULL ? NULL : zeros->kept;
     job.rounding_da =
         make_rounding(&op->quant_da, bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step));
@@ -274,8 +275,8 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
     bp_exec_spent(exec, BP_SPENT_RANGES, &since);
     bp_parallel_for(exec->threads, n, code_part, &job);
     bp_exec_spent(exec, BP_SPENT_CODES, &since);
-    if (dx != NULL)
-        bp_bconv_dgrad_run(op, exec, n, mask, dx, kept != NULL);
+    if (job.want_da)
+        bp_bconv_dgrad_run(op, exec, n, mask, dx, dx_sums, kept != NULL);
     for (size_t i = 0; kept != NULL && i < n; i++)
         kept[i] = (uint8_t)op->groups_da[i].kept;
     bp_exec_spent(exec, BP_SPENT_DGRAD, &since);

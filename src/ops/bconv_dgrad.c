@@ -13,6 +13,13 @@
 
 #include <string.h>
 
+int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant *quant_da) {
+    int code_min, code_max, is_signed;
+    bp_quant_codes(quant_da, &code_min, &code_max, &is_signed);
+    size_t largest = (size_t)bp_max_size((size_t)code_max, (size_t)-code_min);
+    return quant_da->grid == BP_GRID_ZERO && largest * shape->k * shape->r * shape->r <= INT16_MAX;
+}
+
 /* --- epilogue --------------------------------------------------------------------------------- */
 
 static void fill_offsets(const struct bp_dgrad_job *job, int thread, int32_t sample,
@@ -41,6 +48,11 @@ void bp_dgrad_finish(const struct bp_dgrad_job *job, size_t slot, size_t at, siz
     const struct bp_conv_shape *s = &op->shape;
     int32_t sample = op->sample_of_slot[slot];
     size_t flat = (size_t)sample * s->h * s->w + at;
+    if (job->dx_sums != NULL) {
+        job->exec->kernels.mask_sums(sums, job->mask + flat * op->cw, count, s->c,
+                                     job->dx_sums->sums + flat * s->c);
+        return;
+    }
     fill_offsets(job, thread, sample, offsets);
     job->exec->kernels.scale_mask(sums, job->mask + flat * op->cw, count, s->c,
                                   op->groups_da[sample].scale, offsets->table,
@@ -206,8 +218,11 @@ struct bp_fetch bp_dgrad_tile_of_dx(const struct bp_dgrad_job *job,
     if (pixels == s->w) /* rows lie one behind the other */
         pixels *= samples > 1 ? samples * s->h : bp_min_size(tile->rows * s->stride, s->h - row);
     size_t first = ((size_t)sample[0] * s->h + row) * s->w + column;
-    const float *at = job->dx + first * s->c;
-    return (struct bp_fetch){(const char *)at, (const char *)(at + pixels * s->c)};
+    size_t size = job->dx_sums != NULL ? sizeof(int16_t) : sizeof(float);
+    const char *dx =
+        job->dx_sums != NULL ? (const char *)job->dx_sums->sums : (const char *)job->dx;
+    const char *at = dx + first * s->c * size;
+    return (struct bp_fetch){at, at + pixels * s->c * size};
 }
 
 static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
@@ -268,9 +283,14 @@ static void clear_dropped(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct bp_dgrad_job *job = context;
     size_t elements = job->op->shape.h * job->op->shape.w * job->op->shape.c;
-    for (size_t sample = begin; sample < end; sample++)
-        if (job->op->slot_of_sample[sample] < 0)
+    for (size_t sample = begin; sample < end; sample++) {
+        if (job->op->slot_of_sample[sample] >= 0)
+            continue;
+        if (job->dx_sums != NULL)
+            memset(job->dx_sums->sums + sample * elements, 0, elements * sizeof(int16_t));
+        else
             memset(job->dx + sample * elements, 0, elements * sizeof(float));
+    }
 }
 
 /* What depends on the weights alone. With K output channels, of which neg have w^ = -1 at a tap:
@@ -300,11 +320,13 @@ static void fill_class(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
-                        float *dx, int leave_dropped) {
-    struct bp_dgrad_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx};
+                        float *dx, const struct bp_bconv_sums *dx_sums, int leave_dropped) {
+    struct bp_dgrad_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx, .dx_sums = dx_sums};
     int code_min, code_max;
     bp_quant_codes(&op->quant_da, &code_min, &code_max, &job.is_signed);
     job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
+    for (size_t i = 0; dx_sums != NULL && i < n; i++)
+        dx_sums->scale[i] = op->groups_da[i].scale;
     op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
     if (op->nonzero_da)
         bp_dgrad_fill_rows(op, exec);

@@ -8,7 +8,8 @@ struct bp_dgrad_job {
     struct bp_bconv *op;
     struct bp_exec *exec;
     const uint64_t *mask;
-    float *dx;
+    float *dx;                           /* or, unless NULL: */
+    const struct bp_bconv_sums *dx_sums; /* as integers */
     int is_signed;
     struct bp_digit digits[2];
     size_t n_digits;

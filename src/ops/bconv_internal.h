@@ -183,9 +183,10 @@ void bp_dgrad_nonzero_product(const struct bp_bconv *op, const struct bp_kernels
                               int32_t *sums);
 
 /* bconv_dgrad.c */
-/* leave_dropped: dx of samples that are not kept is not touched, else it is written as zero. */
+/* To dx, or dx_sums unless NULL. leave_dropped: what is not kept is not touched, else it is written
+ * as zero. */
 void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *mask,
-                        float *dx, int leave_dropped);
+                        float *dx, const struct bp_bconv_sums *dx_sums, int leave_dropped);
 
 /* bconv_wgrad.c: what the methods of dW share; it calls one of those below. */
 bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,

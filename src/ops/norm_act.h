@@ -67,8 +67,7 @@ struct bp_norm_act {
     const float *out;     /* forward's */
     int sums_from_output; /* those of a reader, see bp_norm_act_reader, which then reads out */
     int sums_read;        /* they were taken on the way, see bp_norm_act_reader */
-    const float *g;
-    const uint8_t *kept; /* [n] or NULL */
+    struct bp_gradient g;
     /* Set before backward_all: it sends the gradient of a pooling of dx's tensor to dx on the way,
      * and lets somebody read dx. */
     struct bp_pooled_gradient pooled;
@@ -102,11 +101,12 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
 void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* After forward with batch_statistics: y as there, or NULL if it was not kept; from g = dL/d(value
- * before residual and sgn) [n][oh][ow][c], the parameters' gradients and the coefficients of the
- * gradient rows. kept [n] or NULL (all): 0 where a sample's g is zero; it is then not read. g and
- * kept must live as long as rows are asked for. */
+ * before residual and sgn) [n][oh][ow][c], in floats with window_pool, the parameters' gradients
+ * and the coefficients of the gradient rows. What g points to must live as long as rows are asked
+ * for.
+ */
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
-                               const void *y, const float *g, const uint8_t *kept,
+                               const void *y, const struct bp_gradient *g,
                                const struct bp_norm_act_params *params,
                                const struct bp_norm_act_grads *grads);
 

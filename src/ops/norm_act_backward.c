@@ -14,29 +14,30 @@ static void unpool_windows(const struct bp_norm_act *op, size_t n, size_t row, s
                            float *buffer) {
     size_t from = n * op->oh * op->ow * op->shape.c;
     for (size_t y = 0; y < rows; y++)
-        bp_pool_max_row_back(&op->window, op->kernels, row + y, op->g + from, op->winner + from, 0,
-                             buffer + y * op->shape.w * op->shape.c);
+        bp_pool_max_row_back(&op->window, op->kernels, row + y, op->g.floats + from,
+                             op->winner + from, 0, buffer + y * op->shape.w * op->shape.c);
 }
 
-const float *bp_norm_act_activation_gradient(const struct bp_norm_act *op, size_t n, size_t row,
-                                             size_t rows, float *buffer) {
+struct bp_gradient_rows bp_norm_act_activation_gradient(const struct bp_norm_act *op, size_t n,
+                                                        size_t row, size_t rows, float *buffer) {
     const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_gradient_rows made = {.floats = buffer};
     size_t row_elements = s->w * s->c;
     if (s->window_pool) {
         unpool_windows(op, n, row, rows, buffer);
-        return buffer;
+        return made;
     }
     if (!s->max_pool)
-        return op->g + (n * s->h + row) * row_elements;
+        return bp_gradient_at(&op->g, n, (n * s->h + row) * row_elements);
     if (s->h % 2 != 0 || s->w % 2 != 0)
         memset(buffer, 0, rows * row_elements * sizeof(float));
     for (size_t y = 0; y + 1 < rows; y += 2) {
         size_t pixel = (n * op->oh + (row + y) / 2) * op->ow;
-        op->kernels->max_unpool_2x2(op->g + pixel * s->c, op->which + pixel * 2 * op->cw, op->ow,
-                                    s->c, buffer + y * row_elements,
-                                    buffer + (y + 1) * row_elements);
+        const struct bp_gradient_rows g = bp_gradient_at(&op->g, n, pixel * s->c);
+        op->kernels->max_unpool_2x2(&g, op->which + pixel * 2 * op->cw, op->ow, s->c,
+                                    buffer + y * row_elements, buffer + (y + 1) * row_elements);
     }
-    return buffer;
+    return made;
 }
 
 /* Up to chunk_rows rows, added to what stands in `out` if `add`; y: them in floats, or NULL where
@@ -45,13 +46,13 @@ static void grad_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_
                        const float *y, int add, float *out, void *scratch) {
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_batch_norm *norm = &op->norm;
-    const float *g = bp_norm_act_activation_gradient(op, n, row, rows, scratch);
+    const struct bp_gradient_rows g = bp_norm_act_activation_gradient(op, n, row, rows, scratch);
     if (s->input_i16)
-        op->kernels->act_grad_i16(g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
+        op->kernels->act_grad_i16(&g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
                                   s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
                                   norm->kc, add, out);
     else
-        op->kernels->act_grad_f32(g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
+        op->kernels->act_grad_f32(&g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
                                   norm->ka, norm->kb, norm->kc, add, out);
 }
 
@@ -97,10 +98,11 @@ void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to
     }
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
-        const float *g = NULL;
+        struct bp_gradient_rows g;
         if (has_gradient(op, n))
             g = bp_norm_act_activation_gradient(op, n, row, rows, scratch);
-        bp_norm_act_add_ranges(op, g, (n * s->h + row) * row_elements, rows * s->w, to);
+        bp_norm_act_add_ranges(op, has_gradient(op, n) ? &g : NULL, (n * s->h + row) * row_elements,
+                               rows * s->w, to);
     }
 }
 

@@ -23,7 +23,7 @@ static inline const float *rows_f32(const struct bp_norm_act *op, size_t n, size
 }
 
 static inline int has_gradient(const struct bp_norm_act *op, size_t n) {
-    return op->kept == NULL || op->kept[n];
+    return op->g.kept == NULL || op->g.kept[n];
 }
 
 static inline size_t sample_elements(const struct bp_norm_act_shape *s) {
@@ -55,13 +55,13 @@ int bp_norm_act_sums_follow_from_output(const struct bp_norm_act *op,
                                         const struct bp_norm_act_params *params);
 
 /* dL/dz of input rows: g itself, or in `buffer` g sent to the winners of the pooling. */
-const float *bp_norm_act_activation_gradient(const struct bp_norm_act *op, size_t n, size_t row,
-                                             size_t rows, float *buffer);
+struct bp_gradient_rows bp_norm_act_activation_gradient(const struct bp_norm_act *op, size_t n,
+                                                        size_t row, size_t rows, float *buffer);
 
 /* Of a plain scale of integers. */
 struct bp_columns bp_norm_act_ranges_of_sample(const struct bp_norm_act *op, size_t n);
 /* `pixels` of one sample from `element` on, g NULL where it has no gradient. */
-void bp_norm_act_add_ranges(const struct bp_norm_act *op, const float *g, size_t element,
-                            size_t pixels, struct bp_columns to);
+void bp_norm_act_add_ranges(const struct bp_norm_act *op, const struct bp_gradient_rows *g,
+                            size_t element, size_t pixels, struct bp_columns to);
 
 #endif

@@ -28,8 +28,8 @@ struct bp_columns bp_norm_act_ranges_of_sample(const struct bp_norm_act *op, siz
     return (struct bp_columns){lo, lo + op->shape.c, lo + 2 * op->shape.c};
 }
 
-void bp_norm_act_add_ranges(const struct bp_norm_act *op, const float *g, size_t element,
-                            size_t pixels, struct bp_columns to) {
+void bp_norm_act_add_ranges(const struct bp_norm_act *op, const struct bp_gradient_rows *g,
+                            size_t element, size_t pixels, struct bp_columns to) {
     const struct bp_batch_norm *norm = &op->norm;
     op->kernels->act_range_i16(g, y_i16(op->y, element), pixels, op->shape.c, norm->scale,
                                norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
@@ -81,8 +81,9 @@ static void begin_sample(const struct bp_norm_act *op, size_t n) {
 }
 
 /* The kernel's sums of up to 1024 pixels; e: of the output, else of y, in floats or integers. */
-static void sum_pixels(const struct bp_norm_act *op, const float *g, const float *e,
-                       const int16_t *integers, size_t pixels, const struct room *room) {
+static void sum_pixels(const struct bp_norm_act *op, const struct bp_gradient_rows *g,
+                       const float *e, const int16_t *integers, size_t pixels,
+                       const struct room *room) {
     const struct bp_kernels *kernels = op->kernels;
     const float *scale = op->sums_from_output ? room->one : op->norm.scale;
     const float *shift = op->sums_from_output ? room->below : op->norm.shift;
@@ -99,7 +100,7 @@ static void sum_pixels(const struct bp_norm_act *op, const float *g, const float
 
 /* Rows of the output with their gradient g, or of y with that of the activation. */
 static void add_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
-                     const float *g, const struct room *room) {
+                     const struct bp_gradient_rows *g, const struct room *room) {
     const struct bp_norm_act_shape *s = &op->shape;
     size_t c = s->c, width = op->sums_from_output ? op->ow : s->w, pixels = rows * width;
     size_t first = (n * (op->sums_from_output ? op->oh : s->h) + row) * width * c;
@@ -115,7 +116,8 @@ static void add_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t 
         bp_norm_act_add_ranges(op, g, first, pixels, bp_norm_act_ranges_of_sample(op, n));
     for (size_t p = 0; p < pixels; p += 1024) {
         size_t at = p * c;
-        sum_pixels(op, g + at, e == NULL ? NULL : e + at, integers == NULL ? NULL : integers + at,
+        const struct bp_gradient_rows from = bp_gradient_from(g, at);
+        sum_pixels(op, &from, e == NULL ? NULL : e + at, integers == NULL ? NULL : integers + at,
                    bp_min_size(1024, pixels - p), room);
         for (size_t i = 0; i < 3 * c; i++)
             partial_of(op, n)[i] += (double)room->sums[i];
@@ -144,8 +146,9 @@ static void sums_part(void *context, size_t begin, size_t end, int thread) {
                                    bp_norm_act_ranges_of_sample(op, n));
         for (size_t row = 0; row < s->h && has_gradient(op, n); row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row);
-            add_rows(op, n, row, rows, bp_norm_act_activation_gradient(op, n, row, rows, buffer),
-                     &room);
+            const struct bp_gradient_rows g =
+                bp_norm_act_activation_gradient(op, n, row, rows, buffer);
+            add_rows(op, n, row, rows, &g, &room);
         }
     }
 }
@@ -174,9 +177,10 @@ static void reader_rows(void *context, size_t n, size_t row, size_t rows, const 
     if (row == 0)
         begin_sample(op, n);
     const struct room room = room_of(op, scratch);
-    for (size_t done = 0; done < rows; done += op->chunk_rows)
-        add_rows(op, n, row + done, bp_min_size(op->chunk_rows, rows - done),
-                 g + done * op->ow * op->shape.c, &room);
+    for (size_t done = 0; done < rows; done += op->chunk_rows) {
+        const struct bp_gradient_rows from = {.floats = g + done * op->ow * op->shape.c};
+        add_rows(op, n, row + done, bp_min_size(op->chunk_rows, rows - done), &from, &room);
+    }
 }
 
 struct bp_grad_reader bp_norm_act_reader(struct bp_norm_act *op) {
@@ -228,13 +232,12 @@ static void finish_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_norm_act_backward_sums(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
-                               const void *y, const float *g, const uint8_t *kept,
+                               const void *y, const struct bp_gradient *g,
                                const struct bp_norm_act_params *params,
                                const struct bp_norm_act_grads *grads) {
     struct job job = {.op = op, .exec = exec, .params = params, .grads = grads, .n = n};
     op->y = y;
-    op->g = g;
-    op->kept = kept;
+    op->g = *g;
     op->kernels = &exec->kernels;
     set_scale_coefficients(op);
     if (!op->sums_read) {

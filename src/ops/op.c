@@ -66,3 +66,8 @@ bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, siz
     shape->ow = (w + 2 * pad - r) / stride + 1;
     return BP_OK;
 }
+
+struct bp_gradient_rows bp_gradient_at(const struct bp_gradient *g, size_t n, size_t first) {
+    struct bp_gradient_rows all = {g->floats, g->sums, g->floats == NULL ? g->scale[n] : 0.0f};
+    return bp_gradient_from(&all, first);
+}

@@ -98,6 +98,18 @@ struct bp_grad_source {
                    size_t k, float *out);
 };
 
+/* A gradient dL/dx [n][h][w][c] in memory: floats, or the integers of a convolution's product,
+ * which take half of the room and are the same numbers. */
+struct bp_gradient {
+    const float *floats; /* or, where NULL: */
+    const int16_t *sums; /* sample n's are scale[n] * sums */
+    const float *scale;  /* [n] */
+    const uint8_t *kept; /* [n] or NULL (all): 0 where a sample's is zero; it is not read */
+};
+
+/* What is of sample n, from element `first` of the whole tensor on. */
+struct bp_gradient_rows bp_gradient_at(const struct bp_gradient *g, size_t n, size_t first);
+
 /* Reads a gradient on the way, while whoever writes it last has its rows in the cache: begin, then
  * all rows [rows][w][c] of every sample once, those of a sample in their order by one worker.
  * `scratch` has scratch_bytes bytes and belongs to the calling worker. rows NULL: nobody reads. */

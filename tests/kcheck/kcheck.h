@@ -159,6 +159,18 @@ int32_t *kc_make_places(struct kcheck *t, size_t n);
 
 enum kc_floats { KC_FINITE, KC_ANY_FLOAT };
 
+/* A gradient in either form, see struct bp_gradient_rows. */
+struct kc_gradient {
+    float *value;  /* what it amounts to; of floats the buffer itself */
+    int16_t *sums; /* or NULL */
+    float scale;
+    const char *form; /* for kc_params */
+};
+/* An input, or, floats then, an output as well: the kernel works in place. */
+struct kc_gradient kc_make_gradient(struct kcheck *t, size_t count, int in_place,
+                                    enum kc_floats which);
+struct bp_gradient_rows kc_gradient_at(struct kcheck *t, const struct kc_gradient *g);
+
 /* Fill with one of the patterns: constant, alternating, extreme, random. rows x bits packed bits
  * have clear pad bits. */
 void kc_fill_bits(struct kcheck *t, uint64_t *words, size_t rows, size_t bits);

@@ -10,7 +10,8 @@ enum place { PLACE_NONE, PLACE_G, PLACE_Y };
 /* What all four kernels read. */
 struct act {
     size_t n, c;
-    float *g, *scale, *shift, *slope;
+    struct kc_gradient g;
+    float *scale, *shift, *slope;
     void *y;
     enum place place;
 };
@@ -20,15 +21,13 @@ static struct act make_act(struct kcheck *t, enum input input, enum place place)
     struct act a = {.place = place};
     kc_sizes(t, &a.n, &a.c);
     size_t count = a.n * a.c;
-    a.g = place == PLACE_G ? kc_output(t, "g and out", KC_F32, count)
-                           : kc_input(t, "g", KC_F32, count);
+    a.g = kc_make_gradient(t, count, place == PLACE_G, KC_ANY_FLOAT);
     a.y = place == PLACE_Y ? kc_output(t, "y and out", KC_F32, count)
                            : kc_input(t, "y", input == INPUT_I16 ? KC_I16 : KC_F32, count);
     a.scale = kc_input(t, "scale", KC_F32, a.c);
     a.shift = kc_input(t, "shift", KC_F32, a.c);
     if (t->is_bench || kc_below(t, 4) != 0)
         a.slope = kc_input(t, "slope", KC_F32, a.c);
-    kc_fill_floats(t, a.g, count, KC_ANY_FLOAT);
     if (input == INPUT_I16)
         kc_fill_i16(t, a.y, count);
     else
@@ -38,8 +37,9 @@ static struct act make_act(struct kcheck *t, enum input input, enum place place)
     if (a.slope != NULL)
         kc_fill_moderate(t, a.slope, a.c);
     if (place != PLACE_NONE)
-        kc_keep_initial(t, place == PLACE_G ? (void *)a.g : a.y);
-    kc_params(t, "n=%zu c=%zu slope %s%s", a.n, a.c, a.slope ? "given" : "NULL", places[place]);
+        kc_keep_initial(t, place == PLACE_G ? (void *)a.g.value : a.y);
+    kc_params(t, "n=%zu c=%zu slope %s%s%s", a.n, a.c, a.slope ? "given" : "NULL", places[place],
+              a.g.form);
     kc_work(t, (double)count, "element");
     return a;
 }
@@ -53,7 +53,7 @@ static float activated(const struct act *a, float y, size_t i, float *v) {
     size_t j = i % a->c;
     *v = y * a->scale[j];
     *v += a->shift[j];
-    return *v < 0.0f && a->slope != NULL ? a->g[i] * a->slope[j] : a->g[i];
+    return *v < 0.0f && a->slope != NULL ? a->g.value[i] * a->slope[j] : a->g.value[i];
 }
 
 struct sums {
@@ -80,7 +80,7 @@ static struct sums make_sums(struct kcheck *t, const struct act *a, enum input i
         s.g[i % a->c] += ga;
         s.gy[i % a->c] += gy;
         if (s.slope != NULL) {
-            float gv = a->g[i] * v;
+            float gv = a->g.value[i] * v;
             s.slope[i % a->c] += v < 0.0f ? gv : 0.0f;
         }
     }
@@ -90,19 +90,23 @@ static struct sums make_sums(struct kcheck *t, const struct act *a, enum input i
 void kcheck_act_sums_i16(struct kcheck *t) {
     struct act a = make_act(t, INPUT_I16, PLACE_NONE);
     struct sums s = make_sums(t, &a, INPUT_I16);
-    while (kc_next(t))
-        t->kernels->act_sums_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
-                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, s.g),
-                                 kc_at(t, s.gy), kc_at(t, s.slope));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->act_sums_i16(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
+                                 kc_at(t, a.slope), kc_at(t, s.g), kc_at(t, s.gy),
+                                 kc_at(t, s.slope));
+    }
 }
 
 void kcheck_act_sums_f32(struct kcheck *t) {
     struct act a = make_act(t, INPUT_F32, PLACE_NONE);
     struct sums s = make_sums(t, &a, INPUT_F32);
-    while (kc_next(t))
-        t->kernels->act_sums_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
-                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, s.g),
-                                 kc_at(t, s.gy), kc_at(t, s.slope));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->act_sums_f32(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
+                                 kc_at(t, a.slope), kc_at(t, s.g), kc_at(t, s.gy),
+                                 kc_at(t, s.slope));
+    }
 }
 
 struct grad {
@@ -112,7 +116,7 @@ struct grad {
 
 static struct grad make_grad(struct kcheck *t, const struct act *a, enum input input) {
     struct grad r = {kc_input(t, "ka", KC_F32, a->c), kc_input(t, "kb", KC_F32, a->c),
-                     kc_input(t, "kc", KC_F32, a->c), a->place == PLACE_G ? a->g : a->y, 0};
+                     kc_input(t, "kc", KC_F32, a->c), a->place == PLACE_G ? a->g.value : a->y, 0};
     kc_fill_moderate(t, r.ka, a->c);
     kc_fill_moderate(t, r.kb, a->c);
     kc_fill_moderate(t, r.kc, a->c);
@@ -134,19 +138,23 @@ static struct grad make_grad(struct kcheck *t, const struct act *a, enum input i
 void kcheck_act_grad_i16(struct kcheck *t) {
     struct act a = make_act(t, INPUT_I16, t->is_bench ? PLACE_NONE : (enum place)kc_below(t, 2));
     struct grad r = make_grad(t, &a, INPUT_I16);
-    while (kc_next(t))
-        t->kernels->act_grad_i16(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
-                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
-                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, r.out));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->act_grad_i16(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
+                                 kc_at(t, a.slope), kc_at(t, r.ka), kc_at(t, r.kb), kc_at(t, r.kc),
+                                 r.add, kc_at(t, r.out));
+    }
 }
 
 void kcheck_act_grad_f32(struct kcheck *t) {
     struct act a = make_act(t, INPUT_F32, t->is_bench ? PLACE_NONE : (enum place)kc_below(t, 3));
     struct grad r = make_grad(t, &a, INPUT_F32);
-    while (kc_next(t))
-        t->kernels->act_grad_f32(kc_at(t, a.g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
-                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
-                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, r.out));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->act_grad_f32(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
+                                 kc_at(t, a.slope), kc_at(t, r.ka), kc_at(t, r.kb), kc_at(t, r.kc),
+                                 r.add, kc_at(t, r.out));
+    }
 }
 
 /* With g: the rows of act_grad_i16. */
@@ -167,11 +175,12 @@ void kcheck_act_range_i16(struct kcheck *t) {
         sum = with_g ? of_g + sum : sum;
         kc_columns_add(&r, j, sum + k[2][j]);
     }
-    while (kc_next(t))
-        t->kernels->act_range_i16(with_g ? kc_at(t, a.g) : NULL, kc_at(t, a.y), a.n, a.c,
-                                  kc_at(t, a.scale), kc_at(t, a.shift), kc_at(t, a.slope),
-                                  kc_at(t, k[0]), kc_at(t, k[1]), kc_at(t, k[2]),
-                                  kc_columns_at(t, &r));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->act_range_i16(with_g ? &g : NULL, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, k[0]),
+                                  kc_at(t, k[1]), kc_at(t, k[2]), kc_columns_at(t, &r));
+    }
 }
 
 void kcheck_act_columns_i16(struct kcheck *t) {

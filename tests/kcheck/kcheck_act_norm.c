@@ -8,14 +8,23 @@
 struct input {
     size_t n, c;
     int16_t *y;
-    float *g, *of[7]; /* coefficients in the order of struct bp_act_norm_rows */
+    int with_g;
+    struct kc_gradient g;
+    float *of[7]; /* coefficients in the order of struct bp_act_norm_rows */
 };
 
 static struct input make_input(struct kcheck *t, int with_g, int in_place) {
     static const char *const names[] = {"alpha", "slope", "scale", "shift", "ka", "kb", "kc"};
     struct input in = {0};
     kc_sizes(t, &in.n, &in.c);
-    kc_params(t, "n=%zu c=%zu%s", in.n, in.c, in_place ? " in place" : "");
+    in.with_g = with_g;
+    if (with_g)
+        in.g =
+            kc_make_gradient(t, in.n * in.c, in_place, kc_below(t, 3) ? KC_FINITE : KC_ANY_FLOAT);
+    if (in_place)
+        kc_keep_initial(t, in.g.value);
+    kc_params(t, "n=%zu c=%zu%s%s", in.n, in.c, in_place ? " in place" : "",
+              with_g ? in.g.form : "");
     kc_work(t, (double)(in.n * in.c), "element");
     in.y = kc_input(t, "y", KC_I16, in.n * in.c);
     for (size_t i = 0; i < in.n * in.c; i++)
@@ -24,13 +33,6 @@ static struct input make_input(struct kcheck *t, int with_g, int in_place) {
         in.of[i] = kc_input(t, names[i], KC_F32, in.c);
         kc_fill_moderate(t, in.of[i], in.c);
     }
-    if (!with_g)
-        return in;
-    in.g =
-        in_place ? kc_output(t, "g", KC_F32, in.n * in.c) : kc_input(t, "g", KC_F32, in.n * in.c);
-    kc_fill_floats(t, in.g, in.n * in.c, kc_below(t, 3) ? KC_FINITE : KC_ANY_FLOAT);
-    if (in_place)
-        kc_keep_initial(t, in.g);
     return in;
 }
 
@@ -63,8 +65,8 @@ static float h_of(const struct input *in, size_t i) {
 static float gh_of(const struct input *in, size_t i) {
     size_t j = i % in->c;
     float sum = times(h_of(in, i), in->of[5][j]);
-    if (in->g != NULL)
-        sum = plus(times(in->g[i], in->of[4][j]), sum);
+    if (in->with_g)
+        sum = plus(times(in->g.value[i], in->of[4][j]), sum);
     return plus(sum, in->of[6][j]);
 }
 
@@ -109,13 +111,14 @@ void kcheck_act_norm_sums(struct kcheck *t) {
     for (size_t i = 0; i < in.n * in.c; i++) {
         size_t j = i % in.c;
         float u = u_of(&in, i);
-        s[0][j] = plus(s[0][j], in.g[i]);
-        s[1][j] = plus(s[1][j], times(in.g[i], h_of(&in, i)));
-        s[2][j] = plus(s[2][j], u < 0 ? times(in.g[i], u) : 0.0f);
+        s[0][j] = plus(s[0][j], in.g.value[i]);
+        s[1][j] = plus(s[1][j], times(in.g.value[i], h_of(&in, i)));
+        s[2][j] = plus(s[2][j], u < 0 ? times(in.g.value[i], u) : 0.0f);
     }
     while (kc_next(t)) {
         const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_sums(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, s[0]),
+        const struct bp_gradient_rows g = kc_gradient_at(t, &in.g);
+        t->kernels->act_norm_sums(&g, kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, s[0]),
                                   kc_at(t, s[1]), kc_at(t, s[2]));
     }
 }
@@ -124,12 +127,14 @@ void kcheck_act_norm_grad(struct kcheck *t) {
     int in_place = !t->is_bench && kc_below(t, 2) != 0;
     int with_g = in_place || t->is_bench || kc_below(t, 3) != 0;
     struct input in = make_input(t, with_g, in_place);
-    float *out = in_place ? in.g : kc_output(t, "out", KC_F32, in.n * in.c);
+    float *out = in_place ? in.g.value : kc_output(t, "out", KC_F32, in.n * in.c);
     for (size_t i = 0; i < in.n * in.c; i++)
         out[i] = times(gu_of(&in, i), in.of[0][i % in.c]);
     while (kc_next(t)) {
         const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_grad(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows, kc_at(t, out));
+        const struct bp_gradient_rows g = kc_gradient_at(t, &in.g);
+        t->kernels->act_norm_grad(in.with_g ? &g : NULL, kc_at(t, in.y), in.n, in.c, &rows,
+                                  kc_at(t, out));
     }
 }
 
@@ -140,7 +145,8 @@ void kcheck_act_norm_range(struct kcheck *t) {
         kc_columns_add(&r, i % in.c, times(gu_of(&in, i), in.of[0][i % in.c]));
     while (kc_next(t)) {
         const struct bp_act_norm_rows rows = rows_at(t, &in);
-        t->kernels->act_norm_range(kc_at(t, in.g), kc_at(t, in.y), in.n, in.c, &rows,
+        const struct bp_gradient_rows g = kc_gradient_at(t, &in.g);
+        t->kernels->act_norm_range(in.with_g ? &g : NULL, kc_at(t, in.y), in.n, in.c, &rows,
                                    kc_columns_at(t, &r));
     }
 }

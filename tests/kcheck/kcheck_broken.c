@@ -201,6 +201,25 @@ static void minus_zero_where_masked(const int32_t *sum, const uint64_t *mask, si
             out[i] = -0.0f;
 }
 
+static void repeats_the_first_word(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                                   int16_t *out) {
+    for (size_t i = 0; i < n * c; i++)
+        out[i] = (int16_t)(bp_bit(mask + i / c * bp_words(c), i % c % 64) ? sum[i] : 0);
+}
+
+/* A pack to 16 bits without the permutation that belongs to it. */
+static void packs_within_halves(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                                int16_t *out) {
+    bp_mask_sums_c(sum, mask, n, c, out);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j + 16 <= c; j += 16)
+            for (size_t i = p * c + j + 4; i < p * c + j + 8; i++) {
+                int16_t first = out[i];
+                out[i] = out[i + 4];
+                out[i + 4] = first;
+            }
+}
+
 static void keeps_weights_of_one(const struct bp_latent_scale *by, const int32_t *sum,
                                  const int32_t *high, const int32_t *neg, const float *w, size_t n,
                                  float *out) {
@@ -224,8 +243,8 @@ static void sums_of_floats(const struct bp_latent_scale *by, const int32_t *sum,
 
 /* --- normalisation ---------------------------------------------------------------------------- */
 
-static void adds_to_old_content(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                                float *b) {
+static void adds_to_old_content(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                                size_t c, float *a, float *b) {
     float old = b[2 * n * c - 1];
     bp_max_unpool_2x2_c(g, which, n, c, a, b);
     b[2 * n * c - 1] += old;
@@ -274,6 +293,8 @@ static const struct kc_planted planted[] = {
     {"round_group", "NaN becomes the largest code", {.round_group = nan_is_largest}},
     {"round_columns", "always 8 random bits", {.round_columns = ignores_wide}},
     {"scale_mask", "-0.0 where masked", {.scale_mask = minus_zero_where_masked}},
+    {"mask_sums", "first word of the mask for all", {.mask_sums = repeats_the_first_word}},
+    {"mask_sums", "packs within 128 bits", {.mask_sums = packs_within_halves}},
     {"scale_latent", "keeps weights of one", {.scale_latent = keeps_weights_of_one}},
     {"scale_latent", "adds floats", {.scale_latent = sums_of_floats}},
     {"max_unpool_2x2", "adds to the old content", {.max_unpool_2x2 = adds_to_old_content}},

@@ -13,28 +13,44 @@ static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct b
         mask[0] |= 1;
 }
 
-static void swaps_sums(const float *g, const int16_t *y, size_t n, size_t c,
+static void swaps_sums(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                        const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                        float *sum_gu) {
     bp_act_norm_sums_c(g, y, n, c, a, sum_gh, sum_g, sum_gu);
 }
 
-static void grad_of_last_row_twice(const float *g, const int16_t *y, size_t n, size_t c,
-                                   const struct bp_act_norm_rows *a, float *out) {
+static void grad_of_last_row_twice(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                   size_t c, const struct bp_act_norm_rows *a, float *out) {
     bp_act_norm_grad_c(g, y, n, c, a, out);
     out[n * c - 1] *= 2.0f;
 }
 
-static void range_of_first_rows(const float *g, const int16_t *y, size_t n, size_t c,
-                                const struct bp_act_norm_rows *a, struct bp_columns to) {
+static void range_of_first_rows(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                size_t c, const struct bp_act_norm_rows *a, struct bp_columns to) {
     bp_act_norm_range_c(g, y, n > 4 ? n - n % 4 : n, c, a, to);
 }
 
-static void range_without_constant(const float *g, const int16_t *y, size_t n, size_t c,
-                                   const float *scale, const float *shift, const float *slope,
-                                   const float *ka, const float *kb, const float *kc,
-                                   struct bp_columns to) {
+static void range_without_constant(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                   size_t c, const float *scale, const float *shift,
+                                   const float *slope, const float *ka, const float *kb,
+                                   const float *kc, struct bp_columns to) {
     bp_act_range_i16_c(g, y, n, c, scale, shift, slope, ka, kb, g == NULL ? kb : kc, to);
+}
+
+/* Sums as if they were without a sign. */
+static void takes_sums_unsigned(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                size_t c, const struct bp_act_norm_rows *a, float *out) {
+    bp_act_norm_grad_c(g, y, n, c, a, out);
+    if (g != NULL && g->floats == NULL && g->sums[n * c - 1] < 0)
+        out[n * c - 1] += g->scale * 65536.0f;
+}
+
+static void forgets_the_scale(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                              const float *scale, const float *shift, const float *slope,
+                              float *sum_g, float *sum_gy, float *sum_slope) {
+    struct bp_gradient_rows other = *g;
+    other.scale = 1.0f;
+    bp_act_sums_f32_c(&other, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
 }
 
 static void columns_in_their_order(const int16_t *y, size_t n, size_t c, const int32_t *column,
@@ -77,29 +93,31 @@ static void always_adds(const float *g, const uint8_t *winner, const size_t *off
     bp_max_window_back_c(g, winner, offset, index, count, n, c, step, add | 1, dx);
 }
 
-static void sums_from_the_last_row(const float *g, const int16_t *y, size_t n, size_t c,
-                                   const float *scale, const float *shift, const float *slope,
-                                   float *sum_g, float *sum_gy, float *sum_slope) {
-    for (size_t p = n; p-- > 0;)
-        bp_act_sums_i16_c(g + p * c, y + p * c, 1, c, scale, shift, slope, sum_g, sum_gy,
-                          sum_slope);
+static void sums_from_the_last_row(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                   size_t c, const float *scale, const float *shift,
+                                   const float *slope, float *sum_g, float *sum_gy,
+                                   float *sum_slope) {
+    for (size_t p = n; p-- > 0;) {
+        const struct bp_gradient_rows row = bp_gradient_from(g, p * c);
+        bp_act_sums_i16_c(&row, y + p * c, 1, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+    }
 }
 
-static void changes_its_input(const float *g, const float *y, size_t n, size_t c,
+static void changes_its_input(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                               const float *scale, const float *shift, const float *slope,
                               float *sum_g, float *sum_gy, float *sum_slope) {
     bp_act_sums_f32_c(g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
     ((uint32_t *)(uintptr_t)y)[n * c - 1] ^= 1;
 }
 
-static void not_in_place(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                         const float *shift, const float *slope, const float *ka, const float *kb,
-                         const float *kc, int add, float *out) {
+static void not_in_place(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope,
+                         const float *ka, const float *kb, const float *kc, int add, float *out) {
     memset(out, 0, n * c * sizeof *out);
     bp_act_grad_i16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add, out);
 }
 
-static void not_in_place_of_y(const float *g, const float *y, size_t n, size_t c,
+static void not_in_place_of_y(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                               const float *scale, const float *shift, const float *slope,
                               const float *ka, const float *kb, const float *kc, int add,
                               float *out) {
@@ -108,17 +126,17 @@ static void not_in_place_of_y(const float *g, const float *y, size_t n, size_t c
     bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add, out);
 }
 
-static void never_adds(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                       const float *shift, const float *slope, const float *ka, const float *kb,
-                       const float *kc, int add, float *out) {
+static void never_adds(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope, const float *ka,
+                       const float *kb, const float *kc, int add, float *out) {
     (void)add;
     bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, 0, out);
 }
 
-static void illegal_instruction(const float *g, const float *y, size_t n, size_t c,
-                                const float *scale, const float *shift, const float *slope,
-                                const float *ka, const float *kb, const float *kc, int add,
-                                float *out) {
+static void illegal_instruction(const struct bp_gradient_rows *g, const float *y, size_t n,
+                                size_t c, const float *scale, const float *shift,
+                                const float *slope, const float *ka, const float *kb,
+                                const float *kc, int add, float *out) {
     bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add, out);
 #if defined(__x86_64__) || defined(__i386__)
     if (c % 16 == 7)
@@ -132,6 +150,7 @@ const struct kc_planted kc_planted_act[] = {
     {"act_norm_signs", "a mask bit too many", {.act_norm_signs = always_all_mask}},
     {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
     {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
+    {"act_norm_grad", "sums without their sign", {.act_norm_grad = takes_sums_unsigned}},
     {"act_norm_range", "drops the last rows", {.act_norm_range = range_of_first_rows}},
     {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},
     {"act_norm_columns",
@@ -145,6 +164,7 @@ const struct kc_planted kc_planted_act[] = {
     {"max_window_back", "at most three windows", {.max_window_back = forgets_last_window}},
     {"max_window_back", "adds to what stood there", {.max_window_back = always_adds}},
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},
+    {"act_sums_f32", "forgets the scale of sums", {.act_sums_f32 = forgets_the_scale}},
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
     {"act_grad_f32", "does not work in place of y", {.act_grad_f32 = not_in_place_of_y}},

@@ -96,6 +96,33 @@ int32_t *kc_make_places(struct kcheck *t, size_t n) {
     return place;
 }
 
+struct kc_gradient kc_make_gradient(struct kcheck *t, size_t count, int in_place,
+                                    enum kc_floats which) {
+    struct kc_gradient g = {.form = ""};
+    int as_sums = !in_place && !t->is_bench && kc_below(t, 2) != 0;
+    g.value = in_place ? kc_output(t, "g and out", KC_F32, count) : kc_input(t, "g", KC_F32, count);
+    if (!as_sums) {
+        kc_fill_floats(t, g.value, count, which);
+        return g;
+    }
+    g.form = ", g of sums";
+    g.sums = kc_input(t, "sums", KC_I16, count);
+    g.scale = kc_below(t, 8) ? kc_moderate(t) : 0.0f;
+    kc_fill_i16(t, g.sums, count);
+    for (size_t i = 0; i < count; i++)
+        g.value[i] = g.scale * (float)g.sums[i];
+    return g;
+}
+
+struct bp_gradient_rows kc_gradient_at(struct kcheck *t, const struct kc_gradient *g) {
+    struct bp_gradient_rows rows = {NULL, NULL, g->scale};
+    if (g->sums == NULL)
+        rows.floats = kc_at(t, g->value);
+    else
+        rows.sums = kc_at(t, g->sums);
+    return rows;
+}
+
 void kc_params(struct kcheck *t, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

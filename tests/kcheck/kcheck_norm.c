@@ -277,20 +277,21 @@ void kcheck_max_unpool_2x2(struct kcheck *t) {
     size_t n, c;
     kc_sizes(t, &n, &c);
     size_t cw = bp_words(c);
-    kc_params(t, "n=%zu c=%zu", n, c);
+    struct kc_gradient g = kc_make_gradient(t, n * c, 0, KC_ANY_FLOAT);
+    kc_params(t, "n=%zu c=%zu%s", n, c, g.form);
     kc_work(t, (double)(4 * n * c), "element");
-    float *g = kc_input(t, "g", KC_F32, n * c);
-    kc_fill_floats(t, g, n * c, KC_ANY_FLOAT);
     uint64_t *which = kc_input(t, "which", KC_U64, n * 2 * cw);
     kc_fill_bits(t, which, n * 2, c);
     float *a = kc_output(t, "a", KC_F32, 2 * n * c), *b = kc_output(t, "b", KC_F32, 2 * n * c);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             int dx = bp_bit(which + p * 2 * cw, j), dy = bp_bit(which + (p * 2 + 1) * cw, j);
-            (dy ? b : a)[(2 * p + (size_t)dx) * c + j] = g[p * c + j];
+            (dy ? b : a)[(2 * p + (size_t)dx) * c + j] = g.value[p * c + j];
         }
-    while (kc_next(t))
-        t->kernels->max_unpool_2x2(kc_at(t, g), kc_at(t, which), n, c, kc_at(t, a), kc_at(t, b));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows rows = kc_gradient_at(t, &g);
+        t->kernels->max_unpool_2x2(&rows, kc_at(t, which), n, c, kc_at(t, a), kc_at(t, b));
+    }
 }
 
 void kcheck_max_window(struct kcheck *t) {

@@ -146,6 +146,31 @@ void kcheck_scale_mask(struct kcheck *t) {
                                kc_at(t, row), kc_at(t, out));
 }
 
+void kcheck_mask_sums(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    size_t cw = bp_words(c);
+    kc_params(t, "n=%zu c=%zu", n, c);
+    kc_work(t, (double)(n * c), "element");
+    int32_t *sum = kc_input(t, "sum", KC_I32, n * c);
+    uint64_t *mask = kc_input(t, "mask", KC_U64, n * cw);
+    kc_fill_bits(t, mask, n, c);
+    int16_t *out = kc_output(t, "out", KC_I16, n * c);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++) {
+            int32_t value = (int32_t)kc_random(t);
+            if (bp_bit(mask + p * cw, j)) {
+                value = (int32_t)kc_below(t, 65536) - 32768;
+                if (kc_below(t, 4) == 0)
+                    value = kc_below(t, 2) ? INT16_MAX : INT16_MIN;
+                out[p * c + j] = (int16_t)value;
+            }
+            sum[p * c + j] = value;
+        }
+    while (kc_next(t))
+        t->kernels->mask_sums(kc_at(t, sum), kc_at(t, mask), n, c, kc_at(t, out));
+}
+
 void kcheck_scale_latent(struct kcheck *t) {
     size_t n = 1 + kc_below(t, 700);
     int with_neg = kc_below(t, 3) != 0, with_high = with_neg && kc_below(t, 2), with_w;

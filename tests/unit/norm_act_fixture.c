@@ -99,6 +99,7 @@ void norm_act_run_forward(struct norm_act_fixture *f, int training) {
 void norm_act_run_backward(struct norm_act_fixture *f, const uint8_t *kept) {
     struct bp_norm_act_params params = params_of(f);
     struct bp_norm_act_grads grads = {f->d_weight, f->d_bias, f->d_slope};
-    bp_norm_act_backward_sums(f->op, f->exec, f->n, f->y, f->g, kept, &params, &grads);
+    bp_norm_act_backward_sums(f->op, f->exec, f->n, f->y,
+                              &(struct bp_gradient){.floats = f->g, .kept = kept}, &params, &grads);
     bp_norm_act_backward_all(f->op, f->exec, f->n, f->dx, 0);
 }

@@ -124,9 +124,11 @@ static void run_two(struct fixture *f, int batch) {
     bp_norm_act_forward(f->norm, f->exec, f->n, f->z, NULL, &norm, batch, &bits);
     if (!batch)
         return;
-    bp_norm_act_backward_sums(f->norm, f->exec, f->n, f->z, f->g, NULL, &norm, &norm_grads);
+    bp_norm_act_backward_sums(f->norm, f->exec, f->n, f->z, &(struct bp_gradient){.floats = f->g},
+                              &norm, &norm_grads);
     bp_norm_act_backward_all(f->norm, f->exec, f->n, f->gz, 0);
-    bp_norm_act_backward_sums(f->act, f->exec, f->n, f->y, f->gz, NULL, &act, &act_grads);
+    bp_norm_act_backward_sums(f->act, f->exec, f->n, f->y, &(struct bp_gradient){.floats = f->gz},
+                              &act, &act_grads);
     bp_norm_act_backward_all(f->act, f->exec, f->n, f->dy[0], 0);
 }
 
@@ -138,7 +140,8 @@ static void run_one(struct fixture *f, int batch, const uint8_t *kept) {
     bp_act_norm_forward(f->fused, f->exec, f->n, f->y, &params, batch, f->bits[1], f->mask[1]);
     if (!batch)
         return;
-    bp_act_norm_backward_sums(f->fused, f->exec, f->n, f->y, f->g, kept, &params, &grads);
+    bp_act_norm_backward_sums(f->fused, f->exec, f->n, f->y,
+                              &(struct bp_gradient){.floats = f->g, .kept = kept}, &params, &grads);
     size_t row = f->w * f->c, step = f->h > 4 ? 4 : f->h; /* pieces of some rows */
     for (size_t n = 0; n < f->n; n++)
         for (size_t y = 0; y < f->h; y += step)

@@ -271,6 +271,33 @@ static const size_t shapes[][7] = {
     {9, 9, 8, 20, 33, 3, 2}, {40, 2, 2, 70, 9, 3, 1}, {8, 20, 19, 3, 4, 3, 1},
 };
 
+/* As integers and scales the activation gradient is the same floats, and so is dw. */
+static void check_sums(struct fixture *f, const struct bp_quant *da, uint32_t step,
+                       const float *masked) {
+    const struct bp_conv_shape *s = &f->shape;
+    struct bp_grad_source source = {.rows = rows_of_g, .context = f, .scratch_bytes = 1};
+    size_t elements = s->h * s->w * s->c, weights = s->k * f->taps * s->c;
+    if (!bp_bconv_gives_sums(s, da))
+        return;
+    struct bp_bconv_sums sums;
+    float *dw;
+    assert_int_equal(bp_alloc_array(&sums.sums, s->n * elements, sizeof *sums.sums, "sums"), BP_OK);
+    assert_int_equal(bp_alloc_array(&sums.scale, s->n, sizeof *sums.scale, "scales"), BP_OK);
+    assert_int_equal(bp_alloc_array(&dw, weights, sizeof *dw, "dw"), BP_OK);
+    memset(sums.sums, 0x5a, s->n * elements * sizeof *sums.sums);
+    memset(sums.scale, 0x5a, s->n * sizeof *sums.scale);
+    bp_bconv_backward(f->op, f->exec, s->n, f->x, f->mask, &source, 99, 3, step, masked, NULL, dw,
+                      NULL, &sums);
+    for (size_t i = 0; i < s->n * elements; i++) {
+        float value = sums.scale[i / elements] * (float)sums.sums[i];
+        assert_memory_equal(&value, &f->dx[i], sizeof value);
+    }
+    assert_memory_equal(dw, f->dw, weights * sizeof *dw);
+    bp_free(sums.sums);
+    bp_free(sums.scale);
+    bp_free(dw);
+}
+
 static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_tier tier,
                      int threads) {
     struct bp_conv_shape shape;
@@ -287,10 +314,11 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_t
     for (uint32_t step = 0; step < 2; step++) {
         const float *masked = step == 1 ? f.w : NULL;
         bp_bconv_backward(f.op, f.exec, shape.n, f.x, f.mask, &source, 99, 3, step, masked, f.dx,
-                          f.dw, NULL);
+                          f.dw, NULL, NULL);
         struct operand *want_da = operands_da(&f, &da, 99, 3, step);
         struct operand *want_dw = operands_dw(&f, quant, 99, 3, step);
         check_backward(&f, want_da, want_dw, masked);
+        check_sums(&f, &da, step, masked);
         bp_free(want_da);
         bp_free(want_dw);
     }
@@ -308,6 +336,24 @@ static void test_products(void **state) {
     }
 }
 
+/* Only what 16 bits hold, on a grid whose codes need no offset. */
+static void test_where_sums_are_given(void **state) {
+    (void)state;
+    const struct bp_quant four = {.bits = 4, .grid = BP_GRID_ZERO};
+    const struct bp_quant eight = {.bits = 8, .grid = BP_GRID_ZERO};
+    const struct bp_quant offset = {.bits = 4, .grid = BP_GRID_MINMAX};
+    const struct bp_quant symmetric = {.bits = 1, .grid = BP_GRID_SYMMETRIC};
+    struct bp_conv_shape shape = {.k = 520, .r = 3}; /* 520 * 9 * 7 = 32760 */
+    assert_true(bp_bconv_gives_sums(&shape, &four));
+    assert_false(bp_bconv_gives_sums(&shape, &eight));
+    assert_false(bp_bconv_gives_sums(&shape, &offset));
+    assert_false(bp_bconv_gives_sums(&shape, &symmetric));
+    shape.k = 521;
+    assert_false(bp_bconv_gives_sums(&shape, &four));
+    shape.k = 28; /* 28 * 9 * 127 = 32004 */
+    assert_true(bp_bconv_gives_sums(&shape, &eight));
+}
+
 /* Fewer samples than planned, and the same bytes for any number of workers, those that have to
  * share a few channels too. */
 static void test_threads_and_partial_batch(void **state) {
@@ -323,7 +369,7 @@ static void test_threads_and_partial_batch(void **state) {
             struct bp_grad_source source = {
                 .rows = rows_of_g, .context = &f[i], .scratch_bytes = 1};
             bp_bconv_backward(f[i].op, f[i].exec, 7, f[i].x, f[i].mask, &source, 5, 0, 8, NULL,
-                              f[i].dx, f[i].dw, NULL);
+                              f[i].dx, f[i].dw, NULL, NULL);
         }
         for (size_t i = 1; i < RUNS; i++) {
             assert_memory_equal(f[0].dx, f[i].dx, 7 * 36 * 40 * sizeof(float));
@@ -345,10 +391,10 @@ static void test_leaves_dropped_samples(void **state) {
     struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
     float *all = op_data_take(9 * of_sample * sizeof(float));
     uint8_t kept[9];
-    bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, all, f.dw, NULL);
+    bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, all, f.dw, NULL, NULL);
     memset(f.dx, 0xa5, 9 * of_sample * sizeof(float));
     bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw,
-                      &(struct bp_bconv_zeros){kept, NULL});
+                      &(struct bp_bconv_zeros){kept, NULL}, NULL);
     size_t count = 0;
     for (size_t n = 0; n < 9; n++) {
         float *dx = f.dx + n * of_sample, zero = 0.0f;
@@ -408,9 +454,9 @@ static void test_leaves_zero_rows(void **state) {
             memset(f.dw, 0xa5, K * ROW * sizeof(float));
             memset(rows, 7, K);
             bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, f.w, f.dx, all,
-                              NULL);
+                              NULL, NULL);
             bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, f.w, f.dx, f.dw,
-                              &zeros);
+                              &zeros, NULL);
             zero_rows += check_zero_rows(&f, rows, all);
             for (size_t k = 0; by_channel && k < K; k++)
                 assert_int_equal(rows[k], !bp_bconv_groups_dw(f.op)[k].kept);
@@ -433,14 +479,16 @@ static void test_degenerate_gradients(void **state) {
         set_up(&f, &shape, &da, &quants[j], bp_cpu_best(), 2);
         struct bp_grad_source source = {.rows = rows_of_g, .context = &f, .scratch_bytes = 1};
         memset(f.g, 0, 4 * 16 * 8 * sizeof(float));
-        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw, NULL);
+        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw, NULL,
+                          NULL);
         for (size_t i = 0; i < 4 * 16 * 16; i++)
             assert_true(f.dx[i] == 0.0f);
         for (size_t i = 0; i < 8 * 9 * 16; i++)
             assert_true(f.dw[i] == 0.0f);
         for (size_t i = 0; i < 16 * 8; i++)
             f.g[2 * 16 * 8 + i] = 0.5f; /* sample 2 is constant */
-        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 9, NULL, f.dx, f.dw, NULL);
+        bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 9, NULL, f.dx, f.dw, NULL,
+                          NULL);
         struct operand *da_operands = operands_da(&f, &da, 5, 0, 9);
         for (size_t i = 0; quants[j].clip == 0.0f && i < 16 * 8; i++)
             assert_true(fabs(da_operands[2 * 16 * 8 + i].value - 0.5) < 1e-6);
@@ -466,6 +514,7 @@ static void test_refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_where_sums_are_given),
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_threads_and_partial_batch),
         cmocka_unit_test(test_leaves_dropped_samples),

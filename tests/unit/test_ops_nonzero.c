@@ -83,7 +83,7 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
     bp_bconv_pack(op, exec, w);
     const struct gradient gradient = {s, power};
     const struct bp_grad_source source = {rows_of_gradient, &gradient, 1, NULL, NULL};
-    bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, r.dx, r.dw, NULL);
+    bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, r.dx, r.dw, NULL, NULL);
     r.method_da = bp_bconv_method(op, BP_BCONV_DA);
     r.method_dw = bp_bconv_method(op, BP_BCONV_DW);
     bp_free(x);

@@ -67,7 +67,8 @@ static void backward(struct op *op, const void *y, const float *g, const uint8_t
                      int accumulate) {
     struct bp_norm_act_params params = params_of(op);
     struct bp_norm_act_grads grads = {op->d_weight, op->d_bias, op->d_slope};
-    bp_norm_act_backward_sums(op->op, op->exec, N, y, g, kept, &params, &grads);
+    bp_norm_act_backward_sums(op->op, op->exec, N, y,
+                              &(struct bp_gradient){.floats = g, .kept = kept}, &params, &grads);
     bp_norm_act_backward_all(op->op, op->exec, N, dx, accumulate);
 }
 
@@ -326,7 +327,8 @@ static void run_pair(struct pair *pair, enum reader_kind kind, size_t h, size_t 
         pair->norm.op->reader = bp_norm_act_reader(before->op);
     backward(&pair->norm, x, g, kept, pair->dx, 1);
     const struct bp_norm_act_grads grads = {before->d_weight, before->d_bias, before->d_slope};
-    bp_norm_act_backward_sums(before->op, before->exec, N, data, pair->dx, NULL, &params, &grads);
+    bp_norm_act_backward_sums(before->op, before->exec, N, data,
+                              &(struct bp_gradient){.floats = pair->dx}, &params, &grads);
     bp_norm_act_backward_all(before->op, before->exec, N, pair->rows, 0);
     void *blocks[] = {y, x, out, g, integers};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)

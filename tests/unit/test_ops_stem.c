@@ -163,7 +163,8 @@ static void backward(struct stem *s, size_t n, const void *y, const uint8_t *kep
     struct bp_norm_act_params params = params_of(s);
     struct numbers *d = &s->results.learned;
     const struct bp_norm_act_grads grads = {d->weight, d->bias, d->slope};
-    bp_norm_act_backward_sums(s->norm, s->exec, n, y, s->g, kept, &params, &grads);
+    bp_norm_act_backward_sums(s->norm, s->exec, n, y,
+                              &(struct bp_gradient){.floats = s->g, .kept = kept}, &params, &grads);
     const struct bp_grad_source source = {.rows = bp_norm_act_grad_rows,
                                           .context = s->norm,
                                           .scratch_bytes =

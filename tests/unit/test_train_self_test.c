@@ -79,15 +79,15 @@ static void last_code_up(const float *g, size_t n, size_t g_stride, const int32_
 }
 
 /* A range's sum of squares, one rounding off: matters to the quantizer's probabilities only. */
-static void sum_one_rounding_off(const float *g, const int16_t *y, size_t n, size_t c,
-                                 const float *scale, const float *shift, const float *slope,
-                                 const float *ka, const float *kb, const float *kc,
-                                 struct bp_columns to) {
+static void sum_one_rounding_off(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                 size_t c, const float *scale, const float *shift,
+                                 const float *slope, const float *ka, const float *kb,
+                                 const float *kc, struct bp_columns to) {
     bp_act_range_i16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, to);
     to.sum_squares[0] *= 1.0000002f;
 }
 
-static void last_rounding_off(const float *g, const float *y, size_t n, size_t c,
+static void last_rounding_off(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                               const float *scale, const float *shift, const float *slope,
                               const float *ka, const float *kb, const float *kc, int add,
                               float *out) {

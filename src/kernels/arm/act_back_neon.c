@@ -3,6 +3,7 @@
 #include "kernels/arm/tier_neon.h"
 
 #include "base/bits.h"
+#include "kernels/arm/gradient_neon.h"
 #include "kernels/arm/vec_neon.h"
 
 /* ga, and what the slope's sum takes. */
@@ -19,7 +20,7 @@ BP_INLINE float32x4_t act_backward(float32x4_t g, float32x4_t y, float32x4_t sca
 }
 
 struct act_sums_job {
-    const float *g;
+    struct gradient g;
     const void *y;
     size_t n, c;
     const float *scale, *shift, *slope;
@@ -27,8 +28,8 @@ struct act_sums_job {
 };
 
 /* 4 * vectors channels from channel j on, all rows. */
-BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int has_slope,
-                              int vectors, size_t j, int full, size_t rest) {
+BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form, int is_i16,
+                              int has_slope, int vectors, size_t j, int full, size_t rest) {
     float32x4_t scale[4], shift[4], slope[4], sum_g[4], sum_gy[4], sum_slope[4];
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 4 * (size_t)q;
@@ -43,8 +44,8 @@ BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int ha
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 4 * (size_t)q;
             float32x4_t term, y = load_y(job->y, at, is_i16, full, rest);
-            float32x4_t ga = act_backward(load_f32(job->g + at, full, rest), y, scale[q], shift[q],
-                                          has_slope, slope[q], &term);
+            float32x4_t ga = act_backward(load_gradient(&job->g, form, at, full, rest), y, scale[q],
+                                          shift[q], has_slope, slope[q], &term);
             sum_g[q] = vaddq_f32(sum_g[q], ga);
             sum_gy[q] = vaddq_f32(sum_gy[q], vmulq_f32(ga, y));
             if (has_slope)
@@ -59,36 +60,44 @@ BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int ha
     }
 }
 
-BP_INLINE void act_sums(const struct act_sums_job *job, int is_i16, int has_slope) {
+BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form, int is_i16,
+                           int has_slope) {
     size_t j = 0;
     for (; j + 16 <= job->c; j += 16)
-        act_sums_block(job, is_i16, has_slope, 4, j, 1, 4);
+        act_sums_block(job, form, is_i16, has_slope, 4, j, 1, 4);
     for (; j < job->c; j += 4)
-        act_sums_block(job, is_i16, has_slope, 1, j, 0, job->c - j);
+        act_sums_block(job, form, is_i16, has_slope, 1, j, 0, job->c - j);
 }
 
-void bp_act_sums_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                          float *sum_slope) {
-    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
-    if (slope != NULL)
-        act_sums(&job, 1, 1);
+BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form, int is_i16) {
+    if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_sums_of(job, GRADIENT_FLOATS, is_i16, 1);
+    else if (job->slope != NULL)
+        act_sums_of(job, GRADIENT_SUMS, is_i16, 1);
+    else if (form == GRADIENT_FLOATS)
+        act_sums_of(job, GRADIENT_FLOATS, is_i16, 0);
     else
-        act_sums(&job, 1, 0);
+        act_sums_of(job, GRADIENT_SUMS, is_i16, 0);
 }
 
-void bp_act_sums_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                          float *sum_slope) {
-    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
-    if (slope != NULL)
-        act_sums(&job, 0, 1);
-    else
-        act_sums(&job, 0, 0);
+void bp_act_sums_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope, float *sum_g,
+                          float *sum_gy, float *sum_slope) {
+    const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
+                                     shift,          slope, sum_g, sum_gy, sum_slope};
+    act_sums(&job, form_of(g), 1);
+}
+
+void bp_act_sums_f32_neon(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope, float *sum_g,
+                          float *sum_gy, float *sum_slope) {
+    const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
+                                     shift,          slope, sum_g, sum_gy, sum_slope};
+    act_sums(&job, form_of(g), 0);
 }
 
 struct act_grad_job {
-    const float *g;
+    struct gradient g;
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
     int add;
@@ -96,11 +105,12 @@ struct act_grad_job {
 };
 
 /* 4 channels from channel j on, of the row at `from`. */
-BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, int is_i16, int has_slope,
-                                 size_t from, size_t j, int full, size_t rest) {
+BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, enum gradient_form form,
+                                 int is_i16, int has_slope, size_t from, size_t j, int full,
+                                 size_t rest) {
     float32x4_t term, y = load_y(job->y, from + j, is_i16, full, rest);
     float32x4_t ga = act_backward(
-        load_f32(job->g + from + j, full, rest), y, load_f32(job->scale + j, full, rest),
+        load_gradient(&job->g, form, from + j, full, rest), y, load_f32(job->scale + j, full, rest),
         load_f32(job->shift + j, full, rest), has_slope,
         has_slope ? load_f32(job->slope + j, full, rest) : vdupq_n_f32(0), &term);
     float32x4_t v = vaddq_f32(vmulq_f32(ga, load_f32(job->ka + j, full, rest)),
@@ -109,56 +119,64 @@ BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, int is_i16, int
     return job->add ? vaddq_f32(load_f32(job->out + from + j, full, rest), v) : v;
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
-                        size_t c) {
+BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form, int is_i16,
+                           int has_slope, size_t n, size_t c) {
     for (size_t from = 0; from < n * c; from += c) {
         float *out = job->out + from;
         size_t j = 0;
         for (; j + 8 <= c; j += 8) { /* loads before stores, so that they come in pairs */
-            float32x4_t low = act_grad_4(job, is_i16, has_slope, from, j, 1, 4);
-            float32x4_t high = act_grad_4(job, is_i16, has_slope, from, j + 4, 1, 4);
+            float32x4_t low = act_grad_4(job, form, is_i16, has_slope, from, j, 1, 4);
+            float32x4_t high = act_grad_4(job, form, is_i16, has_slope, from, j + 4, 1, 4);
             vst1q_f32(out + j, low);
             vst1q_f32(out + j + 4, high);
         }
         for (; j < c; j += 4)
-            store_f32(out + j, 0, c - j, act_grad_4(job, is_i16, has_slope, from, j, 0, c - j));
+            store_f32(out + j, 0, c - j,
+                      act_grad_4(job, form, is_i16, has_slope, from, j, 0, c - j));
     }
 }
 
-void bp_act_grad_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, const float *ka, const float *kb,
-                          const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
-    if (slope != NULL)
-        act_grad(&job, 1, 1, n, c);
+BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form, int is_i16,
+                        size_t n, size_t c) {
+    if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_grad_of(job, GRADIENT_FLOATS, is_i16, 1, n, c);
+    else if (job->slope != NULL)
+        act_grad_of(job, GRADIENT_SUMS, is_i16, 1, n, c);
+    else if (form == GRADIENT_FLOATS)
+        act_grad_of(job, GRADIENT_FLOATS, is_i16, 0, n, c);
     else
-        act_grad(&job, 1, 0, n, c);
+        act_grad_of(job, GRADIENT_SUMS, is_i16, 0, n, c);
 }
 
-void bp_act_grad_f32_neon(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, const float *ka, const float *kb,
-                          const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
-    if (slope != NULL)
-        act_grad(&job, 0, 1, n, c);
-    else
-        act_grad(&job, 0, 0, n, c);
+void bp_act_grad_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc, int add, float *out) {
+    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    act_grad(&job, form_of(g), 1, n, c);
+}
+
+void bp_act_grad_f32_neon(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc, int add, float *out) {
+    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    act_grad(&job, form_of(g), 0, n, c);
 }
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
 struct act_range_job {
-    const float *g;
+    struct gradient g;
     const int16_t *y;
     size_t n, c;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
 };
 
-/* 4 * vectors (at most 2) channels from channel j on, all rows. has_g and has_slope are constants.
+/* 4 * vectors (at most 2) channels from channel j on, all rows. form and has_slope are constants.
  */
-BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int has_slope,
-                               int vectors, size_t j, int full, size_t rest,
+BP_INLINE void act_range_block(const struct act_range_job *job, enum gradient_form form,
+                               int has_slope, int vectors, size_t j, int full, size_t rest,
                                const struct bp_columns *to) {
+    const int has_g = form != GRADIENT_NONE;
     float32x4_t scale[2], shift[2], slope[2], ka[2], kb[2], kc[2];
     struct range_4 range[2];
     for (int q = 0; q < vectors; q++) {
@@ -180,8 +198,8 @@ BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int h
             size_t at = p * job->c + j + 4 * (size_t)q;
             float32x4_t term, y = load_y(job->y, at, 1, full, rest), v = vmulq_f32(y, kb[q]);
             if (has_g) {
-                float32x4_t ga = act_backward(load_f32(job->g + at, full, rest), y, scale[q],
-                                              shift[q], has_slope, slope[q], &term);
+                float32x4_t ga = act_backward(load_gradient(&job->g, form, at, full, rest), y,
+                                              scale[q], shift[q], has_slope, slope[q], &term);
                 v = vaddq_f32(vmulq_f32(ga, ka[q]), v);
             }
             range_add(&range[q], vaddq_f32(v, kc[q]));
@@ -190,23 +208,29 @@ BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int h
         range_store(to, j + 4 * (size_t)q, full, rest, &range[q]);
 }
 
-BP_INLINE void act_range(const struct act_range_job *job, int has_g, int has_slope,
+BP_INLINE void act_range(const struct act_range_job *job, enum gradient_form form, int has_slope,
                          const struct bp_columns *to) {
     size_t j = 0;
     for (; j + 8 <= job->c; j += 8)
-        act_range_block(job, has_g, has_slope, 2, j, 1, 4, to);
+        act_range_block(job, form, has_slope, 2, j, 1, 4, to);
     for (; j < job->c; j += 4)
-        act_range_block(job, has_g, has_slope, 1, j, 0, job->c - j, to);
+        act_range_block(job, form, has_slope, 1, j, 0, job->c - j, to);
 }
 
-void bp_act_range_i16_neon(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, const float *ka, const float *kb,
-                           const float *kc, struct bp_columns to) {
-    const struct act_range_job job = {g, y, n, c, scale, shift, slope, ka, kb, kc};
-    if (g == NULL)
-        act_range(&job, 0, 0, &to);
+void bp_act_range_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                           const float *scale, const float *shift, const float *slope,
+                           const float *ka, const float *kb, const float *kc,
+                           struct bp_columns to) {
+    const struct act_range_job job = {gradient_of(g), y, n, c, scale, shift, slope, ka, kb, kc};
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_NONE)
+        act_range(&job, GRADIENT_NONE, 0, &to);
+    else if (form == GRADIENT_FLOATS && slope != NULL)
+        act_range(&job, GRADIENT_FLOATS, 1, &to);
+    else if (form == GRADIENT_FLOATS)
+        act_range(&job, GRADIENT_FLOATS, 0, &to);
     else if (slope != NULL)
-        act_range(&job, 1, 1, &to);
+        act_range(&job, GRADIENT_SUMS, 1, &to);
     else
-        act_range(&job, 1, 0, &to);
+        act_range(&job, GRADIENT_SUMS, 0, &to);
 }

@@ -2,6 +2,7 @@
 #include "kernels/arm/tier_neon.h"
 
 #include "base/bits.h"
+#include "kernels/arm/gradient_neon.h"
 #include "kernels/arm/vec_neon.h"
 
 /* Coefficients of 4 channels. */
@@ -79,9 +80,9 @@ void bp_act_norm_signs_neon(const int16_t *y, size_t n, size_t c, const struct b
 /* --- backward --------------------------------------------------------------------------------- */
 
 /* 4 * vectors (at most 2) channels from channel j on, all rows. */
-BP_INLINE void sums_block(const float *g, const int16_t *y, size_t n, size_t c,
-                          const struct bp_act_norm_rows *a, int vectors, size_t j, int full,
-                          size_t rest, float *const sums[3]) {
+BP_INLINE void sums_block(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, const struct bp_act_norm_rows *a, int vectors,
+                          size_t j, int full, size_t rest, float *const sums[3]) {
     struct coefficients k[2];
     float32x4_t s[2][3];
     for (int q = 0; q < vectors; q++) {
@@ -93,7 +94,7 @@ BP_INLINE void sums_block(const float *g, const int16_t *y, size_t n, size_t c,
         for (int q = 0; q < vectors; q++) {
             size_t at = p * c + j + 4 * (size_t)q;
             struct value v = value_4(y + at, &k[q], full, rest);
-            float32x4_t gv = load_f32(g + at, full, rest);
+            float32x4_t gv = load_gradient(g, form, at, full, rest);
             uint32x4_t gu = vreinterpretq_u32_f32(vmulq_f32(gv, v.u));
             s[q][0] = vaddq_f32(s[q][0], gv);
             s[q][1] = vaddq_f32(s[q][1], vmulq_f32(gv, v.h));
@@ -104,77 +105,93 @@ BP_INLINE void sums_block(const float *g, const int16_t *y, size_t n, size_t c,
             store_f32(sums[i] + j + 4 * (size_t)q, full, rest, s[q][i]);
 }
 
-void bp_act_norm_sums_neon(const float *g, const int16_t *y, size_t n, size_t c,
+BP_INLINE void sums_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                         size_t n, size_t c, const struct bp_act_norm_rows *a,
+                         float *const sums[3]) {
+    size_t j = 0;
+    for (; j + 8 <= c; j += 8)
+        sums_block(g, form, y, n, c, a, 2, j, 1, 4, sums);
+    for (; j < c; j += 4)
+        sums_block(g, form, y, n, c, a, 1, j, 0, c - j, sums);
+}
+
+void bp_act_norm_sums_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                            float *sum_gu) {
     float *const sums[3] = {sum_g, sum_gh, sum_gu};
-    size_t j = 0;
-    for (; j + 8 <= c; j += 8)
-        sums_block(g, y, n, c, a, 2, j, 1, 4, sums);
-    for (; j < c; j += 4)
-        sums_block(g, y, n, c, a, 1, j, 0, c - j, sums);
+    const struct gradient gradient = gradient_of(g);
+    if (form_of(g) == GRADIENT_FLOATS)
+        sums_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, sums);
+    else
+        sums_rows(&gradient, GRADIENT_SUMS, y, n, c, a, sums);
 }
 
-struct gradient {
+/* Coefficients of the gradient of 4 channels. */
+struct grad_coefficients {
     float32x4_t ka, kb, kc;
 };
 
 /* ka is for has_g. */
-BP_INLINE struct gradient load_gradient(const struct bp_act_norm_rows *a, int has_g, size_t j,
-                                        int full, size_t rest) {
+BP_INLINE struct grad_coefficients load_grad_coefficients(const struct bp_act_norm_rows *a,
+                                                          int has_g, size_t j, int full,
+                                                          size_t rest) {
     float32x4_t kb = load_f32(a->kb + j, full, rest);
-    return (struct gradient){has_g ? load_f32(a->ka + j, full, rest) : kb, kb,
-                             load_f32(a->kc + j, full, rest)};
+    return (struct grad_coefficients){has_g ? load_f32(a->ka + j, full, rest) : kb, kb,
+                                      load_f32(a->kc + j, full, rest)};
 }
 
-/* dL/dy. has_g (a constant) 0: of a sample that has no gradient. */
-BP_INLINE float32x4_t grad_4(const float *g, const int16_t *y, int has_g,
-                             const struct coefficients *k, const struct gradient *d, int full,
-                             size_t rest) {
-    struct value v = value_4(y, k, full, rest);
+/* dL/dy of 4 elements from `at` on. form NONE: of a sample that has no gradient. */
+BP_INLINE float32x4_t grad_4(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                             size_t at, const struct coefficients *k,
+                             const struct grad_coefficients *d, int full, size_t rest) {
+    struct value v = value_4(y + at, k, full, rest);
     float32x4_t gh = vmulq_f32(v.h, d->kb);
-    if (has_g)
-        gh = vaddq_f32(vmulq_f32(load_f32(g, full, rest), d->ka), gh);
+    if (form != GRADIENT_NONE)
+        gh = vaddq_f32(vmulq_f32(load_gradient(g, form, at, full, rest), d->ka), gh);
     gh = vaddq_f32(gh, d->kc);
     return vmulq_f32(vmulq_f32(gh, v.factor), k->alpha);
 }
 
 /* 4 * vectors (at most 2) channels from channel j on, all rows. */
-BP_INLINE void range_block(const float *g, const int16_t *y, int has_g, size_t n, size_t c,
-                           const struct bp_act_norm_rows *a, int vectors, size_t j, int full,
-                           size_t rest, const struct bp_columns *to) {
+BP_INLINE void range_block(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                           size_t n, size_t c, const struct bp_act_norm_rows *a, int vectors,
+                           size_t j, int full, size_t rest, const struct bp_columns *to) {
     struct coefficients k[2];
-    struct gradient d[2];
+    struct grad_coefficients d[2];
     struct range_4 range[2];
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 4 * (size_t)q;
         k[q] = load_act(a, at, full, rest);
-        d[q] = load_gradient(a, has_g, at, full, rest);
+        d[q] = load_grad_coefficients(a, form != GRADIENT_NONE, at, full, rest);
         range[q] = range_load(to, at, full, rest);
     }
     for (size_t p = 0; p < n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * c + j + 4 * (size_t)q;
-            range_add(&range[q],
-                      grad_4(has_g ? g + at : NULL, y + at, has_g, &k[q], &d[q], full, rest));
+            range_add(&range[q], grad_4(g, form, y, at, &k[q], &d[q], full, rest));
         }
     for (int q = 0; q < vectors; q++)
         range_store(to, j + 4 * (size_t)q, full, rest, &range[q]);
 }
 
-BP_INLINE void range_rows(const float *g, const int16_t *y, int has_g, size_t n, size_t c,
-                          const struct bp_act_norm_rows *a, const struct bp_columns *to) {
+BP_INLINE void range_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, const struct bp_act_norm_rows *a,
+                          const struct bp_columns *to) {
     size_t j = 0;
     for (; j + 8 <= c; j += 8)
-        range_block(g, y, has_g, n, c, a, 2, j, 1, 4, to);
+        range_block(g, form, y, n, c, a, 2, j, 1, 4, to);
     for (; j < c; j += 4)
-        range_block(g, y, has_g, n, c, a, 1, j, 0, c - j, to);
+        range_block(g, form, y, n, c, a, 1, j, 0, c - j, to);
 }
 
-void bp_act_norm_range_neon(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_range_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                             const struct bp_act_norm_rows *a, struct bp_columns to) {
-    if (g != NULL)
-        range_rows(g, y, 1, n, c, a, &to);
+    const struct gradient gradient = gradient_of(g);
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_FLOATS)
+        range_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, &to);
+    else if (form == GRADIENT_SUMS)
+        range_rows(&gradient, GRADIENT_SUMS, y, n, c, a, &to);
     else
-        range_rows(NULL, y, 0, n, c, a, &to);
+        range_rows(&gradient, GRADIENT_NONE, y, n, c, a, &to);
 }

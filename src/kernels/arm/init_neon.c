@@ -26,6 +26,7 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->round_group = bp_round_group_neon;
     kernels->round_columns = bp_round_columns_neon;
     kernels->scale_mask = bp_scale_mask_neon;
+    kernels->mask_sums = bp_mask_sums_neon;
     kernels->scale_latent = bp_scale_latent_neon;
     kernels->sums_i16 = bp_sums_i16_neon;
     kernels->half_sums_i16 = bp_half_sums_i16_neon;

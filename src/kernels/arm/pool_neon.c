@@ -2,6 +2,7 @@
 #include "kernels/arm/tier_neon.h"
 
 #include "base/bits.h"
+#include "kernels/arm/gradient_neon.h"
 #include "kernels/arm/vec_neon.h"
 
 /* 4 channels of one output pixel, and the winner's two bits of each. */
@@ -53,10 +54,10 @@ void bp_max_pool_2x2_neon(const float *a, const float *b, size_t n, size_t c, fl
         }
 }
 
-BP_INLINE void unpool_4(const float *g, uint64_t low, uint64_t high, size_t c, int full,
-                        size_t rest, float *upper, float *lower) {
+BP_INLINE void unpool_4(float32x4_t g, uint64_t low, uint64_t high, size_t c, int full, size_t rest,
+                        float *upper, float *lower) {
     uint32x4_t right = spread_bits(low), below = spread_bits(high);
-    uint32x4_t v = vreinterpretq_u32_f32(load_f32(g, full, rest));
+    uint32x4_t v = vreinterpretq_u32_f32(g);
     uint32x4_t above_v = vbicq_u32(v, below), below_v = vandq_u32(v, below);
     store_f32(upper, full, rest, vreinterpretq_f32_u32(vbicq_u32(above_v, right)));
     store_f32(upper + c, full, rest, vreinterpretq_f32_u32(vandq_u32(above_v, right)));
@@ -64,17 +65,28 @@ BP_INLINE void unpool_4(const float *g, uint64_t low, uint64_t high, size_t c, i
     store_f32(lower + c, full, rest, vreinterpretq_f32_u32(vandq_u32(below_v, right)));
 }
 
-void bp_max_unpool_2x2_neon(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                            float *b) {
+BP_INLINE void unpool(const struct gradient *g, enum gradient_form form, const uint64_t *which,
+                      size_t n, size_t c, float *a, float *b) {
     size_t cw = bp_words(c);
-    for (size_t p = 0; p < n; p++, g += c, which += 2 * cw, a += 2 * c, b += 2 * c)
+    for (size_t p = 0; p < n; p++, which += 2 * cw, a += 2 * c, b += 2 * c)
         for (size_t j = 0; j < c; j += 4) {
             uint64_t low = which[j / 64] >> j % 64, high = which[cw + j / 64] >> j % 64;
+            size_t at = p * c + j;
             if (c - j >= 4)
-                unpool_4(g + j, low, high, c, 1, 4, a + j, b + j);
+                unpool_4(load_gradient(g, form, at, 1, 4), low, high, c, 1, 4, a + j, b + j);
             else
-                unpool_4(g + j, low, high, c, 0, c - j, a + j, b + j);
+                unpool_4(load_gradient(g, form, at, 0, c - j), low, high, c, 0, c - j, a + j,
+                         b + j);
         }
+}
+
+void bp_max_unpool_2x2_neon(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                            size_t c, float *a, float *b) {
+    const struct gradient gradient = gradient_of(g);
+    if (form_of(g) == GRADIENT_FLOATS)
+        unpool(&gradient, GRADIENT_FLOATS, which, n, c, a, b);
+    else
+        unpool(&gradient, GRADIENT_SUMS, which, n, c, a, b);
 }
 
 /* --- any window ------------------------------------------------------------------------------- */

@@ -29,6 +29,34 @@ void bp_scale_mask_neon(const int32_t *sum, const uint64_t *mask, size_t n, size
     }
 }
 
+/* 8 lanes: the low halves of the sums, where their bits are set. */
+BP_INLINE int16x8_t masked_8(int32x4_t low, int32x4_t high, uint64_t inside) {
+    static const uint16_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    uint16x8_t lanes = vtstq_u16(vdupq_n_u16((uint16_t)inside), vld1q_u16(bit));
+    int16x8_t v = vuzp1q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));
+    return vandq_s16(v, vreinterpretq_s16_u16(lanes));
+}
+
+/* 1 .. 7 lanes. */
+BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest, int16_t *out) {
+    int16_t part[8];
+    int32x4_t high = rest > 4 ? load_i32(sum + 4, rest - 4) : vdupq_n_s32(0);
+    vst1q_s16(part, masked_8(load_i32(sum, rest), high, inside));
+    memcpy(out, part, rest * sizeof *out);
+}
+
+void bp_mask_sums_neon(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
+        for (size_t j = 0; j < c; j += 8) {
+            uint64_t inside = mask[j / 64] >> j % 64;
+            if (c - j >= 8)
+                vst1q_s16(out + j, masked_8(vld1q_s32(sum + j), vld1q_s32(sum + j + 4), inside));
+            else
+                mask_sums_rest(sum + j, inside, c - j, out + j);
+        }
+}
+
 /* --- weight gradient -------------------------------------------------------------------------- */
 
 BP_INLINE int32x4_t load_4(const int32_t *p, int full, size_t rest) {

@@ -32,13 +32,13 @@ void bp_act_norm_signs_c(const int16_t *y, size_t n, size_t c, const struct bp_a
         }
 }
 
-void bp_act_norm_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_sums_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                         const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                         float *sum_gu) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             struct value v = value_of(y[p * c + j], a, j);
-            float gv = g[p * c + j];
+            float gv = g->floats != NULL ? g->floats[p * c + j] : bp_sum_at(g, p * c + j);
             sum_g[j] += gv;
             sum_gh[j] += gv * v.h;
             sum_gu[j] += bp_value_or_zero(v.u < 0.0f, gv * v.u);
@@ -56,19 +56,21 @@ void bp_act_norm_sums_c(const float *g, const int16_t *y, size_t n, size_t c,
             out[p * c + j] = gh * d * alpha[j];                                                    \
         }
 
-void bp_act_norm_grad_c(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_grad_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                         const struct bp_act_norm_rows *a, float *out) {
     const float *restrict alpha = a->alpha, *restrict slope = a->slope;
     const float *restrict ka = a->ka, *restrict kb = a->kb, *restrict kc = a->kc;
-    if (g != NULL)
-        GRAD_BODY(g[p * c + j] * ka[j] +)
-    else
+    if (g == NULL)
         GRAD_BODY()
+    else if (g->floats != NULL)
+        GRAD_BODY(g->floats[p * c + j] * ka[j] +)
+    else
+        GRAD_BODY(bp_sum_at(g, p * c + j) * ka[j] +)
 }
 
 #define PIECE 256 /* channels of a row that are on the stack at once */
 
-void bp_act_norm_range_c(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_range_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                          const struct bp_act_norm_rows *a, struct bp_columns to) {
     float row[PIECE];
     for (size_t at = 0; at < n * c; at += c)
@@ -77,7 +79,8 @@ void bp_act_norm_range_c(const float *g, const int16_t *y, size_t n, size_t c,
             const struct bp_act_norm_rows from = {a->alpha + j, a->slope + j, a->scale + j,
                                                   a->shift + j, a->ka + j,    a->kb + j,
                                                   a->kc + j};
-            bp_act_norm_grad_c(g == NULL ? NULL : g + at + j, y + at + j, 1, count, &from, row);
+            const struct bp_gradient_rows piece = bp_gradient_from(g, at + j);
+            bp_act_norm_grad_c(g == NULL ? NULL : &piece, y + at + j, 1, count, &from, row);
             bp_range_columns_c(row, 1, count,
                                (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
         }

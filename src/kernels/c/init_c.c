@@ -37,6 +37,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->round_group = bp_round_group_c;
     kernels->round_columns = bp_round_columns_c;
     kernels->scale_mask = bp_scale_mask_c;
+    kernels->mask_sums = bp_mask_sums_c;
     kernels->scale_latent = bp_scale_latent_c;
     kernels->sums_i16 = bp_sums_i16_c;
     kernels->half_sums_i16 = bp_half_sums_i16_c;

@@ -22,6 +22,11 @@ static inline float bp_value_or_zero(int condition, float value) {
     return value;
 }
 
+/* An element of a gradient that is given as sums. */
+static inline float bp_sum_at(const struct bp_gradient_rows *g, size_t i) {
+    return g->scale * (float)g->sums[i];
+}
+
 /* Random fraction u of an element from the stream of random bits, see struct bp_rounding. `block`
  * must hold the element's block. */
 static inline float bp_rounding_fraction(const uint32_t block[4], uint64_t element, int wide) {

@@ -151,14 +151,14 @@ void bp_max_pool_2x2_c(const float *a, const float *b, size_t n, size_t c, float
         }
 }
 
-void bp_max_unpool_2x2_c(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                         float *b) {
+void bp_max_unpool_2x2_c(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                         size_t c, float *a, float *b) {
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
             const uint64_t *words = which + p * 2 * cw;
             int winner = bp_bit(words, j) + 2 * bp_bit(words + cw, j);
-            float v = g[p * c + j];
+            float v = g->floats != NULL ? g->floats[p * c + j] : bp_sum_at(g, p * c + j);
             a[2 * p * c + j] = bp_value_or_zero(winner == 0, v);
             a[(2 * p + 1) * c + j] = bp_value_or_zero(winner == 1, v);
             b[2 * p * c + j] = bp_value_or_zero(winner == 2, v);
@@ -228,11 +228,12 @@ void bp_average_back_c(const float *g, size_t n, size_t columns, size_t c, float
         }
 }
 
-/* The backward loops; the types of y differ only in the conversion. */
-#define ACT_SUMS_BODY(with_slope)                                                                  \
+/* The backward loops; the types of y differ only in the conversion. of_g: the gradient's element.
+ */
+#define ACT_SUMS_BODY(with_slope, of_g)                                                            \
     for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
-            float value = (float)y[p * c + j], gz = g[p * c + j];                                  \
+            float value = (float)y[p * c + j], gz = of_g;                                          \
             float v = value * scale[j] + shift[j];                                                 \
             float ga = gz * slope_at(v, slope, j, with_slope);                                     \
             sum_g[j] += ga;                                                                        \
@@ -241,66 +242,75 @@ void bp_average_back_c(const float *g, size_t n, size_t columns, size_t c, float
                 sum_slope[j] += bp_value_or_zero(v < 0.0f, gz * v);                                \
         }
 
-void bp_act_sums_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                       const float *shift, const float *slope, float *restrict sum_g,
-                       float *restrict sum_gy, float *restrict sum_slope) {
-    if (slope != NULL)
-        ACT_SUMS_BODY(1)
-    else
-        ACT_SUMS_BODY(0)
+#define ACT_SUMS_BODIES                                                                            \
+    if (slope != NULL && g->floats != NULL)                                                        \
+        ACT_SUMS_BODY(1, g->floats[p * c + j])                                                     \
+    else if (slope != NULL)                                                                        \
+        ACT_SUMS_BODY(1, bp_sum_at(g, p *c + j))                                                   \
+    else if (g->floats != NULL)                                                                    \
+        ACT_SUMS_BODY(0, g->floats[p * c + j])                                                     \
+    else                                                                                           \
+        ACT_SUMS_BODY(0, bp_sum_at(g, p *c + j))
+
+void bp_act_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope,
+                       float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope) {
+    ACT_SUMS_BODIES
 }
 
-void bp_act_sums_f32_c(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                       const float *shift, const float *slope, float *restrict sum_g,
-                       float *restrict sum_gy, float *restrict sum_slope) {
-    if (slope != NULL)
-        ACT_SUMS_BODY(1)
-    else
-        ACT_SUMS_BODY(0)
+void bp_act_sums_f32_c(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope,
+                       float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope) {
+    ACT_SUMS_BODIES
 }
 
-#define ACT_GRAD_BODY(with_slope)                                                                  \
+#define ACT_GRAD_BODY(with_slope, of_g)                                                            \
     for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
             float value = (float)y[p * c + j];                                                     \
             float v = value * scale[j] + shift[j];                                                 \
-            float ga = g[p * c + j] * slope_at(v, slope, j, with_slope);                           \
+            float ga = of_g * slope_at(v, slope, j, with_slope);                                   \
             float gradient = (ga * ka[j] + value * kb[j]) + kc[j];                                 \
             out[p * c + j] = add ? out[p * c + j] + gradient : gradient;                           \
         }
 
-void bp_act_grad_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                       const float *shift, const float *slope, const float *ka, const float *kb,
-                       const float *kc, int add, float *out) {
-    if (slope != NULL)
-        ACT_GRAD_BODY(1)
-    else
-        ACT_GRAD_BODY(0)
+#define ACT_GRAD_BODIES                                                                            \
+    if (slope != NULL && g->floats != NULL)                                                        \
+        ACT_GRAD_BODY(1, g->floats[p * c + j])                                                     \
+    else if (slope != NULL)                                                                        \
+        ACT_GRAD_BODY(1, bp_sum_at(g, p *c + j))                                                   \
+    else if (g->floats != NULL)                                                                    \
+        ACT_GRAD_BODY(0, g->floats[p * c + j])                                                     \
+    else                                                                                           \
+        ACT_GRAD_BODY(0, bp_sum_at(g, p *c + j))
+
+void bp_act_grad_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope, const float *ka,
+                       const float *kb, const float *kc, int add, float *out) {
+    ACT_GRAD_BODIES
 }
 
-void bp_act_grad_f32_c(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                       const float *shift, const float *slope, const float *ka, const float *kb,
-                       const float *kc, int add, float *out) {
-    if (slope != NULL)
-        ACT_GRAD_BODY(1)
-    else
-        ACT_GRAD_BODY(0)
+void bp_act_grad_f32_c(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope, const float *ka,
+                       const float *kb, const float *kc, int add, float *out) {
+    ACT_GRAD_BODIES
 }
 
 #define PIECE 256 /* channels of a row that are on the stack at once */
 
-void bp_act_range_i16_c(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                        const float *shift, const float *slope, const float *ka, const float *kb,
-                        const float *kc, struct bp_columns to) {
+void bp_act_range_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                        const float *scale, const float *shift, const float *slope, const float *ka,
+                        const float *kb, const float *kc, struct bp_columns to) {
     float row[PIECE];
     for (size_t at = 0; at < n * c; at += c)
         for (size_t j = 0; j < c; j += PIECE) {
             size_t count = bp_min_size(PIECE, c - j);
             const struct bp_affine_rows without_g = {kb + j, kc + j, NULL};
+            const struct bp_gradient_rows piece = bp_gradient_from(g, at + j);
             if (g == NULL)
                 bp_affine_act_i16_c(y + at + j, 1, count, &without_g, NULL, 0, row, NULL, NULL);
             else
-                bp_act_grad_i16_c(g + at + j, y + at + j, 1, count, scale + j, shift + j,
+                bp_act_grad_i16_c(&piece, y + at + j, 1, count, scale + j, shift + j,
                                   slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, 0, row);
             bp_range_columns_c(row, 1, count,
                                (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});

@@ -17,6 +17,14 @@ void bp_scale_mask_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t 
         }
 }
 
+void bp_mask_sums_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++)
+            out[p * c + j] =
+                (int16_t)((uint32_t)sum[p * c + j] & (uint32_t)-bp_bit(mask + p * cw, j));
+}
+
 void bp_scale_latent_c(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
                        const int32_t *neg, const float *w, size_t n, float *out) {
     for (size_t j = 0; j < n; j++) {

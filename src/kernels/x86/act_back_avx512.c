@@ -3,8 +3,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
-#include "kernels/x86/fetch_x86.h"
-#include "kernels/x86/vec_avx512.h"
+#include "kernels/x86/gradient_avx512.h"
 
 /* ga, and what the slope's sum takes. */
 BP_INLINE __m512 act_backward(__m512 g, __m512 y, __m512 scale, __m512 shift, int has_slope,
@@ -18,7 +17,7 @@ BP_INLINE __m512 act_backward(__m512 g, __m512 y, __m512 scale, __m512 shift, in
 }
 
 struct act_sums_job {
-    const float *g;
+    struct gradient g;
     const void *y;
     size_t n, c;
     const float *scale, *shift, *slope;
@@ -26,8 +25,8 @@ struct act_sums_job {
 };
 
 /* 16 * vectors channels from channel j on, all rows. */
-BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int has_slope,
-                              int vectors, size_t j, __mmask16 m) {
+BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form, int is_i16,
+                              int has_slope, int vectors, size_t j, __mmask16 m) {
     __m512 scale[2], shift[2], slope[2], sum_g[2], sum_gy[2], sum_slope[2];
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 16 * (size_t)q;
@@ -42,18 +41,14 @@ BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int ha
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 16 * (size_t)q;
             __m512 term, y = load_y(job->y, at, is_i16, m);
-            __m512 ga = act_backward(load_f32(job->g + at, m), y, scale[q], shift[q], has_slope,
-                                     slope[q], &term);
+            __m512 ga = act_backward(load_gradient(&job->g, form, at, m), y, scale[q], shift[q],
+                                     has_slope, slope[q], &term);
             sum_g[q] = _mm512_add_ps(sum_g[q], ga);
             sum_gy[q] = _mm512_add_ps(sum_gy[q], _mm512_mul_ps(ga, y));
             if (has_slope)
                 sum_slope[q] = _mm512_add_ps(sum_slope[q], term);
-            size_t done = (j + 16 * (size_t)q) * job->n + 16 * p; /* elements */
-            fetch_behind(job->g + job->n * job->c, 4 * done);
-            if (!is_i16)
-                fetch_behind((const float *)job->y + job->n * job->c, 4 * done);
-            else if (q == 0)
-                fetch_behind((const int16_t *)job->y + job->n * job->c, 2 * (j * job->n + 32 * p));
+            fetch_rows_behind(job->g.at, form == GRADIENT_SUMS, job->n, job->c, j, (size_t)q, p);
+            fetch_rows_behind(job->y, is_i16, job->n, job->c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 16 * (size_t)q;
@@ -64,46 +59,54 @@ BP_INLINE void act_sums_block(const struct act_sums_job *job, int is_i16, int ha
     }
 }
 
-BP_INLINE void act_sums(const struct act_sums_job *job, int is_i16, int has_slope) {
+BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form, int is_i16,
+                           int has_slope) {
     size_t j = 0;
     for (; j + 32 <= job->c; j += 32)
-        act_sums_block(job, is_i16, has_slope, 2, j, 0xffff);
+        act_sums_block(job, form, is_i16, has_slope, 2, j, 0xffff);
     for (; j < job->c; j += 16)
-        act_sums_block(job, is_i16, has_slope, 1, j, mask_16(job->c - j));
+        act_sums_block(job, form, is_i16, has_slope, 1, j, mask_16(job->c - j));
 }
 
-void bp_act_sums_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form, int is_i16) {
+    if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_sums_of(job, GRADIENT_FLOATS, is_i16, 1);
+    else if (job->slope != NULL)
+        act_sums_of(job, GRADIENT_SUMS, is_i16, 1);
+    else if (form == GRADIENT_FLOATS)
+        act_sums_of(job, GRADIENT_FLOATS, is_i16, 0);
+    else
+        act_sums_of(job, GRADIENT_SUMS, is_i16, 0);
+}
+
+void bp_act_sums_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                             const float *scale, const float *shift, const float *slope,
                             float *sum_g, float *sum_gy, float *sum_slope) {
-    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
-    if (slope != NULL)
-        act_sums(&job, 1, 1);
-    else
-        act_sums(&job, 1, 0);
+    const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
+                                     shift,          slope, sum_g, sum_gy, sum_slope};
+    act_sums(&job, form_of(g), 1);
 }
 
-void bp_act_sums_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                            float *sum_slope) {
-    const struct act_sums_job job = {g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope};
-    if (slope != NULL)
-        act_sums(&job, 0, 1);
-    else
-        act_sums(&job, 0, 0);
+void bp_act_sums_f32_avx512(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            float *sum_g, float *sum_gy, float *sum_slope) {
+    const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
+                                     shift,          slope, sum_g, sum_gy, sum_slope};
+    act_sums(&job, form_of(g), 0);
 }
 
 struct act_grad_job {
-    const float *g;
+    struct gradient g;
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
     int add;
     float *out;
 };
 
-BP_INLINE void act_grad_16(const struct act_grad_job *job, int is_i16, int has_slope, size_t at,
-                           size_t j, __mmask16 m) {
+BP_INLINE void act_grad_16(const struct act_grad_job *job, enum gradient_form form, int is_i16,
+                           int has_slope, size_t at, size_t j, __mmask16 m) {
     __m512 term, y = load_y(job->y, at, is_i16, m), zero = _mm512_setzero_ps();
-    __m512 ga = act_backward(load_f32(job->g + at, m), y, load_f32(job->scale + j, m),
+    __m512 ga = act_backward(load_gradient(&job->g, form, at, m), y, load_f32(job->scale + j, m),
                              load_f32(job->shift + j, m), has_slope,
                              has_slope ? load_f32(job->slope + j, m) : zero, &term);
     __m512 v = _mm512_add_ps(_mm512_mul_ps(ga, load_f32(job->ka + j, m)),
@@ -114,54 +117,61 @@ BP_INLINE void act_grad_16(const struct act_grad_job *job, int is_i16, int has_s
     store_f32(job->out + at, m, v);
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, int is_i16, int has_slope, size_t n,
-                        size_t c) {
-    const size_t y_bytes = is_i16 ? sizeof(int16_t) : sizeof(float);
-    const char *y_end = (const char *)job->y + n * c * y_bytes;
+BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form, int is_i16,
+                           int has_slope, size_t n, size_t c) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 16 <= c; j += 16) {
             size_t at = p * c + j;
-            act_grad_16(job, is_i16, has_slope, at, j, 0xffff);
-            fetch_line_behind(job->g + n * c, sizeof(float) * at, 16 * sizeof(float));
-            fetch_line_behind(y_end, y_bytes * at, 16 * y_bytes);
+            act_grad_16(job, form, is_i16, has_slope, at, j, 0xffff);
+            fetch_elements_behind(job->g.at, form == GRADIENT_SUMS, n, c, at);
+            fetch_elements_behind(job->y, is_i16, n, c, at);
         }
         if (j < c)
-            act_grad_16(job, is_i16, has_slope, p * c + j, j, mask_16(c - j));
+            act_grad_16(job, form, is_i16, has_slope, p * c + j, j, mask_16(c - j));
     }
 }
 
-void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form, int is_i16,
+                        size_t n, size_t c) {
+    if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_grad_of(job, GRADIENT_FLOATS, is_i16, 1, n, c);
+    else if (job->slope != NULL)
+        act_grad_of(job, GRADIENT_SUMS, is_i16, 1, n, c);
+    else if (form == GRADIENT_FLOATS)
+        act_grad_of(job, GRADIENT_FLOATS, is_i16, 0, n, c);
+    else
+        act_grad_of(job, GRADIENT_SUMS, is_i16, 0, n, c);
+}
+
+void bp_act_grad_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                             const float *scale, const float *shift, const float *slope,
                             const float *ka, const float *kb, const float *kc, int add,
                             float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
-    if (slope != NULL)
-        act_grad(&job, 1, 1, n, c);
-    else
-        act_grad(&job, 1, 0, n, c);
+    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    act_grad(&job, form_of(g), 1, n, c);
 }
 
-void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, const float *ka,
-                            const float *kb, const float *kc, int add, float *out) {
-    const struct act_grad_job job = {g, y, scale, shift, slope, ka, kb, kc, add, out};
-    if (slope != NULL)
-        act_grad(&job, 0, 1, n, c);
-    else
-        act_grad(&job, 0, 0, n, c);
+void bp_act_grad_f32_avx512(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            const float *ka, const float *kb, const float *kc, int add,
+                            float *out) {
+    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    act_grad(&job, form_of(g), 0, n, c);
 }
 
 struct act_range_job {
-    const float *g;
+    struct gradient g;
     const int16_t *y;
     size_t n, c;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
 };
 
-/* 16 * vectors channels from channel j on, all rows. has_g and has_slope are constants. */
-BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int has_slope,
-                               int vectors, size_t j, __mmask16 m, struct bp_columns to) {
+/* 16 * vectors channels from channel j on, all rows. */
+BP_INLINE void act_range_block(const struct act_range_job *job, enum gradient_form form,
+                               int has_slope, int vectors, size_t j, __mmask16 m,
+                               struct bp_columns to) {
+    const int has_g = form != GRADIENT_NONE;
     __m512 scale[2], shift[2], slope[2], ka[2], kb[2], kc[2], zero = _mm512_setzero_ps();
     struct range_512 range[2];
     for (int q = 0; q < vectors; q++) {
@@ -179,39 +189,43 @@ BP_INLINE void act_range_block(const struct act_range_job *job, int has_g, int h
             size_t at = p * job->c + j + 16 * (size_t)q;
             __m512 term, y = load_y(job->y, at, 1, m), v = _mm512_mul_ps(y, kb[q]);
             if (has_g) {
-                __m512 ga = act_backward(load_f32(job->g + at, m), y, scale[q], shift[q], has_slope,
-                                         slope[q], &term);
+                __m512 ga = act_backward(load_gradient(&job->g, form, at, m), y, scale[q], shift[q],
+                                         has_slope, slope[q], &term);
                 v = _mm512_add_ps(_mm512_mul_ps(ga, ka[q]), v);
             }
             range_add(&range[q], _mm512_add_ps(v, kc[q]));
             if (has_g)
-                fetch_behind(job->g + job->n * job->c,
-                             4 * ((j + 16 * (size_t)q) * job->n + 16 * p));
-            if (q == 0)
-                fetch_behind(job->y + job->n * job->c, 2 * (j * job->n + 32 * p));
+                fetch_rows_behind(job->g.at, form == GRADIENT_SUMS, job->n, job->c, j, (size_t)q,
+                                  p);
+            fetch_rows_behind(job->y, 1, job->n, job->c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++)
         range_store(&to, j + 16 * (size_t)q, m, &range[q]);
 }
 
-BP_INLINE void act_range(const struct act_range_job *job, int has_g, int has_slope,
+BP_INLINE void act_range(const struct act_range_job *job, enum gradient_form form, int has_slope,
                          struct bp_columns to) {
     size_t j = 0;
     for (; j + 32 <= job->c; j += 32)
-        act_range_block(job, has_g, has_slope, 2, j, 0xffff, to);
+        act_range_block(job, form, has_slope, 2, j, 0xffff, to);
     for (; j < job->c; j += 16)
-        act_range_block(job, has_g, has_slope, 1, j, mask_16(job->c - j), to);
+        act_range_block(job, form, has_slope, 1, j, mask_16(job->c - j), to);
 }
 
-void bp_act_range_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_range_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const float *scale, const float *shift, const float *slope,
                              const float *ka, const float *kb, const float *kc,
                              struct bp_columns to) {
-    const struct act_range_job job = {g, y, n, c, scale, shift, slope, ka, kb, kc};
-    if (g == NULL)
-        act_range(&job, 0, 0, to);
+    const struct act_range_job job = {gradient_of(g), y, n, c, scale, shift, slope, ka, kb, kc};
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_NONE)
+        act_range(&job, GRADIENT_NONE, 0, to);
+    else if (form == GRADIENT_FLOATS && slope != NULL)
+        act_range(&job, GRADIENT_FLOATS, 1, to);
+    else if (form == GRADIENT_FLOATS)
+        act_range(&job, GRADIENT_FLOATS, 0, to);
     else if (slope != NULL)
-        act_range(&job, 1, 1, to);
+        act_range(&job, GRADIENT_SUMS, 1, to);
     else
-        act_range(&job, 1, 0, to);
+        act_range(&job, GRADIENT_SUMS, 0, to);
 }

@@ -3,8 +3,7 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
-#include "kernels/x86/fetch_x86.h"
-#include "kernels/x86/vec_avx2.h"
+#include "kernels/x86/gradient_avx2.h"
 
 /* Coefficients of 8 channels. */
 struct coefficients {
@@ -65,8 +64,9 @@ void bp_act_norm_signs_avx2(const int16_t *y, size_t n, size_t c, const struct b
 
 /* --- backward --------------------------------------------------------------------------------- */
 
-BP_INLINE void sums_8(const float *g, const int16_t *y, size_t n, size_t c,
-                      const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
+/* 8 channels, all rows. */
+BP_INLINE void sums_8(const struct gradient *g, enum gradient_form form, const int16_t *y, size_t n,
+                      size_t c, const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
                       float *const sums[3]) {
     struct coefficients k;
     __m256 s[3];
@@ -75,115 +75,133 @@ BP_INLINE void sums_8(const float *g, const int16_t *y, size_t n, size_t c,
         s[i] = load_ps(sums[i] + j, full, rest);
     for (size_t p = 0; p < n; p++) {
         struct value v = value_8(y + p * c + j, &k, full, rest);
-        __m256 gv = load_ps(g + p * c + j, full, rest);
+        __m256 gv = load_gradient(g, form, p * c + j, full, rest);
         s[0] = _mm256_add_ps(s[0], gv);
         s[1] = _mm256_add_ps(s[1], _mm256_mul_ps(gv, v.h));
         s[2] = _mm256_add_ps(s[2], _mm256_and_ps(v.negative, _mm256_mul_ps(gv, v.u)));
-        fetch_behind(g + n * c, 4 * (j * n + 8 * p));
-        fetch_behind(y + n * c, 2 * (j * n + 8 * p));
+        fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j * n + 8 * p);
+        fetch_rows_behind(y, 1, n, c, j * n + 8 * p);
     }
     for (int i = 0; i < 3; i++)
         store_ps(sums[i] + j, full, rest, s[i]);
 }
 
-void bp_act_norm_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+BP_INLINE void sums_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                         size_t n, size_t c, const struct bp_act_norm_rows *a,
+                         float *const sums[3]) {
+    size_t j = 0;
+    for (; j + 8 <= c; j += 8)
+        sums_8(g, form, y, n, c, a, j, 1, 8, sums);
+    if (j < c)
+        sums_8(g, form, y, n, c, a, j, 0, c - j, sums);
+}
+
+void bp_act_norm_sums_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                            float *sum_gu) {
     float *const sums[3] = {sum_g, sum_gh, sum_gu};
-    for (size_t j = 0; j < c; j += 8)
-        if (c - j >= 8)
-            sums_8(g, y, n, c, a, j, 1, 8, sums);
-        else
-            sums_8(g, y, n, c, a, j, 0, c - j, sums);
+    const struct gradient gradient = gradient_of(g);
+    if (form_of(g) == GRADIENT_FLOATS)
+        sums_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, sums);
+    else
+        sums_rows(&gradient, GRADIENT_SUMS, y, n, c, a, sums);
 }
 
-struct gradient {
+/* The backward's own coefficients. */
+struct back {
     __m256 ka, kb, kc;
 };
 
-BP_INLINE struct gradient load_gradient(const struct bp_act_norm_rows *a, size_t j, int full,
-                                        size_t rest) {
-    return (struct gradient){load_ps(a->ka + j, full, rest), load_ps(a->kb + j, full, rest),
-                             load_ps(a->kc + j, full, rest)};
+BP_INLINE struct back load_back(const struct bp_act_norm_rows *a, size_t j, int full, size_t rest) {
+    return (struct back){load_ps(a->ka + j, full, rest), load_ps(a->kb + j, full, rest),
+                         load_ps(a->kc + j, full, rest)};
 }
 
-/* dL/dy. g NULL: of a sample that has no gradient. */
-BP_INLINE __m256 grad_8(const float *g, const int16_t *y, const struct coefficients *k,
-                        const struct gradient *d, int full, size_t rest) {
-    struct value v = value_8(y, k, full, rest);
+/* dL/dy of 8 elements from `at` on. GRADIENT_NONE: of a sample that has no gradient. */
+BP_INLINE __m256 grad_8(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                        size_t at, const struct coefficients *k, const struct back *d, int full,
+                        size_t rest) {
+    struct value v = value_8(y + at, k, full, rest);
     __m256 gh = _mm256_mul_ps(v.h, d->kb);
-    if (g != NULL)
-        gh = _mm256_add_ps(_mm256_mul_ps(load_ps(g, full, rest), d->ka), gh);
+    if (form != GRADIENT_NONE)
+        gh = _mm256_add_ps(_mm256_mul_ps(load_gradient(g, form, at, full, rest), d->ka), gh);
     gh = _mm256_add_ps(gh, d->kc);
     __m256 gu = _mm256_blendv_ps(gh, _mm256_mul_ps(gh, k->slope), v.negative);
     return _mm256_mul_ps(gu, k->alpha);
 }
 
-BP_INLINE void grad_store(const float *g, const int16_t *y, const struct bp_act_norm_rows *a,
-                          size_t j, int full, size_t rest, float *out) {
+BP_INLINE void grad_store(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t at, const struct bp_act_norm_rows *a, size_t j, int full,
+                          size_t rest, float *out) {
     struct coefficients k;
     load_act(&k, a, j, full, rest);
-    struct gradient d = load_gradient(a, j, full, rest);
-    store_ps(out + j, full, rest, grad_8(g == NULL ? NULL : g + j, y + j, &k, &d, full, rest));
+    struct back d = load_back(a, j, full, rest);
+    store_ps(out + at, full, rest, grad_8(g, form, y, at, &k, &d, full, rest));
 }
 
-BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
-                         const struct bp_act_norm_rows *a, float *out) {
-    const int16_t *y_end = y + n * c;
-    for (size_t p = 0; p < n; p++, y += c, out += c) {
-        const float *row = g == NULL ? NULL : g + p * c;
+BP_INLINE void grad_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                         size_t n, size_t c, const struct bp_act_norm_rows *a, float *out) {
+    for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8) {
             size_t at = p * c + j;
-            grad_store(row, y, a, j, 1, 8, out);
-            if (g != NULL)
-                fetch_line_behind(g + n * c, sizeof(float) * at, 8 * sizeof(float));
-            fetch_line_behind(y_end, sizeof(int16_t) * at, 8 * sizeof(int16_t));
+            grad_store(g, form, y, at, a, j, 1, 8, out);
+            if (form != GRADIENT_NONE)
+                fetch_elements_behind(g->at, form == GRADIENT_SUMS, n, c, at);
+            fetch_elements_behind(y, 1, n, c, at);
         }
         if (j < c)
-            grad_store(row, y, a, j, 0, c - j, out);
+            grad_store(g, form, y, p * c + j, a, j, 0, c - j, out);
     }
 }
 
-void bp_act_norm_grad_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_grad_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *out) {
-    if (g != NULL)
-        grad_rows(g, y, n, c, a, out);
+    const struct gradient gradient = gradient_of(g);
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_FLOATS)
+        grad_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, out);
+    else if (form == GRADIENT_SUMS)
+        grad_rows(&gradient, GRADIENT_SUMS, y, n, c, a, out);
     else
-        grad_rows(NULL, y, n, c, a, out);
+        grad_rows(&gradient, GRADIENT_NONE, y, n, c, a, out);
 }
 
 /* 8 channels, all rows. */
-BP_INLINE void range_8(const float *g, const int16_t *y, size_t n, size_t c,
-                       const struct bp_act_norm_rows *a, size_t j, int full, size_t rest,
-                       struct bp_columns to) {
+BP_INLINE void range_8(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                       size_t n, size_t c, const struct bp_act_norm_rows *a, size_t j, int full,
+                       size_t rest, struct bp_columns to) {
     struct coefficients k;
     load_act(&k, a, j, full, rest);
-    struct gradient d = load_gradient(a, j, full, rest);
+    struct back d = load_back(a, j, full, rest);
     struct range_256 range = range_load(&to, j, full, rest);
     for (size_t p = 0; p < n; p++) {
-        range_add(&range,
-                  grad_8(g == NULL ? NULL : g + p * c + j, y + p * c + j, &k, &d, full, rest));
-        fetch_behind(y + n * c, 2 * (j * n + 8 * p));
-        if (g != NULL)
-            fetch_behind(g + n * c, 4 * (j * n + 8 * p));
+        range_add(&range, grad_8(g, form, y, p * c + j, &k, &d, full, rest));
+        fetch_rows_behind(y, 1, n, c, j * n + 8 * p);
+        if (form != GRADIENT_NONE)
+            fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j * n + 8 * p);
     }
     range_store(&to, j, full, rest, &range);
 }
 
-BP_INLINE void range_rows(const float *g, const int16_t *y, size_t n, size_t c,
-                          const struct bp_act_norm_rows *a, struct bp_columns to) {
+BP_INLINE void range_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, const struct bp_act_norm_rows *a,
+                          struct bp_columns to) {
     size_t j = 0;
     for (; j + 8 <= c; j += 8)
-        range_8(g, y, n, c, a, j, 1, 8, to);
+        range_8(g, form, y, n, c, a, j, 1, 8, to);
     if (j < c)
-        range_8(g, y, n, c, a, j, 0, c - j, to);
+        range_8(g, form, y, n, c, a, j, 0, c - j, to);
 }
 
-void bp_act_norm_range_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_range_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                             const struct bp_act_norm_rows *a, struct bp_columns to) {
-    if (g != NULL)
-        range_rows(g, y, n, c, a, to);
+    const struct gradient gradient = gradient_of(g);
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_FLOATS)
+        range_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, to);
+    else if (form == GRADIENT_SUMS)
+        range_rows(&gradient, GRADIENT_SUMS, y, n, c, a, to);
     else
-        range_rows(NULL, y, n, c, a, to);
+        range_rows(&gradient, GRADIENT_NONE, y, n, c, a, to);
 }

@@ -3,8 +3,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
-#include "kernels/x86/fetch_x86.h"
-#include "kernels/x86/vec_avx512.h"
+#include "kernels/x86/gradient_avx512.h"
 
 /* 16 channels: y, u = y * alpha, where u is negative, h. `m` is all ones but at the end of a row.
  */
@@ -22,14 +21,14 @@ BP_INLINE struct value value_16(const int16_t *y, __m512 alpha, __m512 slope, __
 }
 
 /* 16 * vectors channels, all rows. */
-BP_INLINE void sums_block(const float *g, const int16_t *y, size_t n, size_t c, int vectors,
-                          const float *alpha, const float *slope, __mmask16 m, float *const sums[3],
-                          size_t j) {
+BP_INLINE void sums_block(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, int vectors, const struct bp_act_norm_rows *rows,
+                          __mmask16 m, float *const sums[3], size_t j) {
     __m512 a[2], k[2], s[3][2];
     for (int q = 0; q < vectors; q++) {
         size_t at = j + 16 * (size_t)q;
-        a[q] = _mm512_maskz_loadu_ps(m, alpha + at);
-        k[q] = _mm512_maskz_loadu_ps(m, slope + at);
+        a[q] = _mm512_maskz_loadu_ps(m, rows->alpha + at);
+        k[q] = _mm512_maskz_loadu_ps(m, rows->slope + at);
         for (int i = 0; i < 3; i++)
             s[i][q] = _mm512_maskz_loadu_ps(m, sums[i] + at);
     }
@@ -37,28 +36,37 @@ BP_INLINE void sums_block(const float *g, const int16_t *y, size_t n, size_t c, 
         for (int q = 0; q < vectors; q++) {
             size_t at = p * c + j + 16 * (size_t)q;
             struct value v = value_16(y + at, a[q], k[q], m);
-            __m512 gv = _mm512_maskz_loadu_ps(m, g + at);
+            __m512 gv = load_gradient(g, form, at, m);
             s[0][q] = _mm512_add_ps(s[0][q], gv);
             s[1][q] = _mm512_add_ps(s[1][q], _mm512_mul_ps(gv, v.h));
             s[2][q] = _mm512_add_ps(s[2][q], _mm512_maskz_mul_ps(v.negative, gv, v.u));
-            fetch_behind(g + n * c, 4 * ((j + 16 * (size_t)q) * n + 16 * p));
-            if (q == 0)
-                fetch_behind(y + n * c, 2 * (j * n + 32 * p));
+            fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j, (size_t)q, p);
+            fetch_rows_behind(y, 1, n, c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++)
         for (int i = 0; i < 3; i++)
             _mm512_mask_storeu_ps(sums[i] + j + 16 * (size_t)q, m, s[i][q]);
 }
 
-void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+BP_INLINE void sums_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                         size_t n, size_t c, const struct bp_act_norm_rows *a,
+                         float *const sums[3]) {
+    size_t j = 0;
+    for (; j + 32 <= c; j += 32)
+        sums_block(g, form, y, n, c, 2, a, 0xffff, sums, j);
+    for (; j < c; j += 16)
+        sums_block(g, form, y, n, c, 1, a, mask_16(c - j), sums, j);
+}
+
+void bp_act_norm_sums_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                              float *sum_gu) {
     float *const sums[3] = {sum_g, sum_gh, sum_gu};
-    size_t j = 0;
-    for (; j + 32 <= c; j += 32)
-        sums_block(g, y, n, c, 2, a->alpha, a->slope, 0xffff, sums, j);
-    for (; j < c; j += 16)
-        sums_block(g, y, n, c, 1, a->alpha, a->slope, mask_16(c - j), sums, j);
+    const struct gradient gradient = gradient_of(g);
+    if (form_of(g) == GRADIENT_FLOATS)
+        sums_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, sums);
+    else
+        sums_rows(&gradient, GRADIENT_SUMS, y, n, c, a, sums);
 }
 
 struct coefficients {
@@ -72,54 +80,54 @@ BP_INLINE struct coefficients load_coefficients(const struct bp_act_norm_rows *a
                                  load_f32(a->kc + j, m)};
 }
 
-/* dL/dy. g NULL: of a sample that has no gradient. */
-BP_INLINE __m512 grad_16(const float *g, const int16_t *y, const struct coefficients *k,
-                         __mmask16 m) {
-    struct value v = value_16(y, k->alpha, k->slope, m);
+/* dL/dy of 16 elements from `at` on. */
+BP_INLINE __m512 grad_16(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                         size_t at, const struct coefficients *k, __mmask16 m) {
+    struct value v = value_16(y + at, k->alpha, k->slope, m);
     __m512 gh = _mm512_mul_ps(v.h, k->kb);
-    if (g != NULL)
-        gh = _mm512_add_ps(_mm512_mul_ps(load_f32(g, m), k->ka), gh);
+    if (form != GRADIENT_NONE)
+        gh = _mm512_add_ps(_mm512_mul_ps(load_gradient(g, form, at, m), k->ka), gh);
     gh = _mm512_add_ps(gh, k->kc);
     __m512 gu = _mm512_mask_mul_ps(gh, v.negative, gh, k->slope);
     return _mm512_mul_ps(gu, k->alpha);
 }
 
-BP_INLINE void grad_store(const float *g, const int16_t *y, const struct bp_act_norm_rows *a,
-                          size_t j, __mmask16 m, float *out) {
-    struct coefficients k = load_coefficients(a, j, m);
-    store_f32(out + j, m, grad_16(g == NULL ? NULL : g + j, y + j, &k, m));
-}
-
-BP_INLINE void grad_rows(const float *g, const int16_t *y, size_t n, size_t c,
-                         const struct bp_act_norm_rows *a, float *out) {
-    const int16_t *y_end = y + n * c;
-    for (size_t p = 0; p < n; p++, y += c, out += c) {
-        const float *row = g == NULL ? NULL : g + p * c;
+BP_INLINE void grad_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                         size_t n, size_t c, const struct bp_act_norm_rows *a, float *out) {
+    for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 16 <= c; j += 16) {
+            const struct coefficients k = load_coefficients(a, j, 0xffff);
             size_t at = p * c + j;
-            grad_store(row, y, a, j, 0xffff, out);
-            if (g != NULL)
-                fetch_line_behind(g + n * c, sizeof(float) * at, 16 * sizeof(float));
-            fetch_line_behind(y_end, sizeof(int16_t) * at, 16 * sizeof(int16_t));
+            store_f32(out + at, 0xffff, grad_16(g, form, y, at, &k, 0xffff));
+            if (form != GRADIENT_NONE)
+                fetch_elements_behind(g->at, form == GRADIENT_SUMS, n, c, at);
+            fetch_elements_behind(y, 1, n, c, at);
         }
-        if (j < c)
-            grad_store(row, y, a, j, mask_16(c - j), out);
+        if (j < c) {
+            const struct coefficients k = load_coefficients(a, j, mask_16(c - j));
+            store_f32(out + p * c + j, mask_16(c - j),
+                      grad_16(g, form, y, p * c + j, &k, mask_16(c - j)));
+        }
     }
 }
 
-void bp_act_norm_grad_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_grad_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const struct bp_act_norm_rows *a, float *out) {
-    if (g != NULL)
-        grad_rows(g, y, n, c, a, out);
+    const struct gradient gradient = gradient_of(g);
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_FLOATS)
+        grad_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, out);
+    else if (form == GRADIENT_SUMS)
+        grad_rows(&gradient, GRADIENT_SUMS, y, n, c, a, out);
     else
-        grad_rows(NULL, y, n, c, a, out);
+        grad_rows(&gradient, GRADIENT_NONE, y, n, c, a, out);
 }
 
 /* 16 * vectors channels, all rows. */
-BP_INLINE void range_block(const float *g, const int16_t *y, size_t n, size_t c,
-                           const struct bp_act_norm_rows *a, int vectors, size_t j, __mmask16 m,
-                           struct bp_columns to) {
+BP_INLINE void range_block(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                           size_t n, size_t c, const struct bp_act_norm_rows *a, int vectors,
+                           size_t j, __mmask16 m, struct bp_columns to) {
     struct coefficients k[2];
     struct range_512 range[2];
     for (int q = 0; q < vectors; q++) {
@@ -129,29 +137,33 @@ BP_INLINE void range_block(const float *g, const int16_t *y, size_t n, size_t c,
     for (size_t p = 0; p < n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * c + j + 16 * (size_t)q;
-            range_add(&range[q], grad_16(g == NULL ? NULL : g + at, y + at, &k[q], m));
-            if (g != NULL)
-                fetch_behind(g + n * c, 4 * ((j + 16 * (size_t)q) * n + 16 * p));
-            if (q == 0)
-                fetch_behind(y + n * c, 2 * (j * n + 32 * p));
+            range_add(&range[q], grad_16(g, form, y, at, &k[q], m));
+            if (form != GRADIENT_NONE)
+                fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j, (size_t)q, p);
+            fetch_rows_behind(y, 1, n, c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++)
         range_store(&to, j + 16 * (size_t)q, m, &range[q]);
 }
 
-BP_INLINE void range_rows(const float *g, const int16_t *y, size_t n, size_t c,
-                          const struct bp_act_norm_rows *a, struct bp_columns to) {
+BP_INLINE void range_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, const struct bp_act_norm_rows *a,
+                          struct bp_columns to) {
     size_t j = 0;
     for (; j + 32 <= c; j += 32)
-        range_block(g, y, n, c, a, 2, j, 0xffff, to);
+        range_block(g, form, y, n, c, a, 2, j, 0xffff, to);
     for (; j < c; j += 16)
-        range_block(g, y, n, c, a, 1, j, mask_16(c - j), to);
+        range_block(g, form, y, n, c, a, 1, j, mask_16(c - j), to);
 }
 
-void bp_act_norm_range_avx512(const float *g, const int16_t *y, size_t n, size_t c,
-                              const struct bp_act_norm_rows *a, struct bp_columns to) {
-    if (g != NULL)
-        range_rows(g, y, n, c, a, to);
+void bp_act_norm_range_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                              size_t c, const struct bp_act_norm_rows *a, struct bp_columns to) {
+    const struct gradient gradient = gradient_of(g);
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_FLOATS)
+        range_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, to);
+    else if (form == GRADIENT_SUMS)
+        range_rows(&gradient, GRADIENT_SUMS, y, n, c, a, to);
     else
-        range_rows(NULL, y, n, c, a, to);
+        range_rows(&gradient, GRADIENT_NONE, y, n, c, a, to);
 }

@@ -29,6 +29,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->round_group = bp_round_group_avx512;
     kernels->round_columns = bp_round_columns_avx512;
     kernels->scale_mask = bp_scale_mask_avx512;
+    kernels->mask_sums = bp_mask_sums_avx512;
     kernels->scale_latent = bp_scale_latent_avx512;
     kernels->sums_i16 = bp_sums_i16_avx512;
     kernels->half_sums_i16 = bp_half_sums_i16_avx512;

@@ -2,7 +2,7 @@
 #include "kernels/x86/tier_avx2.h"
 
 #include "base/bits.h"
-#include "kernels/x86/vec_avx2.h"
+#include "kernels/x86/gradient_avx2.h"
 
 /* 8 channels of one output pixel, and the winner's two bits of each. */
 BP_INLINE void pool_8(const float *upper, const float *lower, size_t c, int full, size_t rest,
@@ -45,9 +45,9 @@ BP_INLINE __m256 spread_bits(uint64_t bits) {
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(lanes, bit));
 }
 
-BP_INLINE void unpool_8(const float *g, uint64_t low, uint64_t high, size_t c, int full,
-                        size_t rest, float *upper, float *lower) {
-    __m256 right = spread_bits(low), below = spread_bits(high), v = load_ps(g, full, rest);
+BP_INLINE void unpool_8(__m256 v, uint64_t low, uint64_t high, size_t c, int full, size_t rest,
+                        float *upper, float *lower) {
+    __m256 right = spread_bits(low), below = spread_bits(high);
     __m256 above_v = _mm256_andnot_ps(below, v), below_v = _mm256_and_ps(below, v);
     store_ps(upper, full, rest, _mm256_andnot_ps(right, above_v));
     store_ps(upper + c, full, rest, _mm256_and_ps(right, above_v));
@@ -55,17 +55,27 @@ BP_INLINE void unpool_8(const float *g, uint64_t low, uint64_t high, size_t c, i
     store_ps(lower + c, full, rest, _mm256_and_ps(right, below_v));
 }
 
-void bp_max_unpool_2x2_avx2(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                            float *b) {
+BP_INLINE void unpool(const struct gradient *g, enum gradient_form form, const uint64_t *which,
+                      size_t n, size_t c, float *a, float *b) {
     size_t cw = bp_words(c);
-    for (size_t p = 0; p < n; p++, g += c, which += 2 * cw, a += 2 * c, b += 2 * c)
+    for (size_t p = 0; p < n; p++, which += 2 * cw, a += 2 * c, b += 2 * c)
         for (size_t j = 0; j < c; j += 8) {
             uint64_t low = which[j / 64] >> j % 64, high = which[cw + j / 64] >> j % 64;
             if (c - j >= 8)
-                unpool_8(g + j, low, high, c, 1, 8, a + j, b + j);
+                unpool_8(load_gradient(g, form, p * c + j, 1, 8), low, high, c, 1, 8, a + j, b + j);
             else
-                unpool_8(g + j, low, high, c, 0, c - j, a + j, b + j);
+                unpool_8(load_gradient(g, form, p * c + j, 0, c - j), low, high, c, 0, c - j, a + j,
+                         b + j);
         }
+}
+
+void bp_max_unpool_2x2_avx2(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                            size_t c, float *a, float *b) {
+    const struct gradient gradient = gradient_of(g);
+    if (form_of(g) == GRADIENT_FLOATS)
+        unpool(&gradient, GRADIENT_FLOATS, which, n, c, a, b);
+    else
+        unpool(&gradient, GRADIENT_SUMS, which, n, c, a, b);
 }
 
 /* 8 channels of one window; the winners as bytes in the low half. */

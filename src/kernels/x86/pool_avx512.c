@@ -2,6 +2,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
+#include "kernels/x86/gradient_avx512.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* 16 channels of one output pixel; returns the winner's two bits of each. */
@@ -48,9 +49,8 @@ void bp_max_pool_2x2_avx512(const float *a, const float *b, size_t n, size_t c, 
         }
 }
 
-BP_INLINE void unpool_16(const float *g, unsigned low, unsigned high, size_t c, __mmask16 m,
-                         float *upper, float *lower) {
-    __m512 v = _mm512_maskz_loadu_ps(m, g);
+BP_INLINE void unpool_16(__m512 v, unsigned low, unsigned high, size_t c, __mmask16 m, float *upper,
+                         float *lower) {
     __m512 v0 = _mm512_maskz_mov_ps((__mmask16)(~low & ~high), v);
     __m512 v1 = _mm512_maskz_mov_ps((__mmask16)(low & ~high), v);
     __m512 v2 = _mm512_maskz_mov_ps((__mmask16)(~low & high), v);
@@ -68,18 +68,29 @@ BP_INLINE void unpool_16(const float *g, unsigned low, unsigned high, size_t c, 
     }
 }
 
-void bp_max_unpool_2x2_avx512(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                              float *b) {
+BP_INLINE void unpool(const struct gradient *g, enum gradient_form form, const uint64_t *which,
+                      size_t n, size_t c, float *a, float *b) {
     size_t cw = bp_words(c);
-    for (size_t p = 0; p < n; p++, g += c, which += 2 * cw, a += 2 * c, b += 2 * c)
+    for (size_t p = 0; p < n; p++, which += 2 * cw, a += 2 * c, b += 2 * c)
         for (size_t j = 0; j < c; j += 16) {
             unsigned low = (unsigned)(which[j / 64] >> j % 64);
             unsigned high = (unsigned)(which[cw + j / 64] >> j % 64);
+            __mmask16 m = mask_16(c - j);
             if (c - j >= 16)
-                unpool_16(g + j, low, high, c, 0xffff, a + j, b + j);
+                unpool_16(load_gradient(g, form, p * c + j, 0xffff), low, high, c, 0xffff, a + j,
+                          b + j);
             else
-                unpool_16(g + j, low, high, c, mask_16(c - j), a + j, b + j);
+                unpool_16(load_gradient(g, form, p * c + j, m), low, high, c, m, a + j, b + j);
         }
+}
+
+void bp_max_unpool_2x2_avx512(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                              size_t c, float *a, float *b) {
+    const struct gradient gradient = gradient_of(g);
+    if (form_of(g) == GRADIENT_FLOATS)
+        unpool(&gradient, GRADIENT_FLOATS, which, n, c, a, b);
+    else
+        unpool(&gradient, GRADIENT_SUMS, which, n, c, a, b);
 }
 
 /* 32 channels of one window; rows and columns are constants. */

@@ -124,6 +124,29 @@ BP_INLINE __m512 fractions_load(const struct fractions *f, size_t at, int wide) 
                            _mm512_set1_ps(0.5f * step));
 }
 
+/* u of 64 elements from `at` on, four vectors of 16. The integer becomes the last bits of a float
+ * that counts in its unit, 32768 + byte / 256 or 128 + half-word / 65536; all differences are
+ * exact. */
+BP_INLINE void fractions_load_64(const struct fractions *f, size_t at, int wide, __m512 u[4]) {
+    const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i base = _mm512_castps_si512(_mm512_set1_ps(wide ? 128.0f : 32768.0f));
+    const __m512 less =
+        wide ? _mm512_set1_ps(128.0f - 0.5f / 65536.0f) : _mm512_set1_ps(32768.0f - 0.5f / 256.0f);
+    const uint8_t *bytes = f->bytes + (wide ? 2 * at : at);
+    for (int v = 0; v < 4; v++) {
+        __m512i from = _mm512_loadu_si512(bytes + (wide ? v / 2 * 64 : 0)), w;
+        if (wide) { /* bytes 2 e and 2 e + 1 of a half */
+            __m512i pairs = _mm512_add_epi32(_mm512_mullo_epi32(count, _mm512_set1_epi32(0x0202)),
+                                             _mm512_set1_epi32(0x0100 + v % 2 * 0x2020));
+            w = _mm512_mask_permutexvar_epi8(base, 0x3333333333333333, pairs, from);
+        } else {
+            __m512i single = _mm512_add_epi32(count, _mm512_set1_epi32(16 * v));
+            w = _mm512_mask_permutexvar_epi8(base, 0x1111111111111111, single, from);
+        }
+        u[v] = _mm512_sub_ps(_mm512_castsi512_ps(w), less);
+    }
+}
+
 /* The codes of 16 elements. Clamping before the floor is the same, as the bounds are integers; a
  * maximum with NaN is its second operand. */
 BP_INLINE __m128i round_16(__m512 g, __m512 lo, __m512 inv_step, __m512 u, __m512 code_min,
@@ -134,16 +157,59 @@ BP_INLINE __m128i round_16(__m512 g, __m512 lo, __m512 inv_step, __m512 u, __m51
         _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
 }
 
+BP_INLINE void load_64(const float *from, __m512 v[4]) {
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm512_loadu_ps(from + 16 * i);
+}
+
+/* The limits of codes, for 64 at a time. */
+struct limits {
+    __m512 max;  /* floats */
+    __m512i min; /* 16 bits */
+};
+
+BP_INLINE struct limits limits_of(const struct bp_rounding *rounding) {
+    return (struct limits){_mm512_set1_ps((float)rounding->code_max),
+                           _mm512_set1_epi16((short)rounding->code_min)};
+}
+
+/* The codes of 64 elements. As round_16: a t that is NaN passes the minimum, and as the smallest
+ * integer then saturates to the smallest code, as any that is too small. */
+BP_INLINE __m512i round_64(const __m512 g[4], const __m512 lo[4], const __m512 inv_step[4],
+                           const __m512 u[4], const struct limits *limits) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i low = _mm512_set1_epi16(0xff);
+    __m512i code[4];
+    for (int v = 0; v < 4; v++) {
+        __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_sub_ps(g[v], lo[v]), inv_step[v]), u[v]);
+        code[v] = _mm512_cvt_roundps_epi32(_mm512_min_ps(limits->max, t),
+                                           _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    }
+    __m512i a = _mm512_max_epi16(_mm512_packs_epi32(code[0], code[1]), limits->min);
+    __m512i b = _mm512_max_epi16(_mm512_packs_epi32(code[2], code[3]), limits->min);
+    /* Packed within quarters: a quarter holds four codes of each vector. */
+    return _mm512_permutexvar_epi32(
+        order, _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low)));
+}
+
 BP_INLINE void round_one_grid(const float *g, size_t n, uint64_t first,
                               const struct bp_rounding *rounding, int wide, struct bp_grid grid,
                               uint8_t *codes) {
     const __m512 lo = _mm512_set1_ps(grid.lo), inv_step = _mm512_set1_ps(grid.inv_step);
     const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
     const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
+    const __m512 los[4] = {lo, lo, lo, lo}, inv_steps[4] = {inv_step, inv_step, inv_step, inv_step};
+    const struct limits limits = limits_of(rounding);
     struct fractions f;
     fractions_start(&f, rounding, first, wide);
     for (size_t i = 0; i < n;) {
         size_t end = i + fractions_ready(&f, n - i);
+        for (; i + 64 <= end; i += 64, f.at += 64) {
+            __m512 v[4], u[4];
+            fractions_load_64(&f, f.at, wide, u);
+            load_64(g + i, v);
+            _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
+        }
         for (; i + 16 <= end; i += 16, f.at += 16) {
             __m512 u = fractions_load(&f, f.at, wide);
             __m128i code = round_16(_mm512_loadu_ps(g + i), lo, inv_step, u, code_min, code_max);
@@ -230,8 +296,8 @@ struct pick {
 struct picks {
     size_t k, steps;
     struct pick step[PICK_COLUMNS / 16 + PICK_COLUMNS / 32];
-    float lo[PICK_COLUMNS + 16]; /* grids; from k on they begin again */
-    float inv_step[PICK_COLUMNS + 16];
+    float lo[PICK_COLUMNS + 64]; /* grids; from k on they begin again */
+    float inv_step[PICK_COLUMNS + 64];
     float picked[PICK_FLOATS + PICK_COLUMNS + 16];
 };
 
@@ -256,7 +322,7 @@ static void picks_start(struct picks *p, const int32_t *column, size_t k,
         step->index[step->count++] = column[j] - from;
     }
     p->steps = (size_t)(step - p->step) + 1;
-    for (size_t j = 0; j < k + 16; j++) {
+    for (size_t j = 0; j < k + 64; j++) {
         p->lo[j] = j < k ? grid[j].lo : p->lo[j - k];
         p->inv_step[j] = j < k ? grid[j].inv_step : p->inv_step[j - k];
     }
@@ -299,6 +365,7 @@ BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const int
     struct fractions f;
     struct picks p;
     size_t at_once = k < PICK_FLOATS ? PICK_FLOATS / k : 1;
+    const struct limits limits = limits_of(rounding);
     int all = k == g_stride; /* nothing to pick */
     fractions_start(&f, rounding, first, wide);
     picks_start(&p, column, k, grid);
@@ -311,6 +378,15 @@ BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const int
                 to = pick(&p.step[v], g, g_stride, to);
         for (size_t i = 0; i < rows * k;) {
             size_t end = i + fractions_ready(&f, rows * k - i);
+            for (; i + 64 <= end; i += 64, f.at += 64) {
+                __m512 v[4], u[4], los[4], inv_steps[4];
+                fractions_load_64(&f, f.at, wide, u);
+                load_64(flat + i, v);
+                load_64(p.lo + channel, los);
+                load_64(p.inv_step + channel, inv_steps);
+                _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
+                channel = wrapped(channel + 64, k);
+            }
             for (; i + 16 <= end; i += 16, f.at += 16) {
                 __m512 picked = _mm512_loadu_ps(flat + i);
                 __m128i code = round_picked_16(&f, &p, picked, channel, wide, code_min, code_max);

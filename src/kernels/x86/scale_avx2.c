@@ -33,6 +33,37 @@ void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size
     }
 }
 
+/* 16 lanes. The pack saturates what does not fit; no bit is set there. */
+BP_INLINE __m256i masked_16(__m256i low, __m256i high, uint64_t inside) {
+    const __m256i bit = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
+                                          8192, 16384, INT16_MIN);
+    __m256i lanes = _mm256_and_si256(_mm256_set1_epi16((short)(uint16_t)inside), bit);
+    __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+    return _mm256_and_si256(packed, _mm256_cmpeq_epi16(lanes, bit));
+}
+
+/* 1 .. 15 lanes. */
+BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest, int16_t *out) {
+    int16_t part[16];
+    __m256i low = _mm256_maskload_epi32(sum, mask_32x8(rest)), high = _mm256_setzero_si256();
+    if (rest > 8)
+        high = _mm256_maskload_epi32(sum + 8, mask_32x8(rest - 8));
+    store_256(part, masked_16(low, high, inside));
+    memcpy(out, part, rest * sizeof *out);
+}
+
+void bp_mask_sums_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
+        for (size_t j = 0; j < c; j += 16) {
+            uint64_t inside = mask[j / 64] >> j % 64;
+            if (c - j >= 16)
+                store_256(out + j, masked_16(load_256(sum + j), load_256(sum + j + 8), inside));
+            else
+                mask_sums_rest(sum + j, inside, c - j, out + j);
+        }
+}
+
 /* --- weight gradient -------------------------------------------------------------------------- */
 
 BP_INLINE __m256i load_i32(const int32_t *p, int full, size_t rest) {

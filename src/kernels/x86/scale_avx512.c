@@ -31,6 +31,32 @@ BP_INLINE __m512i load_i32(const int32_t *p, __mmask16 m) {
     return m == 0xffff ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(m, p);
 }
 
+/* 32 lanes, of which m exist: the low halves of the sums, where their bits are set. */
+BP_INLINE void mask_sums_32(const int32_t *sum, __mmask32 inside, __mmask32 m, int16_t *out) {
+    const __m512i low_halves =
+        _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26,
+                         24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    __m512i v = _mm512_maskz_permutex2var_epi16(inside, load_i32(sum, (__mmask16)m), low_halves,
+                                                load_i32(sum + 16, (__mmask16)(m >> 16)));
+    if (m == 0xffffffff)
+        _mm512_storeu_si512(out, v);
+    else
+        _mm512_mask_storeu_epi16(out, m, v);
+}
+
+void bp_mask_sums_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                         int16_t *out) {
+    size_t cw = bp_words(c);
+    for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
+        for (size_t j = 0; j < c; j += 32) {
+            __mmask32 inside = (__mmask32)(mask[j / 64] >> j % 64);
+            if (c - j >= 32)
+                mask_sums_32(sum + j, inside, 0xffffffff, out + j);
+            else
+                mask_sums_32(sum + j, inside, mask_32(c - j), out + j);
+        }
+}
+
 /* 16 elements from j on. */
 BP_INLINE void scale_latent_16(const struct bp_latent_scale *by, const int32_t *sum,
                                const int32_t *high, const int32_t *neg, const float *w, size_t j,

@@ -62,6 +62,7 @@ void bp_round_columns_avx2(const float *g, size_t n, size_t g_stride, const int3
                            const struct bp_grid *grid, uint8_t *codes);
 void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                         const float *offset, const uint8_t *row, float *out);
+void bp_mask_sums_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out);
 void bp_scale_latent_avx2(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
                           const int32_t *neg, const float *w, size_t n, float *out);
 void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
@@ -88,8 +89,8 @@ void bp_affine_pool_signs_i16_avx2(const int16_t *upper, const int16_t *lower, s
                                    uint64_t *which);
 void bp_max_pool_2x2_avx2(const float *a, const float *b, size_t n, size_t c, float *z,
                           uint64_t *which);
-void bp_max_unpool_2x2_avx2(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                            float *b);
+void bp_max_unpool_2x2_avx2(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                            size_t c, float *a, float *b);
 void bp_max_window_avx2(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                         size_t row_step, size_t c, float *z, uint8_t *winner);
 void bp_max_window_i16_avx2(const int16_t *x, size_t n, size_t step, size_t rows, size_t columns,
@@ -98,32 +99,32 @@ void bp_max_window_i16_avx2(const int16_t *x, size_t n, size_t step, size_t rows
 void bp_max_window_back_avx2(const float *g, const uint8_t *winner, const size_t *offset,
                              const uint8_t *index, size_t count, size_t n, size_t c, size_t step,
                              int add, float *dx);
-void bp_act_sums_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                          float *sum_slope);
-void bp_act_sums_f32_avx2(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                          float *sum_slope);
-void bp_act_grad_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, const float *ka, const float *kb,
-                          const float *kc, int add, float *out);
-void bp_act_grad_f32_avx2(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                          const float *shift, const float *slope, const float *ka, const float *kb,
-                          const float *kc, int add, float *out);
+void bp_act_sums_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope, float *sum_g,
+                          float *sum_gy, float *sum_slope);
+void bp_act_sums_f32_avx2(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope, float *sum_g,
+                          float *sum_gy, float *sum_slope);
+void bp_act_grad_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc, int add, float *out);
+void bp_act_grad_f32_avx2(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc, int add, float *out);
 void bp_act_norm_signs_avx2(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                             uint64_t *bits, uint64_t *mask);
-void bp_act_norm_sums_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_sums_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                            float *sum_gu);
-void bp_act_norm_grad_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_grad_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, float *out);
 void bp_sum_squares_f32_avx2(const float *g, size_t n, double *sum);
 void bp_adam_f32_avx2(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                       float *v);
-void bp_act_range_i16_avx2(const float *g, const int16_t *y, size_t n, size_t c, const float *scale,
-                           const float *shift, const float *slope, const float *ka, const float *kb,
-                           const float *kc, struct bp_columns to);
-void bp_act_norm_range_avx2(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_range_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                           const float *scale, const float *shift, const float *slope,
+                           const float *ka, const float *kb, const float *kc, struct bp_columns to);
+void bp_act_norm_range_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                             const struct bp_act_norm_rows *a, struct bp_columns to);
 void bp_average_back_avx2(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
                           float *dx);

@@ -67,6 +67,8 @@ void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const in
                              const struct bp_grid *grid, uint8_t *codes);
 void bp_scale_mask_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                           const float *offset, const uint8_t *row, float *out);
+void bp_mask_sums_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                         int16_t *out);
 void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum,
                             const int32_t *high, const int32_t *neg, const float *w, size_t n,
                             float *out);
@@ -96,31 +98,31 @@ void bp_act_norm_signs_avx512(const int16_t *y, size_t n, size_t c,
                               const struct bp_act_norm_rows *a, uint64_t *bits, uint64_t *mask);
 void bp_max_pool_2x2_avx512(const float *a, const float *b, size_t n, size_t c, float *z,
                             uint64_t *which);
-void bp_max_unpool_2x2_avx512(const float *g, const uint64_t *which, size_t n, size_t c, float *a,
-                              float *b);
-void bp_act_sums_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_max_unpool_2x2_avx512(const struct bp_gradient_rows *g, const uint64_t *which, size_t n,
+                              size_t c, float *a, float *b);
+void bp_act_sums_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                             const float *scale, const float *shift, const float *slope,
                             float *sum_g, float *sum_gy, float *sum_slope);
-void bp_act_sums_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, float *sum_g, float *sum_gy,
-                            float *sum_slope);
-void bp_act_grad_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_sums_f32_avx512(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            float *sum_g, float *sum_gy, float *sum_slope);
+void bp_act_grad_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                             const float *scale, const float *shift, const float *slope,
                             const float *ka, const float *kb, const float *kc, int add, float *out);
-void bp_act_grad_f32_avx512(const float *g, const float *y, size_t n, size_t c, const float *scale,
-                            const float *shift, const float *slope, const float *ka,
-                            const float *kb, const float *kc, int add, float *out);
-void bp_act_norm_sums_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_grad_f32_avx512(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            const float *ka, const float *kb, const float *kc, int add, float *out);
+void bp_act_norm_sums_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const struct bp_act_norm_rows *a, float *sum_g, float *sum_gh,
                              float *sum_gu);
-void bp_act_norm_grad_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_norm_grad_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const struct bp_act_norm_rows *a, float *out);
-void bp_act_range_i16_avx512(const float *g, const int16_t *y, size_t n, size_t c,
+void bp_act_range_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const float *scale, const float *shift, const float *slope,
                              const float *ka, const float *kb, const float *kc,
                              struct bp_columns to);
-void bp_act_norm_range_avx512(const float *g, const int16_t *y, size_t n, size_t c,
-                              const struct bp_act_norm_rows *a, struct bp_columns to);
+void bp_act_norm_range_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                              size_t c, const struct bp_act_norm_rows *a, struct bp_columns to);
 void bp_act_columns_i16_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,
                                size_t k, const float *kb, const float *kc, float *out);
 void bp_act_norm_columns_avx512(const int16_t *y, size_t n, size_t c, const int32_t *column,

@@ -1,0 +1,52 @@
+/* A gradient as the backward kernels of AVX2 read it, see struct bp_gradient_rows. */
+#ifndef BP_KERNELS_X86_GRADIENT_AVX2_H
+#define BP_KERNELS_X86_GRADIENT_AVX2_H
+
+#include "kernels/kernels.h"
+#include "kernels/x86/fetch_x86.h"
+#include "kernels/x86/vec_avx2.h"
+
+/* Constants where they are used. */
+enum gradient_form { GRADIENT_NONE, GRADIENT_FLOATS, GRADIENT_SUMS };
+
+struct gradient {
+    const void *at;
+    __m256 scale; /* of sums */
+};
+
+static inline enum gradient_form form_of(const struct bp_gradient_rows *g) {
+    return g == NULL ? GRADIENT_NONE : g->floats != NULL ? GRADIENT_FLOATS : GRADIENT_SUMS;
+}
+
+BP_INLINE struct gradient gradient_of(const struct bp_gradient_rows *g) {
+    struct gradient gradient = {NULL, _mm256_setzero_ps()};
+    if (g != NULL && g->floats != NULL) {
+        gradient.at = g->floats;
+    } else if (g != NULL) {
+        gradient.at = g->sums;
+        gradient.scale = _mm256_set1_ps(g->scale);
+    }
+    return gradient;
+}
+
+/* 8 elements from `at` on. */
+BP_INLINE __m256 load_gradient(const struct gradient *g, enum gradient_form form, size_t at,
+                               int full, size_t rest) {
+    __m256 v = load_y(g->at, at, form == GRADIENT_SUMS, full, rest);
+    return form == GRADIENT_SUMS ? _mm256_mul_ps(g->scale, v) : v;
+}
+
+/* Loops down the columns: behind n rows of c elements of x, integers or floats. `done` elements of
+ * them are read before this step. */
+BP_INLINE void fetch_rows_behind(const void *x, int is_i16, size_t n, size_t c, size_t done) {
+    const size_t size = is_i16 ? sizeof(int16_t) : sizeof(float);
+    fetch_behind((const char *)x + n * c * size, size * done);
+}
+
+/* Loops along the rows: 8 elements from `at` on. */
+BP_INLINE void fetch_elements_behind(const void *x, int is_i16, size_t n, size_t c, size_t at) {
+    const size_t size = is_i16 ? sizeof(int16_t) : sizeof(float);
+    fetch_line_behind((const char *)x + n * c * size, size * at, 8 * size);
+}
+
+#endif

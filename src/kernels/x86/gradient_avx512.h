@@ -1,0 +1,55 @@
+/* A gradient as the backward kernels of AVX-512 read it, see struct bp_gradient_rows. */
+#ifndef BP_KERNELS_X86_GRADIENT_AVX512_H
+#define BP_KERNELS_X86_GRADIENT_AVX512_H
+
+#include "kernels/kernels.h"
+#include "kernels/x86/fetch_x86.h"
+#include "kernels/x86/vec_avx512.h"
+
+/* Constants where they are used. */
+enum gradient_form { GRADIENT_NONE, GRADIENT_FLOATS, GRADIENT_SUMS };
+
+struct gradient {
+    const void *at;
+    __m512 scale; /* of sums */
+};
+
+static inline enum gradient_form form_of(const struct bp_gradient_rows *g) {
+    return g == NULL ? GRADIENT_NONE : g->floats != NULL ? GRADIENT_FLOATS : GRADIENT_SUMS;
+}
+
+BP_INLINE struct gradient gradient_of(const struct bp_gradient_rows *g) {
+    struct gradient gradient = {NULL, _mm512_setzero_ps()};
+    if (g != NULL && g->floats != NULL) {
+        gradient.at = g->floats;
+    } else if (g != NULL) {
+        gradient.at = g->sums;
+        gradient.scale = _mm512_set1_ps(g->scale);
+    }
+    return gradient;
+}
+
+/* 16 elements from `at` on. */
+BP_INLINE __m512 load_gradient(const struct gradient *g, enum gradient_form form, size_t at,
+                               __mmask16 m) {
+    __m512 v = load_y(g->at, at, form == GRADIENT_SUMS, m);
+    return form == GRADIENT_SUMS ? _mm512_mul_ps(g->scale, v) : v;
+}
+
+/* Loops down the columns: behind n rows of c elements of x, integers or floats, what the rows after
+ * them read as the block from column j on does in vector q and row p. */
+BP_INLINE void fetch_rows_behind(const void *x, int is_i16, size_t n, size_t c, size_t j, size_t q,
+                                 size_t p) {
+    if (!is_i16)
+        fetch_behind((const float *)x + n * c, 4 * ((j + 16 * q) * n + 16 * p));
+    else if (q == 0)
+        fetch_behind((const int16_t *)x + n * c, 2 * (j * n + 32 * p));
+}
+
+/* Loops along the rows: 16 elements from `at` on. */
+BP_INLINE void fetch_elements_behind(const void *x, int is_i16, size_t n, size_t c, size_t at) {
+    const size_t size = is_i16 ? sizeof(int16_t) : sizeof(float);
+    fetch_line_behind((const char *)x + n * c * size, size * at, 16 * size);
+}
+
+#endif
