@@ -582,6 +582,14 @@ struct bp_kernels {
                          const float *scale, const float *shift, const float *slope, float *sum_g,
                          float *sum_gy, float *sum_slope);
 
+    /* act_sums_i16 behind 2x2 max pooling: g [n][c] of the pooled row, y that of each window's
+     * winner in the rows upper, lower [2 * n or more][c], see max_pool_2x2; in order of the
+     * windows, into sums that the caller cleared before a block of them. */
+    void (*pool_sums_i16)(const struct bp_gradient_rows *g, const int16_t *upper,
+                          const int16_t *lower, const uint64_t *which, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope, float *sum_g,
+                          float *sum_gy, float *sum_slope);
+
     /* The gradient at the affine's input: out = (ga * ka[j] + y * kb[j]) + kc[j], each operation
      * rounded, ga as above, or if `add` what stands in out plus that. out may be g's floats, and y
      * in the f32 version, unless it adds. */

@@ -6,6 +6,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Of floats that are added up before they are added to a sample's, in double. */
+enum { BLOCK_PIXELS = 1024 };
+
 /* --- what the sums are made of ---------------------------------------------------------------- */
 
 /* ReLU, then 3x3 pooling: only the winners of the windows have a gradient, and where their output p
@@ -80,7 +83,13 @@ static void begin_sample(const struct bp_norm_act *op, size_t n) {
     }
 }
 
-/* The kernel's sums of up to 1024 pixels; e: of the output, else of y, in floats or integers. */
+static void add_block(const struct bp_norm_act *op, size_t n, const struct room *room) {
+    for (size_t i = 0; i < 3 * op->shape.c; i++)
+        partial_of(op, n)[i] += (double)room->sums[i];
+}
+
+/* The kernel's sums of up to BLOCK_PIXELS pixels; e: of the output, else of y, in floats or
+ * integers. */
 static void sum_pixels(const struct bp_norm_act *op, const struct bp_gradient_rows *g,
                        const float *e, const int16_t *integers, size_t pixels,
                        const struct room *room) {
@@ -114,13 +123,35 @@ static void add_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t 
         e = rows_f32(op, n, row, rows, room->remade);
     if (op->ranges != NULL)
         bp_norm_act_add_ranges(op, g, first, pixels, bp_norm_act_ranges_of_sample(op, n));
-    for (size_t p = 0; p < pixels; p += 1024) {
+    for (size_t p = 0; p < pixels; p += BLOCK_PIXELS) {
         size_t at = p * c;
         const struct bp_gradient_rows from = bp_gradient_from(g, at);
         sum_pixels(op, &from, e == NULL ? NULL : e + at, integers == NULL ? NULL : integers + at,
-                   bp_min_size(1024, pixels - p), room);
-        for (size_t i = 0; i < 3 * c; i++)
-            partial_of(op, n)[i] += (double)room->sums[i];
+                   bp_min_size(BLOCK_PIXELS, pixels - p), room);
+        add_block(op, n, room);
+    }
+}
+
+/* 2x2 pooling of integers: only the winners have a gradient, a quarter of the elements. */
+static int sums_winners(const struct bp_norm_act *op) {
+    return op->shape.max_pool && op->shape.input_i16 && op->ranges == NULL;
+}
+
+static void add_winners(const struct bp_norm_act *op, size_t n, const struct room *room) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t c = s->c, rows = bp_max_size(BLOCK_PIXELS / op->ow, 1);
+    float *sums = room->sums;
+    for (size_t first = 0; first < op->oh; first += rows) {
+        memset(sums, 0, 3 * c * sizeof *sums);
+        for (size_t y = first; y < bp_min_size(first + rows, op->oh); y++) {
+            size_t window = (n * op->oh + y) * op->ow;
+            const struct bp_gradient_rows g = bp_gradient_at(&op->g, n, window * c);
+            const int16_t *upper = y_i16(op->y, (n * s->h + 2 * y) * s->w * c);
+            op->kernels->pool_sums_i16(&g, upper, upper + s->w * c, op->which + window * 2 * op->cw,
+                                       op->ow, c, op->norm.scale, op->norm.shift, op->slope, sums,
+                                       sums + c, sums + 2 * c);
+        }
+        add_block(op, n, room);
     }
 }
 
@@ -144,6 +175,10 @@ static void sums_part(void *context, size_t begin, size_t end, int thread) {
         if (!has_gradient(op, n) && op->ranges != NULL)
             bp_norm_act_add_ranges(op, NULL, n * sample_elements(s), s->h * s->w,
                                    bp_norm_act_ranges_of_sample(op, n));
+        if (has_gradient(op, n) && sums_winners(op)) {
+            add_winners(op, n, &room);
+            continue;
+        }
         for (size_t row = 0; row < s->h && has_gradient(op, n); row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row);
             const struct bp_gradient_rows g =

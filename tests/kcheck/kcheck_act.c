@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "base/bits.h"
+
 enum input { INPUT_I16, INPUT_F32 };
 /* What the output may stand in place of. */
 enum place { PLACE_NONE, PLACE_G, PLACE_Y };
@@ -106,6 +108,43 @@ void kcheck_act_sums_f32(struct kcheck *t) {
         t->kernels->act_sums_f32(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
                                  kc_at(t, a.slope), kc_at(t, s.g), kc_at(t, s.gy),
                                  kc_at(t, s.slope));
+    }
+}
+
+void kcheck_pool_sums_i16(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    size_t cw = bp_words(c), row = (2 * n + kc_below(t, 2)) * c;
+    struct act a = {.n = n, .c = c, .g = kc_make_gradient(t, n * c, 0, KC_FINITE)};
+    int16_t *upper = kc_input(t, "upper", KC_I16, row), *lower = kc_input(t, "lower", KC_I16, row);
+    uint64_t *which = kc_input(t, "which", KC_U64, n * 2 * cw);
+    int16_t *winner = kc_input(t, "winners", KC_I16, n * c); /* not the kernel's */
+    a.y = winner;
+    a.scale = kc_input(t, "scale", KC_F32, c);
+    a.shift = kc_input(t, "shift", KC_F32, c);
+    if (t->is_bench || kc_below(t, 4) != 0)
+        a.slope = kc_input(t, "slope", KC_F32, c);
+    kc_params(t, "n=%zu c=%zu slope %s%s", n, c, a.slope ? "given" : "NULL", a.g.form);
+    kc_work(t, (double)(n * c), "window");
+    kc_fill_i16(t, upper, row);
+    kc_fill_i16(t, lower, row);
+    kc_fill_bits(t, which, n * 2, c);
+    kc_fill_moderate(t, a.scale, c);
+    kc_fill_moderate(t, a.shift, c);
+    if (a.slope != NULL)
+        kc_fill_moderate(t, a.slope, c);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j++) {
+            size_t dx = (size_t)bp_bit(which + p * 2 * cw, j);
+            const int16_t *from = bp_bit(which + (p * 2 + 1) * cw, j) ? lower : upper;
+            winner[p * c + j] = from[(2 * p + dx) * c + j];
+        }
+    struct sums s = make_sums(t, &a, INPUT_I16);
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->pool_sums_i16(&g, kc_at(t, upper), kc_at(t, lower), kc_at(t, which), n, c,
+                                  kc_at(t, a.scale), kc_at(t, a.shift), kc_at(t, a.slope),
+                                  kc_at(t, s.g), kc_at(t, s.gy), kc_at(t, s.slope));
     }
 }
 

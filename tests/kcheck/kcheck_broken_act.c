@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "kernels/c/tier_c.h"
 
 static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
@@ -103,6 +104,25 @@ static void sums_from_the_last_row(const struct bp_gradient_rows *g, const int16
     }
 }
 
+static void winners_of_one_row(const struct bp_gradient_rows *g, const int16_t *upper,
+                               const int16_t *lower, const uint64_t *which, size_t n, size_t c,
+                               const float *scale, const float *shift, const float *slope,
+                               float *sum_g, float *sum_gy, float *sum_slope) {
+    (void)lower;
+    bp_pool_sums_i16_c(g, upper, upper, which, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+}
+
+static void windows_from_the_last(const struct bp_gradient_rows *g, const int16_t *upper,
+                                  const int16_t *lower, const uint64_t *which, size_t n, size_t c,
+                                  const float *scale, const float *shift, const float *slope,
+                                  float *sum_g, float *sum_gy, float *sum_slope) {
+    for (size_t p = n; p-- > 0;) {
+        const struct bp_gradient_rows one = bp_gradient_from(g, p * c);
+        bp_pool_sums_i16_c(&one, upper + 2 * p * c, lower + 2 * p * c, which + 2 * p * bp_words(c),
+                           1, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+    }
+}
+
 static void changes_its_input(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                               const float *scale, const float *shift, const float *slope,
                               float *sum_g, float *sum_gy, float *sum_slope) {
@@ -166,6 +186,8 @@ const struct kc_planted kc_planted_act[] = {
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},
     {"act_sums_f32", "forgets the scale of sums", {.act_sums_f32 = forgets_the_scale}},
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
+    {"pool_sums_i16", "winners of one row", {.pool_sums_i16 = winners_of_one_row}},
+    {"pool_sums_i16", "windows from the last", {.pool_sums_i16 = windows_from_the_last}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
     {"act_grad_f32", "does not work in place of y", {.act_grad_f32 = not_in_place_of_y}},
     {"act_grad_f32", "overwrites, does not add", {.act_grad_f32 = never_adds}},

@@ -27,37 +27,52 @@ struct act_sums_job {
     float *sum_g, *sum_gy, *sum_slope;
 };
 
+/* Coefficients and sums of 4 channels. */
+struct sums_4 {
+    float32x4_t scale, shift, slope, sum_g, sum_gy, sum_slope;
+};
+
+BP_INLINE struct sums_4 sums_load(const struct act_sums_job *job, int has_slope, size_t j, int full,
+                                  size_t rest) {
+    const float32x4_t zero = vdupq_n_f32(0);
+    return (struct sums_4){load_f32(job->scale + j, full, rest),
+                           load_f32(job->shift + j, full, rest),
+                           has_slope ? load_f32(job->slope + j, full, rest) : zero,
+                           load_f32(job->sum_g + j, full, rest),
+                           load_f32(job->sum_gy + j, full, rest),
+                           has_slope ? load_f32(job->sum_slope + j, full, rest) : zero};
+}
+
+BP_INLINE void sums_add(struct sums_4 *s, int has_slope, float32x4_t g, float32x4_t y) {
+    float32x4_t term, ga = act_backward(g, y, s->scale, s->shift, has_slope, s->slope, &term);
+    s->sum_g = vaddq_f32(s->sum_g, ga);
+    s->sum_gy = vaddq_f32(s->sum_gy, vmulq_f32(ga, y));
+    if (has_slope)
+        s->sum_slope = vaddq_f32(s->sum_slope, term);
+}
+
+BP_INLINE void sums_store(const struct act_sums_job *job, int has_slope, size_t j, int full,
+                          size_t rest, const struct sums_4 *s) {
+    store_f32(job->sum_g + j, full, rest, s->sum_g);
+    store_f32(job->sum_gy + j, full, rest, s->sum_gy);
+    if (has_slope)
+        store_f32(job->sum_slope + j, full, rest, s->sum_slope);
+}
+
 /* 4 * vectors channels from channel j on, all rows. */
 BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form, int is_i16,
                               int has_slope, int vectors, size_t j, int full, size_t rest) {
-    float32x4_t scale[4], shift[4], slope[4], sum_g[4], sum_gy[4], sum_slope[4];
-    for (int q = 0; q < vectors; q++) {
-        size_t at = j + 4 * (size_t)q;
-        scale[q] = load_f32(job->scale + at, full, rest);
-        shift[q] = load_f32(job->shift + at, full, rest);
-        sum_g[q] = load_f32(job->sum_g + at, full, rest);
-        sum_gy[q] = load_f32(job->sum_gy + at, full, rest);
-        slope[q] = has_slope ? load_f32(job->slope + at, full, rest) : vdupq_n_f32(0);
-        sum_slope[q] = has_slope ? load_f32(job->sum_slope + at, full, rest) : vdupq_n_f32(0);
-    }
+    struct sums_4 sums[4];
+    for (int q = 0; q < vectors; q++)
+        sums[q] = sums_load(job, has_slope, j + 4 * (size_t)q, full, rest);
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 4 * (size_t)q;
-            float32x4_t term, y = load_y(job->y, at, is_i16, full, rest);
-            float32x4_t ga = act_backward(load_gradient(&job->g, form, at, full, rest), y, scale[q],
-                                          shift[q], has_slope, slope[q], &term);
-            sum_g[q] = vaddq_f32(sum_g[q], ga);
-            sum_gy[q] = vaddq_f32(sum_gy[q], vmulq_f32(ga, y));
-            if (has_slope)
-                sum_slope[q] = vaddq_f32(sum_slope[q], term);
+            float32x4_t y = load_y(job->y, at, is_i16, full, rest);
+            sums_add(&sums[q], has_slope, load_gradient(&job->g, form, at, full, rest), y);
         }
-    for (int q = 0; q < vectors; q++) {
-        size_t at = j + 4 * (size_t)q;
-        store_f32(job->sum_g + at, full, rest, sum_g[q]);
-        store_f32(job->sum_gy + at, full, rest, sum_gy[q]);
-        if (has_slope)
-            store_f32(job->sum_slope + at, full, rest, sum_slope[q]);
-    }
+    for (int q = 0; q < vectors; q++)
+        sums_store(job, has_slope, j + 4 * (size_t)q, full, rest, &sums[q]);
 }
 
 BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form, int is_i16,
@@ -95,6 +110,96 @@ void bp_act_sums_f32_neon(const struct bp_gradient_rows *g, const float *y, size
                                      shift,          slope, sum_g, sum_gy, sum_slope};
     act_sums(&job, form_of(g), 0);
 }
+
+/* --- sums behind 2x2 pooling ------------------------------------------------------------------ */
+
+struct pool_sums_job {
+    struct act_sums_job sums; /* n windows; without y */
+    const int16_t *upper, *lower;
+    const uint64_t *which;
+};
+
+BP_INLINE int16x8_t load_i16(const int16_t *x, int full, size_t rest) {
+    int16_t part[8] = {0};
+    if (full)
+        return vld1q_s16(x);
+    memcpy(part, x, bp_min_size(rest, 8) * sizeof *x);
+    return vld1q_s16(part);
+}
+
+/* All ones in lane i where bit i is set, i = 0 .. 7. */
+BP_INLINE uint16x8_t spread_8_bits(uint64_t bits) {
+    static const uint16_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    return vtstq_u16(vdupq_n_u16((uint16_t)bits), vld1q_u16(bit));
+}
+
+/* y of the winners of window p, 8 channels from channel j on, or the first `rest` of them. */
+BP_INLINE int16x8_t winners(const struct pool_sums_job *job, size_t p, size_t j, int full,
+                            size_t rest) {
+    size_t c = job->sums.c, cw = bp_words(c), at = 2 * p * c + j;
+    const uint64_t *words = job->which + 2 * p * cw + j / 64;
+    uint16x8_t right = spread_8_bits(words[0] >> j % 64);
+    uint16x8_t below = spread_8_bits(words[cw] >> j % 64);
+    int16x8_t left_y = vbslq_s16(below, load_i16(job->lower + at, full, rest),
+                                 load_i16(job->upper + at, full, rest));
+    int16x8_t right_y = vbslq_s16(below, load_i16(job->lower + at + c, full, rest),
+                                  load_i16(job->upper + at + c, full, rest));
+    return vbslq_s16(right, right_y, left_y);
+}
+
+/* 4 * vectors channels from channel j on, or the first `rest` of them, all windows. */
+BP_INLINE void pool_sums_block(const struct pool_sums_job *job, enum gradient_form form,
+                               int has_slope, int vectors, size_t j, int full, size_t rest) {
+    const struct act_sums_job *s = &job->sums;
+    struct sums_4 sums[4];
+    for (int q = 0; q < vectors; q++)
+        sums[q] = sums_load(s, has_slope, j + 4 * (size_t)q, full, rest - 4 * (size_t)q);
+    for (size_t p = 0; p < s->n; p++) {
+        int16x8_t y[2];
+        for (int q = 0; q < vectors; q += 2)
+            y[q / 2] = winners(job, p, j + 4 * (size_t)q, full, rest - 4 * (size_t)q);
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * s->c + j + 4 * (size_t)q;
+            float32x4_t g = load_gradient(&s->g, form, at, full, rest - 4 * (size_t)q);
+            int16x4_t half = q % 2 == 0 ? vget_low_s16(y[q / 2]) : vget_high_s16(y[q / 2]);
+            sums_add(&sums[q], has_slope, g, floats_of_i16(half));
+        }
+    }
+    for (int q = 0; q < vectors; q++)
+        sums_store(s, has_slope, j + 4 * (size_t)q, full, rest - 4 * (size_t)q, &sums[q]);
+}
+
+BP_INLINE void pool_sums(const struct pool_sums_job *job, enum gradient_form form, int has_slope) {
+    size_t j = 0, c = job->sums.c;
+    for (; j + 16 <= c; j += 16)
+        pool_sums_block(job, form, has_slope, 4, j, 1, 16);
+    for (; j + 4 < c; j += 8)
+        pool_sums_block(job, form, has_slope, 2, j, 0, c - j);
+    if (j < c)
+        pool_sums_block(job, form, has_slope, 1, j, 0, c - j);
+}
+
+void bp_pool_sums_i16_neon(const struct bp_gradient_rows *g, const int16_t *upper,
+                           const int16_t *lower, const uint64_t *which, size_t n, size_t c,
+                           const float *scale, const float *shift, const float *slope, float *sum_g,
+                           float *sum_gy, float *sum_slope) {
+    const struct pool_sums_job job = {
+        {gradient_of(g), NULL, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope},
+        upper,
+        lower,
+        which};
+    const enum gradient_form form = form_of(g);
+    if (slope != NULL && form == GRADIENT_FLOATS)
+        pool_sums(&job, GRADIENT_FLOATS, 1);
+    else if (slope != NULL)
+        pool_sums(&job, GRADIENT_SUMS, 1);
+    else if (form == GRADIENT_FLOATS)
+        pool_sums(&job, GRADIENT_FLOATS, 0);
+    else
+        pool_sums(&job, GRADIENT_SUMS, 0);
+}
+
+/* --- the gradient at the input ---------------------------------------------------------------- */
 
 struct act_grad_job {
     struct gradient g;

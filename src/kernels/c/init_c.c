@@ -56,6 +56,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->max_window_back = bp_max_window_back_c;
     kernels->act_sums_i16 = bp_act_sums_i16_c;
     kernels->act_sums_f32 = bp_act_sums_f32_c;
+    kernels->pool_sums_i16 = bp_pool_sums_i16_c;
     kernels->act_grad_i16 = bp_act_grad_i16_c;
     kernels->act_grad_f32 = bp_act_grad_f32_c;
     kernels->act_range_i16 = bp_act_range_i16_c;

@@ -264,6 +264,28 @@ void bp_act_sums_f32_c(const struct bp_gradient_rows *g, const float *y, size_t 
     ACT_SUMS_BODIES
 }
 
+#define PIECE 256 /* channels of a row that are on the stack at once */
+
+void bp_pool_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *upper,
+                        const int16_t *lower, const uint64_t *which, size_t n, size_t c,
+                        const float *scale, const float *shift, const float *slope,
+                        float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope) {
+    size_t cw = bp_words(c);
+    int16_t winner[PIECE];
+    for (size_t p = 0; p < n; p++, upper += 2 * c, lower += 2 * c, which += 2 * cw)
+        for (size_t j = 0; j < c; j += PIECE) {
+            size_t count = bp_min_size(PIECE, c - j);
+            const struct bp_gradient_rows piece = bp_gradient_from(g, p * c + j);
+            for (size_t i = j; i < j + count; i++) {
+                const int16_t *row = bp_bit(which + cw, i) ? lower : upper;
+                winner[i - j] = row[(bp_bit(which, i) ? c : 0) + i];
+            }
+            bp_act_sums_i16_c(&piece, winner, 1, count, scale + j, shift + j,
+                              slope == NULL ? NULL : slope + j, sum_g + j, sum_gy + j,
+                              slope == NULL ? NULL : sum_slope + j);
+        }
+}
+
 #define ACT_GRAD_BODY(with_slope, of_g)                                                            \
     for (size_t p = 0; p < n; p++)                                                                 \
         for (size_t j = 0; j < c; j++) {                                                           \
@@ -295,8 +317,6 @@ void bp_act_grad_f32_c(const struct bp_gradient_rows *g, const float *y, size_t 
                        const float *kb, const float *kc, int add, float *out) {
     ACT_GRAD_BODIES
 }
-
-#define PIECE 256 /* channels of a row that are on the stack at once */
 
 void bp_act_range_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                         const float *scale, const float *shift, const float *slope, const float *ka,

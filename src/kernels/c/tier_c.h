@@ -129,6 +129,10 @@ void bp_act_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_
 void bp_act_sums_f32_c(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope, float *sum_g,
                        float *sum_gy, float *sum_slope);
+void bp_pool_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *upper,
+                        const int16_t *lower, const uint64_t *which, size_t n, size_t c,
+                        const float *scale, const float *shift, const float *slope, float *sum_g,
+                        float *sum_gy, float *sum_slope);
 void bp_act_grad_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope, const float *ka,
                        const float *kb, const float *kc, int add, float *out);

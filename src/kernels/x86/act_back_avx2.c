@@ -24,40 +24,55 @@ struct act_sums_job {
     float *sum_g, *sum_gy, *sum_slope;
 };
 
+/* Coefficients and sums of 8 channels. */
+struct sums_8 {
+    __m256 scale, shift, slope, sum_g, sum_gy, sum_slope;
+};
+
+BP_INLINE struct sums_8 sums_load(const struct act_sums_job *job, int has_slope, size_t j, int full,
+                                  size_t rest) {
+    const __m256 zero = _mm256_setzero_ps();
+    return (struct sums_8){load_ps(job->scale + j, full, rest),
+                           load_ps(job->shift + j, full, rest),
+                           has_slope ? load_ps(job->slope + j, full, rest) : zero,
+                           load_ps(job->sum_g + j, full, rest),
+                           load_ps(job->sum_gy + j, full, rest),
+                           has_slope ? load_ps(job->sum_slope + j, full, rest) : zero};
+}
+
+BP_INLINE void sums_add(struct sums_8 *s, int has_slope, __m256 g, __m256 y) {
+    __m256 term, ga = act_backward(g, y, s->scale, s->shift, has_slope, s->slope, &term);
+    s->sum_g = _mm256_add_ps(s->sum_g, ga);
+    s->sum_gy = _mm256_add_ps(s->sum_gy, _mm256_mul_ps(ga, y));
+    if (has_slope)
+        s->sum_slope = _mm256_add_ps(s->sum_slope, term);
+}
+
+BP_INLINE void sums_store(const struct act_sums_job *job, int has_slope, size_t j, int full,
+                          size_t rest, const struct sums_8 *s) {
+    store_ps(job->sum_g + j, full, rest, s->sum_g);
+    store_ps(job->sum_gy + j, full, rest, s->sum_gy);
+    if (has_slope)
+        store_ps(job->sum_slope + j, full, rest, s->sum_slope);
+}
+
 /* 8 * vectors channels from channel j on, all rows. */
 BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form, int is_i16,
                               int has_slope, int vectors, size_t j, int full, size_t rest) {
-    __m256 scale[2], shift[2], slope[2], sum_g[2], sum_gy[2], sum_slope[2];
-    for (int q = 0; q < vectors; q++) {
-        size_t at = j + 8 * (size_t)q;
-        scale[q] = load_ps(job->scale + at, full, rest);
-        shift[q] = load_ps(job->shift + at, full, rest);
-        sum_g[q] = load_ps(job->sum_g + at, full, rest);
-        sum_gy[q] = load_ps(job->sum_gy + at, full, rest);
-        slope[q] = has_slope ? load_ps(job->slope + at, full, rest) : _mm256_setzero_ps();
-        sum_slope[q] = has_slope ? load_ps(job->sum_slope + at, full, rest) : _mm256_setzero_ps();
-    }
+    struct sums_8 sums[2];
+    for (int q = 0; q < vectors; q++)
+        sums[q] = sums_load(job, has_slope, j + 8 * (size_t)q, full, rest);
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 8 * (size_t)q;
-            __m256 term, y = load_y(job->y, at, is_i16, full, rest);
-            __m256 ga = act_backward(load_gradient(&job->g, form, at, full, rest), y, scale[q],
-                                     shift[q], has_slope, slope[q], &term);
-            sum_g[q] = _mm256_add_ps(sum_g[q], ga);
-            sum_gy[q] = _mm256_add_ps(sum_gy[q], _mm256_mul_ps(ga, y));
-            if (has_slope)
-                sum_slope[q] = _mm256_add_ps(sum_slope[q], term);
+            __m256 y = load_y(job->y, at, is_i16, full, rest);
+            sums_add(&sums[q], has_slope, load_gradient(&job->g, form, at, full, rest), y);
             size_t done = (j + 8 * (size_t)q) * job->n + 8 * p; /* elements */
             fetch_rows_behind(job->g.at, form == GRADIENT_SUMS, job->n, job->c, done);
             fetch_rows_behind(job->y, is_i16, job->n, job->c, done);
         }
-    for (int q = 0; q < vectors; q++) {
-        size_t at = j + 8 * (size_t)q;
-        store_ps(job->sum_g + at, full, rest, sum_g[q]);
-        store_ps(job->sum_gy + at, full, rest, sum_gy[q]);
-        if (has_slope)
-            store_ps(job->sum_slope + at, full, rest, sum_slope[q]);
-    }
+    for (int q = 0; q < vectors; q++)
+        sums_store(job, has_slope, j + 8 * (size_t)q, full, rest, &sums[q]);
 }
 
 BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form, int is_i16,
@@ -95,6 +110,100 @@ void bp_act_sums_f32_avx2(const struct bp_gradient_rows *g, const float *y, size
                                      shift,          slope, sum_g, sum_gy, sum_slope};
     act_sums(&job, form_of(g), 0);
 }
+
+/* --- sums behind 2x2 pooling ------------------------------------------------------------------ */
+
+struct pool_sums_job {
+    struct act_sums_job sums; /* n windows; without y */
+    const int16_t *upper, *lower;
+    const uint64_t *which;
+};
+
+BP_INLINE __m256i load_i16(const int16_t *x, int full, size_t rest) {
+    int16_t part[16] = {0};
+    if (full)
+        return load_256(x);
+    memcpy(part, x, rest * sizeof *x);
+    return load_256(part);
+}
+
+/* All ones in lane i where bit i is set, i = 0 .. 15. */
+BP_INLINE __m256i spread_bits(uint64_t bits) {
+    const __m256i bit = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
+                                          8192, 16384, INT16_MIN);
+    __m256i lanes = _mm256_and_si256(_mm256_set1_epi16((short)(bits & 0xffff)), bit);
+    return _mm256_cmpeq_epi16(lanes, bit);
+}
+
+/* y of the winners of window p, 16 channels from channel j on, or the first `rest` of them. */
+BP_INLINE __m256i winners(const struct pool_sums_job *job, size_t p, size_t j, int full,
+                          size_t rest) {
+    size_t c = job->sums.c, cw = bp_words(c), at = 2 * p * c + j;
+    const uint64_t *words = job->which + 2 * p * cw + j / 64;
+    __m256i right = spread_bits(words[0] >> j % 64), below = spread_bits(words[cw] >> j % 64);
+    __m256i left_y = _mm256_blendv_epi8(load_i16(job->upper + at, full, rest),
+                                        load_i16(job->lower + at, full, rest), below);
+    __m256i right_y = _mm256_blendv_epi8(load_i16(job->upper + at + c, full, rest),
+                                         load_i16(job->lower + at + c, full, rest), below);
+    return _mm256_blendv_epi8(left_y, right_y, right);
+}
+
+/* 8 * vectors channels from channel j on, or the first `rest` of them, all windows. */
+BP_INLINE void pool_sums_block(const struct pool_sums_job *job, enum gradient_form form,
+                               int has_slope, int vectors, size_t j, int full, size_t rest) {
+    const struct act_sums_job *s = &job->sums;
+    struct sums_8 sums[2];
+    for (int q = 0; q < vectors; q++)
+        sums[q] = sums_load(s, has_slope, j + 8 * (size_t)q, full, rest - 8 * (size_t)q);
+    for (size_t p = 0; p < s->n; p++) {
+        __m256i y = winners(job, p, j, full, rest);
+        const __m128i half[2] = {_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)};
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * s->c + j + 8 * (size_t)q;
+            __m256 g = load_gradient(&s->g, form, at, full, rest - 8 * (size_t)q);
+            sums_add(&sums[q], has_slope, g, _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half[q])));
+        }
+        size_t done = j * s->n + 16 * p; /* channels of windows */
+        fetch_rows_behind(s->g.at, form == GRADIENT_SUMS, s->n, s->c, done);
+        const int16_t *end = job->lower + 2 * s->n * s->c; /* where the next two rows begin */
+        fetch_behind(end, 4 * sizeof *end * done);
+        fetch_behind(end, 4 * sizeof *end * done + 64);
+    }
+    for (int q = 0; q < vectors; q++)
+        sums_store(s, has_slope, j + 8 * (size_t)q, full, rest - 8 * (size_t)q, &sums[q]);
+}
+
+BP_INLINE void pool_sums(const struct pool_sums_job *job, enum gradient_form form, int has_slope) {
+    size_t j = 0, c = job->sums.c;
+    for (; j + 16 <= c; j += 16)
+        pool_sums_block(job, form, has_slope, 2, j, 1, 16);
+    if (j + 8 < c)
+        pool_sums_block(job, form, has_slope, 2, j, 0, c - j);
+    else if (j < c)
+        pool_sums_block(job, form, has_slope, 1, j, 0, c - j);
+}
+
+void bp_pool_sums_i16_avx2(const struct bp_gradient_rows *g, const int16_t *upper,
+                           const int16_t *lower, const uint64_t *which, size_t n, size_t c,
+                           const float *scale, const float *shift, const float *slope, float *sum_g,
+                           float *sum_gy, float *sum_slope) {
+    const struct pool_sums_job job = {
+        {gradient_of(g), NULL, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope},
+        upper,
+        lower,
+        which};
+    const enum gradient_form form = form_of(g);
+    if (slope != NULL && form == GRADIENT_FLOATS)
+        pool_sums(&job, GRADIENT_FLOATS, 1);
+    else if (slope != NULL)
+        pool_sums(&job, GRADIENT_SUMS, 1);
+    else if (form == GRADIENT_FLOATS)
+        pool_sums(&job, GRADIENT_FLOATS, 0);
+    else
+        pool_sums(&job, GRADIENT_SUMS, 0);
+}
+
+/* --- the gradient at the input, and its ranges ------------------------------------------------ */
 
 struct act_grad_job {
     struct gradient g;

@@ -48,6 +48,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->max_window_back = bp_max_window_back_avx512;
     kernels->act_sums_i16 = bp_act_sums_i16_avx512;
     kernels->act_sums_f32 = bp_act_sums_f32_avx512;
+    kernels->pool_sums_i16 = bp_pool_sums_i16_avx512;
     kernels->act_grad_i16 = bp_act_grad_i16_avx512;
     kernels->act_grad_f32 = bp_act_grad_f32_avx512;
     kernels->act_range_i16 = bp_act_range_i16_avx512;
