@@ -108,8 +108,9 @@ static bp_status set_up(struct bp_byte_conv *op, struct bp_plan *plan, const cha
         return bp_fail(BP_INTERNAL, "%s: no 8-bit convolution of so large images", name);
     BP_TRY(forward_tables(op));
     snprintf(text, sizeof text, "%s strips", name);
-    BP_TRY(bp_plan_add(plan, text, s->n * s->oh * op->strip_bytes, forward_time, value_time,
-                       &op->strips));
+    if (!op->narrow)
+        BP_TRY(bp_plan_add(plan, text, s->n * s->oh * op->strip_bytes, forward_time, value_time,
+                           &op->strips));
     if (backward_time < 0)
         return BP_OK;
     BP_TRY(backward_tables(op));
@@ -141,7 +142,8 @@ bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, s
         bp_byte_conv_destroy(op);
         return status;
     }
-    bp_exec_need_scratch(exec, block_elements(op) * sizeof(float));
+    bp_exec_need_scratch(exec, op->narrow ? op->block_rows * op->strip_bytes
+                                          : block_elements(op) * sizeof(float));
     *out = op;
     return BP_OK;
 }

@@ -48,7 +48,7 @@ int bp_byte_conv_is_narrow(const struct bp_conv_shape *shape);
 /* mean, deviation [c]: of pixel / 255. Adds buffers to `plan`: the strips, from forward_time to
  * value_time, until when rows of the output may be made; for the weight gradient at backward_time
  * (-1: there is none) the planes and the sums of the samples. At most 16 channels, r up to 7,
- * stride 1 or 2. */
+ * stride 1 or 2. A narrow output's strips are made in the cache and not kept. */
 bp_status bp_byte_conv_create(struct bp_byte_conv **out, struct bp_exec *exec, struct bp_plan *plan,
                               const struct bp_conv_shape *shape, const float *mean,
                               const float *deviation, const char *name, int forward_time,

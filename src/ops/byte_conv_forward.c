@@ -57,20 +57,24 @@ static void fill_strip(const struct bp_byte_conv *op, const uint8_t *const *rows
         memcpy(out + i * s->c, op->zero, s->c);
 }
 
+/* The strip of output row `row`. */
+static void make_strip(const struct forward_job *job, size_t n, size_t row, uint8_t *out) {
+    const struct bp_byte_conv *op = job->op;
+    const uint8_t *rows[BP_BYTE_CONV_KERNEL_MAX];
+    for (size_t dy = 0; dy < op->shape.r; dy++) {
+        rows[dy] = image_row(job, n, row * op->shape.stride + dy);
+        if (rows[dy] == NULL)
+            rows[dy] = op->padding;
+    }
+    fill_strip(op, rows, out);
+}
+
 static void strips_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     const struct forward_job *job = context;
     const struct bp_byte_conv *op = job->op;
-    const struct bp_conv_shape *s = &op->shape;
-    for (size_t i = begin; i < end; i++) {
-        const uint8_t *rows[BP_BYTE_CONV_KERNEL_MAX];
-        for (size_t dy = 0; dy < s->r; dy++) {
-            rows[dy] = image_row(job, i / s->oh, i % s->oh * s->stride + dy);
-            if (rows[dy] == NULL)
-                rows[dy] = op->padding;
-        }
-        fill_strip(op, rows, op->strips + i * op->strip_bytes);
-    }
+    for (size_t i = begin; i < end; i++)
+        make_strip(job, i / op->shape.oh, i % op->shape.oh, op->strips + i * op->strip_bytes);
 }
 
 /* Row `row` of the planes of one channel and phase, from a row of the image or, NULL, of padding.
@@ -106,11 +110,9 @@ static void planes_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-/* At most block_rows rows. */
-static void rows_product(const struct bp_byte_conv *op, size_t n, size_t row, size_t rows,
-                         void *y) {
+/* Of x, the strips of at most block_rows rows. */
+static void rows_product(const struct bp_byte_conv *op, const uint8_t *x, size_t rows, void *y) {
     const struct bp_conv_shape *s = &op->shape;
-    const uint8_t *x = op->strips + (n * s->oh + row) * op->strip_bytes;
     if (op->narrow)
         op->kernels->product_bytes_i16(x, op->pixel_offset, rows * s->ow, op->quad_offset,
                                        op->quads, op->weights, s->k, op->base, op->shift, y);
@@ -121,19 +123,25 @@ static void rows_product(const struct bp_byte_conv *op, size_t n, size_t row, si
 
 void bp_byte_conv_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
     const struct bp_byte_conv *op = context;
+    const uint8_t *x = op->strips + (n * op->shape.oh + row) * op->strip_bytes;
     for (size_t done = 0; done < rows; done += op->block_rows)
-        rows_product(op, n, row + done, bp_min_size(op->block_rows, rows - done),
+        rows_product(op, x + done * op->strip_bytes, bp_min_size(op->block_rows, rows - done),
                      out + done * op->shape.ow * op->shape.k);
 }
 
 static void block_product(const struct forward_job *job, size_t n, size_t block, int thread) {
-    const struct bp_conv_shape *s = &job->op->shape;
-    size_t row = block * job->op->block_rows, rows = bp_min_size(job->op->block_rows, s->oh - row);
-    size_t element = job->op->narrow ? sizeof(int16_t) : sizeof(float);
+    const struct bp_byte_conv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    size_t row = block * op->block_rows, rows = bp_min_size(op->block_rows, s->oh - row);
+    size_t element = op->narrow ? sizeof(int16_t) : sizeof(float);
+    uint8_t *scratch = bp_exec_scratch(job->exec, thread);
+    const uint8_t *x = op->narrow ? scratch : op->strips + (n * s->oh + row) * op->strip_bytes;
     void *y = job->y != NULL ? (char *)job->y + (n * s->oh + row) * s->ow * s->k * element
-                             : bp_exec_scratch(job->exec, thread);
-    rows_product(job->op, n, row, rows, y);
-    if (job->sums != NULL && job->op->narrow)
+                             : (void *)scratch;
+    for (size_t i = 0; op->narrow && i < rows; i++)
+        make_strip(job, n, row + i, scratch + i * op->strip_bytes);
+    rows_product(op, x, rows, y);
+    if (job->sums != NULL && op->narrow)
         bp_channel_sums_add_i16(job->sums, &job->exec->kernels, thread, y, rows * s->ow,
                                 INT16_MAX + 1);
     else if (job->sums != NULL)
@@ -158,7 +166,8 @@ void bp_byte_conv_forward(struct bp_byte_conv *op, struct bp_exec *exec, size_t 
                           const uint8_t *pixels, void *y, struct bp_channel_sums *sums) {
     struct forward_job job = {.op = op, .exec = exec, .pixels = pixels, .y = y};
     job.blocks = (op->shape.oh + op->block_rows - 1) / op->block_rows;
-    bp_parallel_for(exec->threads, n * op->shape.oh, strips_part, &job);
+    if (op->strips != NULL)
+        bp_parallel_for(exec->threads, n * op->shape.oh, strips_part, &job);
     if (op->planes != NULL)
         bp_parallel_for(exec->threads, n * op->rows, planes_part, &job);
     /* Sums of floats are those of whole samples. Where samples are fewer than workers, y is made by

@@ -27,7 +27,7 @@ struct bp_byte_conv {
     float *scale;    /* [k]: S */
     int32_t *shift;  /* narrow [k]: sums are divided by 2^shift */
     float *unit;     /* narrow [k]: S 2^shift */
-    uint8_t *strips; /* [n][oh][strip_bytes] */
+    uint8_t *strips; /* [n][oh][strip_bytes]; NULL: made when they are multiplied */
     /* backward; NULL if there is none */
     size_t rows, width;      /* of a plane */
     size_t sample_bytes;     /* of all planes of a sample */
