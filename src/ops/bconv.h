@@ -50,9 +50,9 @@ struct bp_bconv_zeros {
                          zero, and left as it is. */
 };
 
-/* The activation gradient as the product's integers: that of sample n is scale[n] * sums, the same
- * floats as dx, in half of its room. Where bp_bconv_gives_sums: codes on a grid with zero whose
- * sums fit 16 bits. */
+/* The activation gradient as the product's integers: that of sample n is scale[n] * sums, where the
+ * scale is finite the same floats as dx, in half of its room. Where bp_bconv_gives_sums: codes on a
+ * grid with zero whose sums fit 16 bits. */
 struct bp_bconv_sums {
     int16_t *sums; /* [n][h][w][c] */
     float *scale;  /* [n] */
