@@ -96,10 +96,13 @@ void norm_act_run_forward(struct norm_act_fixture *f, int training) {
                         training, &out);
 }
 
-void norm_act_run_backward(struct norm_act_fixture *f, const uint8_t *kept) {
+void norm_act_run_backward_of(struct norm_act_fixture *f, const struct bp_gradient *g) {
     struct bp_norm_act_params params = params_of(f);
     struct bp_norm_act_grads grads = {f->d_weight, f->d_bias, f->d_slope};
-    bp_norm_act_backward_sums(f->op, f->exec, f->n, f->y,
-                              &(struct bp_gradient){.floats = f->g, .kept = kept}, &params, &grads);
+    bp_norm_act_backward_sums(f->op, f->exec, f->n, f->y, g, &params, &grads);
     bp_norm_act_backward_all(f->op, f->exec, f->n, f->dx, 0);
+}
+
+void norm_act_run_backward(struct norm_act_fixture *f, const uint8_t *kept) {
+    norm_act_run_backward_of(f, &(struct bp_gradient){.floats = f->g, .kept = kept});
 }

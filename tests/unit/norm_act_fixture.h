@@ -30,7 +30,8 @@ void norm_act_set_up(struct norm_act_fixture *f, const struct bp_norm_act_shape 
 void norm_act_tear_down(struct norm_act_fixture *f);
 
 void norm_act_run_forward(struct norm_act_fixture *f, int training);
-/* kept: as bp_norm_act_backward_sums. */
+/* With f->g; kept: as in struct bp_gradient. */
 void norm_act_run_backward(struct norm_act_fixture *f, const uint8_t *kept);
+void norm_act_run_backward_of(struct norm_act_fixture *f, const struct bp_gradient *g);
 
 #endif

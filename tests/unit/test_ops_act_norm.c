@@ -132,7 +132,7 @@ static void run_two(struct fixture *f, int batch) {
     bp_norm_act_backward_all(f->act, f->exec, f->n, f->dy[0], 0);
 }
 
-static void run_one(struct fixture *f, int batch, const uint8_t *kept) {
+static void run_one_of(struct fixture *f, int batch, const struct bp_gradient *g) {
     float **v = f->params[1], **d = f->grads[1];
     struct bp_act_norm_params params = {
         v[ALPHA], v[SLOPE], {v[WEIGHT], v[BIAS], v[MEAN], v[VARIANCE]}};
@@ -140,13 +140,16 @@ static void run_one(struct fixture *f, int batch, const uint8_t *kept) {
     bp_act_norm_forward(f->fused, f->exec, f->n, f->y, &params, batch, f->bits[1], f->mask[1]);
     if (!batch)
         return;
-    bp_act_norm_backward_sums(f->fused, f->exec, f->n, f->y,
-                              &(struct bp_gradient){.floats = f->g, .kept = kept}, &params, &grads);
+    bp_act_norm_backward_sums(f->fused, f->exec, f->n, f->y, g, &params, &grads);
     size_t row = f->w * f->c, step = f->h > 4 ? 4 : f->h; /* pieces of some rows */
     for (size_t n = 0; n < f->n; n++)
         for (size_t y = 0; y < f->h; y += step)
             bp_act_norm_grad_rows(f->fused, n, y, bp_min_size(step, f->h - y),
                                   f->dy[1] + (n * f->h + y) * row, NULL);
+}
+
+static void run_one(struct fixture *f, int batch, const uint8_t *kept) {
+    run_one_of(f, batch, &(struct bp_gradient){.floats = f->g, .kept = kept});
 }
 
 /* The gradients of alpha and slope of two operations are sums of floats, gu * y and gh * u; those
@@ -252,6 +255,36 @@ static void test_kept_samples(void **state) {
     }
 }
 
+/* A gradient as integers and scales is the same floats: the same bytes of all that follows. */
+static void test_gradients_as_sums(void **state) {
+    (void)state;
+    static const size_t shape[4] = {3, 5, 6, 70};
+    static const float scale[3] = {0.01f, 0.003f, 0.0007f};
+    static const uint8_t all[3] = {1, 1, 1};
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++) {
+        if (!bp_cpu_has((enum bp_tier)tier))
+            continue;
+        struct fixture f[2];
+        for (int i = 0; i < 2; i++)
+            set_up(&f[i], shape, (enum bp_tier)tier, 1 + i, 0);
+        int16_t *sums = op_data_take(f[0].elements * sizeof *sums);
+        for (size_t i = 0; i < f[0].elements; i++) {
+            sums[i] = (int16_t)(300.0f * f[0].g[i]);
+            f[0].g[i] = scale[i / (f[0].elements / 3)] * (float)sums[i];
+        }
+        run_one(&f[0], 1, NULL);
+        run_one_of(&f[1], 1, &(struct bp_gradient){.sums = sums, .scale = scale});
+        assert_memory_equal(f[0].dy[1], f[1].dy[1], f[0].elements * sizeof(float));
+        for (int p = 0; p <= BIAS; p++)
+            assert_memory_equal(f[0].grads[1][p], f[1].grads[1][p], f[0].c * sizeof(float));
+        for (int i = 0; i < 2; i++)
+            check_ranges_and_columns(&f[i], all);
+        bp_free(sums);
+        for (int i = 0; i < 2; i++)
+            tear_down(&f[i]);
+    }
+}
+
 /* Any alpha and slope: the running statistics, which began at the same values, agree with those of
  * sums of rounded h; and with sums that a producer filled in, piece by piece, nothing changes. */
 static void test_statistics(void **state) {
@@ -293,6 +326,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes),
         cmocka_unit_test(test_kept_samples),
+        cmocka_unit_test(test_gradients_as_sums),
         cmocka_unit_test(test_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -231,6 +231,52 @@ static void test_large_maps(void **state) {
             check_case(&all[i], combinations[k]);
 }
 
+/* A gradient as integers and scales is the same floats: the same bytes of all that follows. */
+static void check_sums(const struct bp_norm_act_shape *shape, enum bp_tier tier) {
+    struct norm_act_fixture f[2];
+    size_t channels = shape->c * sizeof(float);
+    for (int i = 0; i < 2; i++) {
+        norm_act_set_up(&f[i], shape, shape->n, 0, tier, 1 + i);
+        norm_act_run_forward(&f[i], 1);
+    }
+    int16_t *sums = op_data_take(f[0].out_count * sizeof *sums);
+    float scale[4];
+    for (size_t n = 0; n < shape->n; n++)
+        scale[n] = 0.01f + 0.003f * (float)n;
+    for (size_t i = 0; i < f[0].out_count; i++) {
+        sums[i] = (int16_t)(300.0f * op_data_number(9, i));
+        f[0].g[i] = scale[i / (f[0].out_count / shape->n)] * (float)sums[i];
+    }
+    norm_act_run_backward(&f[0], NULL);
+    norm_act_run_backward_of(&f[1], &(struct bp_gradient){.sums = sums, .scale = scale});
+    assert_memory_equal(f[0].dx, f[1].dx, f[0].in_count * sizeof(float));
+    assert_memory_equal(f[0].d_weight, f[1].d_weight, channels);
+    if (shape->affine == BP_AFFINE_BATCH_NORM)
+        assert_memory_equal(f[0].d_bias, f[1].d_bias, channels);
+    if (shape->activation == BP_ACT_PRELU)
+        assert_memory_equal(f[0].d_slope, f[1].d_slope, channels);
+    bp_free(sums);
+    for (int i = 0; i < 2; i++)
+        norm_act_tear_down(&f[i]);
+}
+
+static void test_gradients_as_sums(void **state) {
+    (void)state;
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++)
+        for (int kind = 0; kind < 8 && bp_cpu_has((enum bp_tier)tier); kind++)
+            check_sums(
+                &(struct bp_norm_act_shape){.n = 3,
+                                            .h = 7,
+                                            .w = 10,
+                                            .c = 70,
+                                            .input_i16 = kind % 2,
+                                            .affine = BP_AFFINE_BATCH_NORM,
+                                            .activation = kind & 2 ? BP_ACT_PRELU : BP_ACT_NONE,
+                                            .max_pool = kind / 4,
+                                            .sign_out = 1},
+                (enum bp_tier)tier);
+}
+
 static void test_eval_leaves_running_statistics(void **state) {
     (void)state;
     struct bp_norm_act_shape shape = {.n = 2, .h = 3, .w = 3, .c = 4};
@@ -251,6 +297,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_combinations),
         cmocka_unit_test(test_large_maps),
+        cmocka_unit_test(test_gradients_as_sums),
         cmocka_unit_test(test_eval_leaves_running_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
