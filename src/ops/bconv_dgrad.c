@@ -16,8 +16,9 @@
 int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant *quant_da) {
     int code_min, code_max, is_signed;
     bp_quant_codes(quant_da, &code_min, &code_max, &is_signed);
-    size_t largest = (size_t)bp_max_size((size_t)code_max, (size_t)-code_min);
-    return quant_da->grid == BP_GRID_ZERO && largest * shape->k * shape->r * shape->r <= INT16_MAX;
+    /* The grid with zero is symmetrical. */
+    return quant_da->grid == BP_GRID_ZERO &&
+           (size_t)code_max * shape->k * shape->r * shape->r <= INT16_MAX;
 }
 
 /* --- epilogue --------------------------------------------------------------------------------- */

@@ -3,29 +3,15 @@
 #define BP_KERNELS_ARM_GRADIENT_NEON_H
 
 #include "kernels/arm/vec_neon.h"
-#include "kernels/kernels.h"
-
-/* Constants where they are used. */
-enum gradient_form { GRADIENT_NONE, GRADIENT_FLOATS, GRADIENT_SUMS };
+#include "kernels/gradient.h"
 
 struct gradient {
     const void *at;
     float scale; /* of sums */
 };
 
-static inline enum gradient_form form_of(const struct bp_gradient_rows *g) {
-    return g == NULL ? GRADIENT_NONE : g->floats != NULL ? GRADIENT_FLOATS : GRADIENT_SUMS;
-}
-
 BP_INLINE struct gradient gradient_of(const struct bp_gradient_rows *g) {
-    switch (form_of(g)) {
-    case GRADIENT_FLOATS:
-        return (struct gradient){g->floats, 0};
-    case GRADIENT_SUMS:
-        return (struct gradient){g->sums, g->scale};
-    default:
-        return (struct gradient){NULL, 0};
-    }
+    return (struct gradient){elements_of(g), g == NULL ? 0.0f : g->scale};
 }
 
 /* 4 elements from `at` on, or the first `rest` of them. */

@@ -127,20 +127,12 @@ BP_INLINE __m256i load_i16(const int16_t *x, int full, size_t rest) {
     return load_256(part);
 }
 
-/* All ones in lane i where bit i is set, i = 0 .. 15. */
-BP_INLINE __m256i spread_bits(uint64_t bits) {
-    const __m256i bit = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
-                                          8192, 16384, INT16_MIN);
-    __m256i lanes = _mm256_and_si256(_mm256_set1_epi16((short)(bits & 0xffff)), bit);
-    return _mm256_cmpeq_epi16(lanes, bit);
-}
-
 /* y of the winners of window p, 16 channels from channel j on, or the first `rest` of them. */
 BP_INLINE __m256i winners(const struct pool_sums_job *job, size_t p, size_t j, int full,
                           size_t rest) {
     size_t c = job->sums.c, cw = bp_words(c), at = 2 * p * c + j;
     const uint64_t *words = job->which + 2 * p * cw + j / 64;
-    __m256i right = spread_bits(words[0] >> j % 64), below = spread_bits(words[cw] >> j % 64);
+    __m256i right = spread_bits_16(words[0] >> j % 64), below = spread_bits_16(words[cw] >> j % 64);
     __m256i left_y = _mm256_blendv_epi8(load_i16(job->upper + at, full, rest),
                                         load_i16(job->lower + at, full, rest), below);
     __m256i right_y = _mm256_blendv_epi8(load_i16(job->upper + at + c, full, rest),

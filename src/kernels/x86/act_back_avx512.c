@@ -118,11 +118,6 @@ struct pool_sums_job {
     const uint64_t *which;
 };
 
-BP_INLINE __m256i load_i16(const int16_t *p, __mmask16 m) {
-    return m == 0xffff ? _mm256_loadu_si256((const __m256i *)(const void *)p)
-                       : _mm256_maskz_loadu_epi16(m, p);
-}
-
 /* y of the winners of window p, 16 channels from j on. */
 BP_INLINE __m512 winners(const struct pool_sums_job *job, size_t p, size_t j, __mmask16 m) {
     size_t c = job->sums.c, cw = bp_words(c), at = 2 * p * c + j;

@@ -2,31 +2,17 @@
 #ifndef BP_KERNELS_X86_GRADIENT_AVX512_H
 #define BP_KERNELS_X86_GRADIENT_AVX512_H
 
-#include "kernels/kernels.h"
+#include "kernels/gradient.h"
 #include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
-
-/* Constants where they are used. */
-enum gradient_form { GRADIENT_NONE, GRADIENT_FLOATS, GRADIENT_SUMS };
 
 struct gradient {
     const void *at;
     __m512 scale; /* of sums */
 };
 
-static inline enum gradient_form form_of(const struct bp_gradient_rows *g) {
-    return g == NULL ? GRADIENT_NONE : g->floats != NULL ? GRADIENT_FLOATS : GRADIENT_SUMS;
-}
-
 BP_INLINE struct gradient gradient_of(const struct bp_gradient_rows *g) {
-    struct gradient gradient = {NULL, _mm512_setzero_ps()};
-    if (g != NULL && g->floats != NULL) {
-        gradient.at = g->floats;
-    } else if (g != NULL) {
-        gradient.at = g->sums;
-        gradient.scale = _mm512_set1_ps(g->scale);
-    }
-    return gradient;
+    return (struct gradient){elements_of(g), _mm512_set1_ps(g == NULL ? 0.0f : g->scale)};
 }
 
 /* 16 elements from `at` on. */

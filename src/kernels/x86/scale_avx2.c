@@ -35,11 +35,8 @@ void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size
 
 /* 16 lanes. The pack saturates what does not fit; no bit is set there. */
 BP_INLINE __m256i masked_16(__m256i low, __m256i high, uint64_t inside) {
-    const __m256i bit = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
-                                          8192, 16384, INT16_MIN);
-    __m256i lanes = _mm256_and_si256(_mm256_set1_epi16((short)(uint16_t)inside), bit);
     __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
-    return _mm256_and_si256(packed, _mm256_cmpeq_epi16(lanes, bit));
+    return _mm256_and_si256(packed, spread_bits_16(inside));
 }
 
 /* 1 .. 15 lanes. */

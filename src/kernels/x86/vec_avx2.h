@@ -104,4 +104,12 @@ BP_INLINE __m256i narrow_32(__m256i a, __m256i b) {
     return _mm256_permute4x64_epi64(_mm256_castps_si256(v), 0xd8);
 }
 
+/* All ones in lane i where bit i is set, i = 0 .. 15. */
+BP_INLINE __m256i spread_bits_16(uint64_t bits) {
+    const __m256i bit = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
+                                          8192, 16384, INT16_MIN);
+    __m256i lanes = _mm256_and_si256(_mm256_set1_epi16((short)(bits & 0xffff)), bit);
+    return _mm256_cmpeq_epi16(lanes, bit);
+}
+
 #endif

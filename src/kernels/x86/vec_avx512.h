@@ -67,14 +67,16 @@ BP_INLINE void store_f32(float *p, __mmask16 m, __m512 v) {
         _mm512_mask_storeu_ps(p, m, v);
 }
 
+BP_INLINE __m256i load_i16(const int16_t *p, __mmask16 m) {
+    return m == 0xffff ? _mm256_loadu_si256((const __m256i *)(const void *)p)
+                       : _mm256_maskz_loadu_epi16(m, p);
+}
+
 /* 16 values as floats from either type; is_i16 is a constant. */
 BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
     if (!is_i16)
         return load_f32((const float *)y + at, m);
-    const int16_t *p = (const int16_t *)y + at;
-    __m256i v = m == 0xffff ? _mm256_loadu_si256((const __m256i *)(const void *)p)
-                            : _mm256_maskz_loadu_epi16(m, p);
-    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(v));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(load_i16((const int16_t *)y + at, m)));
 }
 
 /* Ranges of 16 columns. */
