@@ -2,8 +2,11 @@
  * over positions. Four contracted elements stand side by side in a tile of signs: they are four
  * samples at one pixel, so that a tap is a shift by whole rows of the tile.
  *
- *   signs [words of channels][groups][h][4][columns][quads][16][4]    made once, read by all
- *   codes [32 output channels][rows of a chunk][row bytes]            turned by each worker
+ *   signs [words of channels][rows][4][columns][quads][16][4]
+ *   codes [output channels][rows of a chunk][row bytes]
+ *
+ * A worker goes along the chunks with so many output channels that their sums stay in its second
+ * cache; it turns the codes of a chunk and spreads the rows of signs that this one sees first.
  *
  * A group has `samples` samples, quads = samples / 4. A row of codes is the positions (x, sample)
  * of a row of a group's maps, filled up to whole steps of 64 with zeros. columns: those of the
@@ -20,17 +23,16 @@
 #define WORD_CHANNELS 64
 #define PLANES        4 /* of 16 channels */
 #define PLANE_LANES   (WORD_CHANNELS / PLANES)
-#define CHUNK_STEPS   8  /* of a row of turned codes, about: with its signs in the first cache */
-#define PART_LANES    32 /* input channels: the least that a work item takes */
+#define CHUNK_STEPS   8 /* of a row of turned codes, about: with its signs in the first cache */
+#define NEAR_SUMS     ((size_t)1280 << 10) /* bytes that stay in the second cache beside the rest */
 
 struct bp_wgrad_tiles {
     size_t samples, quads, groups; /* of a group; groups of the largest batch */
     size_t columns, row_steps;     /* steps of 64 positions of a row of codes */
     size_t rows, row_groups; /* of a chunk; groups that it spans, several of whole maps only */
-    int8_t *signs;
-    /* Where output and input channels alone are too few items for all workers, chunks are shared
-     * out too: sums [splits][kept rounded to BP_LANES][taps][c], added at the end. */
-    int32_t *split_sums;
+    size_t sign_rows;        /* that a chunk sees; row i of the groups' maps at i % sign_rows */
+    size_t channels;         /* output channels of an item */
+    int32_t *split_sums;     /* [splits][ranges][channels][taps][c] where chunks are shared out */
 };
 
 /* --- planning --------------------------------------------------------------------------------- */
@@ -61,12 +63,14 @@ static size_t row_bytes(const struct bp_wgrad_tiles *self) {
     return PLANES * plane_bytes(self);
 }
 
-static size_t group_bytes(const struct bp_bconv *op, const struct bp_wgrad_tiles *self) {
-    return op->shape.h * row_bytes(self);
+/* From the signs of a word of channels to those of the next. */
+static size_t word_bytes(const struct bp_wgrad_tiles *self) {
+    return self->sign_rows * row_bytes(self);
 }
 
-static size_t word_bytes(const struct bp_bconv *op, const struct bp_wgrad_tiles *self) {
-    return self->groups * group_bytes(op, self);
+/* The last step of a row may reach beyond its end. */
+static size_t signs_bytes(const struct bp_bconv *op, const struct bp_wgrad_tiles *self) {
+    return bp_round_up(op->cw * word_bytes(self) + BP_TILE_STEP * PLANE_LANES, 64);
 }
 
 static size_t chunk_rows(const struct bp_wgrad_tiles *self) {
@@ -79,37 +83,40 @@ static size_t codes_pitch(const struct bp_wgrad_tiles *self) {
     return (chunk_rows(self) * self->row_steps | 1) * BP_TILE_STEP;
 }
 
-static size_t sums_bytes(const struct bp_bconv *op) {
-    return BP_LANES * op->taps * op->shape.c * sizeof(int32_t);
+static size_t runs_bytes(const struct bp_bconv *op, const struct bp_wgrad_tiles *self) {
+    return bp_round_up(op->taps * chunk_rows(self) * sizeof(struct bp_run), 64);
 }
 
-/* How the work is shared out: parts of `lanes` input channels, and runs of chunks. */
+static size_t sums_bytes(const struct bp_bconv *op, size_t rows) {
+    return rows * op->taps * op->shape.c * sizeof(int32_t);
+}
+
+/* Rows of the maps that a chunk's taps see. */
+static size_t input_rows(const struct bp_conv_shape *s, const struct bp_wgrad_tiles *self) {
+    return self->rows == s->oh ? self->row_groups * s->h
+                               : bp_min_size((self->rows - 1) * s->stride + s->r, s->h);
+}
+
+/* How the work is shared out: ranges of output channels, and runs of chunks where ranges alone are
+ * not the same number for each worker. */
 struct division {
-    size_t parts, lanes, splits;
+    size_t ranges, splits;
 };
 
-/* Codes are turned once for all of an item's input channels: as few parts as keep the workers busy,
- * one where the blocks of output channels share out evenly; chunks are divided only where parts are
- * too few. */
-static struct division divide(size_t blocks, size_t c, size_t workers) {
-    size_t most = (c + PART_LANES - 1) / PART_LANES;
-    size_t parts = bp_min_size((2 * workers + blocks - 1) / blocks, most);
-    struct division d;
-    if (blocks % workers == 0)
-        parts = 1;
-    d.lanes = bp_round_up((c + parts - 1) / parts, PART_LANES);
-    d.parts = (c + d.lanes - 1) / d.lanes;
-    d.splits = (workers + blocks * d.parts - 1) / (blocks * d.parts);
-    return d;
+static struct division divide(const struct bp_wgrad_tiles *self, size_t kept, size_t workers) {
+    size_t ranges = (kept + self->channels - 1) / self->channels, splits = 1;
+    while (ranges * splits % workers != 0)
+        splits++;
+    return (struct division){ranges, splits};
 }
 
-/* Rows of sums of all splits, for any number of kept channels. */
+/* Rows of split_sums, for any number of kept channels; one of each worker's for the signs. */
 static size_t most_split_rows(const struct bp_bconv *op, size_t workers) {
-    size_t rows = 0;
-    for (size_t blocks = 1; blocks <= (op->slots_dw + BP_LANES - 1) / BP_LANES; blocks++) {
-        size_t splits = divide(blocks, op->shape.c, workers).splits;
-        if (splits > 1)
-            rows = bp_max_size(rows, splits * blocks * BP_LANES);
+    size_t rows = workers;
+    for (size_t kept = 1; kept <= op->slots_dw; kept++) {
+        struct division by = divide(op->dw_tiles, kept, workers);
+        if (by.splits > 1)
+            rows = bp_max_size(rows, by.ranges * by.splits * op->dw_tiles->channels);
     }
     return rows;
 }
@@ -131,18 +138,14 @@ bp_status bp_wgrad_tiles_create(struct bp_bconv *op, struct bp_exec *exec, struc
     if (self->rows == s->oh)
         self->row_groups =
             bp_min_size(self->groups, bp_max_size(CHUNK_STEPS / (s->oh * self->row_steps), 1));
-    bp_exec_need_scratch(exec,
-                         BP_LANES * codes_pitch(self) +
-                             bp_round_up(op->taps * chunk_rows(self) * sizeof(struct bp_run), 64) +
-                             sums_bytes(op));
-    snprintf(text, sizeof text, "%s spread activations", name);
-    /* The last step of a row may reach beyond its end. */
-    BP_TRY(bp_plan_add(plan, text, op->cw * word_bytes(op, self) + BP_TILE_STEP * PLANE_LANES, time,
-                       time, &self->signs));
+    self->sign_rows = input_rows(s, self);
+    size_t blocks = bp_max_size(NEAR_SUMS / sums_bytes(op, BP_LANES), 1);
+    self->channels = bp_min_size(blocks * BP_LANES, bp_round_up(op->slots_dw, BP_LANES));
+    bp_exec_need_scratch(exec, self->channels * codes_pitch(self) + runs_bytes(op, self) +
+                                   signs_bytes(op, self) + sums_bytes(op, self->channels));
     size_t rows = most_split_rows(op, (size_t)bp_threads_count(exec->threads));
     snprintf(text, sizeof text, "%s sums of splits", name);
-    return bp_plan_add(plan, text, rows * op->taps * s->c * sizeof(int32_t), time, time,
-                       &self->split_sums);
+    return bp_plan_add(plan, text, sums_bytes(op, rows), time, time, &self->split_sums);
 }
 
 /* --- signs ------------------------------------------------------------------------------------ */
@@ -194,17 +197,12 @@ static void spread_row(const struct wgrad_job *job, size_t group, size_t y, size
     }
 }
 
-/* Items are (group, row of the image). */
-static void spread_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    const struct wgrad_job *job = context;
-    const struct bp_bconv *op = job->op;
-    const struct bp_wgrad_tiles *self = job->self;
-    size_t h = op->shape.h;
-    for (size_t item = begin; item < end; item++)
-        for (size_t word = 0; word < op->cw; word++)
-            spread_row(job, item / h, item % h, word,
-                       self->signs + word * word_bytes(op, self) + item * row_bytes(self));
+/* Row `row` of the groups' maps, to row `to` of the signs. */
+static void spread_words(const struct wgrad_job *job, size_t row, int8_t *signs, size_t to) {
+    size_t h = job->op->shape.h;
+    for (size_t word = 0; word < job->op->cw; word++)
+        spread_row(job, row / h, row % h, word,
+                   signs + word * word_bytes(job->self) + to * row_bytes(job->self));
 }
 
 /* --- chunks ----------------------------------------------------------------------------------- */
@@ -236,6 +234,28 @@ static struct chunk chunk_of(const struct wgrad_job *job, size_t i) {
     return chunk;
 }
 
+/* Rows of the groups' maps that the taps of a chunk see: the first, and the one behind the last. */
+static size_t first_row(const struct wgrad_job *job, const struct chunk *chunk) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    size_t y = chunk->row * s->stride;
+    return chunk->group * s->h + (y > s->pad ? y - s->pad : 0);
+}
+
+static size_t end_row(const struct wgrad_job *job, const struct chunk *chunk) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    size_t y = (chunk->row + chunk->rows - 1) * s->stride + s->r - s->pad;
+    return (chunk->group + chunk->groups - 1) * s->h + bp_min_size(y, s->h);
+}
+
+/* Makes the rows of a chunk's signs; `made`: the row behind those that are there. */
+static void spread_chunk(const struct wgrad_job *job, const struct chunk *chunk, int8_t *signs,
+                         size_t *made) {
+    size_t end = end_row(job, chunk);
+    for (size_t row = bp_max_size(*made, first_row(job, chunk)); row < end; row++)
+        spread_words(job, row, signs, row % job->self->sign_rows);
+    *made = end;
+}
+
 /* What a tap sees of a chunk: a run for each row. Of maps whose pixels are whole steps, the columns
  * outside are left out; else they are zeros. */
 static size_t list_runs(const struct wgrad_job *job, const struct chunk *chunk, size_t tap,
@@ -253,7 +273,8 @@ static size_t list_runs(const struct wgrad_job *job, const struct chunk *chunk, 
             size_t y = (chunk->row + i) * s->stride + ty;
             if (y < s->pad || y - s->pad >= s->h)
                 continue;
-            size_t at = (g * s->h + y - s->pad) * row_bytes(self) +
+            size_t row = (chunk->group + g) * s->h + y - s->pad;
+            size_t at = row % self->sign_rows * row_bytes(self) +
                         (first * self->samples + begin * BP_TILE_STEP) * PLANE_LANES;
             size_t step = (g * chunk->rows + i) * self->row_steps + begin;
             runs[n++] = (struct bp_run){(int32_t)(step * BP_TILE_STEP), (int32_t)at,
@@ -279,9 +300,24 @@ size_t bp_wgrad_tiles_joined(const struct bp_bconv *op) {
 
 /* --- product ---------------------------------------------------------------------------------- */
 
-/* Codes of `channels` output channels from `first` on, of a step of a row. */
+/* Output channels of an item, all kept ones or a range of them. */
+struct range {
+    size_t first, channels;
+};
+
+static struct range range_of(const struct wgrad_job *job, size_t i) {
+    size_t first = i * job->self->channels;
+    return (struct range){first, bp_min_size(job->self->channels, job->kept - first)};
+}
+
+static void add_row(const int32_t *row, size_t n, int32_t *sums) {
+    for (size_t i = 0; i < n; i++)
+        sums[i] += row[i];
+}
+
+/* Codes of a range, of a step of a row. */
 static void turn_step(const struct wgrad_job *job, size_t group, size_t row, size_t step,
-                      size_t first, size_t channels, uint8_t *out) {
+                      const struct range *range, uint8_t *out) {
     const struct bp_conv_shape *s = &job->op->shape;
     const struct bp_wgrad_tiles *self = job->self;
     size_t there = samples_there(job, group), sample_bytes = s->oh * s->ow * job->kept;
@@ -297,181 +333,160 @@ static void turn_step(const struct wgrad_job *job, size_t group, size_t row, siz
         }
     }
     size_t position = (group * self->samples * s->oh + row) * s->ow;
-    job->exec->kernels.turn_codes(bp_bconv_wgrad_codes(job->op, position, job->kept) + first,
-                                  offset, n, channels, out, codes_pitch(self));
+    job->exec->kernels.turn_codes(bp_bconv_wgrad_codes(job->op, position, job->kept) + range->first,
+                                  offset, n, range->channels, out, codes_pitch(self));
 }
 
-static void turn_chunk(const struct wgrad_job *job, const struct chunk *chunk, size_t first,
-                       size_t channels, uint8_t *codes) {
+static void turn_chunk(const struct wgrad_job *job, const struct chunk *chunk,
+                       const struct range *range, uint8_t *codes) {
     for (size_t g = 0; g < chunk->groups; g++)
         for (size_t i = 0; i < chunk->rows; i++)
             for (size_t step = 0; step < job->self->row_steps; step++, codes += BP_TILE_STEP)
-                turn_step(job, chunk->group + g, chunk->row + i, step, first, channels, codes);
-}
-
-/* The signs of a word of channels that a chunk multiplies, about. */
-static struct bp_fetch signs_of_chunk(const struct wgrad_job *job, const struct chunk *chunk,
-                                      size_t word) {
-    const struct bp_bconv *op = job->op;
-    const struct bp_wgrad_tiles *self = job->self;
-    size_t h = op->shape.h;
-    size_t first = bp_min_size(chunk->row * op->shape.stride, h);
-    size_t rows = bp_min_size(chunk->rows * op->shape.stride, h - first);
-    size_t row = chunk->group * h + first;
-    const int8_t *at = self->signs + word * word_bytes(op, self) + row * row_bytes(self);
-    rows += (chunk->groups - 1) * h;
-    return (struct bp_fetch){(const char *)at, (const char *)at + rows * row_bytes(self)};
-}
-
-/* A worker's share of a product: output channels, input channels lane .. lane + lanes - 1. */
-struct share {
-    size_t first, channels, lane, lanes;
-};
-
-/* Adds chunk `i` to the sums [channels][taps][c] of a share, word by word of its input channels:
- * all taps multiply the same signs, and the next word's are fetched meanwhile. */
-static void multiply_chunk(const struct wgrad_job *job, size_t i, const uint8_t *codes,
-                           int is_signed, const struct share *share, struct bp_run *runs,
-                           int32_t *sums) {
-    const struct bp_bconv *op = job->op;
-    const struct bp_wgrad_tiles *self = job->self;
-    size_t c = op->shape.c, begin[BP_TAPS_MAX + 1], count, end = share->lane + share->lanes;
-    struct chunk chunk = chunk_of(job, i), next = chunk_of(job, (i + 1) % chunks_now(job));
-    begin[0] = 0;
-    for (size_t tap = 0; tap < op->taps; tap++)
-        begin[tap + 1] = begin[tap] + list_runs(job, &chunk, tap, runs + begin[tap]);
-    for (size_t j = share->lane; j < end; j += count) {
-        size_t word = j / WORD_CHANNELS, in_word = j % WORD_CHANNELS;
-        count = bp_min_size(WORD_CHANNELS - in_word, end - j);
-        struct bp_fetch soon = j + count < end
-                                   ? signs_of_chunk(job, &chunk, word + 1)
-                                   : signs_of_chunk(job, &next, share->lane / WORD_CHANNELS);
-        const int8_t *signs = self->signs + word * word_bytes(op, self) +
-                              chunk.group * group_bytes(op, self) +
-                              in_word / PLANE_LANES * plane_bytes(self);
-        job->exec->kernels.product_turned(codes, is_signed, share->channels, codes_pitch(self),
-                                          runs, begin, op->taps, signs, plane_bytes(self), count,
-                                          sums + j, op->taps * c, c, &soon);
-    }
+                turn_step(job, chunk->group + g, chunk->row + i, step, range, codes);
 }
 
 /* What a worker's scratch holds. */
 struct scratch {
     uint8_t *codes;
     struct bp_run *runs;
-    int32_t *sums; /* [BP_LANES][taps][c] */
+    int8_t *signs;
+    int32_t *sums; /* [channels][taps][c] */
 };
 
 static struct scratch carve(const struct wgrad_job *job, int thread) {
+    const struct bp_wgrad_tiles *self = job->self;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     struct scratch s;
-    s.codes = bp_carve(&carver, BP_LANES * codes_pitch(job->self));
-    s.runs = bp_carve(&carver, job->op->taps * chunk_rows(job->self) * sizeof *s.runs);
-    s.sums = bp_carve(&carver, sums_bytes(job->op));
+    s.codes = bp_carve(&carver, self->channels * codes_pitch(self));
+    s.runs = bp_carve(&carver, runs_bytes(job->op, self));
+    s.signs = bp_carve(&carver, signs_bytes(job->op, self));
+    s.sums = bp_carve(&carver, sums_bytes(job->op, self->channels));
     return s;
 }
 
-static void finish(const struct wgrad_job *job, const struct share *share, const int32_t *sums) {
+/* Adds the products of a chunk's codes and signs: all taps multiply the same signs. */
+static void multiply_chunk(const struct wgrad_job *job, const struct chunk *chunk,
+                           const struct scratch *s, size_t channels, int is_signed, int32_t *sums) {
     const struct bp_bconv *op = job->op;
-    size_t c = op->shape.c, lane = share->lane;
-    for (size_t i = 0; i < share->channels; i++) {
-        size_t k = (size_t)op->kept_channel[share->first + i];
-        const struct bp_group *group = &op->groups_dw[k];
-        for (size_t tap = 0; tap < op->taps; tap++) {
-            size_t at = (k * op->taps + tap) * c + lane;
-            struct bp_latent_scale by = {0, 0, (int32_t)(op->valid_count[tap] * job->n),
-                                         group->scale, group->offset};
-            job->exec->kernels.scale_latent(&by, sums + (i * op->taps + tap) * c + lane, NULL,
-                                            job->with_count ? op->count_a + tap * c + lane : NULL,
-                                            job->w == NULL ? NULL : job->w + at, share->lanes,
-                                            job->dw + at);
+    size_t c = op->shape.c, pitch = codes_pitch(job->self), begin[BP_TAPS_MAX + 1] = {0};
+    for (size_t tap = 0; tap < op->taps; tap++)
+        begin[tap + 1] = begin[tap] + list_runs(job, chunk, tap, s->runs + begin[tap]);
+    for (size_t word = 0; word < op->cw; word++)
+        for (size_t k = 0; k < channels; k += BP_LANES) {
+            size_t lane = word * WORD_CHANNELS;
+            job->exec->kernels.product_turned(
+                s->codes + k * pitch, is_signed, bp_min_size(channels - k, BP_LANES), pitch,
+                s->runs, begin, op->taps, s->signs + word * word_bytes(job->self),
+                plane_bytes(job->self), bp_min_size(WORD_CHANNELS, c - lane),
+                sums + k * op->taps * c + lane, op->taps * c, c, NULL);
         }
+}
+
+/* The chunks of a split. */
+static size_t first_chunk(const struct wgrad_job *job, size_t split) {
+    return split * chunks_now(job) / job->by.splits;
+}
+
+/* sums [channels of range][taps][c] of a split. */
+static void multiply_range(const struct wgrad_job *job, const struct range *range, size_t split,
+                           const struct scratch *s, int32_t *sums) {
+    size_t made = 0;
+    memset(sums, 0, sums_bytes(job->op, range->channels));
+    for (size_t i = first_chunk(job, split); i < first_chunk(job, split + 1); i++) {
+        struct chunk chunk = chunk_of(job, i);
+        spread_chunk(job, &chunk, s->signs, &made);
+        turn_chunk(job, &chunk, range, s->codes);
+        multiply_chunk(job, &chunk, s, range->channels, job->is_signed, sums);
     }
 }
 
-static void clear_sums(const struct wgrad_job *job, const struct share *share, int32_t *sums) {
-    for (size_t i = 0; i < share->channels * job->op->taps; i++)
-        memset(sums + i * job->op->shape.c + share->lane, 0, share->lanes * sizeof *sums);
-}
-
-/* Of output channels from `first` on, the part-th part. */
-static struct share share_of(const struct wgrad_job *job, size_t first, size_t channels,
-                             size_t part) {
-    size_t lane = part * job->by.lanes;
-    return (struct share){first, channels, lane,
-                          bp_min_size(job->by.lanes, job->op->shape.c - lane)};
-}
-
-/* The share of item (up to 32 kept output channels, part of the input channels). */
-static struct share share_of_item(const struct wgrad_job *job, size_t item) {
-    size_t first = item / job->by.parts * BP_LANES;
-    return share_of(job, first, bp_min_size(BP_LANES, job->kept - first), item % job->by.parts);
-}
-
-/* Sums of a share by one split, where chunks are divided. */
-static int32_t *sums_of_split(const struct wgrad_job *job, const struct share *share,
-                              size_t split) {
-    size_t row = split * bp_round_up(job->kept, BP_LANES) + share->first;
+static int32_t *sums_of_split(const struct wgrad_job *job, size_t range, size_t split) {
+    size_t row = (split * job->by.ranges + range) * job->self->channels;
     return job->self->split_sums + row * job->op->taps * job->op->shape.c;
 }
 
-/* Items are (share, split). */
+static void finish(const struct wgrad_job *job, const struct range *of, const int32_t *sums) {
+    const struct bp_bconv *op = job->op;
+    size_t c = op->shape.c;
+    for (size_t i = 0; i < of->channels; i++) {
+        size_t k = (size_t)op->kept_channel[of->first + i];
+        const struct bp_group *group = &op->groups_dw[k];
+        for (size_t tap = 0; tap < op->taps; tap++) {
+            size_t at = (k * op->taps + tap) * c;
+            struct bp_latent_scale by = {0, 0, (int32_t)(op->valid_count[tap] * job->n),
+                                         group->scale, group->offset};
+            job->exec->kernels.scale_latent(&by, sums + (i * op->taps + tap) * c, NULL,
+                                            job->with_count ? op->count_a + tap * c : NULL,
+                                            job->w == NULL ? NULL : job->w + at, c, job->dw + at);
+        }
+    }
+}
+
+/* Items are (range, split). */
 static void product_part(void *context, size_t begin, size_t end, int thread) {
     const struct wgrad_job *job = context;
     struct scratch s = carve(job, thread);
-    size_t splits = job->by.splits, chunks = chunks_now(job);
+    size_t splits = job->by.splits;
     for (size_t item = begin; item < end; item++) {
-        struct share share = share_of_item(job, item / splits);
-        size_t split = item % splits;
-        int32_t *sums = splits > 1 ? sums_of_split(job, &share, split) : s.sums;
-        clear_sums(job, &share, sums);
-        for (size_t i = split * chunks / splits; i < (split + 1) * chunks / splits; i++) {
-            struct chunk chunk = chunk_of(job, i);
-            turn_chunk(job, &chunk, share.first, share.channels, s.codes);
-            multiply_chunk(job, i, s.codes, job->is_signed, &share, s.runs, sums);
+        struct range range = range_of(job, item / splits);
+        if (splits > 1) {
+            multiply_range(job, &range, item % splits, &s,
+                           sums_of_split(job, item / splits, item % splits));
+        } else {
+            multiply_range(job, &range, 0, &s, s.sums);
+            finish(job, &range, s.sums);
         }
-        if (splits == 1)
-            finish(job, &share, sums);
     }
 }
 
-/* Items are shares: adds their splits to the first one. */
+/* Items are kept output channels: adds their splits. */
 static void add_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     const struct wgrad_job *job = context;
-    size_t c = job->op->shape.c;
-    for (size_t item = begin; item < end; item++) {
-        struct share share = share_of_item(job, item);
-        int32_t *sums = sums_of_split(job, &share, 0);
-        for (size_t split = 1; split < job->by.splits; split++) {
-            const int32_t *more = sums_of_split(job, &share, split);
-            for (size_t i = 0; i < share.channels * job->op->taps; i++)
-                for (size_t j = i * c + share.lane; j < i * c + share.lane + share.lanes; j++)
-                    sums[j] += more[j];
-        }
-        finish(job, &share, sums);
+    size_t n = job->op->taps * job->op->shape.c;
+    for (size_t i = begin; i < end; i++) {
+        struct range one = {i, 1};
+        size_t range = i / job->self->channels, row = i % job->self->channels * n;
+        int32_t *sums = sums_of_split(job, range, 0) + row;
+        for (size_t split = 1; split < job->by.splits; split++)
+            add_row(sums_of_split(job, range, split) + row, n, sums);
+        finish(job, &one, sums);
     }
 }
 
-/* A row of ones in place of codes: the sums of the signs, and from these how many are negative.
- * Items are parts of the input channels. */
-static void count_part(void *context, size_t begin, size_t end, int thread) {
+/* --- signs below zero ------------------------------------------------------------------------- */
+
+/* A row of ones in place of codes, whose products are the sums of the signs. Items are splits. */
+static void sum_part(void *context, size_t begin, size_t end, int thread) {
     const struct wgrad_job *job = context;
-    const struct bp_bconv *op = job->op;
+    const struct bp_wgrad_tiles *self = job->self;
+    size_t n = job->op->taps * job->op->shape.c, row = self->row_steps * BP_TILE_STEP;
     struct scratch s = carve(job, thread);
-    size_t c = op->shape.c, row = job->self->row_steps * BP_TILE_STEP;
-    memset(s.codes, 0, BP_TILE_ROWS * codes_pitch(job->self));
-    for (size_t i = 0; i < chunk_rows(job->self); i++)
-        memset(s.codes + i * row, 1, op->shape.ow * job->self->samples);
-    for (size_t part = begin; part < end; part++) {
-        struct share share = share_of(job, 0, 1, part);
-        clear_sums(job, &share, s.sums);
-        for (size_t i = 0; i < chunks_now(job); i++)
-            multiply_chunk(job, i, s.codes, 1, &share, s.runs, s.sums);
-        for (size_t tap = 0; tap < op->taps; tap++)
-            for (size_t j = tap * c + share.lane; j < tap * c + share.lane + share.lanes; j++)
-                op->count_a[j] = ((int32_t)(op->valid_count[tap] * job->n) - s.sums[j]) / 2;
+    memset(s.codes, 0, BP_TILE_ROWS * codes_pitch(self));
+    for (size_t i = 0; i < chunk_rows(self); i++)
+        memset(s.codes + i * row, 1, job->op->shape.ow * self->samples);
+    for (size_t split = begin; split < end; split++) {
+        int32_t *sums = self->split_sums + split * n;
+        size_t made = 0;
+        memset(sums, 0, n * sizeof *sums);
+        for (size_t i = first_chunk(job, split); i < first_chunk(job, split + 1); i++) {
+            struct chunk chunk = chunk_of(job, i);
+            spread_chunk(job, &chunk, s.signs, &made);
+            multiply_chunk(job, &chunk, &s, 1, 1, sums);
+        }
     }
+}
+
+static void count_negative(struct wgrad_job *job, size_t workers) {
+    struct bp_bconv *op = job->op;
+    size_t c = op->shape.c, n = op->taps * c;
+    int32_t *sums = job->self->split_sums;
+    job->by = (struct division){1, workers};
+    bp_parallel_for(job->exec->threads, workers, sum_part, job);
+    for (size_t split = 1; split < workers; split++)
+        add_row(sums + split * n, n, sums);
+    for (size_t j = 0; j < n; j++)
+        op->count_a[j] = ((int32_t)(op->valid_count[j / c] * job->n) - sums[j]) / 2;
 }
 
 /* --- all together ----------------------------------------------------------------------------- */
@@ -487,14 +502,13 @@ void bp_wgrad_tiles_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
                             .n = n,
                             .kept = op->kept_dw};
     int code_min, code_max;
+    size_t workers = (size_t)bp_threads_count(exec->threads);
     bp_quant_codes(&op->quant_dw, &code_min, &code_max, &job.is_signed);
     job.with_count = op->quant_dw.grid != BP_GRID_ZERO;
-    size_t blocks = (job.kept + BP_LANES - 1) / BP_LANES;
-    job.by = divide(blocks, op->shape.c, (size_t)bp_threads_count(exec->threads));
-    bp_parallel_for(exec->threads, groups_now(&job) * op->shape.h, spread_part, &job);
     if (job.with_count)
-        bp_parallel_for(exec->threads, job.by.parts, count_part, &job);
-    bp_parallel_for(exec->threads, blocks * job.by.parts * job.by.splits, product_part, &job);
+        count_negative(&job, workers);
+    job.by = divide(job.self, job.kept, workers);
+    bp_parallel_for(exec->threads, job.by.ranges * job.by.splits, product_part, &job);
     if (job.by.splits > 1)
-        bp_parallel_for(exec->threads, blocks * job.by.parts, add_part, &job);
+        bp_parallel_for(exec->threads, job.kept, add_part, &job);
 }

@@ -59,10 +59,10 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 #define END_COUNT 450.0 /* a row of taps, up to 8 words, of one output channel */
 
 /* The same with tiles. */
-#define TILE_LIST   0.3
-#define TILE_TURN   0.5
+#define TILE_LIST   1.8
+#define TILE_TURN   0.2
 #define TILE_WORD   0.145 /* a tap of a code */
-#define TILE_SPREAD 20.0  /* a word of signs */
+#define TILE_SPREAD 14.0  /* a word of signs */
 
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
                                  double pixels, double set_bits) {

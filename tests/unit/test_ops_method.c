@@ -60,7 +60,8 @@ static void test_zeros(void **state) {
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 0.02, 0.1));
     /* Tiles cost little a code, but signs are spread for all, however few are kept. */
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 64, 0.33));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 16, 0.135));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 16, 0.135));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 16, 0.03));
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 8, 2048, 1.0 / 512, 0.55));
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 2048, 4.0 / 128, 0.14));
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 4.0 / 128, 0.19));
