@@ -32,7 +32,7 @@ struct bp_wgrad_tiles {
     size_t rows, row_groups; /* of a chunk; groups that it spans, several of whole maps only */
     size_t sign_rows;        /* that a chunk sees; row i of the groups' maps at i % sign_rows */
     size_t channels;         /* output channels of an item */
-    int32_t *split_sums;     /* [splits][ranges][channels][taps][c] where chunks are shared out */
+    int32_t *split_sums;     /* [splits][channels][taps][c] where chunks are shared out */
 };
 
 /* --- planning --------------------------------------------------------------------------------- */
@@ -97,17 +97,21 @@ static size_t input_rows(const struct bp_conv_shape *s, const struct bp_wgrad_ti
                                : bp_min_size((self->rows - 1) * s->stride + s->r, s->h);
 }
 
-/* How the work is shared out: ranges of output channels, and runs of chunks where ranges alone are
- * not the same number for each worker. */
+/* How the work is shared out: ranges of output channels, each in whole blocks of 32, and where
+ * those are fewer than workers, runs of chunks. */
 struct division {
-    size_t ranges, splits;
+    size_t blocks, ranges, splits;
 };
 
 static struct division divide(const struct bp_wgrad_tiles *self, size_t kept, size_t workers) {
-    size_t ranges = (kept + self->channels - 1) / self->channels, splits = 1;
-    while (ranges * splits % workers != 0)
-        splits++;
-    return (struct division){ranges, splits};
+    size_t blocks = (kept + BP_LANES - 1) / BP_LANES, most = self->channels / BP_LANES;
+    struct division d = {blocks, (blocks + most - 1) / most, 1};
+    if (d.ranges >= workers)
+        d.ranges = bp_min_size((d.ranges + workers - 1) / workers * workers, blocks);
+    else
+        while (d.ranges * d.splits % workers != 0)
+            d.splits++;
+    return d;
 }
 
 /* Rows of split_sums, for any number of kept channels; one of each worker's for the signs. */
@@ -116,7 +120,7 @@ static size_t most_split_rows(const struct bp_bconv *op, size_t workers) {
     for (size_t kept = 1; kept <= op->slots_dw; kept++) {
         struct division by = divide(op->dw_tiles, kept, workers);
         if (by.splits > 1)
-            rows = bp_max_size(rows, by.ranges * by.splits * op->dw_tiles->channels);
+            rows = bp_max_size(rows, by.blocks * BP_LANES * by.splits);
     }
     return rows;
 }
@@ -306,8 +310,10 @@ struct range {
 };
 
 static struct range range_of(const struct wgrad_job *job, size_t i) {
-    size_t first = i * job->self->channels;
-    return (struct range){first, bp_min_size(job->self->channels, job->kept - first)};
+    const struct division *by = &job->by;
+    size_t first = i * by->blocks / by->ranges * BP_LANES;
+    size_t end = (i + 1) * by->blocks / by->ranges * BP_LANES;
+    return (struct range){first, bp_min_size(end, job->kept) - first};
 }
 
 static void add_row(const int32_t *row, size_t n, int32_t *sums) {
@@ -400,8 +406,9 @@ static void multiply_range(const struct wgrad_job *job, const struct range *rang
     }
 }
 
-static int32_t *sums_of_split(const struct wgrad_job *job, size_t range, size_t split) {
-    size_t row = (split * job->by.ranges + range) * job->self->channels;
+/* Those of output channels from `first` on. */
+static int32_t *sums_of_split(const struct wgrad_job *job, size_t first, size_t split) {
+    size_t row = split * job->by.blocks * BP_LANES + first;
     return job->self->split_sums + row * job->op->taps * job->op->shape.c;
 }
 
@@ -431,7 +438,7 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
         struct range range = range_of(job, item / splits);
         if (splits > 1) {
             multiply_range(job, &range, item % splits, &s,
-                           sums_of_split(job, item / splits, item % splits));
+                           sums_of_split(job, range.first, item % splits));
         } else {
             multiply_range(job, &range, 0, &s, s.sums);
             finish(job, &range, s.sums);
@@ -446,10 +453,9 @@ static void add_part(void *context, size_t begin, size_t end, int thread) {
     size_t n = job->op->taps * job->op->shape.c;
     for (size_t i = begin; i < end; i++) {
         struct range one = {i, 1};
-        size_t range = i / job->self->channels, row = i % job->self->channels * n;
-        int32_t *sums = sums_of_split(job, range, 0) + row;
+        int32_t *sums = sums_of_split(job, i, 0);
         for (size_t split = 1; split < job->by.splits; split++)
-            add_row(sums_of_split(job, range, split) + row, n, sums);
+            add_row(sums_of_split(job, i, split), n, sums);
         finish(job, &one, sums);
     }
 }
@@ -481,7 +487,7 @@ static void count_negative(struct wgrad_job *job, size_t workers) {
     struct bp_bconv *op = job->op;
     size_t c = op->shape.c, n = op->taps * c;
     int32_t *sums = job->self->split_sums;
-    job->by = (struct division){1, workers};
+    job->by = (struct division){1, 1, workers};
     bp_parallel_for(job->exec->threads, workers, sum_part, job);
     for (size_t split = 1; split < workers; split++)
         add_row(sums + split * n, n, sums);
