@@ -403,12 +403,11 @@ struct bp_kernels {
      *         codes[i * pitch + runs[r].table + 64 * s + 4 * q + e] *
      *             x[j / 16 * plane + runs[r].index + 64 * (16 * s + q) + j % 16 * 4 + e]
      * codes: signed bytes if is_signed, else unsigned ones. Rows of codes up to a multiple of 16
-     * are read, and lanes of x up to a multiple of 32. soon: some of what is multiplied next; NULL:
-     * nothing. */
+     * are read, and lanes of x up to a multiple of 32. */
     void (*product_turned)(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
-                           size_t y_tap, struct bp_fetch *soon);
+                           size_t y_tap);
 
     /* --- products of bytes -------------------------------------------------------------------- */
 

@@ -384,7 +384,7 @@ static void multiply_chunk(const struct wgrad_job *job, const struct chunk *chun
                 s->codes + k * pitch, is_signed, bp_min_size(channels - k, BP_LANES), pitch,
                 s->runs, begin, op->taps, s->signs + word * word_bytes(job->self),
                 plane_bytes(job->self), bp_min_size(WORD_CHANNELS, c - lane),
-                sums + k * op->taps * c + lane, op->taps * c, c, NULL);
+                sums + k * op->taps * c + lane, op->taps * c, c);
         }
 }
 

@@ -356,19 +356,16 @@ void kcheck_product_turned(struct kcheck *t) {
     kc_keep_initial(t, y);
     if (t->layer != NULL)
         t->reference->product_turned(codes, is_signed, s.k, s.pitch, s.runs, s.begin, s.taps,
-                                     (int8_t *)x, s.plane, s.c, y, s.y_stride, s.y_tap, NULL);
+                                     (int8_t *)x, s.plane, s.c, y, s.y_stride, s.y_tap);
     else
         for (size_t tap = 0; tap < s.taps; tap++)
             for (size_t i = 0; i < s.k; i++)
                 for (size_t j = 0; j < s.c; j++)
                     y[tap * s.y_tap + i * s.y_stride + j] +=
                         turned_sum(&s, codes, is_signed, x, tap, i, j);
-    size_t soon_bytes = kc_below(t, x_bytes + 1), with_soon = kc_below(t, 2);
     while (kc_next(t)) {
-        char *at = kc_at(t, x);
-        struct bp_fetch soon = {at, at + soon_bytes};
         t->kernels->product_turned(kc_at(t, codes), is_signed, s.k, s.pitch, kc_at(t, s.runs),
                                    kc_at(t, s.begin), s.taps, kc_at(t, x), s.plane, s.c,
-                                   kc_at(t, y), s.y_stride, s.y_tap, with_soon ? &soon : NULL);
+                                   kc_at(t, y), s.y_stride, s.y_tap);
     }
 }

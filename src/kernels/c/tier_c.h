@@ -66,7 +66,7 @@ void bp_turn_codes_c(const uint8_t *codes, const int32_t *offset, size_t n, size
 void bp_product_turned_c(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
                          const struct bp_run *runs, const size_t *begin, size_t taps,
                          const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
-                         size_t y_tap, struct bp_fetch *soon);
+                         size_t y_tap);
 void bp_product_bytes_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                         size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,

@@ -108,8 +108,7 @@ static void add_run(const uint8_t *codes, int is_signed, const int8_t *x, size_t
 void bp_product_turned_c(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
                          const struct bp_run *runs, const size_t *begin, size_t taps,
                          const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
-                         size_t y_tap, struct bp_fetch *soon) {
-    (void)soon;
+                         size_t y_tap) {
     for (size_t t = 0; t < taps; t++)
         for (size_t r = begin[t]; r < begin[t + 1]; r++)
             for (size_t i = 0; i < k; i++)

@@ -3,10 +3,7 @@
  * rows, one by four. */
 #include "kernels/x86/tier_amx.h"
 
-#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_amx.h"
-
-#define SOON_BYTES 256 /* of a step */
 
 struct operands {
     const uint8_t *codes;
@@ -15,7 +12,6 @@ struct operands {
     size_t n_runs;
     const int8_t *x;
     size_t plane;
-    struct bp_fetch *soon;
 };
 
 /* Where the sums are: in y, or a copy. */
@@ -50,7 +46,6 @@ BP_INLINE void multiply_form(const struct operands *o, const struct place *y, en
             MULTIPLY_TILES(0, 4, 6);
             _tile_loadd(7, x + o->plane, 64);
             MULTIPLY_TILES(1, 4, 7);
-            fetch_soon(o->soon, SOON_BYTES);
             if (form == TWO_BY_TWO) {
                 _tile_loadd(5, codes + 16 * o->pitch, o->pitch);
                 MULTIPLY_TILES(2, 5, 6);
@@ -122,8 +117,8 @@ BP_INLINE void turned(struct operands o, const size_t *begin, size_t taps, int i
 void bp_product_turned_amx(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
-                           size_t y_tap, struct bp_fetch *soon) {
-    const struct operands o = {codes, pitch, runs, 0, x, plane, soon};
+                           size_t y_tap) {
+    const struct operands o = {codes, pitch, runs, 0, x, plane};
     if (is_signed)
         turned(o, begin, taps, 1, k, c, y, y_stride, y_tap);
     else
