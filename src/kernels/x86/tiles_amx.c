@@ -11,42 +11,14 @@ struct sums {
     int32_t of[4][BP_TILE_ROWS][16]; /* [block][lanes / 16] */
 } __attribute__((aligned(64)));
 
-/* Rows of sums that go to y. As 16-bit integers they go while the next blocks are multiplied, some
- * beside each step: at once they would keep the tiles waiting. */
-struct rows {
-    const struct sums *sums;
-    const int32_t *to;
-    size_t next, end;
-    int16_t *y;
-    size_t y_stride;
-    __mmask32 mask;
-};
-
-BP_INLINE void store_i16(struct rows *rows, size_t count) {
-    size_t end = rows->end - rows->next < count ? rows->end : rows->next + count;
-    for (; rows->next < end; rows->next++) {
-        const size_t half = rows->next / BP_TILE_ROWS * 2, row = rows->next % BP_TILE_ROWS;
-        int32_t to = rows->to[rows->next];
-        if (to < 0)
-            continue;
-        __m256i low = _mm512_cvtepi32_epi16(_mm512_load_si512(rows->sums->of[half][row]));
-        __m256i high = _mm512_cvtepi32_epi16(_mm512_load_si512(rows->sums->of[half + 1][row]));
-        _mm512_mask_storeu_epi16(rows->y + (size_t)to * rows->y_stride, rows->mask,
-                                 _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
-    }
-}
-
 struct operands {
     const uint8_t *x;
     size_t pitch, step;
     const int32_t *tap, *tap_w;
     size_t taps, steps;
     const int8_t *w;
-    /* beside a step: `lines` of soon, `count` of rows, where not NULL */
-    struct bp_fetch *soon;
+    struct bp_fetch *soon; /* `lines` of it beside a step */
     size_t lines;
-    struct rows *rows;
-    size_t count;
 };
 
 /* Blocks at `first` and, if there are two, at `second`: tiles 0 and 1, 2 and 3. */
@@ -66,8 +38,6 @@ BP_INLINE void multiply_blocks(const struct operands *o, size_t first, size_t se
             _tile_loadd(7, w + TILE_BYTES, 64);
             MULTIPLY_TILES(1, 4, 7);
             fetch_soon(o->soon, 64 * o->lines);
-            if (o->rows != NULL)
-                store_i16(o->rows, o->count);
             if (two) {
                 _tile_loadd(5, x + second, o->pitch);
                 MULTIPLY_TILES(2, 5, 6);
@@ -105,36 +75,28 @@ BP_INLINE void store_sums(struct sums *sums, size_t n) {
 void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                               const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
-    struct sums sums[2]; /* in turn */
-    struct rows rows = {NULL, NULL, 0, 0, y, y_stride, mask_32(lanes)};
-    const struct operands o = {(const uint8_t *)x,
-                               blocks->pitch,
-                               blocks->step,
-                               tap,
-                               tap_w,
-                               taps,
-                               steps,
-                               w,
-                               NULL,
-                               0,
-                               &rows,
-                               1 + 2 * BP_TILE_ROWS / (taps * steps + 1)};
+    const struct operands o = {
+        (const uint8_t *)x, blocks->pitch, blocks->step, tap, tap_w, taps, steps, w, NULL, 0};
+    __mmask32 mask = mask_32(lanes);
+    struct sums sums;
     configure_tiles();
     for (size_t b = 0; b < blocks->count; b += 2) {
         const int32_t *to = blocks->to + b * BP_TILE_ROWS;
-        size_t n = blocks->count - b < 2 ? 1 : 2;
-        for (size_t i = 0; i < n * BP_TILE_ROWS; i++)
+        size_t rows = (blocks->count - b < 2 ? 1 : 2) * BP_TILE_ROWS;
+        for (size_t i = 0; i < rows; i++)
             if (to[i] >= 0)
                 fetch_place(y + (size_t)to[i] * y_stride, 1);
-        sums_of(&o, blocks, b, 1);
-        store_i16(&rows, rows.end);
-        store_sums(&sums[b / 2 % 2], n);
-        rows.sums = &sums[b / 2 % 2];
-        rows.to = to;
-        rows.next = 0;
-        rows.end = n * BP_TILE_ROWS;
+        store_sums(&sums, sums_of(&o, blocks, b, 1));
+        for (size_t i = 0; i < rows; i++) {
+            if (to[i] < 0)
+                continue;
+            const size_t half = i / BP_TILE_ROWS * 2, row = i % BP_TILE_ROWS;
+            __m256i low = _mm512_cvtepi32_epi16(_mm512_load_si512(sums.of[half][row]));
+            __m256i high = _mm512_cvtepi32_epi16(_mm512_load_si512(sums.of[half + 1][row]));
+            _mm512_mask_storeu_epi16(y + (size_t)to[i] * y_stride, mask,
+                                     _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+        }
     }
-    store_i16(&rows, rows.end);
     _tile_release();
 }
 
@@ -142,8 +104,8 @@ void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *bloc
 BP_INLINE int is_straight(const int32_t *to) {
     __m512i v = _mm512_loadu_si512(to);
     const __m512i up = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    return to[0] >= 0 && _mm512_cmpeq_epi32_mask(
-                             v, _mm512_add_epi32(_mm512_set1_epi32(to[0]), up)) == 0xffff;
+    return to[0] >= 0 &&
+           _mm512_cmpeq_epi32_mask(v, _mm512_add_epi32(_mm512_set1_epi32(to[0]), up)) == 0xffff;
 }
 
 BP_INLINE void store_i32(const struct sums *sums, const int32_t *to, size_t n, size_t lanes,
@@ -195,9 +157,7 @@ void bp_product_tiles_i32_amx(const uint8_t *x, int is_signed, const struct bp_t
                                steps,
                                w,
                                soon,
-                               1 + lines / (taps * steps + 1),
-                               NULL,
-                               0};
+                               1 + lines / (taps * steps + 1)};
     if (is_signed)
         tiles_i32(&o, blocks, 1, lanes, y, y_stride);
     else
