@@ -27,7 +27,7 @@ def parse():
     p.add_argument("--seconds", type=float, default=4.0,
                    help="timed seconds a visit; one step at least (4)")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--isa", choices=("auto", "avx2"), default="auto",
+    p.add_argument("--isa", choices=("auto", "avx512", "avx2"), default="auto",
                    help="caps the instruction set of all sides")
     p.add_argument("--probe", choices=("full", "quick", "eager"), default="full",
                    help="ways of PyTorch to choose from: all, the plain networks', or of these the "

@@ -107,7 +107,7 @@ def heading(data):
 
 
 def emulation(data, peer):
-    if peer != "torch-bf16" or (data["machine"]["bf16"] and data["settings"]["isa"] == "auto"):
+    if peer != "torch-bf16" or (data["machine"]["bf16"] and data["settings"]["isa"] != "avx2"):
         return []
     return ["Here PyTorch works without bf16 instructions and emulates them: nobody would use it "
             "so, and the\nfactors say nothing about processors that have them.\n"]

@@ -49,8 +49,11 @@ def network_options(point):
 
 def bitprop_command(side, point, isa, steps, program=PROGRAM):
     """point: options of the network and the machine, by the names that both programs give them."""
-    return [str(program), "bench", "step", "--json", *BITPROP[side], *network_options(point),
-            "--cpu", isa, "--rounds", str(steps)]
+    command = [str(program), "bench", "step", "--json", *BITPROP[side], *network_options(point),
+               "--cpu", isa, "--rounds", str(steps)]
+    # its kernels are capped by --cpu, the bfloat16 of its oneDNN as PyTorch's is
+    cap = ["env", "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"] if isa == "avx512" else []
+    return cap + command
 
 
 def torch_command(side, variant, point, isa, steps, seconds, python=PYTHON):

@@ -15,6 +15,7 @@ import time
 ISA_CAPS = {  # --isa: variables for oneDNN and for ATen; read when torch is loaded
     "auto": {},
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16", "ATEN_CPU_CAPABILITY": "avx512"},
 }
 # --env: variables that make PyTorch faster than it is as installed, for a little more memory.
 # Freed memory stays with the process, so that no step pays for getting its pages anew.
