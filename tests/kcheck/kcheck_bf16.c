@@ -72,6 +72,9 @@ void kcheck_average_bf16(struct kcheck *t) {
     size_t count = (rows - 1) * row_step + (n - 1) * step + columns * c;
     float *x = kc_input(t, "x", KC_F32, count);
     kc_fill_floats(t, x, count, KC_FINITE);
+    if (columns == 2 && kc_below(t, 2) == 0) /* large numbers that the first addition takes away */
+        for (size_t i = 0; i < n * c; i++)
+            x[i / c * step + c + i % c] = -x[i / c * step + i % c];
     int16_t *z = kc_output(t, "z", KC_I16, n * c);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
