@@ -141,6 +141,9 @@ def main():
         sys.exit("usage: report.py FOLDER    (of compare.py's results.json)")
     folder = pathlib.Path(sys.argv[1])
     data = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    if not data["runs"]:
+        sys.exit("report.py: %s: no run in it; begin with bench/peers/compare.py" %
+                 (folder / "results.json"))
     text = report(data)
     (folder / "table.md").write_text(text, encoding="utf-8")
     print(text)
