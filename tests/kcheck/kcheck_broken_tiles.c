@@ -159,6 +159,32 @@ static void forgets_last_tap(const uint8_t *x, int is_signed, const struct bp_ti
                            lanes, y, y_stride, soon);
 }
 
+/* Exchanges two rows of a block that follows one whose rows go to places in a row. */
+static void second_block_like_first(const uint8_t *x, int is_signed,
+                                    const struct bp_tile_blocks *blocks, const int32_t *tap,
+                                    const int32_t *tap_w, size_t taps, size_t steps,
+                                    const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,
+                                    struct bp_fetch *soon) {
+    for (size_t b = 0; b < blocks->count; b++) {
+        int32_t to[BP_TILE_ROWS];
+        const struct bp_tile_blocks one = {1, blocks->at + b, to, blocks->pitch, blocks->step};
+        int straight = b % 2 != 0;
+        for (size_t i = 0; i < BP_TILE_ROWS; i++) {
+            to[i] = blocks->to[b * BP_TILE_ROWS + i];
+            if (straight && i > 0)
+                straight = blocks->to[(b - 1) * BP_TILE_ROWS + i] ==
+                           blocks->to[(b - 1) * BP_TILE_ROWS] + (int32_t)i;
+        }
+        if (straight && to[0] > to[1] && to[1] >= 0) {
+            int32_t first = to[0];
+            to[0] = to[1];
+            to[1] = first;
+        }
+        bp_product_tiles_i32_c(x, is_signed, &one, tap, tap_w, taps, steps, w, lanes, y, y_stride,
+                               soon);
+    }
+}
+
 static void tiles_are_unsigned(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
                                const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                                const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,
@@ -334,6 +360,9 @@ const struct kc_planted kc_planted_tiles[] = {
     {"product_tiles_i32",
      "signed codes taken as unsigned",
      {.product_tiles_i32 = tiles_are_unsigned}},
+    {"product_tiles_i32",
+     "takes a second block to be like the first",
+     {.product_tiles_i32 = second_block_like_first}},
     {"product_tiles_i32", "sums in 16 bits", {.product_tiles_i32 = tiles_sum_in_16_bits}},
     {"product_tiles_i32", "adds to the old content", {.product_tiles_i32 = adds_to_old_tiles}},
     {"product_tiles_i32", "ignores the pitch of rows", {.product_tiles_i32 = rows_lie_close}},

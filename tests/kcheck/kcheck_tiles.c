@@ -1,6 +1,8 @@
 /* Tests of the products of tiles of bytes. The references multiply one byte at a time. */
 #include "kcheck/kcheck.h"
 
+#include <string.h>
+
 #include "base/bits.h"
 
 static int value_of(uint8_t byte, int is_signed) {
@@ -23,7 +25,7 @@ static void draw_tile_sizes(struct kcheck *t, struct tiles *s, size_t depth) {
     s->rows = 1 + kc_below(t, 20);
     s->taps = s->is_exact ? 1 : kc_below(t, 3) == 0 ? 9 : 1 + kc_below(t, 5);
     s->steps = s->is_exact ? 5 + kc_below(t, 6) : 1 + kc_below(t, 5);
-    s->lanes = 1 + kc_below(t, BP_LANES);
+    s->lanes = kc_below(t, 2) == 0 ? BP_LANES : 1 + kc_below(t, BP_LANES);
     if (l != NULL) {
         s->rows = kc_positions(t);
         s->taps = l->r * l->r;
@@ -58,6 +60,30 @@ static void draw_tile_distances(struct kcheck *t, struct tiles *s) {
         s->step += BP_TILE_STEP;
 }
 
+/* Results: in any order, those that are not wanted anywhere between; or as of a layer one behind
+ * the other, with two rows of some blocks exchanged, or none. */
+static void draw_places(struct kcheck *t, struct tiles *s) {
+    size_t style = t->layer != NULL ? 1 : kc_below(t, 3);
+    for (size_t i = 0; i < 16 * s->count; i++) {
+        size_t j = style > 0 ? i : kc_below(t, i + 1);
+        s->to[i] = s->to[j];
+        s->to[j] = i < s->rows ? (int32_t)i : -1;
+    }
+    size_t last = 16 * s->count - 1;
+    if (style == 2 && s->to[last] < 0 && kc_below(t, 2) == 0) { /* -1 before row 0 */
+        memmove(s->to + 1, s->to, last * sizeof *s->to);
+        s->to[0] = -1;
+        style = 1;
+    }
+    for (size_t b = 0; style == 2 && b < s->count; b++) {
+        int32_t *block = s->to + 16 * b, *other = block + 1 + kc_below(t, 15), kept = block[0];
+        if (kc_below(t, 2) == 0)
+            continue;
+        block[0] = *other;
+        *other = kept;
+    }
+}
+
 /* Blocks and taps anywhere, of a layer as pixels lie in its image, a plane of it for each step. The
  * last of the rows that are read ends with x. */
 static void make_tile_rows(struct kcheck *t, struct tiles *s) {
@@ -86,13 +112,8 @@ static void make_tile_rows(struct kcheck *t, struct tiles *s) {
         s->at[b] -= low_at + low_tap;
     s->x_bytes = (size_t)(high_at - low_at + high_tap - low_tap) + 15 * s->pitch +
                  (s->steps - 1) * s->step + BP_TILE_STEP;
-    /* Results: any order, those that are not wanted anywhere between. */
     s->to = kc_input(t, "to", KC_I32, 16 * s->count);
-    for (size_t i = 0; i < 16 * s->count; i++) {
-        size_t j = l != NULL ? i : kc_below(t, i + 1);
-        s->to[i] = s->to[j];
-        s->to[j] = i < s->rows ? (int32_t)i : -1;
-    }
+    draw_places(t, s);
 }
 
 /* x zero but for one wanted row, so that the magnitude of the sum of one lane there is 32767 and no
