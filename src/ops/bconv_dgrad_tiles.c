@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-static struct bp_tiles tiles_of(const struct bp_conv_shape *s) {
-    return (struct bp_tiles){.h = s->oh,
+/* For so many kept samples. */
+static struct bp_tiles tiles_of(const struct bp_conv_shape *s, size_t kept, struct bp_exec *exec) {
+    struct bp_tiles tiles = {.h = s->oh,
                              .w = s->ow,
                              .channels = s->k,
                              .oh = s->oh,
@@ -13,6 +14,8 @@ static struct bp_tiles tiles_of(const struct bp_conv_shape *s) {
                              .stride = 1,
                              .before = 1,
                              .reach = 3};
+    bp_tiles_choose(&tiles, kept, s->c * sizeof(int32_t), bp_threads_count(exec->threads));
+    return tiles;
 }
 
 static size_t weights_bytes(const struct bp_bconv *op) {
@@ -25,12 +28,12 @@ static size_t sum_bytes(const struct bp_bconv *op) {
 }
 
 void bp_dgrad_tiles_plan(struct bp_bconv *op, struct bp_exec *exec) {
-    op->tiles_da = tiles_of(&op->shape);
-    bp_tiles_choose(&op->tiles_da, op->shape.n, op->shape.c * sizeof(int32_t),
-                    bp_threads_count(exec->threads));
-    bp_exec_need_scratch(exec, weights_bytes(op) + bp_round_up(sum_bytes(op), 64) +
-                                   bp_tiles_list_bytes(&op->tiles_da) +
-                                   bp_tiles_window_bytes(&op->tiles_da));
+    for (size_t kept = 1; kept <= op->shape.n; kept++) {
+        op->tiles_da = tiles_of(&op->shape, kept, exec);
+        bp_exec_need_scratch(exec, weights_bytes(op) + bp_round_up(sum_bytes(op), 64) +
+                                       bp_tiles_list_bytes(&op->tiles_da) +
+                                       bp_tiles_window_bytes(&op->tiles_da));
+    }
 }
 
 static size_t list_parity_taps(const struct bp_bconv *op, size_t parity,
@@ -142,9 +145,13 @@ static void dgrad_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_dgrad_tiles_run(struct bp_dgrad_job *job) {
-    const struct bp_tiles *tiles = &job->op->tiles_da;
+    struct bp_bconv *op = job->op;
+    const struct bp_tiles *tiles = &op->tiles_da;
     struct bp_threads *threads = job->exec->threads;
-    size_t groups = (job->op->kept_da + tiles->samples - 1) / tiles->samples;
+    if (op->kept_da == 0)
+        return;
+    op->tiles_da = tiles_of(&op->shape, op->kept_da, job->exec);
+    size_t groups = (op->kept_da + tiles->samples - 1) / tiles->samples;
     job->samples = bp_item_size(threads, groups, tiles->groups, 1); /* groups of them, here */
     size_t items = (groups + job->samples - 1) / job->samples * bp_tiles_row_tiles(tiles);
     bp_parallel_for(threads, items, dgrad_part, job);
