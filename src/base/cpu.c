@@ -37,7 +37,9 @@ static enum bp_tier probe(void) {
     if (!__get_cpuid(1, &a, &b, &c, &d))
         return BP_TIER_C;
     const uint32_t fma = 1u << 12, popcnt = 1u << 23, osxsave = 1u << 27, avx = 1u << 28;
-    if (!has_all(c, fma | popcnt | osxsave | avx) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7))
+    const uint32_t f16c = 1u << 29;
+    if (!has_all(c, fma | popcnt | osxsave | avx | f16c) ||
+        !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7))
         return BP_TIER_C;
     uint64_t state = os_register_state();
     const uint32_t bmi1 = 1u << 3, avx2 = 1u << 5, bmi2 = 1u << 8;

@@ -42,26 +42,35 @@ struct bp_columns {
     float *lo, *hi, *sum_squares;
 };
 
+/* What a half counts, as what ResNet's shortcuts carry reaches some thousands and may not pass the
+ * largest half where a step was too long; and that. */
+#define BP_HALF_UNIT 256.0f
+#define BP_HALF_MAX  65504.0f
+
 /* A quantizer's grid for one group: code = clamp(floor((g - lo) * inv_step + u), code_min,
  * code_max), computed as float t = (g - lo) * inv_step; t = t + u. */
 struct bp_grid {
     float lo, inv_step;
 };
 
-/* Rows of a gradient g: floats, or where these are NULL integers of a convolution's product, g =
- * scale * (float)sums, rounded. */
+/* Rows of a gradient g: floats, or where these are NULL bfloat16, or where both are NULL integers
+ * of a convolution's product, g = scale * (float)sums, rounded. bf16 is for the kernels act_sums_*,
+ * act_grad_* and act_range_i16 alone. */
 struct bp_gradient_rows {
     const float *floats;
     const int16_t *sums;
     float scale;
+    const uint16_t *bf16;
 };
 
 /* From element `first` on; none of none (NULL). */
 static inline struct bp_gradient_rows bp_gradient_from(const struct bp_gradient_rows *g,
                                                        size_t first) {
-    struct bp_gradient_rows from = {NULL, NULL, 0.0f};
+    struct bp_gradient_rows from = {NULL, NULL, 0.0f, NULL};
     if (g != NULL && g->floats != NULL) {
         from.floats = g->floats + first;
+    } else if (g != NULL && g->bf16 != NULL) {
+        from.bf16 = g->bf16 + first;
     } else if (g != NULL) {
         from.sums = g->sums + first;
         from.scale = g->scale;
@@ -510,10 +519,20 @@ struct bp_kernels {
                            const float *residual, int stream, float *z, double *sum,
                            double *sum_squares);
 
+    /* The same of integers y, with residual (or NULL) and z [n][c] in halves: z is rounded as by
+     * settle_f16 once the residual is added, and the sums (or NULL) are those of the rounded z. z
+     * may be the residual. */
+    void (*affine_act_f16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           const uint16_t *residual, uint16_t *z, double *sum, double *sum_squares);
+
     /* bits and mask (may be NULL) as sign_pack_f32 of z = v < 0 ? v * slope[j] : v as above. */
     void (*affine_signs_i16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                              uint64_t *bits, uint64_t *mask);
     void (*affine_signs_f32)(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                             uint64_t *bits, uint64_t *mask);
+
+    /* y in halves */
+    void (*affine_signs_f16)(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                              uint64_t *bits, uint64_t *mask);
 
     /* bits: sign_low[j] <= y && y <= sign_high[j], mask (may be NULL) likewise. */
@@ -581,6 +600,11 @@ struct bp_kernels {
                          const float *scale, const float *shift, const float *slope, float *sum_g,
                          float *sum_gy, float *sum_slope);
 
+    /* y in halves */
+    void (*act_sums_f16)(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope, float *sum_g,
+                         float *sum_gy, float *sum_slope);
+
     /* act_sums_i16 behind 2x2 max pooling: g [n][c] of the pooled row, y that of each window's
      * winner in the rows upper, lower [2 * n or more][c], see max_pool_2x2; in order of the
      * windows, into sums that the caller cleared before a block of them. */
@@ -590,8 +614,9 @@ struct bp_kernels {
                           float *sum_gy, float *sum_slope);
 
     /* The gradient at the affine's input: out = (ga * ka[j] + y * kb[j]) + kc[j], each operation
-     * rounded, ga as above, or if `add` what stands in out plus that. out may be g's floats, and y
-     * in the f32 version, unless it adds. */
+     * rounded, ga as above, or if `add` what stands in out plus that; with g NULL (zeros) without
+     * the first term, and scale, shift, slope and ka are not read. out may be g's floats, and y in
+     * the f32 version, unless it adds. */
     void (*act_grad_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                          const float *scale, const float *shift, const float *slope,
                          const float *ka, const float *kb, const float *kc, int add, float *out);
@@ -599,8 +624,13 @@ struct bp_kernels {
                          const float *scale, const float *shift, const float *slope,
                          const float *ka, const float *kb, const float *kc, int add, float *out);
 
-    /* range_columns of the rows that act_grad_i16 would write; with g NULL, of y * kb[j] + kc[j].
-     */
+    /* y in halves, out in bfloat16: what stands in out is added, then the sum is rounded as by
+     * round_bf16. out is neither g's nor y. */
+    void (*act_grad_f16)(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope,
+                         const float *ka, const float *kb, const float *kc, int add, uint16_t *out);
+
+    /* range_columns of the rows that act_grad_i16 would write. */
     void (*act_range_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, struct bp_columns to);
@@ -648,11 +678,28 @@ struct bp_kernels {
      * half, with the quiet bit (0x40) set. */
     void (*round_bf16)(const float *x, size_t n, uint16_t *out);
 
+    /* x[i] becomes that number; its upper half goes to out. */
+    void (*settle_bf16)(float *x, size_t n, uint16_t *out);
+
+    /* out[i] = the number x[i] */
+    void (*widen_bf16)(const uint16_t *x, size_t n, float *out);
+
     /* Averages of windows like those of max_window, of 1 or 2 rows and columns, rounded as above:
      *     z[p * c + j] = sum over y, i of x[p * step + y * row_step + i * c + j], / (rows *
      * columns) summed in float in order of y, then i, beginning with the first. */
     void (*average_bf16)(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                          size_t row_step, size_t c, uint16_t *z);
+
+    /* --- halves: a number / BP_HALF_UNIT as IEEE 754 binary16 ------------------------------- */
+
+    /* x[i] becomes the nearest number of halves, ties to the even one, whose bits go to out: 11
+     * bits from 2^-6 on, multiples of 2^-16 below; what is beyond the largest, infinite or not,
+     * becomes that. A NaN keeps its sign and the upper 10 bits of its fraction, with the quiet bit
+     * (0x200) set. */
+    void (*settle_f16)(float *x, size_t n, uint16_t *out);
+
+    /* out[i] = the number of halves x[i]; a NaN is made quiet. */
+    void (*widen_f16)(const uint16_t *x, size_t n, float *out);
 
     /* --- optimizer ---------------------------------------------------------------------------- */
 

@@ -23,9 +23,9 @@ extern "C" {
 /* How the first convolution, which sees the pixels, is computed. */
 enum bp_stem { BP_STEM_FP32, BP_STEM_8_BIT };
 
-/* How ResNet's shortcuts are computed: by the precision, bfloat16 in psq and fqt and floats in fp32
- * and qat, or as said. */
-enum bp_shortcut { BP_SHORTCUT_BY_PRECISION, BP_SHORTCUT_FP32, BP_SHORTCUT_BF16 };
+/* What ResNet's shortcuts carry and how they are computed: by the precision, 16 bits in psq and fqt
+ * and floats in fp32 and qat, or as said. */
+enum bp_shortcut { BP_SHORTCUT_BY_PRECISION, BP_SHORTCUT_FP32, BP_SHORTCUT_16_BIT };
 
 enum bp_precision { BP_PRECISION_FP32, BP_PRECISION_QAT, BP_PRECISION_PSQ, BP_PRECISION_FQT };
 
@@ -67,7 +67,14 @@ struct bp_running {
 
 /* --- tensors ---------------------------------------------------------------------------------- */
 
-enum bp_tensor_kind { BP_TENSOR_F32, BP_TENSOR_I16, BP_TENSOR_BITS, BP_TENSOR_U8, BP_TENSOR_BF16 };
+enum bp_tensor_kind {
+    BP_TENSOR_F32,
+    BP_TENSOR_I16,
+    BP_TENSOR_BITS,
+    BP_TENSOR_U8,
+    BP_TENSOR_F16,
+    BP_TENSOR_BF16
+};
 
 struct bp_tensor {
     char name[64];
@@ -78,6 +85,7 @@ struct bp_tensor {
         float *f32;     /* [n][h][w][c] */
         int16_t *i16;   /* [n][h][w][c]: values, or multiples of unit */
         uint8_t *u8;    /* [n][h][w][c]: pixels */
+        uint16_t *f16;  /* [n][h][w][c]: halves (binary16) */
         uint16_t *bf16; /* [n][h][w][c]: the upper halves of floats */
         uint64_t *bits; /* [n][h + 2][w + 2][cw], halo zero */
     };
@@ -93,6 +101,10 @@ struct bp_tensor {
     int from_source;
     struct bp_grad_source source;
     float *grad;
+    /* bf16_grad, of an f16 tensor: in place of grad, these floats rounded to bfloat16 once each of
+     * its consumers has added its part. */
+    int bf16_grad;
+    uint16_t *grad_bf16;
     /* Bits, where the convolution gives it so (bp_layer_type.gives_sums), in place of grad: the
      * integers of its product and the samples' scales. */
     int16_t *grad_sums;
@@ -123,10 +135,10 @@ struct bp_tensor {
     int first_consumer; /* layer index: the last to touch the gradient before the producer */
 };
 
-/* The gradient of bits, as the ops read it. */
+/* The gradient as the ops read it. */
 static inline struct bp_gradient bp_tensor_gradient(const struct bp_tensor *tensor) {
-    struct bp_gradient gradient = {tensor->grad, tensor->grad_sums, tensor->grad_scale,
-                                   tensor->grad_kept};
+    struct bp_gradient gradient = {tensor->grad, tensor->grad_bf16, tensor->grad_sums,
+                                   tensor->grad_scale, tensor->grad_kept};
     return gradient;
 }
 

@@ -8,6 +8,7 @@ static size_t data_bytes(const struct bp_graph *graph, const struct bp_tensor *t
     size_t n = graph->config.batch;
     switch (t->kind) {
     case BP_TENSOR_I16:
+    case BP_TENSOR_F16:
     case BP_TENSOR_BF16:
         return n * t->h * t->w * t->c * sizeof(int16_t);
     case BP_TENSOR_U8:
@@ -28,11 +29,12 @@ static int consumes(const struct bp_layer *layer, const struct bp_tensor *t) {
     return layer->in == t || layer->in2 == t;
 }
 
-/* See bp_tensor.remade: where the producer can, its inputs are there (as a convolution's output
- * is), and no consumer needs more than rows. Longer chains of rows made from rows would save more
- * memory, but take too long (docs/PERFORMANCE.md). */
+/* See bp_tensor.remade: floats, where the producer can, its inputs are there (as a convolution's
+ * output is), and no consumer needs more than rows. Longer chains of rows made from rows would save
+ * more memory, but take too long (docs/PERFORMANCE.md). */
 static int is_remade(const struct bp_graph *graph, const struct bp_tensor *t) {
-    if (t->producer < (int)graph->first_trained || t->last_consumer < 0 || t->from_source)
+    if (t->producer < (int)graph->first_trained || t->last_consumer < 0 || t->from_source ||
+        t->kind != BP_TENSOR_F32)
         return 0;
     const struct bp_layer *producer = graph->layers[t->producer];
     int remade = graph->config.training && producer->remakes && producer->in->from_source &&
@@ -89,7 +91,7 @@ static int last_gradient_read(const struct bp_graph *graph, const struct bp_tens
 
 /* See bp_tensor.grad_shared. */
 static int shares_gradient(const struct bp_graph *graph, const struct bp_tensor *t) {
-    if (t->last_consumer < 0 || t->kind != BP_TENSOR_F32)
+    if (t->last_consumer < 0 || (t->kind != BP_TENSOR_F32 && !t->bf16_grad))
         return 0;
     const struct bp_layer *last = graph->layers[t->last_consumer];
     if (last->in2 != t || last->in == t || last->out->last_consumer < 0)
@@ -142,9 +144,11 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
         return BP_OK;
     int end = gradient_end(graph, t);
     int as_sums = gives_sums(graph, t);
-    BP_TRY(bp_plan_add(graph->step_plan, text,
-                       pixels * t->c * (as_sums ? sizeof(int16_t) : sizeof(float)), begin, end,
-                       as_sums ? (void *)&t->grad_sums : (void *)&t->grad));
+    void *where = as_sums        ? (void *)&t->grad_sums
+                  : t->bf16_grad ? (void *)&t->grad_bf16
+                                 : (void *)&t->grad;
+    size_t size = as_sums || t->bf16_grad ? sizeof(int16_t) : sizeof(float);
+    BP_TRY(bp_plan_add(graph->step_plan, text, pixels * t->c * size, begin, end, where));
     if (t->kind != BP_TENSOR_BITS)
         return BP_OK;
     snprintf(text, sizeof text, "%s scales", t->name);

@@ -25,7 +25,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
         self->op->residual_source = layer->in2->value;
     if (layer->out->remade)
         layer->out->value = (struct bp_value_source){bp_norm_act_value_rows, self->op};
-    if (layer->out->kind == BP_TENSOR_F32 && !self->shape.max_pool && !layer->in->remade)
+    if (!self->shape.sign_out && !self->shape.max_pool && !layer->in->remade)
         layer->out->grad_reader = bp_norm_act_reader(self->op);
     bp_exec_need_scratch(graph->exec, bp_norm_act_backward_scratch_bytes(
                                           &self->shape, layer->in->grad_reader.scratch_bytes));
@@ -54,11 +54,11 @@ static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
         out.bits = layer->out->bits;
         out.mask = layer->out->mask;
     } else {
-        out.out = layer->out->f32;
+        out.out = layer->out->data;
         out.sums = graph->training ? layer->out->sums : NULL;
     }
     bp_norm_act_forward(self->op, graph->exec, graph->n, layer->in->data,
-                        layer->in2 == NULL ? NULL : layer->in2->f32, &params, graph->training,
+                        layer->in2 == NULL ? NULL : layer->in2->data, &params, graph->training,
                         &out);
     return BP_OK;
 }
@@ -76,6 +76,22 @@ static void add_part(void *context, size_t begin, size_t end, int thread) {
         job->to[i] = job->accumulate ? job->to[i] + job->g[i] : job->g[i];
 }
 
+/* The gradient of a sum goes to its residual branch, too. */
+static bp_status pass_to_branch(struct bp_graph *graph, const struct bp_tensor *out,
+                                struct bp_tensor *branch) {
+    if (branch->grad_shared) {
+        branch->grad = out->grad;
+        branch->grad_bf16 = out->grad_bf16;
+        bp_tensor_grad_begin(branch);
+    } else if (branch->bf16_grad) {
+        return bp_fail(BP_INTERNAL, "%s: a gradient in bfloat16 that is not shared", branch->name);
+    } else if (branch->needs_grad) {
+        struct add_job job = {out->grad, branch->grad, bp_tensor_grad_begin(branch)};
+        bp_parallel_for(graph->exec->threads, graph->n * out->h * out->w * out->c, add_part, &job);
+    }
+    return BP_OK;
+}
+
 static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_norm_act *self = layer->self;
     struct bp_norm_act_params params = params_of(self);
@@ -84,19 +100,12 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         .bias = self->bias == NULL ? NULL : self->bias->grad,
         .slope = self->slope == NULL ? NULL : self->slope->grad,
     };
-    const float *g = layer->out->grad;
     const struct bp_gradient gradient = bp_tensor_gradient(layer->out);
     bp_norm_act_backward_sums(self->op, graph->exec, graph->n,
                               layer->in->remade ? NULL : layer->in->data, &gradient, &params,
                               &grads);
-    if (layer->in2 != NULL && layer->in2->grad_shared) {
-        layer->in2->grad = layer->out->grad;
-        bp_tensor_grad_begin(layer->in2);
-    } else if (layer->in2 != NULL && layer->in2->needs_grad) {
-        struct add_job job = {g, layer->in2->grad, bp_tensor_grad_begin(layer->in2)};
-        bp_parallel_for(graph->exec->threads,
-                        graph->n * layer->out->h * layer->out->w * layer->out->c, add_part, &job);
-    }
+    if (layer->in2 != NULL)
+        BP_TRY(pass_to_branch(graph, layer->out, layer->in2));
     if (layer->in->from_source) {
         layer->in->source.rows = bp_norm_act_grad_rows;
         layer->in->source.ranges = self->shape.input_i16 ? bp_norm_act_grad_ranges : NULL;
@@ -106,7 +115,8 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         self->op->pooled = layer->in->grad_pooled;
         if (layer->in->first_consumer == layer->index)
             self->op->reader = layer->in->grad_reader;
-        bp_norm_act_backward_all(self->op, graph->exec, graph->n, layer->in->grad,
+        void *dx = layer->in->bf16_grad ? (void *)layer->in->grad_bf16 : (void *)layer->in->grad;
+        bp_norm_act_backward_all(self->op, graph->exec, graph->n, dx,
                                  bp_tensor_grad_begin(layer->in));
     }
     return BP_OK;
@@ -154,8 +164,13 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
     if (h == 0 || w == 0)
         return bp_fail(BP_USAGE,
                        "%s: the image is too small for this network; use --size 32 or more", name);
-    BP_TRY(bp_graph_add_tensor(graph, out, name, config->sign_out ? BP_TENSOR_BITS : BP_TENSOR_F32,
+    int f16_out = config->f16_out && !config->sign_out;
+    BP_TRY(bp_graph_add_tensor(graph, out, name,
+                               config->sign_out ? BP_TENSOR_BITS
+                               : f16_out        ? BP_TENSOR_F16
+                                                : BP_TENSOR_F32,
                                h, w, in->c));
+    (*out)->bf16_grad = f16_out;
     struct bp_layer *layer;
     BP_TRY(bp_graph_add_layer(graph, &layer, &type, name, in, residual, *out,
                               sizeof(struct layer_norm_act)));
@@ -166,11 +181,13 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
                                              .w = in->w,
                                              .c = in->c,
                                              .input_i16 = in->kind == BP_TENSOR_I16,
+                                             .input_f16 = in->kind == BP_TENSOR_F16,
                                              .affine = config->affine,
                                              .activation = config->activation,
                                              .max_pool = config->max_pool,
                                              .window_pool = config->window_pool,
-                                             .sign_out = config->sign_out};
+                                             .sign_out = config->sign_out,
+                                             .output_f16 = f16_out};
     if (in->from_source)
         in->source.scratch_bytes = bp_norm_act_grad_scratch_bytes(&self->shape);
     return add_params(graph, name, self);

@@ -10,6 +10,8 @@ struct layer_pool {
 
 static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_pool *self = layer->self;
+    if (layer->out->kind == BP_TENSOR_BF16)
+        bp_exec_need_scratch(graph->exec, bp_pool_bf16_scratch_bytes(&self->shape));
     size_t bytes = bp_pool_winner_bytes(&self->shape, graph->config.batch);
     char text[96];
     if (bytes == 0 || !graph->config.training || layer->index < (int)graph->first_trained)
@@ -22,7 +24,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_pool *self = layer->self;
     if (layer->out->kind == BP_TENSOR_BF16)
-        bp_pool_forward_bf16(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->bf16);
+        bp_pool_forward_bf16(&self->shape, graph->exec, graph->n, layer->in->f16, layer->out->bf16);
     else
         bp_pool_forward(&self->shape, graph->exec, graph->n, layer->in->f32, layer->out->f32,
                         self->winner);

@@ -56,6 +56,7 @@ struct bp_norm_act_config {
     int max_pool;    /* 2x2 */
     int window_pool; /* 3x3, stride 2, pad 1 */
     int sign_out;
+    int f16_out; /* without sign_out: out and the residual are f16, the gradient bf16 */
 };
 bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                                 struct bp_tensor *residual, const struct bp_norm_act_config *config,
@@ -66,7 +67,7 @@ bp_status bp_layer_norm_act_add(struct bp_graph *graph, const char *name, struct
 bp_status bp_layer_act_norm_add(struct bp_graph *graph, const char *act_name, const char *norm_name,
                                 struct bp_tensor *in, struct bp_tensor **out);
 
-/* out: f32, or of BP_POOL_AVG_2X2 also bf16. */
+/* out: f32, or of BP_POOL_AVG_2X2 and f16 also bf16. */
 bp_status bp_layer_pool_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             enum bp_pool_kind kind, enum bp_tensor_kind out_kind,
                             struct bp_tensor **out);

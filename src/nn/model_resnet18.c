@@ -4,9 +4,12 @@
  *             96 px on, else 3x3/1
  *   block     h   = PReLU(alpha1 conv1(sgn(norm1(x))))
  *             out = PReLU(alpha2 conv2(sgn(norm2(h)))) + shortcut(x)
- *   shortcut  x, or where the shape changes 2x2 average pooling, 1x1 convolution, batch norm;
- *             both of bfloat16 in psq and fqt, else of floats
- *   head      batch norm, PReLU, global average pooling, linear */
+ *   shortcut  x, or where the shape changes 2x2 average pooling, 1x1 convolution, batch norm
+ *   head      batch norm, PReLU, global average pooling, linear
+ *
+ * What shortcuts carry, x, out and the result of norm, is in halves in psq and fqt, its gradients
+ * and the operands of the 1x1 convolution in bfloat16; else in floats.
+ */
 #include <math.h>
 #include <stdio.h>
 
@@ -24,6 +27,12 @@ bp_status bp_model_channels(size_t base, double width, size_t *out) {
             width, channels);
     *out = (size_t)channels;
     return BP_OK;
+}
+
+static int is_narrow(const struct bp_graph_config *config) {
+    if (config->shortcut == BP_SHORTCUT_BY_PRECISION)
+        return config->precision == BP_PRECISION_PSQ || config->precision == BP_PRECISION_FQT;
+    return config->shortcut == BP_SHORTCUT_16_BIT;
 }
 
 struct block {
@@ -53,7 +62,8 @@ static bp_status add_norm_act(const struct block *block, const char *part, struc
     const struct bp_norm_act_config config = {
         .affine = affine,
         .activation = activation,
-        .sign_out = sign_out && block->graph->config.precision != BP_PRECISION_FP32};
+        .sign_out = sign_out && block->graph->config.precision != BP_PRECISION_FP32,
+        .f16_out = is_narrow(&block->graph->config)};
     return bp_layer_norm_act_add(block->graph, name, in, residual, &config, out);
 }
 
@@ -70,12 +80,6 @@ static bp_status add_act_norm(const struct block *block, struct bp_tensor *in,
     return bp_layer_act_norm_add(block->graph, act, norm, in, out);
 }
 
-static int is_bf16(const struct bp_graph_config *config) {
-    if (config->shortcut == BP_SHORTCUT_BY_PRECISION)
-        return config->precision == BP_PRECISION_PSQ || config->precision == BP_PRECISION_FQT;
-    return config->shortcut == BP_SHORTCUT_BF16;
-}
-
 static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
                               struct bp_tensor **out) {
     struct bp_tensor *y = x;
@@ -86,7 +90,7 @@ static bp_status add_shortcut(const struct block *block, struct bp_tensor *x,
     block_name(name, block, "shortcut.pool");
     if (block->stride == 2)
         BP_TRY(bp_layer_pool_add(block->graph, name, y, BP_POOL_AVG_2X2,
-                                 is_bf16(&block->graph->config) ? BP_TENSOR_BF16 : BP_TENSOR_F32,
+                                 is_narrow(&block->graph->config) ? BP_TENSOR_BF16 : BP_TENSOR_F32,
                                  &y));
     block_name(name, block, "shortcut.conv");
     if (y->kind == BP_TENSOR_BF16)
@@ -113,8 +117,10 @@ static bp_status add_block(const struct block *block, struct bp_tensor **x) {
 
 static bp_status add_stem(struct bp_graph *graph, struct bp_tensor **x) {
     int large = graph->config.height >= STEM_LARGE_PX;
-    const struct bp_norm_act_config config = {
-        .affine = BP_AFFINE_BATCH_NORM, .activation = BP_ACT_RELU, .window_pool = large};
+    const struct bp_norm_act_config config = {.affine = BP_AFFINE_BATCH_NORM,
+                                              .activation = BP_ACT_RELU,
+                                              .window_pool = large,
+                                              .f16_out = is_narrow(&graph->config)};
     size_t channels = 0;
     BP_TRY(bp_model_channels(64, graph->config.width, &channels));
     BP_TRY(bp_layer_stem_add(graph, "stem.conv", *x, channels, large ? 7 : 3, large ? 2 : 1,

@@ -18,8 +18,12 @@ static size_t scratch_bytes(const struct bp_norm_act_shape *s) {
     return 3 * bp_round_up(rows, 64) + bp_norm_act_reader_scratch_bytes(s);
 }
 
+/* With 3x3 pooling to halves also the rows of the pooled gradient, bfloat16, in floats. */
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape) {
-    return chunk_rows_of(shape) * shape->w * shape->c * sizeof(float);
+    size_t rows = chunk_rows_of(shape) * shape->w * shape->c * sizeof(float);
+    size_t pooled = (chunk_rows_of(shape) / 2 + 1) * ((shape->w + 1) / 2) * shape->c;
+    return shape->window_pool && shape->output_f16 ? bp_round_up(rows, 64) + pooled * sizeof(float)
+                                                   : rows;
 }
 
 bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, struct bp_plan *plan,

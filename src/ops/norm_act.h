@@ -21,13 +21,16 @@ enum bp_activation { BP_ACT_NONE, BP_ACT_RELU, BP_ACT_PRELU };
 
 struct bp_norm_act_shape {
     size_t n, h, w, c;
-    int input_i16; /* else f32; integers may have a unit, see norm, with batch norm */
+    int input_i16; /* integers; they may have a unit, see norm, with batch norm */
+    int input_f16; /* halves, its gradient is bfloat16; with neither: f32 */
     enum bp_affine affine;
     enum bp_activation activation;
     int max_pool;    /* odd sizes: the last row or column is dropped */
     int window_pool; /* 3x3, stride 2 (BP_POOL_MAX_3X3_S2): of floats, without sign_out or residual
                       */
     int sign_out;
+    int output_f16; /* without sign_out: the output and the residual are halves, the gradient of
+                       either is bfloat16, else f32; not with 2x2 pooling */
 };
 
 /* Per-channel parameters, all [c]; those that the shape does not use are NULL. */
@@ -63,8 +66,8 @@ struct bp_norm_act {
     /* what the output's rows are made of, set by forward, and those of the gradient, set by
      * backward_sums */
     const void *y;
-    const float *residual;
-    const float *out;     /* forward's */
+    const void *residual;
+    const void *out;      /* forward's */
     int sums_from_output; /* those of a reader, see bp_norm_act_reader, which then reads out */
     int sums_read;        /* they were taken on the way, see bp_norm_act_reader */
     struct bp_gradient g;
@@ -82,22 +85,23 @@ bp_status bp_norm_act_create(struct bp_norm_act **out, struct bp_exec *exec, str
                              int input_time, int forward_time, int last_time);
 void bp_norm_act_destroy(struct bp_norm_act *op);
 
-/* y: [n][h][w][c] as input_i16 tells; floats may be NULL: y_source makes its rows, and for batch
- * statistics whoever keeps what they are made of has filled in the sums. residual [n][oh][ow][c] or
- * NULL. Writes `out` [n][oh][ow][c], or with sign_out `bits` (halo cleared) and, unless NULL,
- * `mask`. batch_statistics: normalise by this batch and update the running statistics; else by the
- * running ones. out.sums: sums of `out` to fill in, or NULL. */
+/* y: [n][h][w][c] as the shape tells; floats may be NULL: y_source makes its rows. For batch
+ * statistics of these, and of halves, whoever made them has filled in the sums. residual
+ * [n][oh][ow][c] or NULL. Writes `out` [n][oh][ow][c], or with
+ * sign_out `bits` (halo cleared) and, unless NULL, `mask`. batch_statistics: normalise by this
+ * batch and update the running statistics; else by the running ones. out.sums: sums of `out` to
+ * fill in, or NULL. */
 struct bp_norm_act_out {
-    float *out;
+    void *out; /* as the shape tells */
     struct bp_channel_sums *sums;
     uint64_t *bits, *mask;
 };
 void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
-                         const float *residual, const struct bp_norm_act_params *params,
+                         const void *residual, const struct bp_norm_act_params *params,
                          int batch_statistics, const struct bp_norm_act_out *out);
 
-/* Rows of `out` again, after forward, without pooling and sign_out: a bp_value_source. context: the
- * op. y must be kept, or NULL. */
+/* Rows of a float `out` again, after forward, without pooling and sign_out: a bp_value_source.
+ * context: the op. y must be kept, or NULL. */
 void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out);
 
 /* After forward with batch_statistics: y as there, or NULL if it was not kept; from g = dL/d(value
@@ -126,11 +130,11 @@ int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t r
                              const int32_t *column, size_t k, float *out);
 size_t bp_norm_act_grad_scratch_bytes(const struct bp_norm_act_shape *shape);
 
-/* All rows, written or added to dx [n][h][w][c]; scratch for a worker, with a reader that needs
- * `reader_bytes` itself. */
+/* All rows, written or added to dx [n][h][w][c], floats or, of y in halves, bfloat16; scratch for a
+ * worker, with a reader that needs `reader_bytes` itself. */
 size_t bp_norm_act_backward_scratch_bytes(const struct bp_norm_act_shape *shape,
                                           size_t reader_bytes);
-void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size_t n, float *dx,
+void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size_t n, void *dx,
                               int accumulate);
 
 #ifdef __cplusplus

@@ -6,16 +6,22 @@
 struct job {
     struct bp_norm_act *op;
     struct bp_exec *exec;
-    float *dx;
+    void *dx;
     int accumulate;
 };
 
 static void unpool_windows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
                            float *buffer) {
-    size_t from = n * op->oh * op->ow * op->shape.c;
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t count, out_elements = op->ow * s->c;
+    size_t first = bp_pool_rows_over(&op->window, row, rows, &count);
+    size_t from = (n * op->oh + first) * out_elements;
+    float *pooled = buffer + bp_round_up(op->chunk_rows * s->w * s->c, 16);
+    const struct bp_gradient_rows g =
+        bp_gradient_in(&op->g, op->kernels, n, from, count * out_elements, pooled);
     for (size_t y = 0; y < rows; y++)
-        bp_pool_max_row_back(&op->window, op->kernels, row + y, op->g.floats + from,
-                             op->winner + from, 0, buffer + y * op->shape.w * op->shape.c);
+        bp_pool_max_row_back(&op->window, op->kernels, row + y, first, g.floats, op->winner + from,
+                             0, buffer + y * s->w * s->c);
 }
 
 struct bp_gradient_rows bp_norm_act_activation_gradient(const struct bp_norm_act *op, size_t n,
@@ -40,32 +46,31 @@ struct bp_gradient_rows bp_norm_act_activation_gradient(const struct bp_norm_act
     return made;
 }
 
+/* NULL for a sample whose gradient is zero. */
+static const struct bp_gradient_rows *gradient_or_null(const struct bp_norm_act *op, size_t n,
+                                                       size_t row, size_t rows, float *buffer,
+                                                       struct bp_gradient_rows *g) {
+    if (!has_gradient(op, n))
+        return NULL;
+    *g = bp_norm_act_activation_gradient(op, n, row, rows, buffer);
+    return g;
+}
+
 /* Up to chunk_rows rows, added to what stands in `out` if `add`; y: them in floats, or NULL where
  * they are integers. */
 static void grad_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
-                       const float *y, int add, float *out, void *scratch) {
+                       const float *y, int add, float *out, float *scratch) {
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_batch_norm *norm = &op->norm;
-    const struct bp_gradient_rows g = bp_norm_act_activation_gradient(op, n, row, rows, scratch);
+    struct bp_gradient_rows made;
+    const struct bp_gradient_rows *g = gradient_or_null(op, n, row, rows, scratch, &made);
     if (s->input_i16)
-        op->kernels->act_grad_i16(&g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
+        op->kernels->act_grad_i16(g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
                                   s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
                                   norm->kc, add, out);
     else
-        op->kernels->act_grad_f32(&g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
+        op->kernels->act_grad_f32(g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
                                   norm->ka, norm->kb, norm->kc, add, out);
-}
-
-/* Of a sample whose g is zero: y * kb + kc, and what stands in `add` unless that is NULL. */
-static void rows_without_gradient(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
-                                  const float *y, const float *add, float *out) {
-    const struct bp_norm_act_shape *s = &op->shape;
-    const struct bp_affine_rows a = {op->norm.kb, op->norm.kc, NULL};
-    if (s->input_i16)
-        op->kernels->affine_act_i16(y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w, s->c,
-                                    &a, add, 0, out, NULL, NULL);
-    else
-        op->kernels->affine_act_f32(y, rows * s->w, s->c, &a, add, 0, out, NULL, NULL);
 }
 
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
@@ -76,10 +81,7 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
         size_t at = row + done, count = bp_min_size(op->chunk_rows, rows - done);
         float *to = out + done * s->w * s->c;
         const float *y = s->input_i16 ? NULL : rows_f32(op, n, at, count, to);
-        if (has_gradient(op, n))
-            grad_chunk(op, n, at, count, y, 0, to, scratch);
-        else
-            rows_without_gradient(op, n, at, count, y, NULL, to);
+        grad_chunk(op, n, at, count, y, 0, to, scratch);
     }
 }
 
@@ -98,11 +100,9 @@ void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to
     }
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
-        struct bp_gradient_rows g;
-        if (has_gradient(op, n))
-            g = bp_norm_act_activation_gradient(op, n, row, rows, scratch);
-        bp_norm_act_add_ranges(op, has_gradient(op, n) ? &g : NULL, (n * s->h + row) * row_elements,
-                               rows * s->w, to);
+        struct bp_gradient_rows made;
+        bp_norm_act_add_ranges(op, gradient_or_null(op, n, row, rows, scratch, &made),
+                               (n * s->h + row) * row_elements, rows * s->w, to);
     }
 }
 
@@ -119,37 +119,76 @@ int bp_norm_act_grad_columns(const void *context, size_t n, size_t row, size_t r
 
 size_t bp_norm_act_backward_scratch_bytes(const struct bp_norm_act_shape *shape,
                                           size_t reader_bytes) {
-    return 2 * bp_round_up(bp_norm_act_grad_scratch_bytes(shape), 64) + reader_bytes;
+    return 3 * bp_round_up(bp_norm_act_grad_scratch_bytes(shape), 64) + reader_bytes;
+}
+
+/* Rows of y in halves and of dx in bfloat16 go from one to the other, unless somebody adds floats
+ * between. */
+static int goes_through_floats(const struct bp_norm_act *op) {
+    return !op->shape.input_f16 || op->pooled.g != NULL;
+}
+
+static struct bp_gradient_rows write_narrow(const struct job *job, size_t n, size_t row,
+                                            size_t rows, float *scratch) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm *norm = &op->norm;
+    struct bp_gradient_rows made;
+    const struct bp_gradient_rows *g = gradient_or_null(op, n, row, rows, scratch, &made);
+    size_t first = (n * s->h + row) * s->w * s->c;
+    uint16_t *dx = (uint16_t *)job->dx + first;
+    op->kernels->act_grad_f16(g, y_f16(op->y, first), rows * s->w, s->c, norm->scale, norm->shift,
+                              op->slope, norm->ka, norm->kb, norm->kc, job->accumulate, dx);
+    return (struct bp_gradient_rows){.bf16 = dx};
+}
+
+/* Room of a worker: rows of the activation's gradient, of y, of dx. */
+struct room {
+    float *scratch, *made, *dx;
+};
+
+static struct bp_gradient_rows write_floats(const struct job *job, size_t n, size_t row,
+                                            size_t rows, const struct room *room) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t row_elements = s->w * s->c, first = (n * s->h + row) * row_elements;
+    int accumulate = job->accumulate || op->pooled.g != NULL;
+    uint16_t *narrow = s->input_f16 ? (uint16_t *)job->dx + first : NULL;
+    float *dx = s->input_f16 ? room->dx : (float *)job->dx + first;
+    const float *y = s->input_i16 ? NULL : rows_f32(op, n, row, rows, room->made);
+    if (s->input_f16 && job->accumulate)
+        op->kernels->widen_bf16(narrow, rows * row_elements, dx);
+    if (op->pooled.g != NULL)
+        bp_pool_average_back(&op->pooled, op->kernels, n, row, rows, job->accumulate, dx);
+    grad_chunk(op, n, row, rows, y, accumulate, dx, room->scratch);
+    if (s->input_f16)
+        op->kernels->settle_bf16(dx, rows * row_elements, narrow);
+    return (struct bp_gradient_rows){.floats = dx};
 }
 
 static void all_part(void *context, size_t begin, size_t end, int thread) {
-    struct job *job = context;
+    const struct job *job = context;
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    size_t row_elements = s->w * s->c, chunk = op->chunk_rows;
-    void *scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
-    float *remade = bp_carve(&carver, chunk * row_elements * sizeof(float));
+    size_t bytes = op->chunk_rows * s->w * s->c * sizeof(float);
+    struct room room;
+    room.scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
+    room.made = bp_carve(&carver, bytes);
+    room.dx = bp_carve(&carver, bytes);
     void *of_reader = bp_carve(&carver, op->reader.scratch_bytes);
-    int accumulate = job->accumulate || op->pooled.g != NULL;
     for (size_t n = begin; n < end; n++)
-        for (size_t row = 0; row < s->h; row += chunk) {
-            size_t rows = bp_min_size(chunk, s->h - row);
-            float *dx = job->dx + (n * s->h + row) * row_elements;
-            const float *y = s->input_i16 ? NULL : rows_f32(op, n, row, rows, remade);
-            if (op->pooled.g != NULL)
-                bp_pool_average_back(&op->pooled, op->kernels, n, row, rows, job->accumulate, dx);
-            if (has_gradient(op, n)) {
-                grad_chunk(op, n, row, rows, y, accumulate, dx, scratch);
-            } else {
-                rows_without_gradient(op, n, row, rows, y, accumulate ? dx : NULL, dx);
-            }
+        for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+            size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+            const struct bp_gradient_rows dx = goes_through_floats(op)
+                                                   ? write_floats(job, n, row, rows, &room)
+                                                   : write_narrow(job, n, row, rows, room.scratch);
             if (op->reader.rows != NULL)
-                op->reader.rows(op->reader.context, n, row, rows, dx, of_reader);
+                op->reader.rows(op->reader.context, n, row, rows, &dx, of_reader);
         }
 }
 
-void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size_t n, float *dx,
+void bp_norm_act_backward_all(struct bp_norm_act *op, struct bp_exec *exec, size_t n, void *dx,
                               int accumulate) {
     struct job job = {.op = op, .exec = exec, .dx = dx, .accumulate = accumulate};
     if (op->reader.begin != NULL)

@@ -8,7 +8,7 @@
 struct job {
     struct bp_norm_act *op;
     struct bp_exec *exec;
-    const float *residual;
+    const void *residual;
     const struct bp_norm_act_params *params;
     struct bp_norm_act_out out;
     size_t n;
@@ -111,6 +111,16 @@ static void integers_to_signs(const struct job *job, size_t n) {
     }
 }
 
+static void halves_to_signs(const struct job *job, size_t n) {
+    const struct bp_norm_act_shape *s = &job->op->shape;
+    const struct bp_affine_rows a = coefficients_of(job->op);
+    for (size_t row = 0; row < s->h; row++) {
+        struct sign_row to = sign_row_of(job, n, row);
+        job->exec->kernels.affine_signs_f16(y_f16(job->op->y, (n * s->h + row) * s->w * s->c), s->w,
+                                            s->c, &a, to.bits, to.mask);
+    }
+}
+
 /* The same from floats. */
 static void floats_to_signs(const struct job *job, size_t n, int thread) {
     const struct bp_norm_act_shape *s = &job->op->shape;
@@ -155,9 +165,51 @@ static void sample_to_floats(const struct job *job, size_t n, int thread) {
     to.stream = job->n * sample_elements(s) * sizeof(float) >= job->exec->stream_bytes;
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t element = (n * s->h + row) * s->w * s->c;
-        to.z = job->out.out + element;
-        to.residual = job->residual == NULL ? NULL : job->residual + element;
+        to.z = (float *)job->out.out + element;
+        to.residual = job->residual == NULL ? NULL : y_f32(job->residual, element);
         affine_act(op, n, row, bp_min_size(op->chunk_rows, s->h - row), &to);
+    }
+}
+
+/* Rows z of the output, `pixels` from `element` on, to halves; the sums are those of what is
+ * stored, which z holds then. */
+static void settle_rows(const struct job *job, size_t n, size_t element, size_t pixels, float *z) {
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    kernels->settle_f16(z, pixels * job->op->shape.c, (uint16_t *)job->out.out + element);
+    if (job->out.sums != NULL)
+        bp_channel_sums_add_f32(job->out.sums, kernels, n, z, pixels);
+}
+
+/* The same to halves. */
+static void integers_to_halves(const struct job *job, size_t n) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_affine_rows a = coefficients_of(op);
+    size_t element = n * sample_elements(s);
+    double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
+    op->kernels->affine_act_f16(y_i16(op->y, element), s->h * s->w, s->c, &a,
+                                job->residual == NULL ? NULL : y_f16(job->residual, element),
+                                (uint16_t *)job->out.out + element, sums,
+                                sums == NULL ? NULL : sums + s->c);
+}
+
+static void floats_to_halves(const struct job *job, size_t n, int thread) {
+    const struct bp_norm_act *op = job->op;
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t row_elements = s->w * s->c;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    float *z = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
+    float *residual = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+        size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+        size_t element = (n * s->h + row) * row_elements;
+        struct act_rows to = {.z = z, .buffer = z};
+        if (job->residual != NULL) {
+            op->kernels->widen_f16(y_f16(job->residual, element), rows * row_elements, residual);
+            to.residual = residual;
+        }
+        affine_act(op, n, row, rows, &to);
+        settle_rows(job, n, element, rows * s->w, z);
     }
 }
 
@@ -166,14 +218,14 @@ static void store_rows(const struct job *job, size_t n, size_t row, size_t rows,
     const struct bp_norm_act *op = job->op;
     size_t c = op->shape.c, elements = rows * op->ow * c, first = (n * op->oh + row) * op->ow * c;
     for (size_t i = 0; job->residual != NULL && i < elements; i++)
-        z[i] += job->residual[first + i];
+        z[i] += *y_f32(job->residual, first + i);
     for (size_t y = 0; op->shape.sign_out && y < rows; y++) {
         struct sign_row to = sign_row_of(job, n, row + y);
         job->exec->kernels.sign_pack_f32(z + y * op->ow * c, op->ow, c, to.bits, to.mask);
     }
     if (op->shape.sign_out)
         return;
-    memcpy(job->out.out + first, z, elements * sizeof(float));
+    memcpy((float *)job->out.out + first, z, elements * sizeof(float));
     if (job->out.sums != NULL)
         bp_channel_sums_add_f32(job->out.sums, &job->exec->kernels, n, z, rows * op->ow);
 }
@@ -206,7 +258,9 @@ static void sample_to_windows(const struct job *job, size_t n, int thread) {
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t row_elements = s->w * s->c, out_elements = op->ow * s->c;
-    float *z = bp_exec_scratch(job->exec, thread);
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    float *z = bp_carve(&carver, (op->chunk_rows + 1) * row_elements * sizeof(float));
+    float *buffer = bp_carve(&carver, out_elements * sizeof(float));
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         if (row > 0)
@@ -215,11 +269,14 @@ static void sample_to_windows(const struct job *job, size_t n, int thread) {
         affine_act(op, n, row, rows, &(struct act_rows){.z = next, .buffer = next});
         for (size_t y = row / 2; 2 * y < row + rows; y++) {
             size_t at = (n * op->oh + y) * out_elements;
+            float *pooled = s->output_f16 ? buffer : (float *)job->out.out + at;
             bp_pool_max_row(&op->window, kernels, y,
                             z + (bp_pool_first_row(&op->window, y) + 1 - row) * row_elements,
-                            job->out.out + at, op->winner + at);
-            if (job->out.sums != NULL)
-                bp_channel_sums_add_f32(job->out.sums, kernels, n, job->out.out + at, op->ow);
+                            pooled, op->winner + at);
+            if (s->output_f16)
+                settle_rows(job, n, at, op->ow, pooled);
+            else if (job->out.sums != NULL)
+                bp_channel_sums_add_f32(job->out.sums, kernels, n, pooled, op->ow);
         }
     }
 }
@@ -229,15 +286,21 @@ static void sample_of_integers_to_windows(const struct job *job, size_t n, int t
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_affine_rows a = coefficients_of(op);
-    int16_t *pooled = bp_exec_scratch(job->exec, thread);
-    double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
+    size_t out_elements = op->ow * s->c;
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    int16_t *pooled = bp_carve(&carver, out_elements * sizeof *pooled);
+    float *buffer = bp_carve(&carver, out_elements * sizeof *buffer);
     for (size_t y = 0; y < op->oh; y++) {
-        size_t at = (n * op->oh + y) * op->ow * s->c;
+        size_t at = (n * op->oh + y) * out_elements;
         size_t from = (n * s->h + bp_pool_first_row(&op->window, y)) * s->w * s->c;
         bp_pool_max_row_i16(&op->window, op->kernels, y, y_i16(op->y, from), op->flip, pooled,
                             op->winner + at);
-        op->kernels->affine_act_i16(pooled, op->ow, s->c, &a, NULL, 0, job->out.out + at, sums,
-                                    sums == NULL ? NULL : sums + s->c);
+        float *z = s->output_f16 ? buffer : (float *)job->out.out + at;
+        op->kernels->affine_act_i16(pooled, op->ow, s->c, &a, NULL, 0, z, NULL, NULL);
+        if (s->output_f16)
+            settle_rows(job, n, at, op->ow, z);
+        else if (job->out.sums != NULL)
+            bp_channel_sums_add_f32(job->out.sums, op->kernels, n, z, op->ow);
     }
 }
 
@@ -250,6 +313,8 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
             clear_halo_rows(job, n);
         if (s->sign_out && job->residual == NULL && !s->max_pool && s->input_i16)
             integers_to_signs(job, n);
+        else if (s->sign_out && job->residual == NULL && !s->max_pool && s->input_f16)
+            halves_to_signs(job, n);
         else if (s->sign_out && job->residual == NULL && !s->max_pool)
             floats_to_signs(job, n, thread);
         else if (s->sign_out && job->residual == NULL && s->input_i16)
@@ -258,6 +323,10 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
             sample_of_integers_to_windows(job, n, thread);
         else if (s->window_pool)
             sample_to_windows(job, n, thread);
+        else if (s->output_f16 && s->input_i16)
+            integers_to_halves(job, n);
+        else if (s->output_f16)
+            floats_to_halves(job, n, thread);
         else if (!s->sign_out && !s->max_pool)
             sample_to_floats(job, n, thread);
         else
@@ -266,7 +335,7 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n, const void *y,
-                         const float *residual, const struct bp_norm_act_params *params,
+                         const void *residual, const struct bp_norm_act_params *params,
                          int batch_statistics, const struct bp_norm_act_out *out) {
     struct job job = {
         .op = op, .exec = exec, .residual = residual, .params = params, .out = *out, .n = n};
@@ -298,12 +367,12 @@ void bp_norm_act_forward(struct bp_norm_act *op, struct bp_exec *exec, size_t n,
 
 void bp_norm_act_value_rows(const void *context, size_t n, size_t row, size_t rows, float *out) {
     const struct bp_norm_act *op = context;
-    size_t element = (n * op->shape.h + row) * op->shape.w * op->shape.c;
     struct act_rows to = {.z = out, .buffer = out};
-    to.residual = op->residual == NULL ? NULL : op->residual + element;
     if (op->residual_source.rows != NULL) {
         op->residual_source.rows(op->residual_source.context, n, row, rows, out);
         to.residual = out;
+    } else if (op->residual != NULL) {
+        to.residual = y_f32(op->residual, (n * op->shape.h + row) * op->shape.w * op->shape.c);
     }
     affine_act(op, n, row, rows, &to);
 }

@@ -13,12 +13,20 @@ static inline const float *y_f32(const void *y, size_t element) {
     return (const float *)y + element;
 }
 
+static inline const uint16_t *y_f16(const void *y, size_t element) {
+    return (const uint16_t *)y + element;
+}
+
 /* Rows of y in floats: stored, or made in the buffer. */
 static inline const float *rows_f32(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
                                     float *buffer) {
+    size_t row_elements = op->shape.w * op->shape.c, first = (n * op->shape.h + row) * row_elements;
+    if (op->y != NULL && !op->shape.input_f16)
+        return y_f32(op->y, first);
     if (op->y != NULL)
-        return y_f32(op->y, (n * op->shape.h + row) * op->shape.w * op->shape.c);
-    op->y_source.rows(op->y_source.context, n, row, rows, buffer);
+        op->kernels->widen_f16(y_f16(op->y, first), rows * row_elements, buffer);
+    else
+        op->y_source.rows(op->y_source.context, n, row, rows, buffer);
     return buffer;
 }
 

@@ -40,7 +40,7 @@ void bp_norm_act_add_ranges(const struct bp_norm_act *op, const struct bp_gradie
 
 /* Room of a worker. */
 struct room {
-    float *remade;      /* rows of y */
+    float *made;        /* rows of y */
     float *sums;        /* [3][c] */
     float *one, *below; /* [c]: 1; what makes an output of zero count as below zero */
 };
@@ -49,7 +49,7 @@ static struct room room_of(const struct bp_norm_act *op, void *scratch) {
     struct bp_carver carver = {scratch};
     size_t c = op->shape.c;
     struct room room;
-    room.remade = bp_carve(&carver, op->chunk_rows * op->shape.w * c * sizeof(float));
+    room.made = bp_carve(&carver, op->chunk_rows * op->shape.w * c * sizeof(float));
     room.sums = bp_carve(&carver, 3 * c * sizeof(float));
     room.one = bp_carve(&carver, c * sizeof(float));
     room.below = bp_carve(&carver, c * sizeof(float));
@@ -88,23 +88,49 @@ static void add_block(const struct bp_norm_act *op, size_t n, const struct room 
         partial_of(op, n)[i] += (double)room->sums[i];
 }
 
-/* The kernel's sums of up to BLOCK_PIXELS pixels; e: of the output, else of y, in floats or
- * integers. */
+/* What sums are made of, one of them: the output in floats, or y. */
+struct elements {
+    const float *floats;
+    const int16_t *integers;
+    const uint16_t *halves;
+};
+
+/* The kernel's sums of up to BLOCK_PIXELS pixels, from element `at` of e on. */
 static void sum_pixels(const struct bp_norm_act *op, const struct bp_gradient_rows *g,
-                       const float *e, const int16_t *integers, size_t pixels,
+                       const struct elements *e, size_t at, size_t pixels,
                        const struct room *room) {
     const struct bp_kernels *kernels = op->kernels;
     const float *scale = op->sums_from_output ? room->one : op->norm.scale;
     const float *shift = op->sums_from_output ? room->below : op->norm.shift;
     size_t c = op->shape.c;
-    float *sums = room->sums;
-    memset(sums, 0, 3 * c * sizeof *sums);
-    if (integers != NULL)
-        kernels->act_sums_i16(g, integers, pixels, c, scale, shift, op->slope, sums, sums + c,
-                              sums + 2 * c);
+    float *sum_g = room->sums, *sum_gy = sum_g + c, *sum_slope = sum_g + 2 * c;
+    memset(sum_g, 0, 3 * c * sizeof *sum_g);
+    if (e->integers != NULL)
+        kernels->act_sums_i16(g, e->integers + at, pixels, c, scale, shift, op->slope, sum_g,
+                              sum_gy, sum_slope);
+    else if (e->halves != NULL)
+        kernels->act_sums_f16(g, e->halves + at, pixels, c, scale, shift, op->slope, sum_g, sum_gy,
+                              sum_slope);
     else
-        kernels->act_sums_f32(g, e, pixels, c, scale, shift, op->slope, sums, sums + c,
-                              sums + 2 * c);
+        kernels->act_sums_f32(g, e->floats + at, pixels, c, scale, shift, op->slope, sum_g, sum_gy,
+                              sum_slope);
+}
+
+static struct elements elements_of(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                                   size_t first, const struct room *room) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    struct elements e = {NULL, NULL, NULL};
+    if (op->sums_from_output && s->output_f16)
+        e.halves = y_f16(op->out, first);
+    else if (op->sums_from_output)
+        e.floats = y_f32(op->out, first);
+    else if (s->input_i16)
+        e.integers = y_i16(op->y, first);
+    else if (s->input_f16)
+        e.halves = y_f16(op->y, first);
+    else
+        e.floats = rows_f32(op, n, row, rows, room->made);
+    return e;
 }
 
 /* Rows of the output with their gradient g, or of y with that of the activation. */
@@ -113,21 +139,12 @@ static void add_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t 
     const struct bp_norm_act_shape *s = &op->shape;
     size_t c = s->c, width = op->sums_from_output ? op->ow : s->w, pixels = rows * width;
     size_t first = (n * (op->sums_from_output ? op->oh : s->h) + row) * width * c;
-    const float *e = NULL;
-    const int16_t *integers = NULL;
-    if (op->sums_from_output)
-        e = op->out + first;
-    else if (s->input_i16)
-        integers = y_i16(op->y, first);
-    else
-        e = rows_f32(op, n, row, rows, room->remade);
+    const struct elements e = elements_of(op, n, row, rows, first, room);
     if (op->ranges != NULL)
         bp_norm_act_add_ranges(op, g, first, pixels, bp_norm_act_ranges_of_sample(op, n));
     for (size_t p = 0; p < pixels; p += BLOCK_PIXELS) {
-        size_t at = p * c;
-        const struct bp_gradient_rows from = bp_gradient_from(g, at);
-        sum_pixels(op, &from, e == NULL ? NULL : e + at, integers == NULL ? NULL : integers + at,
-                   bp_min_size(BLOCK_PIXELS, pixels - p), room);
+        const struct bp_gradient_rows from = bp_gradient_from(g, p * c);
+        sum_pixels(op, &from, &e, p * c, bp_min_size(BLOCK_PIXELS, pixels - p), room);
         add_block(op, n, room);
     }
 }
@@ -204,8 +221,8 @@ static void reader_begin(void *context, struct bp_exec *exec) {
     set_scale_coefficients(op);
 }
 
-static void reader_rows(void *context, size_t n, size_t row, size_t rows, const float *g,
-                        void *scratch) {
+static void reader_rows(void *context, size_t n, size_t row, size_t rows,
+                        const struct bp_gradient_rows *g, void *scratch) {
     const struct bp_norm_act *op = context;
     if (!op->sums_read)
         return;
@@ -213,7 +230,7 @@ static void reader_rows(void *context, size_t n, size_t row, size_t rows, const 
         begin_sample(op, n);
     const struct room room = room_of(op, scratch);
     for (size_t done = 0; done < rows; done += op->chunk_rows) {
-        const struct bp_gradient_rows from = {.floats = g + done * op->ow * op->shape.c};
+        const struct bp_gradient_rows from = bp_gradient_from(g, done * op->ow * op->shape.c);
         add_rows(op, n, row + done, bp_min_size(op->chunk_rows, rows - done), &from, &room);
     }
 }

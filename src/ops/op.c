@@ -68,6 +68,16 @@ bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, siz
 }
 
 struct bp_gradient_rows bp_gradient_at(const struct bp_gradient *g, size_t n, size_t first) {
-    struct bp_gradient_rows all = {g->floats, g->sums, g->floats == NULL ? g->scale[n] : 0.0f};
+    int has_scale = g->floats == NULL && g->bf16 == NULL;
+    struct bp_gradient_rows all = {g->floats, g->sums, has_scale ? g->scale[n] : 0.0f, g->bf16};
     return bp_gradient_from(&all, first);
+}
+
+struct bp_gradient_rows bp_gradient_in(const struct bp_gradient *g,
+                                       const struct bp_kernels *kernels, size_t n, size_t first,
+                                       size_t count, float *buffer) {
+    if (g->floats != NULL || g->bf16 == NULL)
+        return bp_gradient_at(g, n, first);
+    kernels->widen_bf16(g->bf16 + first, count, buffer);
+    return (struct bp_gradient_rows){.floats = buffer};
 }

@@ -98,24 +98,31 @@ struct bp_grad_source {
                    size_t k, float *out);
 };
 
-/* A gradient dL/dx [n][h][w][c] in memory: floats, or the integers of a convolution's product,
- * which take half of the room and are the same numbers. */
+/* A gradient dL/dx [n][h][w][c] in memory: floats, these rounded to bfloat16, or the integers of a
+ * convolution's product, which take half of the room and are the same numbers. */
 struct bp_gradient {
-    const float *floats; /* or, where NULL: */
-    const int16_t *sums; /* sample n's are scale[n] * sums */
-    const float *scale;  /* [n] */
-    const uint8_t *kept; /* [n] or NULL (all): 0 where a sample's is zero; it is not read */
+    const float *floats;  /* or, where NULL: */
+    const uint16_t *bf16; /* or, where NULL: */
+    const int16_t *sums;  /* sample n's are scale[n] * sums */
+    const float *scale;   /* [n] */
+    const uint8_t *kept;  /* [n] or NULL (all): 0 where a sample's is zero; it is not read */
 };
 
 /* What is of sample n, from element `first` of the whole tensor on. */
 struct bp_gradient_rows bp_gradient_at(const struct bp_gradient *g, size_t n, size_t first);
+/* `count` elements for kernels that do not read bfloat16: these are made floats in `buffer`. */
+struct bp_gradient_rows bp_gradient_in(const struct bp_gradient *g,
+                                       const struct bp_kernels *kernels, size_t n, size_t first,
+                                       size_t count, float *buffer);
 
 /* Reads a gradient on the way, while whoever writes it last has its rows in the cache: begin, then
- * all rows [rows][w][c] of every sample once, those of a sample in their order by one worker.
+ * all rows [rows][w][c] of every sample once, floats or bfloat16, those of a sample in their order
+ * by one worker.
  * `scratch` has scratch_bytes bytes and belongs to the calling worker. rows NULL: nobody reads. */
 struct bp_grad_reader {
     void (*begin)(void *context, struct bp_exec *exec);
-    void (*rows)(void *context, size_t n, size_t row, size_t rows, const float *g, void *scratch);
+    void (*rows)(void *context, size_t n, size_t row, size_t rows, const struct bp_gradient_rows *g,
+                 void *scratch);
     void *context;
     size_t scratch_bytes;
 };

@@ -124,32 +124,37 @@ void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, si
 
 struct bf16_job {
     const struct bp_pool_shape *shape;
-    const float *x;
+    struct bp_exec *exec;
+    const uint16_t *x;
     uint16_t *z;
-    const struct bp_kernels *kernels;
 };
+
+size_t bp_pool_bf16_scratch_bytes(const struct bp_pool_shape *s) {
+    return 2 * s->w * s->c * sizeof(float);
+}
 
 /* begin .. end - 1: rows of the output, sample by sample. The windows of full width in one call. */
 static void bf16_part(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
     const struct bf16_job *job = context;
+    const struct bp_kernels *kernels = &job->exec->kernels;
     const struct bp_pool_shape *s = job->shape;
+    float *x = bp_exec_scratch(job->exec, thread);
     for (size_t i = begin; i < end; i++) {
         struct window rows = window_of(s->kind, i % s->oh, s->h);
-        const float *x = job->x + (i / s->oh * s->h + rows.begin) * s->w * s->c;
+        size_t row = s->w * s->c, height = rows.end - rows.begin, full = s->w / 2;
         uint16_t *z = job->z + i * s->ow * s->c;
-        size_t height = rows.end - rows.begin, full = s->w / 2;
+        kernels->widen_f16(job->x + (i / s->oh * s->h + rows.begin) * row, height * row, x);
         if (full > 0)
-            job->kernels->average_bf16(x, full, 2 * s->c, height, 2, s->w * s->c, s->c, z);
+            kernels->average_bf16(x, full, 2 * s->c, height, 2, row, s->c, z);
         if (s->w % 2 != 0)
-            job->kernels->average_bf16(x + 2 * full * s->c, 1, 2 * s->c, height, 1, s->w * s->c,
-                                       s->c, z + full * s->c);
+            kernels->average_bf16(x + 2 * full * s->c, 1, 2 * s->c, height, 1, row, s->c,
+                                  z + full * s->c);
     }
 }
 
 void bp_pool_forward_bf16(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
-                          const float *x, uint16_t *z) {
-    struct bf16_job job = {shape, x, z, &exec->kernels};
+                          const uint16_t *x, uint16_t *z) {
+    struct bf16_job job = {shape, exec, x, z};
     bp_parallel_for(exec->threads, n * shape->oh, bf16_part, &job);
 }
 
@@ -166,9 +171,16 @@ static size_t like_pixels(const struct bp_pool_shape *s, size_t x) {
     return (s->w - 2 * ((x + 1) / 2) - 2) / 2 + 1;
 }
 
+size_t bp_pool_rows_over(const struct bp_pool_shape *s, size_t y, size_t rows, size_t *count) {
+    size_t first = windows_over(y, s->oh).begin;
+    *count = windows_over(y + rows - 1, s->oh).end - first;
+    return first;
+}
+
 /* The pixels at even places, then the others. */
 void bp_pool_max_row_back(const struct bp_pool_shape *s, const struct bp_kernels *kernels, size_t y,
-                          const float *g, const uint8_t *winner, int accumulate, float *dx) {
+                          size_t first, const float *g, const uint8_t *winner, int accumulate,
+                          float *dx) {
     struct window over_y = windows_over(y, s->oh);
     for (size_t i = 0, n; i < s->w; i += n) {
         size_t evens = (s->w + 1) / 2, x = i < evens ? 2 * i : 2 * (i - evens) + 1;
@@ -180,7 +192,7 @@ void bp_pool_max_row_back(const struct bp_pool_shape *s, const struct bp_kernels
             for (size_t ox = over_x.begin; ox < over_x.end; ox++) {
                 struct window rows = window_of(s->kind, oy, s->h);
                 struct window columns = window_of(s->kind, ox, s->w);
-                offset[count] = (oy * s->ow + ox) * s->c;
+                offset[count] = ((oy - first) * s->ow + ox) * s->c;
                 index[count++] = (uint8_t)((y - rows.begin) * (columns.end - columns.begin) +
                                            (x - columns.begin));
             }
@@ -226,7 +238,7 @@ static void backward_part(void *context, size_t begin, size_t end, int thread) {
         switch (s->kind) {
         case BP_POOL_MAX_3X3_S2:
             for (size_t y = 0; y < s->h; y++)
-                bp_pool_max_row_back(s, job->kernels, y, job->g + from, job->from_winner + from,
+                bp_pool_max_row_back(s, job->kernels, y, 0, job->g + from, job->from_winner + from,
                                      job->accumulate, dx + y * s->w * s->c);
             break;
         case BP_POOL_AVG_2X2:

@@ -30,9 +30,10 @@ size_t bp_pool_winner_bytes(const struct bp_pool_shape *shape, size_t n);
 void bp_pool_forward(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
                      const float *x, float *z, uint8_t *winner);
 
-/* BP_POOL_AVG_2X2 alone: z in bfloat16 (kernel average_bf16). */
+/* BP_POOL_AVG_2X2 alone: x in halves, z in bfloat16 (kernel average_bf16); scratch for a worker. */
+size_t bp_pool_bf16_scratch_bytes(const struct bp_pool_shape *shape);
 void bp_pool_forward_bf16(const struct bp_pool_shape *shape, struct bp_exec *exec, size_t n,
-                          const float *x, uint16_t *z);
+                          const uint16_t *x, uint16_t *z);
 
 /* The gradient g [n][oh][ow][c] of a 2x2 average pooling (BP_POOL_AVG_2X2), not sent to its input
  * yet; g NULL: none. */
@@ -59,10 +60,12 @@ void bp_pool_max_row(const struct bp_pool_shape *shape, const struct bp_kernels 
 void bp_pool_max_row_i16(const struct bp_pool_shape *shape, const struct bp_kernels *kernels,
                          size_t y, const int16_t *x, const int16_t *flip, int16_t *z,
                          uint8_t *winner);
-/* Input row y: g and winner of one sample, [oh][ow][c] -> dx [w][c], written or added to. */
+/* Input row y: g and winner of one sample, from output row `first` on, [..][ow][c] -> dx [w][c],
+ * written or added to. Rows y .. y + rows - 1 need `count` output rows from the returned one on. */
 void bp_pool_max_row_back(const struct bp_pool_shape *shape, const struct bp_kernels *kernels,
-                          size_t y, const float *g, const uint8_t *winner, int accumulate,
-                          float *dx);
+                          size_t y, size_t first, const float *g, const uint8_t *winner,
+                          int accumulate, float *dx);
+size_t bp_pool_rows_over(const struct bp_pool_shape *shape, size_t y, size_t rows, size_t *count);
 
 #ifdef __cplusplus
 }

@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 
-enum { FLOAT_BITS = 32, INTEGER_BITS = 16, BF16_BITS = 16, BYTE_BITS = 8 };
+enum { FLOAT_BITS = 32, INTEGER_BITS = 16, HALF_BITS = 16, BF16_BITS = 16, BYTE_BITS = 8 };
 
 bp_status bp_layer_times_open(struct bp_layer_times *times, const struct bp_graph *graph) {
     *times = (struct bp_layer_times){0};
@@ -65,6 +65,7 @@ static int bits_of(const struct bp_tensor *tensor) {
     return tensor->kind == BP_TENSOR_BITS   ? 1
            : tensor->kind == BP_TENSOR_U8   ? BYTE_BITS
            : tensor->kind == BP_TENSOR_I16  ? INTEGER_BITS
+           : tensor->kind == BP_TENSOR_F16  ? HALF_BITS
            : tensor->kind == BP_TENSOR_BF16 ? BF16_BITS
                                             : FLOAT_BITS;
 }

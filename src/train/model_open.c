@@ -25,7 +25,7 @@ bp_status bp_trained_build(struct bp_trained *trained, enum bp_tier tier, int th
         .batch = batch,
         .precision = strcmp(head->precision, "fp32") == 0 ? BP_PRECISION_FP32 : BP_PRECISION_QAT,
         .stem = bp_stem_of(head->stem),
-        .shortcut = quantized ? BP_SHORTCUT_BF16 : BP_SHORTCUT_FP32,
+        .shortcut = quantized ? BP_SHORTCUT_16_BIT : BP_SHORTCUT_FP32,
         .backend = bp_fp32_default(),
         .mean = {head->mean[0], head->mean[1], head->mean[2]},
         .deviation = {head->deviation[0], head->deviation[1], head->deviation[2]}};

@@ -29,6 +29,8 @@ enum kc_type {
     KC_I32,
     KC_I64,
     KC_U64,
+    KC_BF16, /* every NaN equals every NaN, in halves too */
+    KC_F16,
     KC_F32,       /* the same bits, but every NaN equals every NaN */
     KC_F32_VALUE, /* as KC_F32, but -0.0 equals +0.0, and kc_anything() equals everything */
     KC_F64
@@ -159,16 +161,31 @@ int32_t *kc_make_places(struct kcheck *t, size_t n);
 
 enum kc_floats { KC_FINITE, KC_ANY_FLOAT };
 
-/* A gradient in either form, see struct bp_gradient_rows. */
+/* x to the nearest bfloat16, or half, as the contracts of round_bf16 and settle_f16 say, and the
+ * number that x is. type: KC_BF16 or KC_F16. */
+uint16_t kc_to_16(enum kc_type type, float x);
+float kc_of_16(enum kc_type type, uint16_t x);
+
+/* An input, or an output that holds something before the call, in such numbers. */
+struct kc_float16 {
+    uint16_t *bits;
+    float *value; /* what they amount to, before the call; not the kernel's */
+};
+struct kc_float16 kc_make_float16(struct kcheck *t, enum kc_type type, const char *name,
+                                  size_t count, int is_output);
+
+/* A gradient in one of its forms, see struct bp_gradient_rows. */
 struct kc_gradient {
-    float *value;  /* what it amounts to; of floats the buffer itself */
-    int16_t *sums; /* or NULL */
+    float *value;   /* what it amounts to; of floats the buffer itself */
+    int16_t *sums;  /* or NULL */
+    uint16_t *bf16; /* or NULL */
     float scale;
     const char *form; /* for kc_params */
 };
-/* An input, or, floats then, an output as well: the kernel works in place. */
+/* Floats or sums: an input, or, floats then, an output as well: the kernel works in place. */
 struct kc_gradient kc_make_gradient(struct kcheck *t, size_t count, int in_place,
                                     enum kc_floats which);
+struct kc_gradient kc_make_bf16_gradient(struct kcheck *t, size_t count);
 struct bp_gradient_rows kc_gradient_at(struct kcheck *t, const struct kc_gradient *g);
 
 /* Fill with one of the patterns: constant, alternating, extreme, random. rows x bits packed bits
@@ -223,8 +240,8 @@ struct kc_planted {
 };
 extern const struct kc_planted kc_planted_act[], kc_planted_lookup[], kc_planted_norm[];
 extern const size_t kc_planted_act_count, kc_planted_lookup_count, kc_planted_norm_count;
-extern const struct kc_planted kc_planted_bf16[], kc_planted_bytes[], kc_planted_tiles[];
-extern const size_t kc_planted_bf16_count, kc_planted_bytes_count, kc_planted_tiles_count;
+extern const struct kc_planted kc_planted_float16[], kc_planted_bytes[], kc_planted_tiles[];
+extern const size_t kc_planted_float16_count, kc_planted_bytes_count, kc_planted_tiles_count;
 /* Runs planted broken kernels: each one that is found passed. */
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed);
 

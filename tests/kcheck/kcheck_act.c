@@ -1,39 +1,62 @@
-/* Tests of the backward passes of the affine activation, for both types of its input. */
+/* Tests of the backward passes of the affine activation, for all types of its input. */
 #include "kcheck/kcheck.h"
 
 #include <math.h>
 
 #include "base/bits.h"
 
-enum input { INPUT_I16, INPUT_F32 };
+enum input { INPUT_I16, INPUT_F32, INPUT_F16 };
 /* What the output may stand in place of. */
 enum place { PLACE_NONE, PLACE_G, PLACE_Y };
 
-/* What all four kernels read. */
+/* What all these kernels read. */
 struct act {
     size_t n, c;
     struct kc_gradient g;
+    int without_g; /* act_grad_*, act_range_i16: the kernel is given NULL */
     float *scale, *shift, *slope;
     void *y;
+    const float *y_value; /* of a y in halves */
     enum place place;
 };
+
+/* Of all forms, where the kernel does not work in its place. A bench of halves has
+ * bfloat16 alone. */
+static struct kc_gradient make_gradient(struct kcheck *t, size_t count, enum input input,
+                                        enum place place) {
+    int with_bf16 = t->is_bench ? input == INPUT_F16 : kc_below(t, 3) == 0;
+    if (place != PLACE_G && with_bf16)
+        return kc_make_bf16_gradient(t, count);
+    return kc_make_gradient(t, count, place == PLACE_G, KC_ANY_FLOAT);
+}
+
+static void make_y(struct kcheck *t, struct act *a, enum input input) {
+    size_t count = a->n * a->c;
+    if (input == INPUT_F16) {
+        struct kc_float16 y = kc_make_float16(t, KC_F16, "y", count, 0);
+        a->y = y.bits;
+        a->y_value = y.value;
+    } else if (input == INPUT_I16) {
+        a->y = kc_input(t, "y", KC_I16, count);
+        kc_fill_i16(t, a->y, count);
+    } else {
+        a->y = a->place == PLACE_Y ? kc_output(t, "y and out", KC_F32, count)
+                                   : kc_input(t, "y", KC_F32, count);
+        kc_fill_floats(t, a->y, count, KC_ANY_FLOAT);
+    }
+}
 
 static struct act make_act(struct kcheck *t, enum input input, enum place place) {
     static const char *const places[] = {"", ", in place", ", in place of y"};
     struct act a = {.place = place};
     kc_sizes(t, &a.n, &a.c);
     size_t count = a.n * a.c;
-    a.g = kc_make_gradient(t, count, place == PLACE_G, KC_ANY_FLOAT);
-    a.y = place == PLACE_Y ? kc_output(t, "y and out", KC_F32, count)
-                           : kc_input(t, "y", input == INPUT_I16 ? KC_I16 : KC_F32, count);
+    a.g = make_gradient(t, count, input, place);
+    make_y(t, &a, input);
     a.scale = kc_input(t, "scale", KC_F32, a.c);
     a.shift = kc_input(t, "shift", KC_F32, a.c);
     if (t->is_bench || kc_below(t, 4) != 0)
         a.slope = kc_input(t, "slope", KC_F32, a.c);
-    if (input == INPUT_I16)
-        kc_fill_i16(t, a.y, count);
-    else
-        kc_fill_floats(t, a.y, count, KC_ANY_FLOAT);
     kc_fill_moderate(t, a.scale, a.c);
     kc_fill_moderate(t, a.shift, a.c);
     if (a.slope != NULL)
@@ -47,6 +70,8 @@ static struct act make_act(struct kcheck *t, enum input input, enum place place)
 }
 
 static float input_at(const struct act *a, enum input input, size_t i) {
+    if (input == INPUT_F16)
+        return a->y_value[i];
     return input == INPUT_I16 ? (float)((const int16_t *)a->y)[i] : ((const float *)a->y)[i];
 }
 
@@ -111,6 +136,17 @@ void kcheck_act_sums_f32(struct kcheck *t) {
     }
 }
 
+void kcheck_act_sums_f16(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_F16, PLACE_NONE);
+    struct sums s = make_sums(t, &a, INPUT_F16);
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->act_sums_f16(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
+                                 kc_at(t, a.slope), kc_at(t, s.g), kc_at(t, s.gy),
+                                 kc_at(t, s.slope));
+    }
+}
+
 void kcheck_pool_sums_i16(struct kcheck *t) {
     size_t n, c;
     kc_sizes(t, &n, &c);
@@ -153,12 +189,32 @@ struct grad {
     int add;
 };
 
-static struct grad make_grad(struct kcheck *t, const struct act *a, enum input input) {
+static struct grad make_coefficients(struct kcheck *t, const struct act *a) {
     struct grad r = {kc_input(t, "ka", KC_F32, a->c), kc_input(t, "kb", KC_F32, a->c),
-                     kc_input(t, "kc", KC_F32, a->c), a->place == PLACE_G ? a->g.value : a->y, 0};
+                     kc_input(t, "kc", KC_F32, a->c), NULL, 0};
     kc_fill_moderate(t, r.ka, a->c);
     kc_fill_moderate(t, r.kb, a->c);
     kc_fill_moderate(t, r.kc, a->c);
+    return r;
+}
+
+static float gradient_at(const struct act *a, const struct grad *r, enum input input, size_t i) {
+    float y = input_at(a, input, i), v, ga = activated(a, y, i, &v);
+    float first = ga * r->ka[i % a->c], second = y * r->kb[i % a->c];
+    float sum = a->without_g ? second : first + second;
+    return sum + r->kc[i % a->c];
+}
+
+static const struct bp_gradient_rows *g_or_null(struct kcheck *t, const struct act *a,
+                                                struct bp_gradient_rows *room) {
+    *room = kc_gradient_at(t, &a->g);
+    return a->without_g ? NULL : room;
+}
+
+static struct grad make_grad(struct kcheck *t, struct act *a, enum input input) {
+    a->without_g = !t->is_bench && kc_below(t, 4) == 0;
+    struct grad r = make_coefficients(t, a);
+    r.out = a->place == PLACE_G ? a->g.value : a->y;
     if (a->place == PLACE_NONE) {
         r.out = kc_output(t, "out", KC_F32, a->n * a->c);
         r.add = kc_below(t, 2) != 0;
@@ -166,9 +222,7 @@ static struct grad make_grad(struct kcheck *t, const struct act *a, enum input i
         kc_keep_initial(t, r.out);
     }
     for (size_t i = 0; i < a->n * a->c; i++) {
-        float y = input_at(a, input, i), v, ga = activated(a, y, i, &v);
-        float first = ga * r.ka[i % a->c], second = y * r.kb[i % a->c], sum = first + second;
-        float gradient = sum + r.kc[i % a->c];
+        float gradient = gradient_at(a, &r, input, i);
         r.out[i] = r.add ? r.out[i] + gradient : gradient;
     }
     return r;
@@ -178,10 +232,10 @@ void kcheck_act_grad_i16(struct kcheck *t) {
     struct act a = make_act(t, INPUT_I16, t->is_bench ? PLACE_NONE : (enum place)kc_below(t, 2));
     struct grad r = make_grad(t, &a, INPUT_I16);
     while (kc_next(t)) {
-        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
-        t->kernels->act_grad_i16(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
-                                 kc_at(t, a.slope), kc_at(t, r.ka), kc_at(t, r.kb), kc_at(t, r.kc),
-                                 r.add, kc_at(t, r.out));
+        struct bp_gradient_rows g;
+        t->kernels->act_grad_i16(g_or_null(t, &a, &g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
+                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, r.out));
     }
 }
 
@@ -189,36 +243,48 @@ void kcheck_act_grad_f32(struct kcheck *t) {
     struct act a = make_act(t, INPUT_F32, t->is_bench ? PLACE_NONE : (enum place)kc_below(t, 3));
     struct grad r = make_grad(t, &a, INPUT_F32);
     while (kc_next(t)) {
-        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
-        t->kernels->act_grad_f32(&g, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale), kc_at(t, a.shift),
-                                 kc_at(t, a.slope), kc_at(t, r.ka), kc_at(t, r.kb), kc_at(t, r.kc),
-                                 r.add, kc_at(t, r.out));
+        struct bp_gradient_rows g;
+        t->kernels->act_grad_f32(g_or_null(t, &a, &g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
+                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, r.out));
     }
 }
 
-/* With g: the rows of act_grad_i16. */
-void kcheck_act_range_i16(struct kcheck *t) {
-    struct act a = make_act(t, INPUT_I16, PLACE_NONE);
-    int with_g = t->is_bench || kc_below(t, 2) != 0;
-    const char *const names[] = {"ka", "kb", "kc"};
-    float *k[3];
-    for (size_t i = 0; i < 3; i++) {
-        k[i] = kc_input(t, names[i], KC_F32, a.c);
-        kc_fill_moderate(t, k[i], a.c);
-    }
-    struct bp_columns r = kc_columns(t, a.c);
+void kcheck_act_grad_f16(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_F16, PLACE_NONE);
+    a.without_g = !t->is_bench && kc_below(t, 4) == 0;
+    struct grad r = make_coefficients(t, &a);
+    for (size_t j = 0; j < a.c; j++)
+        if (kc_below(t, 4) == 0) { /* many ties: one bit more than there is room for */
+            r.ka[j] = r.kc[j] = 0.0f;
+            r.kb[j] = 1.5f;
+        }
+    r.add = kc_below(t, 2) != 0;
+    struct kc_float16 out = kc_make_float16(t, KC_BF16, "out", a.n * a.c, 1);
     for (size_t i = 0; i < a.n * a.c; i++) {
-        size_t j = i % a.c;
-        float y = input_at(&a, INPUT_I16, i), v, ga = activated(&a, y, i, &v);
-        float of_g = ga * k[0][j], sum = y * k[1][j];
-        sum = with_g ? of_g + sum : sum;
-        kc_columns_add(&r, j, sum + k[2][j]);
+        float gradient = gradient_at(&a, &r, INPUT_F16, i);
+        out.bits[i] = kc_to_16(KC_BF16, r.add ? out.value[i] + gradient : gradient);
     }
     while (kc_next(t)) {
-        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
-        t->kernels->act_range_i16(with_g ? &g : NULL, kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
-                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, k[0]),
-                                  kc_at(t, k[1]), kc_at(t, k[2]), kc_columns_at(t, &r));
+        struct bp_gradient_rows g;
+        t->kernels->act_grad_f16(g_or_null(t, &a, &g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                 kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
+                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, out.bits));
+    }
+}
+
+void kcheck_act_range_i16(struct kcheck *t) {
+    struct act a = make_act(t, INPUT_I16, PLACE_NONE);
+    a.without_g = !t->is_bench && kc_below(t, 2) != 0;
+    struct grad k = make_coefficients(t, &a);
+    struct bp_columns r = kc_columns(t, a.c);
+    for (size_t i = 0; i < a.n * a.c; i++)
+        kc_columns_add(&r, i % a.c, gradient_at(&a, &k, INPUT_I16, i));
+    while (kc_next(t)) {
+        struct bp_gradient_rows g;
+        t->kernels->act_range_i16(g_or_null(t, &a, &g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, k.ka),
+                                  kc_at(t, k.kb), kc_at(t, k.kc), kc_columns_at(t, &r));
     }
 }
 

@@ -7,6 +7,8 @@
 #include "base/bits.h"
 #include "kernels/c/tier_c.h"
 
+static volatile uint64_t sink; /* keeps reads that nothing needs */
+
 static void always_all_mask(const int16_t *y, size_t n, size_t c, const struct bp_act_norm_rows *a,
                             uint64_t *bits, uint64_t *mask) {
     bp_act_norm_signs_c(y, n, c, a, bits, mask);
@@ -153,6 +155,130 @@ static void never_adds(const struct bp_gradient_rows *g, const float *y, size_t 
     bp_act_grad_f32_c(g, y, n, c, scale, shift, slope, ka, kb, kc, 0, out);
 }
 
+/* The gradient as a kernel has it that does not know bfloat16. */
+static struct bp_gradient_rows halves_as_sums(const struct bp_gradient_rows *g, float scale) {
+    struct bp_gradient_rows other = bp_gradient_from(g, 0);
+    if (other.floats == NULL && other.bf16 != NULL)
+        other = (struct bp_gradient_rows){NULL, (const int16_t *)other.bf16, scale, NULL};
+    return other;
+}
+
+static void sums_of_halves_i16(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                               size_t c, const float *scale, const float *shift, const float *slope,
+                               float *sum_g, float *sum_gy, float *sum_slope) {
+    const struct bp_gradient_rows other = halves_as_sums(g, 1.0f);
+    bp_act_sums_i16_c(&other, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+}
+
+static void sums_of_halves_f32(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                               const float *scale, const float *shift, const float *slope,
+                               float *sum_g, float *sum_gy, float *sum_slope) {
+    const struct bp_gradient_rows other = halves_as_sums(g, 1.0f);
+    bp_act_sums_f32_c(&other, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+}
+
+static void sums_of_halves_f16(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
+                               size_t c, const float *scale, const float *shift, const float *slope,
+                               float *sum_g, float *sum_gy, float *sum_slope) {
+    const struct bp_gradient_rows other = halves_as_sums(g, 1.0f);
+    bp_act_sums_f16_c(&other, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+}
+
+static void reads_whole_vectors(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
+                                size_t c, const float *scale, const float *shift,
+                                const float *slope, float *sum_g, float *sum_gy, float *sum_slope) {
+    bp_act_sums_f16_c(g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+    if (c % 16 != 0)
+        sink = ((const volatile uint16_t *)y)[n * c + 15 - c % 16];
+}
+
+static void reads_whole_vectors_of_g(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
+                                     size_t c, const float *scale, const float *shift,
+                                     const float *slope, float *sum_g, float *sum_gy,
+                                     float *sum_slope) {
+    bp_act_sums_f16_c(g, y, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope);
+    if (c % 16 != 0 && g->floats == NULL && g->bf16 != NULL)
+        sink = ((const volatile uint16_t *)g->bf16)[n * c + 15 - c % 16];
+}
+
+static void grad_of_halves_i16(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                               size_t c, const float *scale, const float *shift, const float *slope,
+                               const float *ka, const float *kb, const float *kc, int add,
+                               float *out) {
+    const struct bp_gradient_rows other = halves_as_sums(g, 1.0f);
+    bp_act_grad_i16_c(g == NULL ? NULL : &other, y, n, c, scale, shift, slope, ka, kb, kc, add,
+                      out);
+}
+
+static void grad_of_halves_f32(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
+                               const float *scale, const float *shift, const float *slope,
+                               const float *ka, const float *kb, const float *kc, int add,
+                               float *out) {
+    const struct bp_gradient_rows other = halves_as_sums(g, 1.0f);
+    bp_act_grad_f32_c(g == NULL ? NULL : &other, y, n, c, scale, shift, slope, ka, kb, kc, add,
+                      out);
+}
+
+/* One element of act_grad_f16 without what stands in out, not rounded. */
+static float grad_element(const struct bp_gradient_rows *g, const uint16_t *y, size_t i, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc) {
+    const struct bp_gradient_rows one = bp_gradient_from(g, i);
+    size_t j = i % c;
+    float of_y = kc_of_16(KC_F16, y[i]), out;
+    bp_act_grad_f32_c(g == NULL ? NULL : &one, &of_y, 1, 1, scale + j, shift + j,
+                      slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, 0, &out);
+    return out;
+}
+
+static void grad_without_constant(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
+                                  size_t c, const float *scale, const float *shift,
+                                  const float *slope, const float *ka, const float *kb,
+                                  const float *kc, int add, uint16_t *out) {
+    bp_act_grad_f16_c(g, y, n, c, scale, shift, slope, ka, kb, g == NULL ? kb : kc, add, out);
+}
+
+static void rounds_before_it_adds(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
+                                  size_t c, const float *scale, const float *shift,
+                                  const float *slope, const float *ka, const float *kb,
+                                  const float *kc, int add, uint16_t *out) {
+    for (size_t i = 0; i < n * c; i++) {
+        float v = grad_element(g, y, i, c, scale, shift, slope, ka, kb, kc);
+        float stood = kc_of_16(KC_BF16, out[i]);
+        bp_settle_bf16_c(&v, 1, out + i);
+        v = add ? stood + v : v;
+        bp_round_bf16_c(&v, 1, out + i);
+    }
+}
+
+static void cuts_the_sum(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                         const float *scale, const float *shift, const float *slope,
+                         const float *ka, const float *kb, const float *kc, int add,
+                         uint16_t *out) {
+    for (size_t i = 0; i < n * c; i++) {
+        float v = grad_element(g, y, i, c, scale, shift, slope, ka, kb, kc);
+        v = add ? kc_of_16(KC_BF16, out[i]) + v : v;
+        uint32_t bits;
+        memcpy(&bits, &v, sizeof bits);
+        out[i] = (uint16_t)(isnan(v) ? 0x7fc0 : bits >> 16);
+    }
+}
+
+static void adds_bf16_always(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
+                             size_t c, const float *scale, const float *shift, const float *slope,
+                             const float *ka, const float *kb, const float *kc, int add,
+                             uint16_t *out) {
+    bp_act_grad_f16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add | 1, out);
+}
+
+static void range_without_bf16(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                               size_t c, const float *scale, const float *shift, const float *slope,
+                               const float *ka, const float *kb, const float *kc,
+                               struct bp_columns to) {
+    const struct bp_gradient_rows other = halves_as_sums(g, 0.0f);
+    bp_act_range_i16_c(g == NULL ? NULL : &other, y, n, c, scale, shift, slope, ka, kb, kc, to);
+}
+
 static void illegal_instruction(const struct bp_gradient_rows *g, const float *y, size_t n,
                                 size_t c, const float *scale, const float *shift,
                                 const float *slope, const float *ka, const float *kb,
@@ -173,6 +299,7 @@ const struct kc_planted kc_planted_act[] = {
     {"act_norm_grad", "sums without their sign", {.act_norm_grad = takes_sums_unsigned}},
     {"act_norm_range", "drops the last rows", {.act_norm_range = range_of_first_rows}},
     {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},
+    {"act_range_i16", "takes bfloat16 for zero", {.act_range_i16 = range_without_bf16}},
     {"act_norm_columns",
      "the last column is the first",
      {.act_norm_columns = columns_in_their_order}},
@@ -186,9 +313,20 @@ const struct kc_planted kc_planted_act[] = {
     {"act_sums_i16", "sums from the last row", {.act_sums_i16 = sums_from_the_last_row}},
     {"act_sums_f32", "forgets the scale of sums", {.act_sums_f32 = forgets_the_scale}},
     {"act_sums_f32", "changes its input", {.act_sums_f32 = changes_its_input}},
+    {"act_sums_i16", "takes bfloat16 for sums", {.act_sums_i16 = sums_of_halves_i16}},
+    {"act_sums_f32", "takes bfloat16 for sums", {.act_sums_f32 = sums_of_halves_f32}},
+    {"act_sums_f16", "takes bfloat16 for sums", {.act_sums_f16 = sums_of_halves_f16}},
+    {"act_sums_f16", "reads whole vectors", {.act_sums_f16 = reads_whole_vectors}},
+    {"act_sums_f16", "reads whole vectors of g", {.act_sums_f16 = reads_whole_vectors_of_g}},
     {"pool_sums_i16", "winners of one row", {.pool_sums_i16 = winners_of_one_row}},
     {"pool_sums_i16", "windows from the last", {.pool_sums_i16 = windows_from_the_last}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},
+    {"act_grad_i16", "takes bfloat16 for sums", {.act_grad_i16 = grad_of_halves_i16}},
+    {"act_grad_f32", "takes bfloat16 for sums", {.act_grad_f32 = grad_of_halves_f32}},
+    {"act_grad_f16", "another constant without g", {.act_grad_f16 = grad_without_constant}},
+    {"act_grad_f16", "rounds before it adds", {.act_grad_f16 = rounds_before_it_adds}},
+    {"act_grad_f16", "cuts instead of rounding", {.act_grad_f16 = cuts_the_sum}},
+    {"act_grad_f16", "adds to what stood there", {.act_grad_f16 = adds_bf16_always}},
     {"act_grad_f32", "does not work in place of y", {.act_grad_f32 = not_in_place_of_y}},
     {"act_grad_f32", "overwrites, does not add", {.act_grad_f32 = never_adds}},
     {"act_grad_f32", "faults for some sizes", {.act_grad_f32 = illegal_instruction}},

@@ -3,8 +3,10 @@
 #include "kcheck/kcheck.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/bits.h"
+#include "kernels/affine.h"
 #include "kernels/c/tier_c.h"
 
 static volatile uint64_t sink; /* keeps reads that nothing needs */
@@ -94,6 +96,95 @@ static void stores_whole_vectors(const float *y, size_t n, size_t c, const struc
     bp_affine_act_f32_c(y, n, c, a, residual, stream, z, sum, sum_squares);
     if (stream && n * c % 16 != 0)
         z[n * c] = 0.0f;
+}
+
+/* One element of affine_act_f16 before it is rounded; residual NULL: without. */
+static float before_rounding(const int16_t *y, size_t j, const struct bp_affine_rows *a,
+                             const uint16_t *residual, double *sum, double *sum_squares) {
+    const struct bp_affine_rows part = bp_affine_from(a, j);
+    float z, more = residual == NULL ? 0.0f : kc_of_16(KC_F16, *residual);
+    bp_affine_act_i16_c(y, 1, 1, &part, residual == NULL ? NULL : &more, 0, &z,
+                        sum == NULL ? NULL : sum + j, sum == NULL ? NULL : sum_squares + j);
+    return z;
+}
+
+static void sums_before_rounding(const int16_t *y, size_t n, size_t c,
+                                 const struct bp_affine_rows *a, const uint16_t *residual,
+                                 uint16_t *z, double *sum, double *sum_squares) {
+    for (size_t i = 0; i < n * c; i++) {
+        float v = before_rounding(y + i, i % c, a, residual == NULL ? NULL : residual + i, sum,
+                                  sum_squares);
+        bp_settle_f16_c(&v, 1, z + i);
+    }
+}
+
+static void rounds_before_residual(const int16_t *y, size_t n, size_t c,
+                                   const struct bp_affine_rows *a, const uint16_t *residual,
+                                   uint16_t *z, double *sum, double *sum_squares) {
+    for (size_t i = 0; i < n * c; i++) {
+        float v = before_rounding(y + i, i % c, a, NULL, NULL, NULL);
+        bp_settle_f16_c(&v, 1, z + i);
+        if (residual != NULL)
+            v += kc_of_16(KC_F16, residual[i]);
+        bp_settle_f16_c(&v, 1, z + i);
+        if (sum != NULL)
+            bp_sums_f32_c(&v, 1, 1, sum + i % c, sum_squares + i % c);
+    }
+}
+
+/* Right but for the ties. */
+static void adds_a_half_and_cuts(const int16_t *y, size_t n, size_t c,
+                                 const struct bp_affine_rows *a, const uint16_t *residual,
+                                 uint16_t *z, double *sum, double *sum_squares) {
+    for (size_t i = 0; i < n * c; i++) {
+        float v =
+            before_rounding(y + i, i % c, a, residual == NULL ? NULL : residual + i, NULL, NULL);
+        uint32_t bits;
+        memcpy(&bits, &v, sizeof bits);
+        bp_settle_f16_c(&v, 1, z + i);
+        float size = fabsf(v) / BP_HALF_UNIT; /* before it was rounded: the same but for the end */
+        int is_normal = size >= 0x1p-14f && size < 65504.0f;
+        if (is_normal && (bits & 0x1fff) == 0x1000 && (bits >> 13 & 1) == 0)
+            z[i]++;
+        v = kc_of_16(KC_F16, z[i]);
+        if (sum != NULL)
+            bp_sums_f32_c(&v, 1, 1, sum + i % c, sum_squares + i % c);
+    }
+}
+
+/* Where z is the residual. */
+static void stores_before_f16_residual(const int16_t *y, size_t n, size_t c,
+                                       const struct bp_affine_rows *a, const uint16_t *residual,
+                                       uint16_t *z, double *sum, double *sum_squares) {
+    if (residual == z)
+        memset(z, 0, n * c * sizeof *z);
+    bp_affine_act_f16_c(y, n, c, a, residual, z, sum, sum_squares);
+}
+
+static void stores_whole_f16_vectors(const int16_t *y, size_t n, size_t c,
+                                     const struct bp_affine_rows *a, const uint16_t *residual,
+                                     uint16_t *z, double *sum, double *sum_squares) {
+    bp_affine_act_f16_c(y, n, c, a, residual, z, sum, sum_squares);
+    if (c % 16 != 0)
+        ((volatile uint16_t *)z)[n * c] = 0;
+}
+
+static void f16_signs_of_v(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           uint64_t *bits, uint64_t *mask) {
+    const struct bp_affine_rows plain = {a->scale, a->shift, NULL};
+    bp_affine_signs_f16_c(y, n, c, &plain, bits, mask);
+}
+
+static void signs_of_halves(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            uint64_t *bits, uint64_t *mask) {
+    bp_affine_signs_i16_c((const int16_t *)y, n, c, a, bits, mask);
+}
+
+UNCHECKED
+static void mask_of_f16_always(const uint16_t *y, size_t n, size_t c,
+                               const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
+    bp_affine_signs_f16_c(y, n, c, a, bits, mask);
+    ((volatile uint64_t *)mask)[0] = mask[0];
 }
 
 static void signs_of_v(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
@@ -199,6 +290,16 @@ const struct kc_planted kc_planted_norm[] = {
     {"affine_act_f32", "a residual that is z", {.affine_act_f32 = stores_before_residual}},
     {"affine_act_f32", "reads a slope that is NULL", {.affine_act_f32 = slope_always}},
     {"affine_act_f32", "streams whole vectors", {.affine_act_f32 = stores_whole_vectors}},
+    {"affine_act_f16", "sums of what is not rounded", {.affine_act_f16 = sums_before_rounding}},
+    {"affine_act_f16",
+     "rounds before the residual is added",
+     {.affine_act_f16 = rounds_before_residual}},
+    {"affine_act_f16", "ties away from zero", {.affine_act_f16 = adds_a_half_and_cuts}},
+    {"affine_act_f16", "a residual that is z", {.affine_act_f16 = stores_before_f16_residual}},
+    {"affine_act_f16", "stores whole vectors", {.affine_act_f16 = stores_whole_f16_vectors}},
+    {"affine_signs_f16", "no activation", {.affine_signs_f16 = f16_signs_of_v}},
+    {"affine_signs_f16", "takes y for integers", {.affine_signs_f16 = signs_of_halves}},
+    {"affine_signs_f16", "writes a mask that is NULL", {.affine_signs_f16 = mask_of_f16_always}},
     {"affine_signs_i16", "no activation", {.affine_signs_i16 = signs_of_v}},
     {"affine_signs_f32", "dirty pad bits in the mask", {.affine_signs_f32 = signs_with_dirty_pads}},
     {"limit_signs_i16", "the limit itself is outside", {.limit_signs_i16 = limit_is_outside}},

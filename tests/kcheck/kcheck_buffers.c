@@ -13,7 +13,7 @@
 #define CANARY_BYTES ((size_t)256)
 #define CANARY       0xC5
 
-static const size_t type_bytes[] = {1, 2, 4, 8, 8, 4, 4, 8};
+static const size_t type_bytes[] = {1, 2, 4, 8, 8, 2, 2, 4, 4, 8};
 
 static void die(const char *what) {
     perror(what);
@@ -155,6 +155,12 @@ static int same_f32(const unsigned char *expected, const unsigned char *got, int
     return e != e && g != g;
 }
 
+static int is_nan_16(enum kc_type type, const unsigned char *p) {
+    uint16_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return (bits & 0x7fff) > (type == KC_F16 ? 0x7c00 : 0x7f80);
+}
+
 static int same_element(const struct kc_buffer *b, const unsigned char *expected, size_t i) {
     size_t size = type_bytes[b->type];
     const unsigned char *e = expected + i * size, *g = b->at + i * size;
@@ -162,6 +168,8 @@ static int same_element(const struct kc_buffer *b, const unsigned char *expected
         return 1;
     if (b->type == KC_F32 || b->type == KC_F32_VALUE)
         return same_f32(e, g, b->type == KC_F32_VALUE);
+    if (b->type == KC_BF16 || b->type == KC_F16)
+        return is_nan_16(b->type, e) && is_nan_16(b->type, g);
     if (b->type == KC_F64) {
         double ed, gd;
         memcpy(&ed, e, sizeof ed);
@@ -174,6 +182,7 @@ static int same_element(const struct kc_buffer *b, const unsigned char *expected
 static void print_element(enum kc_type type, const unsigned char *p, char out[48]) {
     union {
         uint8_t u8;
+        uint16_t u16;
         int16_t i16;
         int32_t i32;
         int64_t i64;
@@ -197,6 +206,10 @@ static void print_element(enum kc_type type, const unsigned char *p, char out[48
         break;
     case KC_U64:
         snprintf(out, 48, "0x%016" PRIx64, v.u64);
+        break;
+    case KC_BF16:
+    case KC_F16:
+        snprintf(out, 48, "%.9g (0x%04x)", (double)kc_of_16(type, v.u16), v.u16);
         break;
     case KC_F32:
     case KC_F32_VALUE:

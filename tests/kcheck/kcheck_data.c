@@ -114,12 +114,19 @@ struct kc_gradient kc_make_gradient(struct kcheck *t, size_t count, int in_place
     return g;
 }
 
+struct kc_gradient kc_make_bf16_gradient(struct kcheck *t, size_t count) {
+    struct kc_float16 g = kc_make_float16(t, KC_BF16, "g", count, 0);
+    return (struct kc_gradient){g.value, NULL, g.bits, 1.0f, ", g in bfloat16"};
+}
+
 struct bp_gradient_rows kc_gradient_at(struct kcheck *t, const struct kc_gradient *g) {
-    struct bp_gradient_rows rows = {NULL, NULL, g->scale};
-    if (g->sums == NULL)
-        rows.floats = kc_at(t, g->value);
-    else
+    struct bp_gradient_rows rows = {NULL, NULL, g->scale, NULL};
+    if (g->sums != NULL)
         rows.sums = kc_at(t, g->sums);
+    else if (g->bf16 != NULL)
+        rows.bf16 = kc_at(t, g->bf16);
+    else
+        rows.floats = kc_at(t, g->value);
     return rows;
 }
 

@@ -42,32 +42,45 @@ struct affine_case {
     size_t n, c;
     struct bp_affine_rows a;
     float *residual, *z; /* z: the residual, or not made yet */
+    int is_f16;          /* then the kernel has those below, residual is what they amount to */
+    uint16_t *residual_f16, *z_f16;
     int stream;
     double *sum, *sum_squares;
 };
 
-static struct affine_case make_affine_case(struct kcheck *t, const char *more) {
-    struct affine_case s = {0};
+static void make_residual(struct kcheck *t, struct affine_case *s, int in_place) {
+    const char *name = in_place ? "residual and z" : "residual";
+    size_t count = s->n * s->c;
+    if (s->is_f16) {
+        struct kc_float16 residual = kc_make_float16(t, KC_F16, name, count, in_place);
+        s->residual = residual.value;
+        s->residual_f16 = residual.bits;
+        s->z_f16 = in_place ? residual.bits : NULL;
+        return;
+    }
+    s->residual = in_place ? kc_output(t, name, KC_F32, count) : kc_input(t, name, KC_F32, count);
+    kc_fill_floats(t, s->residual, count, KC_ANY_FLOAT);
+    if (in_place) {
+        kc_keep_initial(t, s->residual);
+        s->z = s->residual;
+    }
+}
+
+static struct affine_case make_affine_case(struct kcheck *t, const char *more, int is_f16) {
+    struct affine_case s = {.is_f16 = is_f16};
     kc_sizes(t, &s.n, &s.c);
     s.a = make_affine(t, s.c, 0);
     int with_residual = t->is_bench || kc_below(t, 2) != 0, with_sums = kc_below(t, 2) != 0;
     int in_place = with_residual && more[0] == 0 && kc_below(t, 2) != 0 && !t->is_bench;
-    s.stream = kc_below(t, 2) != 0 && !t->is_bench;
+    s.stream = !is_f16 && kc_below(t, 2) != 0 && !t->is_bench;
     kc_params(t, "n=%zu c=%zu slope %s residual %s%s%s%s", s.n, s.c, s.a.slope ? "given" : "NULL",
               in_place        ? "is z"
               : with_residual ? "given"
                               : "NULL",
               with_sums ? " sums" : "", s.stream ? " stream" : "", more);
     kc_work(t, (double)(s.n * s.c), "element");
-    if (with_residual) {
-        s.residual = in_place ? kc_output(t, "residual and z", KC_F32, s.n * s.c)
-                              : kc_input(t, "residual", KC_F32, s.n * s.c);
-        kc_fill_floats(t, s.residual, s.n * s.c, KC_ANY_FLOAT);
-    }
-    if (in_place) {
-        kc_keep_initial(t, s.residual);
-        s.z = s.residual;
-    }
+    if (with_residual)
+        make_residual(t, &s, in_place);
     for (int i = 0; with_sums && i < 2; i++) {
         double *sum = kc_output(t, i == 0 ? "sum" : "sum_squares", KC_F64, s.c);
         for (size_t j = 0; j < s.c; j++)
@@ -78,26 +91,29 @@ static struct affine_case make_affine_case(struct kcheck *t, const char *more) {
     return s;
 }
 
-static void expect_element(const struct affine_case *s, size_t i, float y, float *z) {
+/* z of element i, which is added to the sums. */
+static float expect_element(const struct affine_case *s, size_t i, float y) {
     size_t j = i % s->c;
     float v = expected_activation(&s->a, j, y);
     if (s->residual != NULL)
         v = rounded(v + s->residual[i]);
-    z[i] = v;
+    if (s->is_f16)
+        v = kc_of_16(KC_F16, kc_to_16(KC_F16, v));
     if (s->sum == NULL)
-        return;
+        return v;
     double square = (double)v * (double)v;
     s->sum[j] += (double)v;
     s->sum_squares[j] += square;
+    return v;
 }
 
 void kcheck_affine_act_i16(struct kcheck *t) {
-    struct affine_case s = make_affine_case(t, "");
+    struct affine_case s = make_affine_case(t, "", 0);
     int16_t *y = kc_input(t, "y", KC_I16, s.n * s.c);
     kc_fill_i16(t, y, s.n * s.c);
     float *z = s.z != NULL ? s.z : kc_output(t, "z", KC_F32, s.n * s.c);
     for (size_t i = 0; i < s.n * s.c; i++)
-        expect_element(&s, i, (float)y[i], z);
+        z[i] = expect_element(&s, i, (float)y[i]);
     while (kc_next(t)) {
         const struct bp_affine_rows a = affine_at(t, &s.a);
         t->kernels->affine_act_i16(kc_at(t, y), s.n, s.c, &a, kc_at(t, s.residual), s.stream,
@@ -107,7 +123,7 @@ void kcheck_affine_act_i16(struct kcheck *t) {
 
 void kcheck_affine_act_f32(struct kcheck *t) {
     int in_place = kc_below(t, 2) != 0 && !t->is_bench;
-    struct affine_case s = make_affine_case(t, in_place ? " in place" : "");
+    struct affine_case s = make_affine_case(t, in_place ? " in place" : "", 0);
     size_t count = s.n * s.c;
     float *y = in_place ? kc_output(t, "y and z", KC_F32, count) : kc_input(t, "y", KC_F32, count);
     kc_fill_floats(t, y, count, KC_ANY_FLOAT);
@@ -117,11 +133,30 @@ void kcheck_affine_act_f32(struct kcheck *t) {
     else if (z == NULL)
         z = kc_output(t, "z", KC_F32, count);
     for (size_t i = 0; i < count; i++)
-        expect_element(&s, i, y[i], z);
+        z[i] = expect_element(&s, i, y[i]);
     while (kc_next(t)) {
         const struct bp_affine_rows a = affine_at(t, &s.a);
         t->kernels->affine_act_f32(kc_at(t, y), s.n, s.c, &a, kc_at(t, s.residual), s.stream,
                                    kc_at(t, z), kc_at(t, s.sum), kc_at(t, s.sum_squares));
+    }
+}
+
+void kcheck_affine_act_f16(struct kcheck *t) {
+    struct affine_case s = make_affine_case(t, "", 1);
+    for (size_t j = 0; j < s.c; j++)
+        if (kc_below(t, 4) == 0) { /* the integers themselves: many ties */
+            ((float *)s.a.scale)[j] = 1.0f;
+            ((float *)s.a.shift)[j] = 0.0f;
+        }
+    int16_t *y = kc_input(t, "y", KC_I16, s.n * s.c);
+    kc_fill_i16(t, y, s.n * s.c);
+    uint16_t *z = s.z_f16 != NULL ? s.z_f16 : kc_output(t, "z", KC_F16, s.n * s.c);
+    for (size_t i = 0; i < s.n * s.c; i++)
+        z[i] = kc_to_16(KC_F16, expect_element(&s, i, (float)y[i]));
+    while (kc_next(t)) {
+        const struct bp_affine_rows a = affine_at(t, &s.a);
+        t->kernels->affine_act_f16(kc_at(t, y), s.n, s.c, &a, kc_at(t, s.residual_f16), kc_at(t, z),
+                                   kc_at(t, s.sum), kc_at(t, s.sum_squares));
     }
 }
 
@@ -145,14 +180,17 @@ static void expect_sign(const struct signs *s, size_t p, size_t j, float z) {
         s->mask[p * s->cw + j / 64] |= (uint64_t)(fabsf(z) < 1.0f) << j % 64;
 }
 
-/* Scale 1 and a shift that brings one of the integers to -1, 0 or 1. */
+/* Scale 1 and a shift that brings y, an element of column j, to -1, 0 or 1. */
+static void meet_limit(struct kcheck *t, const struct bp_affine_rows *a, size_t j, float y) {
+    ((float *)a->scale)[j] = 1.0f;
+    ((float *)a->shift)[j] = (float)kc_below(t, 3) - 1.0f - y;
+}
+
+/* The same of some columns of integers. */
 static void meet_limits(struct kcheck *t, const struct bp_affine_rows *a, const int16_t *y,
                         size_t n, size_t c) {
-    float *scale = (float *)a->scale, *shift = (float *)a->shift;
-    for (size_t j = 0; kc_below(t, 2) != 0 && j < c; j++) {
-        scale[j] = 1.0f;
-        shift[j] = (float)kc_below(t, 3) - 1.0f - (float)y[kc_below(t, n) * c + j];
-    }
+    for (size_t j = 0; kc_below(t, 2) != 0 && j < c; j++)
+        meet_limit(t, a, j, (float)y[kc_below(t, n) * c + j]);
 }
 
 void kcheck_affine_signs_i16(struct kcheck *t) {
@@ -187,6 +225,25 @@ void kcheck_affine_signs_f32(struct kcheck *t) {
     while (kc_next(t)) {
         const struct bp_affine_rows at = affine_at(t, &a);
         t->kernels->affine_signs_f32(kc_at(t, y), n, c, &at, kc_at(t, s.bits), kc_at(t, s.mask));
+    }
+}
+
+void kcheck_affine_signs_f16(struct kcheck *t) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    struct bp_affine_rows a = make_affine(t, c, kc_below(t, 3) == 0);
+    kc_params(t, "n=%zu c=%zu slope %s", n, c, a.slope ? "given" : "NULL");
+    kc_work(t, (double)(n * c), "element");
+    struct kc_float16 y = kc_make_float16(t, KC_F16, "y", n * c, 0);
+    for (size_t j = 0; kc_below(t, 2) != 0 && j < c; j++)
+        meet_limit(t, &a, j, y.value[kc_below(t, n) * c + j]);
+    struct signs s = make_signs(t, n, c);
+    for (size_t i = 0; i < n * c; i++)
+        expect_sign(&s, i / c, i % c, expected_activation(&a, i % c, y.value[i]));
+    while (kc_next(t)) {
+        const struct bp_affine_rows at = affine_at(t, &a);
+        t->kernels->affine_signs_f16(kc_at(t, y.bits), n, c, &at, kc_at(t, s.bits),
+                                     kc_at(t, s.mask));
     }
 }
 

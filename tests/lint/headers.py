@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 # Headers of a tier may use its intrinsics at file scope.
-AVX2 = ["-mavx2", "-mbmi", "-mbmi2", "-mfma", "-mpopcnt"]
+AVX2 = ["-mavx2", "-mbmi", "-mbmi2", "-mf16c", "-mfma", "-mpopcnt"]
 AVX512 = AVX2 + ["-mavx512" + x for x in ("f", "bw", "dq", "vl", "vbmi", "vbmi2", "vnni",
                                           "vpopcntdq", "bitalg")]
 AMX = AVX512 + ["-mamx-tile", "-mamx-int8"]

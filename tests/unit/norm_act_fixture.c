@@ -44,8 +44,8 @@ void norm_act_set_up(struct norm_act_fixture *f, const struct bp_norm_act_shape 
     f->shape = *shape;
     f->residual = residual;
     f->n = n;
-    f->oh = shape->max_pool ? shape->h / 2 : shape->h;
-    f->ow = shape->max_pool ? shape->w / 2 : shape->w;
+    f->oh = shape->max_pool ? shape->h / 2 : shape->window_pool ? (shape->h + 1) / 2 : shape->h;
+    f->ow = shape->max_pool ? shape->w / 2 : shape->window_pool ? (shape->w + 1) / 2 : shape->w;
     f->cw = bp_words(shape->c);
     f->in_count = n * shape->h * shape->w * shape->c;
     f->out_count = n * f->oh * f->ow * shape->c;

@@ -168,7 +168,7 @@ static void test_quantized_is_near_qat(void **state) {
         enum bp_precision precision = (enum bp_precision)p;
         check_quantized("vgg16", 64, precision, BP_SHORTCUT_BY_PRECISION);
         check_quantized("resnet18", 22, precision, BP_SHORTCUT_FP32);
-        check_quantized("resnet18", 22, precision, BP_SHORTCUT_BF16);
+        check_quantized("resnet18", 22, precision, BP_SHORTCUT_16_BIT);
     }
 }
 
@@ -179,7 +179,7 @@ static void test_set_precision(void **state) {
     static const char *const models[] = {"vgg16", "resnet18", "resnet18"};
     for (int m = 0; m < 3; m++) {
         struct bp_graph_config config = nn_config(models[m], BP_PRECISION_FQT, 32, 0.1);
-        config.shortcut = m == 1 ? BP_SHORTCUT_FP32 : BP_SHORTCUT_BF16;
+        config.shortcut = m == 1 ? BP_SHORTCUT_FP32 : BP_SHORTCUT_16_BIT;
         struct nn_net fqt, qat, both;
         nn_net_create(&fqt, &config, bp_cpu_best(), 1);
         config.also_qat = 1;

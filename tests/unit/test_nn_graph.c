@@ -392,7 +392,7 @@ static void test_shortcut(void **state) {
         assert_int_equal(kind_of_shortcut(precision, BP_SHORTCUT_BY_PRECISION),
                          floats ? BP_TENSOR_F32 : BP_TENSOR_BF16);
         assert_int_equal(kind_of_shortcut(precision, BP_SHORTCUT_FP32), BP_TENSOR_F32);
-        assert_int_equal(kind_of_shortcut(precision, BP_SHORTCUT_BF16), BP_TENSOR_BF16);
+        assert_int_equal(kind_of_shortcut(precision, BP_SHORTCUT_16_BIT), BP_TENSOR_BF16);
     }
 }
 

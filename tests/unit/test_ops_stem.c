@@ -152,7 +152,7 @@ static void forward(struct stem *s, size_t n, void *y, int training, int residua
     struct bp_norm_act_params params = params_of(s);
     struct bp_norm_act_out to = {.out = s->results.out, .bits = s->results.bits};
     to.mask = training ? s->results.mask : NULL;
-    to.out += training ? 0 : s->results.outputs;
+    to.out = s->results.out + (training ? 0 : s->results.outputs);
     to.bits += training ? 0 : s->results.words;
     bp_byte_conv_forward(s->conv, s->exec, n, s->pixels, y, training ? &s->norm->sums : NULL);
     bp_norm_act_forward(s->norm, s->exec, n, y, residual ? s->residual : NULL, &params, training,

@@ -60,39 +60,45 @@ BP_INLINE void sums_store(const struct act_sums_job *job, int has_slope, size_t 
 }
 
 /* 4 * vectors channels from channel j on, all rows. */
-BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form, int is_i16,
-                              int has_slope, int vectors, size_t j, int full, size_t rest) {
+BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form,
+                              enum value_type type, int has_slope, int vectors, size_t j, int full,
+                              size_t rest) {
     struct sums_4 sums[4];
     for (int q = 0; q < vectors; q++)
         sums[q] = sums_load(job, has_slope, j + 4 * (size_t)q, full, rest);
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 4 * (size_t)q;
-            float32x4_t y = load_y(job->y, at, is_i16, full, rest);
+            float32x4_t y = load_y(job->y, at, type, full, rest);
             sums_add(&sums[q], has_slope, load_gradient(&job->g, form, at, full, rest), y);
         }
     for (int q = 0; q < vectors; q++)
         sums_store(job, has_slope, j + 4 * (size_t)q, full, rest, &sums[q]);
 }
 
-BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form, int is_i16,
-                           int has_slope) {
+BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope) {
     size_t j = 0;
     for (; j + 16 <= job->c; j += 16)
-        act_sums_block(job, form, is_i16, has_slope, 4, j, 1, 4);
+        act_sums_block(job, form, type, has_slope, 4, j, 1, 4);
     for (; j < job->c; j += 4)
-        act_sums_block(job, form, is_i16, has_slope, 1, j, 0, job->c - j);
+        act_sums_block(job, form, type, has_slope, 1, j, 0, job->c - j);
 }
 
-BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form, int is_i16) {
-    if (job->slope != NULL && form == GRADIENT_FLOATS)
-        act_sums_of(job, GRADIENT_FLOATS, is_i16, 1);
+BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form,
+                        enum value_type type) {
+    if (job->slope != NULL && form == GRADIENT_BF16)
+        act_sums_of(job, GRADIENT_BF16, type, 1);
+    else if (form == GRADIENT_BF16)
+        act_sums_of(job, GRADIENT_BF16, type, 0);
+    else if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_sums_of(job, GRADIENT_FLOATS, type, 1);
     else if (job->slope != NULL)
-        act_sums_of(job, GRADIENT_SUMS, is_i16, 1);
+        act_sums_of(job, GRADIENT_SUMS, type, 1);
     else if (form == GRADIENT_FLOATS)
-        act_sums_of(job, GRADIENT_FLOATS, is_i16, 0);
+        act_sums_of(job, GRADIENT_FLOATS, type, 0);
     else
-        act_sums_of(job, GRADIENT_SUMS, is_i16, 0);
+        act_sums_of(job, GRADIENT_SUMS, type, 0);
 }
 
 void bp_act_sums_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
@@ -100,7 +106,7 @@ void bp_act_sums_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, si
                           float *sum_gy, float *sum_slope) {
     const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
                                      shift,          slope, sum_g, sum_gy, sum_slope};
-    act_sums(&job, form_of(g), 1);
+    act_sums(&job, form_of(g), VALUE_I16);
 }
 
 void bp_act_sums_f32_neon(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
@@ -108,7 +114,15 @@ void bp_act_sums_f32_neon(const struct bp_gradient_rows *g, const float *y, size
                           float *sum_gy, float *sum_slope) {
     const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
                                      shift,          slope, sum_g, sum_gy, sum_slope};
-    act_sums(&job, form_of(g), 0);
+    act_sums(&job, form_of(g), VALUE_F32);
+}
+
+void bp_act_sums_f16_neon(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope, float *sum_g,
+                          float *sum_gy, float *sum_slope) {
+    const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
+                                     shift,          slope, sum_g, sum_gy, sum_slope};
+    act_sums(&job, form_of(g), VALUE_F16);
 }
 
 /* --- sums behind 2x2 pooling ------------------------------------------------------------------ */
@@ -206,65 +220,81 @@ struct act_grad_job {
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
     int add;
-    float *out;
+    void *out; /* floats; where y is of halves, bfloat16 */
 };
 
 /* 4 channels from channel j on, of the row at `from`. */
 BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, enum gradient_form form,
-                                 int is_i16, int has_slope, size_t from, size_t j, int full,
-                                 size_t rest) {
-    float32x4_t term, y = load_y(job->y, from + j, is_i16, full, rest);
-    float32x4_t ga = act_backward(
-        load_gradient(&job->g, form, from + j, full, rest), y, load_f32(job->scale + j, full, rest),
-        load_f32(job->shift + j, full, rest), has_slope,
-        has_slope ? load_f32(job->slope + j, full, rest) : vdupq_n_f32(0), &term);
-    float32x4_t v = vaddq_f32(vmulq_f32(ga, load_f32(job->ka + j, full, rest)),
-                              vmulq_f32(y, load_f32(job->kb + j, full, rest)));
+                                 enum value_type type, int has_slope, size_t from, size_t j,
+                                 int full, size_t rest) {
+    float32x4_t y = load_y(job->y, from + j, type, full, rest);
+    float32x4_t v = vmulq_f32(y, load_f32(job->kb + j, full, rest));
+    if (form != GRADIENT_NONE) {
+        float32x4_t term, slope = has_slope ? load_f32(job->slope + j, full, rest) : vdupq_n_f32(0);
+        float32x4_t ga =
+            act_backward(load_gradient(&job->g, form, from + j, full, rest), y,
+                         load_f32(job->scale + j, full, rest), load_f32(job->shift + j, full, rest),
+                         has_slope, slope, &term);
+        v = vaddq_f32(vmulq_f32(ga, load_f32(job->ka + j, full, rest)), v);
+    }
     v = vaddq_f32(v, load_f32(job->kc + j, full, rest));
-    return job->add ? vaddq_f32(load_f32(job->out + from + j, full, rest), v) : v;
+    return job->add ? vaddq_f32(load_y(job->out, from + j, type_of_out(type), full, rest), v) : v;
 }
 
-BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                           int has_slope, size_t n, size_t c) {
+BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope, size_t n, size_t c) {
     for (size_t from = 0; from < n * c; from += c) {
-        float *out = job->out + from;
         size_t j = 0;
         for (; j + 8 <= c; j += 8) { /* loads before stores, so that they come in pairs */
-            float32x4_t low = act_grad_4(job, form, is_i16, has_slope, from, j, 1, 4);
-            float32x4_t high = act_grad_4(job, form, is_i16, has_slope, from, j + 4, 1, 4);
-            vst1q_f32(out + j, low);
-            vst1q_f32(out + j + 4, high);
+            float32x4_t low = act_grad_4(job, form, type, has_slope, from, j, 1, 4);
+            float32x4_t high = act_grad_4(job, form, type, has_slope, from, j + 4, 1, 4);
+            store_y(job->out, from + j, type_of_out(type), 1, 4, low);
+            store_y(job->out, from + j + 4, type_of_out(type), 1, 4, high);
         }
         for (; j < c; j += 4)
-            store_f32(out + j, 0, c - j,
-                      act_grad_4(job, form, is_i16, has_slope, from, j, 0, c - j));
+            store_y(job->out, from + j, type_of_out(type), 0, c - j,
+                    act_grad_4(job, form, type, has_slope, from, j, 0, c - j));
     }
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                        size_t n, size_t c) {
-    if (job->slope != NULL && form == GRADIENT_FLOATS)
-        act_grad_of(job, GRADIENT_FLOATS, is_i16, 1, n, c);
+BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form,
+                        enum value_type type, size_t n, size_t c) {
+    if (form == GRADIENT_NONE)
+        act_grad_of(job, GRADIENT_NONE, type, 0, n, c);
+    else if (job->slope != NULL && form == GRADIENT_BF16)
+        act_grad_of(job, GRADIENT_BF16, type, 1, n, c);
+    else if (form == GRADIENT_BF16)
+        act_grad_of(job, GRADIENT_BF16, type, 0, n, c);
+    else if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_grad_of(job, GRADIENT_FLOATS, type, 1, n, c);
     else if (job->slope != NULL)
-        act_grad_of(job, GRADIENT_SUMS, is_i16, 1, n, c);
+        act_grad_of(job, GRADIENT_SUMS, type, 1, n, c);
     else if (form == GRADIENT_FLOATS)
-        act_grad_of(job, GRADIENT_FLOATS, is_i16, 0, n, c);
+        act_grad_of(job, GRADIENT_FLOATS, type, 0, n, c);
     else
-        act_grad_of(job, GRADIENT_SUMS, is_i16, 0, n, c);
+        act_grad_of(job, GRADIENT_SUMS, type, 0, n, c);
 }
 
 void bp_act_grad_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
     const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
-    act_grad(&job, form_of(g), 1, n, c);
+    act_grad(&job, form_of(g), VALUE_I16, n, c);
 }
 
 void bp_act_grad_f32_neon(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
     const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
-    act_grad(&job, form_of(g), 0, n, c);
+    act_grad(&job, form_of(g), VALUE_F32, n, c);
+}
+
+void bp_act_grad_f16_neon(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc, int add,
+                          uint16_t *out) {
+    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    act_grad(&job, form_of(g), VALUE_F16, n, c);
 }
 
 /* --- ranges ----------------------------------------------------------------------------------- */
@@ -301,7 +331,8 @@ BP_INLINE void act_range_block(const struct act_range_job *job, enum gradient_fo
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 4 * (size_t)q;
-            float32x4_t term, y = load_y(job->y, at, 1, full, rest), v = vmulq_f32(y, kb[q]);
+            float32x4_t term, y = load_y(job->y, at, VALUE_I16, full, rest),
+                              v = vmulq_f32(y, kb[q]);
             if (has_g) {
                 float32x4_t ga = act_backward(load_gradient(&job->g, form, at, full, rest), y,
                                               scale[q], shift[q], has_slope, slope[q], &term);
@@ -330,6 +361,10 @@ void bp_act_range_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, s
     const enum gradient_form form = form_of(g);
     if (form == GRADIENT_NONE)
         act_range(&job, GRADIENT_NONE, 0, &to);
+    else if (form == GRADIENT_BF16 && slope != NULL)
+        act_range(&job, GRADIENT_BF16, 1, &to);
+    else if (form == GRADIENT_BF16)
+        act_range(&job, GRADIENT_BF16, 0, &to);
     else if (form == GRADIENT_FLOATS && slope != NULL)
         act_range(&job, GRADIENT_FLOATS, 1, &to);
     else if (form == GRADIENT_FLOATS)

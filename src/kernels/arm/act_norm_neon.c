@@ -25,7 +25,7 @@ BP_INLINE struct coefficients load_act(const struct bp_act_norm_rows *a, size_t 
 BP_INLINE struct value value_4(const int16_t *y, const struct coefficients *k, int full,
                                size_t rest) {
     struct value v;
-    v.u = vmulq_f32(load_y(y, 0, 1, full, rest), k->alpha);
+    v.u = vmulq_f32(load_y(y, 0, VALUE_I16, full, rest), k->alpha);
     v.negative = vcltzq_f32(v.u);
     v.factor = vbslq_f32(v.negative, k->slope, vdupq_n_f32(1.0f));
     v.h = vmulq_f32(v.u, v.factor);

@@ -17,7 +17,7 @@ BP_INLINE struct gradient gradient_of(const struct bp_gradient_rows *g) {
 /* 4 elements from `at` on, or the first `rest` of them. */
 BP_INLINE float32x4_t load_gradient(const struct gradient *g, enum gradient_form form, size_t at,
                                     int full, size_t rest) {
-    float32x4_t v = load_y(g->at, at, form == GRADIENT_SUMS, full, rest);
+    float32x4_t v = load_y(g->at, at, type_of(form), full, rest);
     return form == GRADIENT_SUMS ? vmulq_n_f32(v, g->scale) : v;
 }
 

@@ -33,8 +33,10 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->sums_f32 = bp_sums_f32_neon;
     kernels->affine_act_i16 = bp_affine_act_i16_neon;
     kernels->affine_act_f32 = bp_affine_act_f32_neon;
+    kernels->affine_act_f16 = bp_affine_act_f16_neon;
     kernels->affine_signs_i16 = bp_affine_signs_i16_neon;
     kernels->affine_signs_f32 = bp_affine_signs_f32_neon;
+    kernels->affine_signs_f16 = bp_affine_signs_f16_neon;
     kernels->limit_signs_i16 = bp_limit_signs_i16_neon;
     kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_neon;
     kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_neon;
@@ -44,9 +46,11 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->max_window_back = bp_max_window_back_neon;
     kernels->act_sums_i16 = bp_act_sums_i16_neon;
     kernels->act_sums_f32 = bp_act_sums_f32_neon;
+    kernels->act_sums_f16 = bp_act_sums_f16_neon;
     kernels->pool_sums_i16 = bp_pool_sums_i16_neon;
     kernels->act_grad_i16 = bp_act_grad_i16_neon;
     kernels->act_grad_f32 = bp_act_grad_f32_neon;
+    kernels->act_grad_f16 = bp_act_grad_f16_neon;
     kernels->act_range_i16 = bp_act_range_i16_neon;
     kernels->act_columns_i16 = bp_act_columns_i16_neon;
     kernels->act_norm_signs = bp_act_norm_signs_neon;

@@ -9,72 +9,77 @@
 /* --- affine, PReLU ---------------------------------------------------------------------------- */
 
 /* z of 4 channels from channel j on, of which `rest` exist; y: the pixel. */
-BP_INLINE float32x4_t value_4(const void *y, int is_i16, const struct bp_affine_rows *a, size_t j,
-                              int full, size_t rest) {
-    float32x4_t v = vmulq_f32(load_y(y, j, is_i16, full, rest), load_f32(a->scale + j, full, rest));
+BP_INLINE float32x4_t value_4(const void *y, enum value_type type, const struct bp_affine_rows *a,
+                              size_t j, int full, size_t rest) {
+    float32x4_t v = vmulq_f32(load_y(y, j, type, full, rest), load_f32(a->scale + j, full, rest));
     v = vaddq_f32(v, load_f32(a->shift + j, full, rest));
     if (a->slope == NULL)
         return v;
     return vbslq_f32(vcltzq_f32(v), vmulq_f32(v, load_f32(a->slope + j, full, rest)), v);
 }
 
-BP_INLINE struct sign_bytes value_16(const void *y, int is_i16, const struct bp_affine_rows *a,
-                                     size_t j) {
+BP_INLINE struct sign_bytes value_16(const void *y, enum value_type type,
+                                     const struct bp_affine_rows *a, size_t j) {
     struct sign_bytes bytes =
-        sign_bytes(value_4(y, is_i16, a, j, 1, 4), value_4(y, is_i16, a, j + 4, 1, 4),
-                   value_4(y, is_i16, a, j + 8, 1, 4), value_4(y, is_i16, a, j + 12, 1, 4));
+        sign_bytes(value_4(y, type, a, j, 1, 4), value_4(y, type, a, j + 4, 1, 4),
+                   value_4(y, type, a, j + 8, 1, 4), value_4(y, type, a, j + 12, 1, 4));
     no_further();
     return bytes;
 }
 
-BP_INLINE struct sign_words value_64(const void *y, int is_i16, const struct bp_affine_rows *a,
-                                     size_t j) {
-    const struct sign_bytes v[4] = {value_16(y, is_i16, a, j), value_16(y, is_i16, a, j + 16),
-                                    value_16(y, is_i16, a, j + 32), value_16(y, is_i16, a, j + 48)};
+BP_INLINE struct sign_words value_64(const void *y, enum value_type type,
+                                     const struct bp_affine_rows *a, size_t j) {
+    const struct sign_bytes v[4] = {value_16(y, type, a, j), value_16(y, type, a, j + 16),
+                                    value_16(y, type, a, j + 32), value_16(y, type, a, j + 48)};
     return sign_words(v);
 }
 
 /* `count` channels from channel j on. */
-BP_INLINE struct sign_words value_rest(const void *y, int is_i16, const struct bp_affine_rows *a,
-                                       size_t j, size_t count) {
+BP_INLINE struct sign_words value_rest(const void *y, enum value_type type,
+                                       const struct bp_affine_rows *a, size_t j, size_t count) {
     float z[64] = {0};
     for (size_t i = 0; i < count; i += 4)
-        vst1q_f32(z + i, value_4(y, is_i16, a, j + i, 0, count - i));
+        vst1q_f32(z + i, value_4(y, type, a, j + i, 0, count - i));
     return first_words(sign_64(z), count);
 }
 
-BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c,
+BP_INLINE void affine_rows(const void *y, enum value_type type, size_t n, size_t c,
                            const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
     for (size_t p = 0; p < n; p++) {
         for (size_t j = 0; j < c; j += 64) {
             struct sign_words s =
-                c - j >= 64 ? value_64(y, is_i16, a, j) : value_rest(y, is_i16, a, j, c - j);
+                c - j >= 64 ? value_64(y, type, a, j) : value_rest(y, type, a, j, c - j);
             *bits++ = s.sign;
             if (mask != NULL)
                 *mask++ = s.mask;
         }
-        y = (const char *)y + c * (is_i16 ? sizeof(int16_t) : sizeof(float));
+        y = (const char *)y + c * (type != VALUE_F32 ? sizeof(int16_t) : sizeof(float));
     }
 }
 
 /* With a slope, and without. */
-BP_INLINE void affine(const void *y, int is_i16, size_t n, size_t c, const struct bp_affine_rows *a,
-                      uint64_t *bits, uint64_t *mask) {
+BP_INLINE void affine(const void *y, enum value_type type, size_t n, size_t c,
+                      const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
     const struct bp_affine_rows with = *a, without = {a->scale, a->shift, NULL};
     if (a->slope != NULL)
-        affine_rows(y, is_i16, n, c, &with, bits, mask);
+        affine_rows(y, type, n, c, &with, bits, mask);
     else
-        affine_rows(y, is_i16, n, c, &without, bits, mask);
+        affine_rows(y, type, n, c, &without, bits, mask);
 }
 
 void bp_affine_signs_i16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               uint64_t *bits, uint64_t *mask) {
-    affine(y, 1, n, c, a, bits, mask);
+    affine(y, VALUE_I16, n, c, a, bits, mask);
 }
 
 void bp_affine_signs_f32_neon(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               uint64_t *bits, uint64_t *mask) {
-    affine(y, 0, n, c, a, bits, mask);
+    affine(y, VALUE_F32, n, c, a, bits, mask);
+}
+
+void bp_affine_signs_f16_neon(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              uint64_t *bits, uint64_t *mask) {
+    affine(y, VALUE_F16, n, c, a, bits, mask);
 }
 
 /* --- affine, PReLU, 2x2 max pooling ----------------------------------------------------------- */
@@ -88,9 +93,9 @@ struct winner {
 BP_INLINE struct winner winner_4(const int16_t *const pixel[4], const struct bp_affine_rows *a,
                                  size_t j, int full, size_t rest) {
     uint32x4_t wins[4];
-    struct winner best = {.z = value_4(pixel[0], 1, a, j, full, rest)};
+    struct winner best = {.z = value_4(pixel[0], VALUE_I16, a, j, full, rest)};
     for (int i = 1; i < 4; i++)
-        wins[i] = challenge(&best.z, value_4(pixel[i], 1, a, j, full, rest));
+        wins[i] = challenge(&best.z, value_4(pixel[i], VALUE_I16, a, j, full, rest));
     best.low = vorrq_u32(vbicq_u32(wins[1], wins[2]), wins[3]);
     best.high = vorrq_u32(wins[2], wins[3]);
     return best;

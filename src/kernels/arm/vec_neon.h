@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/value_type.h"
 
 #define BP_INLINE static inline __attribute__((always_inline))
 
@@ -57,9 +58,35 @@ BP_INLINE float32x4_t floats_of_i16(int16x4_t v) {
     return vsubq_f32(vreinterpretq_f32_s32(bits), vdupq_n_f32(12582912.0f));
 }
 
-/* 4 values as floats from either type; is_i16 is a constant. */
-BP_INLINE float32x4_t load_y(const void *y, size_t at, int is_i16, int full, size_t rest) {
-    if (!is_i16)
+/* The numbers of 4 bfloat16. */
+BP_INLINE float32x4_t widened(uint16x4_t v) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(v), 16));
+}
+
+/* 4 floats as halves, rounded as by settle_f16, and the numbers of 4 halves. */
+BP_INLINE uint16x4_t halved(float32x4_t v) {
+    v = vmulq_n_f32(v, 1.0f / BP_HALF_UNIT);
+    v = vmaxq_f32(vminq_f32(v, vdupq_n_f32(BP_HALF_MAX)), vdupq_n_f32(-BP_HALF_MAX));
+    return vreinterpret_u16_f16(vcvt_f16_f32(v));
+}
+
+BP_INLINE float32x4_t of_halves(uint16x4_t v) {
+    return vmulq_n_f32(vcvt_f32_f16(vreinterpret_f16_u16(v)), BP_HALF_UNIT);
+}
+
+/* 4 floats as bfloat16, rounded as by round_bf16: with integers, which are the same everywhere. */
+BP_INLINE uint16x4_t rounded(float32x4_t v) {
+    uint32x4_t bits = vreinterpretq_u32_f32(v), upper = vshrq_n_u32(bits, 16);
+    uint32x4_t odd = vandq_u32(upper, vdupq_n_u32(1));
+    uint32x4_t up = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
+    uint16x4_t quiet = vmovn_u32(vorrq_u32(upper, vdupq_n_u32(0x40))); /* for NaN */
+    return vbsl_u16(vmovn_u32(vceqq_f32(v, v)), vshrn_n_u32(up, 16), quiet);
+}
+
+/* 4 values of a type (a constant) as floats. */
+BP_INLINE float32x4_t load_y(const void *y, size_t at, enum value_type type, int full,
+                             size_t rest) {
+    if (type == VALUE_F32)
         return load_f32((const float *)y + at, full, rest);
     int16_t part[4] = {0};
     const int16_t *p = (const int16_t *)y + at;
@@ -67,7 +94,24 @@ BP_INLINE float32x4_t load_y(const void *y, size_t at, int is_i16, int full, siz
         memcpy(part, p, (rest < 4 ? rest : 4) * sizeof *p);
         p = part;
     }
-    return floats_of_i16(vld1_s16(p));
+    int16x4_t v = vld1_s16(p);
+    if (type == VALUE_F16)
+        return of_halves(vreinterpret_u16_s16(v));
+    return type == VALUE_BF16 ? widened(vreinterpret_u16_s16(v)) : floats_of_i16(v);
+}
+
+/* 4 values to floats, or rounded to halves or bfloat16. */
+BP_INLINE void store_y(void *y, size_t at, enum value_type type, int full, size_t rest,
+                       float32x4_t v) {
+    if (type == VALUE_F32) {
+        store_f32((float *)y + at, full, rest, v);
+        return;
+    }
+    uint16_t part[4], *to = (uint16_t *)y + at;
+    uint16x4_t narrow = type == VALUE_F16 ? halved(v) : rounded(v);
+    vst1_u16(full ? to : part, narrow);
+    if (!full)
+        memcpy(to, part, (rest < 4 ? rest : 4) * sizeof *to);
 }
 
 /* Takes a later value where it is greater than the best so far, or NaN; returns those lanes. */

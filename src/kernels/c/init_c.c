@@ -67,7 +67,15 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_norm_range = bp_act_norm_range_c;
     kernels->act_norm_columns = bp_act_norm_columns_c;
     kernels->average_back = bp_average_back_c;
+    kernels->affine_act_f16 = bp_affine_act_f16_c;
+    kernels->affine_signs_f16 = bp_affine_signs_f16_c;
+    kernels->act_sums_f16 = bp_act_sums_f16_c;
+    kernels->act_grad_f16 = bp_act_grad_f16_c;
     kernels->round_bf16 = bp_round_bf16_c;
+    kernels->settle_bf16 = bp_settle_bf16_c;
+    kernels->settle_f16 = bp_settle_f16_c;
+    kernels->widen_bf16 = bp_widen_bf16_c;
+    kernels->widen_f16 = bp_widen_f16_c;
     kernels->average_bf16 = bp_average_bf16_c;
     kernels->sum_squares_f32 = bp_sum_squares_f32_c;
     kernels->adam_f32 = bp_adam_f32_c;

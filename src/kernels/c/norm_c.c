@@ -78,6 +78,25 @@ void bp_affine_act_f32_c(const float *y, size_t n, size_t c, const struct bp_aff
         bp_sums_f32_c(z, n, c, sum, sum_squares);
 }
 
+#define PIECE 256 /* channels of a row that are on the stack at once */
+
+void bp_affine_act_f16_c(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                         const uint16_t *residual, uint16_t *z, double *sum, double *sum_squares) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j += PIECE) {
+            const struct bp_affine_rows part = bp_affine_from(a, j);
+            size_t at = p * c + j, count = bp_min_size(PIECE, c - j);
+            float more[PIECE], row[PIECE];
+            if (residual != NULL)
+                bp_widen_f16_c(residual + at, count, more);
+            bp_affine_act_i16_c(y + at, 1, count, &part, residual == NULL ? NULL : more, 0, row,
+                                NULL, NULL);
+            bp_settle_f16_c(row, count, z + at);
+            if (sum != NULL)
+                bp_sums_f32_c(row, 1, count, sum + j, sum_squares + j);
+        }
+}
+
 /* The signs of 64 channels of a pixel at a time. */
 #define AFFINE_SIGNS_BODY(affine_act)                                                              \
     for (size_t p = 0; p < n; p++)                                                                 \
@@ -97,6 +116,18 @@ void bp_affine_signs_i16_c(const int16_t *y, size_t n, size_t c, const struct bp
 void bp_affine_signs_f32_c(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                            uint64_t *bits, uint64_t *mask) {
     AFFINE_SIGNS_BODY(bp_affine_act_f32_c)
+}
+
+void bp_affine_signs_f16_c(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           uint64_t *bits, uint64_t *mask) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j += 64) {
+            const struct bp_affine_rows part = bp_affine_from(a, j);
+            float piece[64];
+            size_t count = bp_min_size(64, c - j);
+            bp_widen_f16_c(y + p * c + j, count, piece);
+            bp_affine_signs_f32_c(piece, 1, count, &part, bits++, mask == NULL ? NULL : mask++);
+        }
 }
 
 void bp_affine_pool_signs_i16_c(const int16_t *upper, const int16_t *lower, size_t n, size_t c,
@@ -252,19 +283,60 @@ void bp_average_back_c(const float *g, size_t n, size_t columns, size_t c, float
     else                                                                                           \
         ACT_SUMS_BODY(0, bp_sum_at(g, p *c + j))
 
+static int is_bf16(const struct bp_gradient_rows *g) {
+    return g != NULL && g->floats == NULL && g->bf16 != NULL;
+}
+
+/* Elements at .. at + count - 1 of a gradient; those of bfloat16 are made floats in `buffer`. */
+static struct bp_gradient_rows piece_of(const struct bp_gradient_rows *g, size_t at, size_t count,
+                                        float buffer[PIECE]) {
+    if (!is_bf16(g))
+        return bp_gradient_from(g, at);
+    bp_widen_bf16_c(g->bf16 + at, count, buffer);
+    return (struct bp_gradient_rows){.floats = buffer};
+}
+
+/* Piece by piece in order of the rows, with floats g: `step` of a kernel's rows from y + at on. */
+#define BY_PIECES(step)                                                                            \
+    for (size_t p = 0; p < n; p++)                                                                 \
+        for (size_t j = 0; j < c; j += PIECE) {                                                    \
+            size_t at = p * c + j, count = bp_min_size(PIECE, c - j);                              \
+            const float *part = slope == NULL ? NULL : slope + j;                                  \
+            float of_g[PIECE];                                                                     \
+            const struct bp_gradient_rows piece = piece_of(g, at, count, of_g);                    \
+            step                                                                                   \
+        }
+
 void bp_act_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope,
                        float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope) {
+    if (is_bf16(g)) {
+        BY_PIECES(bp_act_sums_i16_c(&piece, y + at, 1, count, scale + j, shift + j, part, sum_g + j,
+                                    sum_gy + j, slope == NULL ? NULL : sum_slope + j);)
+        return;
+    }
     ACT_SUMS_BODIES
 }
 
 void bp_act_sums_f32_c(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope,
                        float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope) {
+    if (is_bf16(g)) {
+        BY_PIECES(bp_act_sums_f32_c(&piece, y + at, 1, count, scale + j, shift + j, part, sum_g + j,
+                                    sum_gy + j, slope == NULL ? NULL : sum_slope + j);)
+        return;
+    }
     ACT_SUMS_BODIES
 }
 
-#define PIECE 256 /* channels of a row that are on the stack at once */
+void bp_act_sums_f16_c(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope,
+                       float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope) {
+    float row[PIECE];
+    BY_PIECES(bp_widen_f16_c(y + at, count, row);
+              bp_act_sums_f32_c(&piece, row, 1, count, scale + j, shift + j, part, sum_g + j,
+                                sum_gy + j, slope == NULL ? NULL : sum_slope + j);)
+}
 
 void bp_pool_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *upper,
                         const int16_t *lower, const uint64_t *which, size_t n, size_t c,
@@ -296,8 +368,17 @@ void bp_pool_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *upper,
             out[p * c + j] = add ? out[p * c + j] + gradient : gradient;                           \
         }
 
+#define ACT_GRAD_NONE                                                                              \
+    for (size_t p = 0; p < n; p++)                                                                 \
+        for (size_t j = 0; j < c; j++) {                                                           \
+            float gradient = (float)y[p * c + j] * kb[j] + kc[j];                                  \
+            out[p * c + j] = add ? out[p * c + j] + gradient : gradient;                           \
+        }
+
 #define ACT_GRAD_BODIES                                                                            \
-    if (slope != NULL && g->floats != NULL)                                                        \
+    if (g == NULL)                                                                                 \
+        ACT_GRAD_NONE                                                                              \
+    else if (slope != NULL && g->floats != NULL)                                                   \
         ACT_GRAD_BODY(1, g->floats[p * c + j])                                                     \
     else if (slope != NULL)                                                                        \
         ACT_GRAD_BODY(1, bp_sum_at(g, p *c + j))                                                   \
@@ -309,13 +390,33 @@ void bp_pool_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *upper,
 void bp_act_grad_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope, const float *ka,
                        const float *kb, const float *kc, int add, float *out) {
+    if (is_bf16(g)) {
+        BY_PIECES(bp_act_grad_i16_c(&piece, y + at, 1, count, scale + j, shift + j, part, ka + j,
+                                    kb + j, kc + j, add, out + at);)
+        return;
+    }
     ACT_GRAD_BODIES
 }
 
 void bp_act_grad_f32_c(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope, const float *ka,
                        const float *kb, const float *kc, int add, float *out) {
+    if (is_bf16(g)) {
+        BY_PIECES(bp_act_grad_f32_c(&piece, y + at, 1, count, scale + j, shift + j, part, ka + j,
+                                    kb + j, kc + j, add, out + at);)
+        return;
+    }
     ACT_GRAD_BODIES
+}
+
+void bp_act_grad_f16_c(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope, const float *ka,
+                       const float *kb, const float *kc, int add, uint16_t *out) {
+    float row[PIECE], to[PIECE];
+    BY_PIECES(bp_widen_f16_c(y + at, count, row); if (add) bp_widen_bf16_c(out + at, count, to);
+              bp_act_grad_f32_c(g == NULL ? NULL : &piece, row, 1, count, scale + j, shift + j,
+                                part, ka + j, kb + j, kc + j, add, to);
+              bp_round_bf16_c(to, count, out + at);)
 }
 
 void bp_act_range_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
@@ -325,13 +426,9 @@ void bp_act_range_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size
     for (size_t at = 0; at < n * c; at += c)
         for (size_t j = 0; j < c; j += PIECE) {
             size_t count = bp_min_size(PIECE, c - j);
-            const struct bp_affine_rows without_g = {kb + j, kc + j, NULL};
             const struct bp_gradient_rows piece = bp_gradient_from(g, at + j);
-            if (g == NULL)
-                bp_affine_act_i16_c(y + at + j, 1, count, &without_g, NULL, 0, row, NULL, NULL);
-            else
-                bp_act_grad_i16_c(&piece, y + at + j, 1, count, scale + j, shift + j,
-                                  slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, 0, row);
+            bp_act_grad_i16_c(g == NULL ? NULL : &piece, y + at + j, 1, count, scale + j, shift + j,
+                              slope == NULL ? NULL : slope + j, ka + j, kb + j, kc + j, 0, row);
             bp_range_columns_c(row, 1, count,
                                (struct bp_columns){to.lo + j, to.hi + j, to.sum_squares + j});
         }

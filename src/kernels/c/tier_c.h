@@ -160,7 +160,21 @@ void bp_act_norm_columns_c(const int16_t *y, size_t n, size_t c, const int32_t *
                            const struct bp_act_norm_rows *a, float *out);
 void bp_average_back_c(const float *g, size_t n, size_t columns, size_t c, float scale, int add,
                        float *dx);
+void bp_affine_act_f16_c(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                         const uint16_t *residual, uint16_t *z, double *sum, double *sum_squares);
+void bp_affine_signs_f16_c(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                           uint64_t *bits, uint64_t *mask);
+void bp_act_sums_f16_c(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope,
+                       float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope);
+void bp_act_grad_f16_c(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                       const float *scale, const float *shift, const float *slope, const float *ka,
+                       const float *kb, const float *kc, int add, uint16_t *out);
 void bp_round_bf16_c(const float *x, size_t n, uint16_t *out);
+void bp_settle_bf16_c(float *x, size_t n, uint16_t *out);
+void bp_settle_f16_c(float *x, size_t n, uint16_t *out);
+void bp_widen_bf16_c(const uint16_t *x, size_t n, float *out);
+void bp_widen_f16_c(const uint16_t *x, size_t n, float *out);
 void bp_average_bf16_c(const float *x, size_t n, size_t step, size_t rows, size_t columns,
                        size_t row_step, size_t c, uint16_t *z);
 

@@ -57,42 +57,48 @@ BP_INLINE void sums_store(const struct act_sums_job *job, int has_slope, size_t 
 }
 
 /* 8 * vectors channels from channel j on, all rows. */
-BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form, int is_i16,
-                              int has_slope, int vectors, size_t j, int full, size_t rest) {
+BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form,
+                              enum value_type type, int has_slope, int vectors, size_t j, int full,
+                              size_t rest) {
     struct sums_8 sums[2];
     for (int q = 0; q < vectors; q++)
         sums[q] = sums_load(job, has_slope, j + 8 * (size_t)q, full, rest);
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 8 * (size_t)q;
-            __m256 y = load_y(job->y, at, is_i16, full, rest);
+            __m256 y = load_y(job->y, at, type, full, rest);
             sums_add(&sums[q], has_slope, load_gradient(&job->g, form, at, full, rest), y);
             size_t done = (j + 8 * (size_t)q) * job->n + 8 * p; /* elements */
-            fetch_rows_behind(job->g.at, form == GRADIENT_SUMS, job->n, job->c, done);
-            fetch_rows_behind(job->y, is_i16, job->n, job->c, done);
+            fetch_rows_behind(job->g.at, type_of(form), job->n, job->c, done);
+            fetch_rows_behind(job->y, type, job->n, job->c, done);
         }
     for (int q = 0; q < vectors; q++)
         sums_store(job, has_slope, j + 8 * (size_t)q, full, rest, &sums[q]);
 }
 
-BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form, int is_i16,
-                           int has_slope) {
+BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope) {
     size_t j = 0;
     for (; j + 16 <= job->c; j += 16)
-        act_sums_block(job, form, is_i16, has_slope, 2, j, 1, 8);
+        act_sums_block(job, form, type, has_slope, 2, j, 1, 8);
     for (; j < job->c; j += 8)
-        act_sums_block(job, form, is_i16, has_slope, 1, j, 0, job->c - j);
+        act_sums_block(job, form, type, has_slope, 1, j, 0, job->c - j);
 }
 
-BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form, int is_i16) {
-    if (job->slope != NULL && form == GRADIENT_FLOATS)
-        act_sums_of(job, GRADIENT_FLOATS, is_i16, 1);
+BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form,
+                        enum value_type type) {
+    if (job->slope != NULL && form == GRADIENT_BF16)
+        act_sums_of(job, GRADIENT_BF16, type, 1);
+    else if (form == GRADIENT_BF16)
+        act_sums_of(job, GRADIENT_BF16, type, 0);
+    else if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_sums_of(job, GRADIENT_FLOATS, type, 1);
     else if (job->slope != NULL)
-        act_sums_of(job, GRADIENT_SUMS, is_i16, 1);
+        act_sums_of(job, GRADIENT_SUMS, type, 1);
     else if (form == GRADIENT_FLOATS)
-        act_sums_of(job, GRADIENT_FLOATS, is_i16, 0);
+        act_sums_of(job, GRADIENT_FLOATS, type, 0);
     else
-        act_sums_of(job, GRADIENT_SUMS, is_i16, 0);
+        act_sums_of(job, GRADIENT_SUMS, type, 0);
 }
 
 void bp_act_sums_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
@@ -100,7 +106,7 @@ void bp_act_sums_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, si
                           float *sum_gy, float *sum_slope) {
     const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
                                      shift,          slope, sum_g, sum_gy, sum_slope};
-    act_sums(&job, form_of(g), 1);
+    act_sums(&job, form_of(g), VALUE_I16);
 }
 
 void bp_act_sums_f32_avx2(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
@@ -108,7 +114,15 @@ void bp_act_sums_f32_avx2(const struct bp_gradient_rows *g, const float *y, size
                           float *sum_gy, float *sum_slope) {
     const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
                                      shift,          slope, sum_g, sum_gy, sum_slope};
-    act_sums(&job, form_of(g), 0);
+    act_sums(&job, form_of(g), VALUE_F32);
+}
+
+void bp_act_sums_f16_avx2(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope, float *sum_g,
+                          float *sum_gy, float *sum_slope) {
+    const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
+                                     shift,          slope, sum_g, sum_gy, sum_slope};
+    act_sums(&job, form_of(g), VALUE_F16);
 }
 
 /* --- sums behind 2x2 pooling ------------------------------------------------------------------ */
@@ -156,7 +170,7 @@ BP_INLINE void pool_sums_block(const struct pool_sums_job *job, enum gradient_fo
             sums_add(&sums[q], has_slope, g, _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half[q])));
         }
         size_t done = j * s->n + 16 * p; /* channels of windows */
-        fetch_rows_behind(s->g.at, form == GRADIENT_SUMS, s->n, s->c, done);
+        fetch_rows_behind(s->g.at, type_of(form), s->n, s->c, done);
         const int16_t *end = job->lower + 2 * s->n * s->c; /* where the next two rows begin */
         fetch_behind(end, 4 * sizeof *end * done);
         fetch_behind(end, 4 * sizeof *end * done + 64);
@@ -202,63 +216,81 @@ struct act_grad_job {
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
     int add;
-    float *out;
+    void *out; /* floats; where y is of halves, bfloat16 */
 };
 
-BP_INLINE void act_grad_8(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                          int has_slope, size_t at, size_t j, int full, size_t rest) {
-    __m256 term, y = load_y(job->y, at, is_i16, full, rest), zero = _mm256_setzero_ps();
-    __m256 ga =
-        act_backward(load_gradient(&job->g, form, at, full, rest), y,
-                     load_ps(job->scale + j, full, rest), load_ps(job->shift + j, full, rest),
-                     has_slope, has_slope ? load_ps(job->slope + j, full, rest) : zero, &term);
-    __m256 v = _mm256_add_ps(_mm256_mul_ps(ga, load_ps(job->ka + j, full, rest)),
-                             _mm256_mul_ps(y, load_ps(job->kb + j, full, rest)));
+BP_INLINE void act_grad_8(const struct act_grad_job *job, enum gradient_form form,
+                          enum value_type type, int has_slope, size_t at, size_t j, int full,
+                          size_t rest) {
+    __m256 y = load_y(job->y, at, type, full, rest);
+    __m256 v = _mm256_mul_ps(y, load_ps(job->kb + j, full, rest));
+    if (form != GRADIENT_NONE) {
+        __m256 term, slope = has_slope ? load_ps(job->slope + j, full, rest) : _mm256_setzero_ps();
+        __m256 ga = act_backward(load_gradient(&job->g, form, at, full, rest), y,
+                                 load_ps(job->scale + j, full, rest),
+                                 load_ps(job->shift + j, full, rest), has_slope, slope, &term);
+        v = _mm256_add_ps(_mm256_mul_ps(ga, load_ps(job->ka + j, full, rest)), v);
+    }
     v = _mm256_add_ps(v, load_ps(job->kc + j, full, rest));
     if (job->add)
-        v = _mm256_add_ps(load_ps(job->out + at, full, rest), v);
-    store_ps(job->out + at, full, rest, v);
+        v = _mm256_add_ps(load_y(job->out, at, type_of_out(type), full, rest), v);
+    store_y(job->out, at, type_of_out(type), full, rest, v);
 }
 
-BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                           int has_slope, size_t n, size_t c) {
+BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope, size_t n, size_t c) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8) {
             size_t at = p * c + j;
-            act_grad_8(job, form, is_i16, has_slope, at, j, 1, 8);
-            fetch_elements_behind(job->g.at, form == GRADIENT_SUMS, n, c, at);
-            fetch_elements_behind(job->y, is_i16, n, c, at);
+            act_grad_8(job, form, type, has_slope, at, j, 1, 8);
+            if (form != GRADIENT_NONE)
+                fetch_elements_behind(job->g.at, type_of(form), n, c, at);
+            fetch_elements_behind(job->y, type, n, c, at);
         }
         if (j < c)
-            act_grad_8(job, form, is_i16, has_slope, p * c + j, j, 0, c - j);
+            act_grad_8(job, form, type, has_slope, p * c + j, j, 0, c - j);
     }
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                        size_t n, size_t c) {
-    if (job->slope != NULL && form == GRADIENT_FLOATS)
-        act_grad_of(job, GRADIENT_FLOATS, is_i16, 1, n, c);
+BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form,
+                        enum value_type type, size_t n, size_t c) {
+    if (form == GRADIENT_NONE)
+        act_grad_of(job, GRADIENT_NONE, type, 0, n, c);
+    else if (job->slope != NULL && form == GRADIENT_BF16)
+        act_grad_of(job, GRADIENT_BF16, type, 1, n, c);
+    else if (form == GRADIENT_BF16)
+        act_grad_of(job, GRADIENT_BF16, type, 0, n, c);
+    else if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_grad_of(job, GRADIENT_FLOATS, type, 1, n, c);
     else if (job->slope != NULL)
-        act_grad_of(job, GRADIENT_SUMS, is_i16, 1, n, c);
+        act_grad_of(job, GRADIENT_SUMS, type, 1, n, c);
     else if (form == GRADIENT_FLOATS)
-        act_grad_of(job, GRADIENT_FLOATS, is_i16, 0, n, c);
+        act_grad_of(job, GRADIENT_FLOATS, type, 0, n, c);
     else
-        act_grad_of(job, GRADIENT_SUMS, is_i16, 0, n, c);
+        act_grad_of(job, GRADIENT_SUMS, type, 0, n, c);
 }
 
 void bp_act_grad_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
     const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
-    act_grad(&job, form_of(g), 1, n, c);
+    act_grad(&job, form_of(g), VALUE_I16, n, c);
 }
 
 void bp_act_grad_f32_avx2(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
     const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
-    act_grad(&job, form_of(g), 0, n, c);
+    act_grad(&job, form_of(g), VALUE_F32, n, c);
+}
+
+void bp_act_grad_f16_avx2(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc, int add,
+                          uint16_t *out) {
+    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    act_grad(&job, form_of(g), VALUE_F16, n, c);
 }
 
 struct act_range_job {
@@ -282,7 +314,7 @@ BP_INLINE void act_range_block(const struct act_range_job *job, enum gradient_fo
     struct range_256 range = range_load(&to, j, full, rest);
     for (size_t p = 0; p < job->n; p++) {
         size_t at = p * job->c + j;
-        __m256 term, y = load_y(job->y, at, 1, full, rest), v = _mm256_mul_ps(y, kb);
+        __m256 term, y = load_y(job->y, at, VALUE_I16, full, rest), v = _mm256_mul_ps(y, kb);
         if (has_g) {
             __m256 ga = act_backward(load_gradient(&job->g, form, at, full, rest), y, scale, shift,
                                      has_slope, slope, &term);
@@ -290,9 +322,9 @@ BP_INLINE void act_range_block(const struct act_range_job *job, enum gradient_fo
         }
         range_add(&range, _mm256_add_ps(v, kc));
         size_t done = j * job->n + 8 * p; /* elements */
-        fetch_rows_behind(job->y, 1, job->n, job->c, done);
+        fetch_rows_behind(job->y, VALUE_I16, job->n, job->c, done);
         if (has_g)
-            fetch_rows_behind(job->g.at, form == GRADIENT_SUMS, job->n, job->c, done);
+            fetch_rows_behind(job->g.at, type_of(form), job->n, job->c, done);
     }
     range_store(&to, j, full, rest, &range);
 }
@@ -314,6 +346,10 @@ void bp_act_range_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, s
     const enum gradient_form form = form_of(g);
     if (form == GRADIENT_NONE)
         act_range(&job, GRADIENT_NONE, 0, to);
+    else if (form == GRADIENT_BF16 && slope != NULL)
+        act_range(&job, GRADIENT_BF16, 1, to);
+    else if (form == GRADIENT_BF16)
+        act_range(&job, GRADIENT_BF16, 0, to);
     else if (form == GRADIENT_FLOATS && slope != NULL)
         act_range(&job, GRADIENT_FLOATS, 1, to);
     else if (form == GRADIENT_FLOATS)

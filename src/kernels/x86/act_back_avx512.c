@@ -57,8 +57,9 @@ BP_INLINE void sums_store(const struct act_sums_job *job, int has_slope, size_t 
 }
 
 /* 16 * vectors channels from channel j on, all rows. */
-BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form, int is_i16,
-                              int has_slope, int vectors, size_t j, __mmask16 m) {
+BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form,
+                              enum value_type type, int has_slope, int vectors, size_t j,
+                              __mmask16 m) {
     struct sums_512 sums[2];
     for (int q = 0; q < vectors; q++)
         sums[q] = sums_load(job, has_slope, j + 16 * (size_t)q, m);
@@ -66,32 +67,37 @@ BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 16 * (size_t)q;
             sums_add(&sums[q], has_slope, load_gradient(&job->g, form, at, m),
-                     load_y(job->y, at, is_i16, m));
-            fetch_rows_behind(job->g.at, form == GRADIENT_SUMS, job->n, job->c, j, (size_t)q, p);
-            fetch_rows_behind(job->y, is_i16, job->n, job->c, j, (size_t)q, p);
+                     load_y(job->y, at, type, m));
+            fetch_rows_behind(job->g.at, type_of(form), job->n, job->c, j, (size_t)q, p);
+            fetch_rows_behind(job->y, type, job->n, job->c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++)
         sums_store(job, has_slope, j + 16 * (size_t)q, m, &sums[q]);
 }
 
-BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form, int is_i16,
-                           int has_slope) {
+BP_INLINE void act_sums_of(const struct act_sums_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope) {
     size_t j = 0;
     for (; j + 32 <= job->c; j += 32)
-        act_sums_block(job, form, is_i16, has_slope, 2, j, 0xffff);
+        act_sums_block(job, form, type, has_slope, 2, j, 0xffff);
     for (; j < job->c; j += 16)
-        act_sums_block(job, form, is_i16, has_slope, 1, j, mask_16(job->c - j));
+        act_sums_block(job, form, type, has_slope, 1, j, mask_16(job->c - j));
 }
 
-BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form, int is_i16) {
-    if (job->slope != NULL && form == GRADIENT_FLOATS)
-        act_sums_of(job, GRADIENT_FLOATS, is_i16, 1);
+BP_INLINE void act_sums(const struct act_sums_job *job, enum gradient_form form,
+                        enum value_type type) {
+    if (form == GRADIENT_BF16 && job->slope != NULL)
+        act_sums_of(job, GRADIENT_BF16, type, 1);
+    else if (form == GRADIENT_BF16)
+        act_sums_of(job, GRADIENT_BF16, type, 0);
+    else if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_sums_of(job, GRADIENT_FLOATS, type, 1);
     else if (job->slope != NULL)
-        act_sums_of(job, GRADIENT_SUMS, is_i16, 1);
+        act_sums_of(job, GRADIENT_SUMS, type, 1);
     else if (form == GRADIENT_FLOATS)
-        act_sums_of(job, GRADIENT_FLOATS, is_i16, 0);
+        act_sums_of(job, GRADIENT_FLOATS, type, 0);
     else
-        act_sums_of(job, GRADIENT_SUMS, is_i16, 0);
+        act_sums_of(job, GRADIENT_SUMS, type, 0);
 }
 
 void bp_act_sums_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
@@ -99,7 +105,7 @@ void bp_act_sums_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, 
                             float *sum_g, float *sum_gy, float *sum_slope) {
     const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
                                      shift,          slope, sum_g, sum_gy, sum_slope};
-    act_sums(&job, form_of(g), 1);
+    act_sums(&job, form_of(g), VALUE_I16);
 }
 
 void bp_act_sums_f32_avx512(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
@@ -107,7 +113,15 @@ void bp_act_sums_f32_avx512(const struct bp_gradient_rows *g, const float *y, si
                             float *sum_g, float *sum_gy, float *sum_slope) {
     const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
                                      shift,          slope, sum_g, sum_gy, sum_slope};
-    act_sums(&job, form_of(g), 0);
+    act_sums(&job, form_of(g), VALUE_F32);
+}
+
+void bp_act_sums_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            float *sum_g, float *sum_gy, float *sum_slope) {
+    const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
+                                     shift,          slope, sum_g, sum_gy, sum_slope};
+    act_sums(&job, form_of(g), VALUE_F16);
 }
 
 /* --- sums behind 2x2 pooling ------------------------------------------------------------------ */
@@ -142,7 +156,7 @@ BP_INLINE void pool_sums_block(const struct pool_sums_job *job, enum gradient_fo
             size_t at = j + 16 * (size_t)q, done = at * s->n + 16 * p; /* channels of windows */
             sums_add(&sums[q], has_slope, load_gradient(&s->g, form, p * s->c + at, m),
                      winners(job, p, at, m));
-            fetch_rows_behind(s->g.at, form == GRADIENT_SUMS, s->n, s->c, j, (size_t)q, p);
+            fetch_rows_behind(s->g.at, type_of(form), s->n, s->c, j, (size_t)q, p);
             const int16_t *end = job->lower + 2 * s->n * s->c; /* where the next two rows begin */
             fetch_behind(end, 4 * sizeof *end * done);
             fetch_behind(end, 4 * sizeof *end * done + 64);
@@ -186,48 +200,57 @@ struct act_grad_job {
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
     int add;
-    float *out;
+    void *out; /* floats; where y is of halves, bfloat16 */
 };
 
-BP_INLINE void act_grad_16(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                           int has_slope, size_t at, size_t j, __mmask16 m) {
-    __m512 term, y = load_y(job->y, at, is_i16, m), zero = _mm512_setzero_ps();
-    __m512 ga = act_backward(load_gradient(&job->g, form, at, m), y, load_f32(job->scale + j, m),
-                             load_f32(job->shift + j, m), has_slope,
-                             has_slope ? load_f32(job->slope + j, m) : zero, &term);
-    __m512 v = _mm512_add_ps(_mm512_mul_ps(ga, load_f32(job->ka + j, m)),
-                             _mm512_mul_ps(y, load_f32(job->kb + j, m)));
+BP_INLINE void act_grad_16(const struct act_grad_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope, size_t at, size_t j, __mmask16 m) {
+    __m512 y = load_y(job->y, at, type, m), v = _mm512_mul_ps(y, load_f32(job->kb + j, m));
+    if (form != GRADIENT_NONE) {
+        __m512 term, slope = has_slope ? load_f32(job->slope + j, m) : _mm512_setzero_ps();
+        __m512 ga =
+            act_backward(load_gradient(&job->g, form, at, m), y, load_f32(job->scale + j, m),
+                         load_f32(job->shift + j, m), has_slope, slope, &term);
+        v = _mm512_add_ps(_mm512_mul_ps(ga, load_f32(job->ka + j, m)), v);
+    }
     v = _mm512_add_ps(v, load_f32(job->kc + j, m));
     if (job->add)
-        v = _mm512_add_ps(load_f32(job->out + at, m), v);
-    store_f32(job->out + at, m, v);
+        v = _mm512_add_ps(load_y(job->out, at, type_of_out(type), m), v);
+    store_y(job->out, at, type_of_out(type), m, v);
 }
 
-BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                           int has_slope, size_t n, size_t c) {
+BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope, size_t n, size_t c) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 16 <= c; j += 16) {
             size_t at = p * c + j;
-            act_grad_16(job, form, is_i16, has_slope, at, j, 0xffff);
-            fetch_elements_behind(job->g.at, form == GRADIENT_SUMS, n, c, at);
-            fetch_elements_behind(job->y, is_i16, n, c, at);
+            act_grad_16(job, form, type, has_slope, at, j, 0xffff);
+            if (form != GRADIENT_NONE)
+                fetch_elements_behind(job->g.at, type_of(form), n, c, at);
+            fetch_elements_behind(job->y, type, n, c, at);
         }
         if (j < c)
-            act_grad_16(job, form, is_i16, has_slope, p * c + j, j, mask_16(c - j));
+            act_grad_16(job, form, type, has_slope, p * c + j, j, mask_16(c - j));
     }
 }
 
-BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form, int is_i16,
-                        size_t n, size_t c) {
-    if (job->slope != NULL && form == GRADIENT_FLOATS)
-        act_grad_of(job, GRADIENT_FLOATS, is_i16, 1, n, c);
+BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form,
+                        enum value_type type, size_t n, size_t c) {
+    if (form == GRADIENT_NONE)
+        act_grad_of(job, GRADIENT_NONE, type, 0, n, c);
+    else if (form == GRADIENT_BF16 && job->slope != NULL)
+        act_grad_of(job, GRADIENT_BF16, type, 1, n, c);
+    else if (form == GRADIENT_BF16)
+        act_grad_of(job, GRADIENT_BF16, type, 0, n, c);
+    else if (job->slope != NULL && form == GRADIENT_FLOATS)
+        act_grad_of(job, GRADIENT_FLOATS, type, 1, n, c);
     else if (job->slope != NULL)
-        act_grad_of(job, GRADIENT_SUMS, is_i16, 1, n, c);
+        act_grad_of(job, GRADIENT_SUMS, type, 1, n, c);
     else if (form == GRADIENT_FLOATS)
-        act_grad_of(job, GRADIENT_FLOATS, is_i16, 0, n, c);
+        act_grad_of(job, GRADIENT_FLOATS, type, 0, n, c);
     else
-        act_grad_of(job, GRADIENT_SUMS, is_i16, 0, n, c);
+        act_grad_of(job, GRADIENT_SUMS, type, 0, n, c);
 }
 
 void bp_act_grad_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
@@ -235,7 +258,7 @@ void bp_act_grad_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, 
                             const float *ka, const float *kb, const float *kc, int add,
                             float *out) {
     const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
-    act_grad(&job, form_of(g), 1, n, c);
+    act_grad(&job, form_of(g), VALUE_I16, n, c);
 }
 
 void bp_act_grad_f32_avx512(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
@@ -243,7 +266,15 @@ void bp_act_grad_f32_avx512(const struct bp_gradient_rows *g, const float *y, si
                             const float *ka, const float *kb, const float *kc, int add,
                             float *out) {
     const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
-    act_grad(&job, form_of(g), 0, n, c);
+    act_grad(&job, form_of(g), VALUE_F32, n, c);
+}
+
+void bp_act_grad_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            const float *ka, const float *kb, const float *kc, int add,
+                            uint16_t *out) {
+    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    act_grad(&job, form_of(g), VALUE_F16, n, c);
 }
 
 struct act_range_job {
@@ -273,7 +304,7 @@ BP_INLINE void act_range_block(const struct act_range_job *job, enum gradient_fo
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 16 * (size_t)q;
-            __m512 term, y = load_y(job->y, at, 1, m), v = _mm512_mul_ps(y, kb[q]);
+            __m512 term, y = load_y(job->y, at, VALUE_I16, m), v = _mm512_mul_ps(y, kb[q]);
             if (has_g) {
                 __m512 ga = act_backward(load_gradient(&job->g, form, at, m), y, scale[q], shift[q],
                                          has_slope, slope[q], &term);
@@ -281,9 +312,8 @@ BP_INLINE void act_range_block(const struct act_range_job *job, enum gradient_fo
             }
             range_add(&range[q], _mm512_add_ps(v, kc[q]));
             if (has_g)
-                fetch_rows_behind(job->g.at, form == GRADIENT_SUMS, job->n, job->c, j, (size_t)q,
-                                  p);
-            fetch_rows_behind(job->y, 1, job->n, job->c, j, (size_t)q, p);
+                fetch_rows_behind(job->g.at, type_of(form), job->n, job->c, j, (size_t)q, p);
+            fetch_rows_behind(job->y, VALUE_I16, job->n, job->c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++)
         range_store(&to, j + 16 * (size_t)q, m, &range[q]);
@@ -306,6 +336,10 @@ void bp_act_range_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y,
     const enum gradient_form form = form_of(g);
     if (form == GRADIENT_NONE)
         act_range(&job, GRADIENT_NONE, 0, to);
+    else if (form == GRADIENT_BF16 && slope != NULL)
+        act_range(&job, GRADIENT_BF16, 1, to);
+    else if (form == GRADIENT_BF16)
+        act_range(&job, GRADIENT_BF16, 0, to);
     else if (form == GRADIENT_FLOATS && slope != NULL)
         act_range(&job, GRADIENT_FLOATS, 1, to);
     else if (form == GRADIENT_FLOATS)

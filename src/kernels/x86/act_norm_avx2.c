@@ -17,7 +17,7 @@ struct value {
 BP_INLINE struct value value_8(const int16_t *y, const struct coefficients *k, int full,
                                size_t rest) {
     struct value v;
-    v.y = load_y(y, 0, 1, full, rest);
+    v.y = load_y(y, 0, VALUE_I16, full, rest);
     v.u = _mm256_mul_ps(v.y, k->alpha);
     v.negative = _mm256_cmp_ps(v.u, _mm256_setzero_ps(), _CMP_LT_OQ);
     v.h = _mm256_blendv_ps(v.u, _mm256_mul_ps(v.u, k->slope), v.negative);
@@ -79,8 +79,8 @@ BP_INLINE void sums_8(const struct gradient *g, enum gradient_form form, const i
         s[0] = _mm256_add_ps(s[0], gv);
         s[1] = _mm256_add_ps(s[1], _mm256_mul_ps(gv, v.h));
         s[2] = _mm256_add_ps(s[2], _mm256_and_ps(v.negative, _mm256_mul_ps(gv, v.u)));
-        fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j * n + 8 * p);
-        fetch_rows_behind(y, 1, n, c, j * n + 8 * p);
+        fetch_rows_behind(g->at, type_of(form), n, c, j * n + 8 * p);
+        fetch_rows_behind(y, VALUE_I16, n, c, j * n + 8 * p);
     }
     for (int i = 0; i < 3; i++)
         store_ps(sums[i] + j, full, rest, s[i]);
@@ -147,8 +147,8 @@ BP_INLINE void grad_rows(const struct gradient *g, enum gradient_form form, cons
             size_t at = p * c + j;
             grad_store(g, form, y, at, a, j, 1, 8, out);
             if (form != GRADIENT_NONE)
-                fetch_elements_behind(g->at, form == GRADIENT_SUMS, n, c, at);
-            fetch_elements_behind(y, 1, n, c, at);
+                fetch_elements_behind(g->at, type_of(form), n, c, at);
+            fetch_elements_behind(y, VALUE_I16, n, c, at);
         }
         if (j < c)
             grad_store(g, form, y, p * c + j, a, j, 0, c - j, out);
@@ -177,9 +177,9 @@ BP_INLINE void range_8(const struct gradient *g, enum gradient_form form, const 
     struct range_256 range = range_load(&to, j, full, rest);
     for (size_t p = 0; p < n; p++) {
         range_add(&range, grad_8(g, form, y, p * c + j, &k, &d, full, rest));
-        fetch_rows_behind(y, 1, n, c, j * n + 8 * p);
+        fetch_rows_behind(y, VALUE_I16, n, c, j * n + 8 * p);
         if (form != GRADIENT_NONE)
-            fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j * n + 8 * p);
+            fetch_rows_behind(g->at, type_of(form), n, c, j * n + 8 * p);
     }
     range_store(&to, j, full, rest, &range);
 }

@@ -18,20 +18,22 @@ BP_INLINE struct gradient gradient_of(const struct bp_gradient_rows *g) {
 /* 8 elements from `at` on. */
 BP_INLINE __m256 load_gradient(const struct gradient *g, enum gradient_form form, size_t at,
                                int full, size_t rest) {
-    __m256 v = load_y(g->at, at, form == GRADIENT_SUMS, full, rest);
+    __m256 v = load_y(g->at, at, type_of(form), full, rest);
     return form == GRADIENT_SUMS ? _mm256_mul_ps(g->scale, v) : v;
 }
 
-/* Loops down the columns: behind n rows of c elements of x, integers or floats. `done` elements of
- * them are read before this step. */
-BP_INLINE void fetch_rows_behind(const void *x, int is_i16, size_t n, size_t c, size_t done) {
-    const size_t size = is_i16 ? sizeof(int16_t) : sizeof(float);
+/* Loops down the columns: behind n rows of c elements of x, floats or, with type, of 2 bytes.
+ * `done` elements of them are read before this step. */
+BP_INLINE void fetch_rows_behind(const void *x, enum value_type type, size_t n, size_t c,
+                                 size_t done) {
+    const size_t size = type != VALUE_F32 ? sizeof(int16_t) : sizeof(float);
     fetch_behind((const char *)x + n * c * size, size * done);
 }
 
 /* Loops along the rows: 8 elements from `at` on. */
-BP_INLINE void fetch_elements_behind(const void *x, int is_i16, size_t n, size_t c, size_t at) {
-    const size_t size = is_i16 ? sizeof(int16_t) : sizeof(float);
+BP_INLINE void fetch_elements_behind(const void *x, enum value_type type, size_t n, size_t c,
+                                     size_t at) {
+    const size_t size = type != VALUE_F32 ? sizeof(int16_t) : sizeof(float);
     fetch_line_behind((const char *)x + n * c * size, size * at, 8 * size);
 }
 

@@ -18,23 +18,24 @@ BP_INLINE struct gradient gradient_of(const struct bp_gradient_rows *g) {
 /* 16 elements from `at` on. */
 BP_INLINE __m512 load_gradient(const struct gradient *g, enum gradient_form form, size_t at,
                                __mmask16 m) {
-    __m512 v = load_y(g->at, at, form == GRADIENT_SUMS, m);
+    __m512 v = load_y(g->at, at, type_of(form), m);
     return form == GRADIENT_SUMS ? _mm512_mul_ps(g->scale, v) : v;
 }
 
 /* Loops down the columns: behind n rows of c elements of x, integers or floats, what the rows after
  * them read as the block from column j on does in vector q and row p. */
-BP_INLINE void fetch_rows_behind(const void *x, int is_i16, size_t n, size_t c, size_t j, size_t q,
-                                 size_t p) {
-    if (!is_i16)
+BP_INLINE void fetch_rows_behind(const void *x, enum value_type type, size_t n, size_t c, size_t j,
+                                 size_t q, size_t p) {
+    if (type == VALUE_F32)
         fetch_behind((const float *)x + n * c, 4 * ((j + 16 * q) * n + 16 * p));
     else if (q == 0)
         fetch_behind((const int16_t *)x + n * c, 2 * (j * n + 32 * p));
 }
 
 /* Loops along the rows: 16 elements from `at` on. */
-BP_INLINE void fetch_elements_behind(const void *x, int is_i16, size_t n, size_t c, size_t at) {
-    const size_t size = is_i16 ? sizeof(int16_t) : sizeof(float);
+BP_INLINE void fetch_elements_behind(const void *x, enum value_type type, size_t n, size_t c,
+                                     size_t at) {
+    const size_t size = type != VALUE_F32 ? sizeof(int16_t) : sizeof(float);
     fetch_line_behind((const char *)x + n * c * size, size * at, 16 * size);
 }
 

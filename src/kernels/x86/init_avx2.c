@@ -33,8 +33,10 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->sums_f32 = bp_sums_f32_avx2;
     kernels->affine_act_i16 = bp_affine_act_i16_avx2;
     kernels->affine_act_f32 = bp_affine_act_f32_avx2;
+    kernels->affine_act_f16 = bp_affine_act_f16_avx2;
     kernels->affine_signs_i16 = bp_affine_signs_i16_avx2;
     kernels->affine_signs_f32 = bp_affine_signs_f32_avx2;
+    kernels->affine_signs_f16 = bp_affine_signs_f16_avx2;
     kernels->limit_signs_i16 = bp_limit_signs_i16_avx2;
     kernels->limit_pool_signs_i16 = bp_limit_pool_signs_i16_avx2;
     kernels->affine_pool_signs_i16 = bp_affine_pool_signs_i16_avx2;
@@ -45,9 +47,11 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->max_window_back = bp_max_window_back_avx2;
     kernels->act_sums_i16 = bp_act_sums_i16_avx2;
     kernels->act_sums_f32 = bp_act_sums_f32_avx2;
+    kernels->act_sums_f16 = bp_act_sums_f16_avx2;
     kernels->pool_sums_i16 = bp_pool_sums_i16_avx2;
     kernels->act_grad_i16 = bp_act_grad_i16_avx2;
     kernels->act_grad_f32 = bp_act_grad_f32_avx2;
+    kernels->act_grad_f16 = bp_act_grad_f16_avx2;
     kernels->act_range_i16 = bp_act_range_i16_avx2;
     kernels->act_norm_signs = bp_act_norm_signs_avx2;
     kernels->act_norm_sums = bp_act_norm_sums_avx2;
@@ -55,6 +59,10 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->act_norm_range = bp_act_norm_range_avx2;
     kernels->average_back = bp_average_back_avx2;
     kernels->round_bf16 = bp_round_bf16_avx2;
+    kernels->settle_bf16 = bp_settle_bf16_avx2;
+    kernels->settle_f16 = bp_settle_f16_avx2;
+    kernels->widen_bf16 = bp_widen_bf16_avx2;
+    kernels->widen_f16 = bp_widen_f16_avx2;
     kernels->average_bf16 = bp_average_bf16_avx2;
     kernels->sum_squares_f32 = bp_sum_squares_f32_avx2;
     kernels->adam_f32 = bp_adam_f32_avx2;

@@ -59,5 +59,13 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_norm_columns = bp_act_norm_columns_avx512;
     kernels->average_back = bp_average_back_avx512;
     kernels->round_bf16 = bp_round_bf16_avx512;
+    kernels->settle_bf16 = bp_settle_bf16_avx512;
+    kernels->settle_f16 = bp_settle_f16_avx512;
+    kernels->widen_bf16 = bp_widen_bf16_avx512;
+    kernels->widen_f16 = bp_widen_f16_avx512;
     kernels->average_bf16 = bp_average_bf16_avx512;
+    kernels->affine_act_f16 = bp_affine_act_f16_avx512;
+    kernels->affine_signs_f16 = bp_affine_signs_f16_avx512;
+    kernels->act_sums_f16 = bp_act_sums_f16_avx512;
+    kernels->act_grad_f16 = bp_act_grad_f16_avx512;
 }

@@ -117,9 +117,9 @@ void bp_half_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int6
         }
 }
 
-/* The square of a float is exact in double: fused or not is the same. */
-BP_INLINE void sums_f32_block(const float *y, size_t n, size_t c, int full, size_t rest,
-                              double *sum, double *sum_squares) {
+/* Channels from j on. The square of a float is exact in double: fused or not is the same. */
+BP_INLINE void sums_block(const void *y, int is_f16, size_t n, size_t c, size_t j, int full,
+                          size_t rest, double *sum, double *sum_squares) {
     double s[8] = {0}, q[8] = {0};
     if (!full) {
         memcpy(s, sum, rest * sizeof *s);
@@ -128,8 +128,8 @@ BP_INLINE void sums_f32_block(const float *y, size_t n, size_t c, int full, size
     const double *from_s = full ? sum : s, *from_q = full ? sum_squares : q;
     __m256d s0 = _mm256_loadu_pd(from_s), s1 = _mm256_loadu_pd(from_s + 4);
     __m256d q0 = _mm256_loadu_pd(from_q), q1 = _mm256_loadu_pd(from_q + 4);
-    for (size_t p = 0; p < n; p++, y += c) {
-        __m256 v = load_ps(y, full, rest);
+    for (size_t p = 0; p < n; p++) {
+        __m256 v = load_y(y, p * c + j, is_f16 ? VALUE_F16 : VALUE_F32, full, rest);
         __m256d v0 = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
         __m256d v1 = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
         s0 = _mm256_add_pd(s0, v0);
@@ -148,54 +148,60 @@ BP_INLINE void sums_f32_block(const float *y, size_t n, size_t c, int full, size
     }
 }
 
-void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
+BP_INLINE void sums(const void *y, int is_f16, size_t n, size_t c, double *sum,
+                    double *sum_squares) {
     size_t j = 0;
     for (; j + 8 <= c; j += 8)
-        sums_f32_block(y + j, n, c, 1, 8, sum + j, sum_squares + j);
+        sums_block(y, is_f16, n, c, j, 1, 8, sum + j, sum_squares + j);
     if (j < c)
-        sums_f32_block(y + j, n, c, 0, c - j, sum + j, sum_squares + j);
+        sums_block(y, is_f16, n, c, j, 0, c - j, sum + j, sum_squares + j);
+}
+
+void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
+    sums(y, 0, n, c, sum, sum_squares);
 }
 
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
-BP_INLINE void affine_8(const void *y, size_t at, int is_i16, size_t j, int full, size_t rest,
-                        const struct bp_affine_rows *a, const float *residual, int stream,
-                        float *z) {
-    __m256 v = _mm256_mul_ps(load_y(y, at, is_i16, full, rest), load_ps(a->scale + j, full, rest));
+/* narrow, a constant: residual and z are halves in place of floats. */
+BP_INLINE void affine_8(const void *y, size_t at, enum value_type type, size_t j, int full,
+                        size_t rest, const struct bp_affine_rows *a, const void *residual,
+                        int narrow, int stream, void *z) {
+    __m256 v = _mm256_mul_ps(load_y(y, at, type, full, rest), load_ps(a->scale + j, full, rest));
     v = _mm256_add_ps(v, load_ps(a->shift + j, full, rest));
     if (a->slope != NULL) {
         __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
         v = _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(a->slope + j, full, rest)), negative);
     }
     if (residual != NULL)
-        v = _mm256_add_ps(v, load_ps(residual + at, full, rest));
+        v = _mm256_add_ps(v, load_y(residual, at, narrow ? VALUE_F16 : VALUE_F32, full, rest));
     if (stream)
-        _mm256_stream_ps(z + at, v);
+        _mm256_stream_ps((float *)z + at, v);
     else
-        store_ps(z + at, full, rest, v);
+        store_y(z, at, narrow ? VALUE_F16 : VALUE_F32, full, rest, v);
 }
 
-BP_INLINE void affine_rows(const void *y, int is_i16, size_t n, size_t c,
-                           const struct bp_affine_rows *a, const float *residual, int stream,
-                           float *z) {
+BP_INLINE void affine_rows(const void *y, enum value_type type, size_t n, size_t c,
+                           const struct bp_affine_rows *a, const void *residual, int narrow,
+                           int stream, void *z) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8)
-            affine_8(y, p * c + j, is_i16, j, 1, 8, a, residual, stream, z);
+            affine_8(y, p * c + j, type, j, 1, 8, a, residual, narrow, stream, z);
         if (j < c)
-            affine_8(y, p * c + j, is_i16, j, 0, c - j, a, residual, 0, z);
+            affine_8(y, p * c + j, type, j, 0, c - j, a, residual, narrow, 0, z);
     }
 }
 
-BP_INLINE void affine_act(const void *y, int is_i16, size_t n, size_t c,
+BP_INLINE void affine_act(const void *y, enum value_type type, size_t n, size_t c,
                           const struct bp_affine_rows *a, const float *residual, int stream,
                           float *z, double *sum, double *sum_squares) {
     if (stream && sum == NULL && c % 8 == 0 && (uintptr_t)z % 32 == 0) {
-        affine_rows(y, is_i16, n, c, a, residual, 1, z);
+        affine_rows(y, type, n, c, a, residual, 0, 1, z);
         _mm_sfence();
         return;
     }
-    affine_rows(y, is_i16, n, c, a, residual, 0, z);
+    affine_rows(y, type, n, c, a, residual, 0, 0, z);
     if (sum != NULL)
         bp_sums_f32_avx2(z, n, c, sum, sum_squares);
 }
@@ -203,11 +209,19 @@ BP_INLINE void affine_act(const void *y, int is_i16, size_t n, size_t c,
 void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const float *residual, int stream, float *z, double *sum,
                             double *sum_squares) {
-    affine_act(y, 1, n, c, a, residual, stream, z, sum, sum_squares);
+    affine_act(y, VALUE_I16, n, c, a, residual, stream, z, sum, sum_squares);
 }
 
 void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const float *residual, int stream, float *z, double *sum,
                             double *sum_squares) {
     affine_act(y, 0, n, c, a, residual, stream, z, sum, sum_squares);
+}
+
+void bp_affine_act_f16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                            const uint16_t *residual, uint16_t *z, double *sum,
+                            double *sum_squares) {
+    affine_rows(y, VALUE_I16, n, c, a, residual, 1, 0, z);
+    if (sum != NULL)
+        sums(z, 1, n, c, sum, sum_squares);
 }

@@ -114,7 +114,7 @@ BP_INLINE void sums_all(const int16_t *y, size_t n, size_t c, int limit, int hal
 
 void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
                         int64_t *sum_squares) {
-    int64_t *const sums[4] = {sum, sum_squares, NULL, NULL};
+    int64_t *const sums[4] = {sum, sum_squares};
     sums_all(y, n, c, limit, 0, sums);
 }
 
@@ -181,16 +181,17 @@ struct affine_job {
     const void *y;
     size_t n, c;
     const struct bp_affine_rows *a;
-    const float *residual;
+    const void *residual;
     int stream;
-    float *z;
+    void *z;
     double *sum, *sum_squares;
 };
 
 /* 16 * vectors channels from channel j on, all rows; the coefficients stay in registers. Without an
- * activation the slope is 1, which changes nothing. */
-BP_INLINE void affine_block(const struct affine_job *job, int is_i16, int with_sums, int vectors,
-                            size_t j, __mmask16 m) {
+ * activation the slope is 1, which changes nothing. narrow, a constant: residual and z are bfloat16
+ * in place of floats. */
+BP_INLINE void affine_block(const struct affine_job *job, enum value_type type, int with_sums,
+                            int narrow, int vectors, size_t j, __mmask16 m) {
     __m512 scale[4], shift[4], slope[4];
     struct double_sums sums[4];
     for (int q = 0; q < vectors; q++) {
@@ -204,16 +205,21 @@ BP_INLINE void affine_block(const struct affine_job *job, int is_i16, int with_s
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 16 * (size_t)q;
-            __m512 v = _mm512_mul_ps(load_y(job->y, at, is_i16, m), scale[q]);
+            __m512 v = _mm512_mul_ps(load_y(job->y, at, type, m), scale[q]);
             v = _mm512_add_ps(v, shift[q]);
             __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
             v = _mm512_mask_mul_ps(v, negative, v, slope[q]);
             if (job->residual != NULL)
-                v = _mm512_add_ps(v, load_f32(job->residual + at, m));
-            if (job->stream)
-                _mm512_stream_ps(job->z + at, v);
-            else
-                store_f32(job->z + at, m, v);
+                v = _mm512_add_ps(v, load_y(job->residual, at, narrow ? VALUE_F16 : VALUE_F32, m));
+            if (narrow) { /* what is stored is summed, too */
+                __m256i half = halved(v);
+                store_u16((uint16_t *)job->z + at, m, half);
+                v = of_halves(half);
+            } else if (job->stream) {
+                _mm512_stream_ps((float *)job->z + at, v);
+            } else {
+                store_f32((float *)job->z + at, m, v);
+            }
             if (with_sums)
                 add_sums(&sums[q], v);
         }
@@ -223,22 +229,23 @@ BP_INLINE void affine_block(const struct affine_job *job, int is_i16, int with_s
     }
 }
 
-BP_INLINE void affine_blocks(const struct affine_job *job, int is_i16, int with_sums) {
+BP_INLINE void affine_blocks(const struct affine_job *job, enum value_type type, int with_sums,
+                             int narrow) {
     size_t j = 0;
     for (; j + 64 <= job->c; j += 64)
-        affine_block(job, is_i16, with_sums, 4, j, 0xffff);
+        affine_block(job, type, with_sums, narrow, 4, j, 0xffff);
     for (; j + 32 <= job->c; j += 32)
-        affine_block(job, is_i16, with_sums, 2, j, 0xffff);
+        affine_block(job, type, with_sums, narrow, 2, j, 0xffff);
     for (; j < job->c; j += 16)
-        affine_block(job, is_i16, with_sums, 1, j, mask_16(job->c - j));
+        affine_block(job, type, with_sums, narrow, 1, j, mask_16(job->c - j));
 }
 
-BP_INLINE void affine_act(struct affine_job *job, int is_i16) {
+BP_INLINE void affine_act(struct affine_job *job, enum value_type type) {
     job->stream = job->stream && job->c % 16 == 0 && (uintptr_t)job->z % 64 == 0;
     if (job->sum != NULL)
-        affine_blocks(job, is_i16, 1);
+        affine_blocks(job, type, 1, 0);
     else
-        affine_blocks(job, is_i16, 0);
+        affine_blocks(job, type, 0, 0);
     if (job->stream)
         _mm_sfence();
 }
@@ -247,12 +254,22 @@ void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const struct
                               const float *residual, int stream, float *z, double *sum,
                               double *sum_squares) {
     struct affine_job job = {y, n, c, a, residual, stream, z, sum, sum_squares};
-    affine_act(&job, 1);
+    affine_act(&job, VALUE_I16);
 }
 
 void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               const float *residual, int stream, float *z, double *sum,
                               double *sum_squares) {
     struct affine_job job = {y, n, c, a, residual, stream, z, sum, sum_squares};
-    affine_act(&job, 0);
+    affine_act(&job, VALUE_F32);
+}
+
+void bp_affine_act_f16_avx512(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              const uint16_t *residual, uint16_t *z, double *sum,
+                              double *sum_squares) {
+    struct affine_job job = {y, n, c, a, residual, 0, z, sum, sum_squares};
+    if (sum != NULL)
+        affine_blocks(&job, VALUE_I16, 1, 1);
+    else
+        affine_blocks(&job, VALUE_I16, 0, 1);
 }

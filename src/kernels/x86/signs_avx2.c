@@ -26,9 +26,9 @@ BP_INLINE uint64_t valid_bits(size_t c, size_t w) {
 /* --- affine, PReLU ---------------------------------------------------------------------------- */
 
 /* z of 8 channels from channel j on, of which `rest` exist; y: the pixel. */
-BP_INLINE __m256 value_8(const void *y, int is_i16, const struct bp_affine_rows *a, size_t j,
-                         int full, size_t rest) {
-    __m256 v = _mm256_mul_ps(load_y(y, j, is_i16, full, rest), load_ps(a->scale + j, full, rest));
+BP_INLINE __m256 value_8(const void *y, enum value_type type, const struct bp_affine_rows *a,
+                         size_t j, int full, size_t rest) {
+    __m256 v = _mm256_mul_ps(load_y(y, j, type, full, rest), load_ps(a->scale + j, full, rest));
     v = _mm256_add_ps(v, load_ps(a->shift + j, full, rest));
     if (a->slope == NULL)
         return v;
@@ -36,15 +36,15 @@ BP_INLINE __m256 value_8(const void *y, int is_i16, const struct bp_affine_rows 
     return _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(a->slope + j, full, rest)), negative);
 }
 
-BP_INLINE void affine_pixel(const void *y, int is_i16, size_t c, const struct bp_affine_rows *a,
-                            uint64_t *bits, uint64_t *mask) {
+BP_INLINE void affine_pixel(const void *y, enum value_type type, size_t c,
+                            const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
     for (size_t w = 0; w < c; w += 64) {
         size_t end = bp_min_size(c, w + 64);
         struct words words = {0, 0};
         for (size_t j = w; j < end; j += 8)
             add_signs(&words, j,
-                      end - j >= 8 ? value_8(y, is_i16, a, j, 1, 8)
-                                   : value_8(y, is_i16, a, j, 0, end - j));
+                      end - j >= 8 ? value_8(y, type, a, j, 1, 8)
+                                   : value_8(y, type, a, j, 0, end - j));
         bits[w / 64] = words.sign & valid_bits(c, w);
         if (mask != NULL)
             mask[w / 64] = words.inside & valid_bits(c, w);
@@ -54,13 +54,22 @@ BP_INLINE void affine_pixel(const void *y, int is_i16, size_t c, const struct bp
 void bp_affine_signs_i16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               uint64_t *bits, uint64_t *mask) {
     for (size_t p = 0, cw = bp_words(c); p < n; p++)
-        affine_pixel(y + p * c, 1, c, a, bits + p * cw, mask == NULL ? NULL : mask + p * cw);
+        affine_pixel(y + p * c, VALUE_I16, c, a, bits + p * cw,
+                     mask == NULL ? NULL : mask + p * cw);
 }
 
 void bp_affine_signs_f32_avx2(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               uint64_t *bits, uint64_t *mask) {
     for (size_t p = 0, cw = bp_words(c); p < n; p++)
-        affine_pixel(y + p * c, 0, c, a, bits + p * cw, mask == NULL ? NULL : mask + p * cw);
+        affine_pixel(y + p * c, VALUE_F32, c, a, bits + p * cw,
+                     mask == NULL ? NULL : mask + p * cw);
+}
+
+void bp_affine_signs_f16_avx2(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
+                              uint64_t *bits, uint64_t *mask) {
+    for (size_t p = 0, cw = bp_words(c); p < n; p++)
+        affine_pixel(y + p * c, VALUE_F16, c, a, bits + p * cw,
+                     mask == NULL ? NULL : mask + p * cw);
 }
 
 /* --- affine, PReLU, 2x2 max pooling ----------------------------------------------------------- */
@@ -68,10 +77,10 @@ void bp_affine_signs_f32_avx2(const float *y, size_t n, size_t c, const struct b
 /* The winner of 8 channels, and its number's two bits. */
 BP_INLINE __m256 best_8(const int16_t *const pixel[4], const struct bp_affine_rows *a, size_t j,
                         int full, size_t rest, uint64_t *low, uint64_t *high) {
-    __m256 best = value_8(pixel[0], 1, a, j, full, rest);
+    __m256 best = value_8(pixel[0], VALUE_I16, a, j, full, rest);
     unsigned wins[4];
     for (int i = 1; i < 4; i++)
-        wins[i] = challenge(&best, value_8(pixel[i], 1, a, j, full, rest));
+        wins[i] = challenge(&best, value_8(pixel[i], VALUE_I16, a, j, full, rest));
     *low |= (uint64_t)((wins[1] & ~wins[2]) | wins[3]) << j % 64;
     *high |= (uint64_t)(wins[2] | wins[3]) << j % 64;
     return best;

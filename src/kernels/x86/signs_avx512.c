@@ -48,14 +48,14 @@ BP_INLINE struct affine_word load_word(const struct bp_affine_rows *a, size_t j,
     return k;
 }
 
-BP_INLINE __m512 value_16(const void *y, size_t at, int is_i16, const struct affine_word *k, int q,
-                          __mmask16 m) {
-    __m512 v = _mm512_mul_ps(load_y(y, at + 16 * (size_t)q, is_i16, m), k->scale[q]);
+BP_INLINE __m512 value_16(const void *y, size_t at, enum value_type type,
+                          const struct affine_word *k, int q, __mmask16 m) {
+    __m512 v = _mm512_mul_ps(load_y(y, at + 16 * (size_t)q, type, m), k->scale[q]);
     return prelu(_mm512_add_ps(v, k->shift[q]), k->slope[q]);
 }
 
 /* Channels j .. j + 63, or the `rest` of them, of all pixels. */
-BP_INLINE void affine_word(const void *y, int is_i16, size_t n, size_t c,
+BP_INLINE void affine_word(const void *y, enum value_type type, size_t n, size_t c,
                            const struct bp_affine_rows *a, size_t j, size_t rest, uint64_t *bits,
                            uint64_t *mask) {
     const struct affine_word k = load_word(a, j, rest);
@@ -65,7 +65,7 @@ BP_INLINE void affine_word(const void *y, int is_i16, size_t n, size_t c,
 #pragma GCC unroll 4
         for (int q = 0; q < 4; q++) {
             __mmask16 m = lanes_of(rest, q);
-            sign_16(value_16(y, p * c + j, is_i16, &k, q, m), m, &sign[q], &inside[q]);
+            sign_16(value_16(y, p * c + j, type, &k, q, m), m, &sign[q], &inside[q]);
         }
         bits[p * cw] = word_of(sign);
         if (mask != NULL)
@@ -73,25 +73,30 @@ BP_INLINE void affine_word(const void *y, int is_i16, size_t n, size_t c,
     }
 }
 
-BP_INLINE void affine_signs(const void *y, int is_i16, size_t n, size_t c,
+BP_INLINE void affine_signs(const void *y, enum value_type type, size_t n, size_t c,
                             const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
     for (size_t j = 0; j < c; j += 64, bits++) {
         if (c - j >= 64)
-            affine_word(y, is_i16, n, c, a, j, 64, bits, mask);
+            affine_word(y, type, n, c, a, j, 64, bits, mask);
         else
-            affine_word(y, is_i16, n, c, a, j, c - j, bits, mask);
+            affine_word(y, type, n, c, a, j, c - j, bits, mask);
         mask += mask != NULL;
     }
 }
 
 void bp_affine_signs_i16_avx512(const int16_t *y, size_t n, size_t c,
                                 const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
-    affine_signs(y, 1, n, c, a, bits, mask);
+    affine_signs(y, VALUE_I16, n, c, a, bits, mask);
 }
 
 void bp_affine_signs_f32_avx512(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                                 uint64_t *bits, uint64_t *mask) {
-    affine_signs(y, 0, n, c, a, bits, mask);
+    affine_signs(y, VALUE_F32, n, c, a, bits, mask);
+}
+
+void bp_affine_signs_f16_avx512(const uint16_t *y, size_t n, size_t c,
+                                const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask) {
+    affine_signs(y, VALUE_F16, n, c, a, bits, mask);
 }
 
 /* --- affine, PReLU, 2x2 max pooling ----------------------------------------------------------- */
@@ -111,11 +116,11 @@ BP_INLINE void pool_word(const struct pool_job *job, size_t j, size_t rest) {
 #pragma GCC unroll 4
         for (int q = 0; q < 4; q++) {
             __mmask16 m = lanes_of(rest, q), wins[4];
-            __m512 best = value_16(job->row[0], 2 * p * c + j, 1, &k, q, m);
+            __m512 best = value_16(job->row[0], 2 * p * c + j, VALUE_I16, &k, q, m);
 #pragma GCC unroll 4
             for (size_t i = 1; i < 4; i++) {
                 size_t at = (2 * p + i % 2) * c + j;
-                __m512 later = value_16(job->row[i / 2], at, 1, &k, q, m);
+                __m512 later = value_16(job->row[i / 2], at, VALUE_I16, &k, q, m);
                 wins[i] = beats(later, best) & m;
                 best = _mm512_mask_mov_ps(best, wins[i], later);
             }
@@ -163,7 +168,7 @@ BP_INLINE void act_norm_word(const int16_t *y, size_t n, size_t c, const struct 
 #pragma GCC unroll 4
         for (int q = 0; q < 4; q++) {
             __mmask16 m = lanes_of(rest, q);
-            __m512 u = _mm512_mul_ps(load_y(y, p * c + j + 16 * (size_t)q, 1, m), alpha[q]);
+            __m512 u = _mm512_mul_ps(load_y(y, p * c + j + 16 * (size_t)q, VALUE_I16, m), alpha[q]);
             __m512 v = _mm512_mul_ps(prelu(u, slope[q]), scale[q]);
             sign_16(_mm512_add_ps(v, shift[q]), m, &sign[q], &inside[q]);
         }

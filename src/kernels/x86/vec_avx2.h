@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/value_type.h"
 
 #define BP_INLINE static inline __attribute__((always_inline))
 
@@ -42,9 +43,26 @@ BP_INLINE void store_ps(float *p, int full, size_t rest, __m256 v) {
         _mm256_maskstore_ps(p, mask_32x8(rest), v);
 }
 
-/* 8 values as floats from either type; is_i16 is a constant. */
-BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t rest) {
-    if (!is_i16)
+/* 8 floats as halves, rounded as by settle_f16, and the numbers of 8 halves. */
+BP_INLINE __m128i halved(__m256 v) {
+    const __m256 most = _mm256_set1_ps(BP_HALF_MAX), least = _mm256_set1_ps(-BP_HALF_MAX);
+    v = _mm256_mul_ps(v, _mm256_set1_ps(1.0f / BP_HALF_UNIT));
+    v = _mm256_max_ps(least, _mm256_min_ps(most, v)); /* v where that is NaN */
+    return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
+}
+
+BP_INLINE __m256 of_halves(__m128i v) {
+    return _mm256_mul_ps(_mm256_cvtph_ps(v), _mm256_set1_ps(BP_HALF_UNIT));
+}
+
+/* The numbers of 8 bfloat16. */
+BP_INLINE __m256 widened(__m128i v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+}
+
+/* 8 values of a type (a constant) as floats. */
+BP_INLINE __m256 load_y(const void *y, size_t at, enum value_type type, int full, size_t rest) {
+    if (type == VALUE_F32)
         return load_ps((const float *)y + at, full, rest);
     int16_t part[8] = {0};
     const int16_t *p = (const int16_t *)y + at;
@@ -53,7 +71,38 @@ BP_INLINE __m256 load_y(const void *y, size_t at, int is_i16, int full, size_t r
         p = part;
     }
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
+    if (type == VALUE_F16)
+        return of_halves(v);
+    return type == VALUE_BF16 ? widened(v) : _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(v));
+}
+
+/* 8 floats as bfloat16, rounded as by round_bf16: with integers, which are the same everywhere. */
+BP_INLINE __m128i rounded(__m256 v) {
+    const __m256i half = _mm256_set1_epi32(0x7fff), one = _mm256_set1_epi32(1);
+    __m256i bits = _mm256_castps_si256(v), upper = _mm256_srli_epi32(bits, 16);
+    __m256i up = _mm256_add_epi32(_mm256_add_epi32(bits, half), _mm256_and_si256(upper, one));
+    __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    up = _mm256_blendv_epi8(_mm256_srli_epi32(up, 16), quiet, nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(up), _mm256_extracti128_si256(up, 1));
+}
+
+BP_INLINE void store_u16(uint16_t *p, int full, size_t rest, __m128i v) {
+    if (full) {
+        _mm_storeu_si128((__m128i *)(void *)p, v);
+        return;
+    }
+    uint16_t part[8];
+    _mm_storeu_si128((__m128i *)(void *)part, v);
+    memcpy(p, part, rest * sizeof *p);
+}
+
+/* 8 values to floats, or rounded to halves or bfloat16. */
+BP_INLINE void store_y(void *y, size_t at, enum value_type type, int full, size_t rest, __m256 v) {
+    if (type == VALUE_F32)
+        store_ps((float *)y + at, full, rest, v);
+    else
+        store_u16((uint16_t *)y + at, full, rest, type == VALUE_F16 ? halved(v) : rounded(v));
 }
 
 /* Ranges of 8 columns. */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "kernels/value_type.h"
 
 #define BP_INLINE static inline __attribute__((always_inline))
 
@@ -72,11 +73,57 @@ BP_INLINE __m256i load_i16(const int16_t *p, __mmask16 m) {
                        : _mm256_maskz_loadu_epi16(m, p);
 }
 
-/* 16 values as floats from either type; is_i16 is a constant. */
-BP_INLINE __m512 load_y(const void *y, size_t at, int is_i16, __mmask16 m) {
-    if (!is_i16)
+/* 16 floats as bfloat16, rounded as by round_bf16: the instruction made for it takes tiny numbers
+ * for zero, and is not in this tier. */
+BP_INLINE __m256i rounded(__m512 v) {
+    const __m512i half = _mm512_set1_epi32(0x7fff), one = _mm512_set1_epi32(1);
+    __m512i bits = _mm512_castps_si512(v), upper = _mm512_srli_epi32(bits, 16);
+    __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, half), _mm512_and_si512(upper, one));
+    __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    up = _mm512_srli_epi32(up, 16);
+    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(up, nan, upper, _mm512_set1_epi32(0x40)));
+}
+
+BP_INLINE void store_u16(uint16_t *p, __mmask16 m, __m256i v) {
+    if (m == 0xffff)
+        _mm256_storeu_si256((__m256i *)(void *)p, v);
+    else
+        _mm256_mask_storeu_epi16(p, m, v);
+}
+
+/* The numbers of 16 bfloat16. */
+BP_INLINE __m512 widened(__m256i v) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
+}
+
+/* 16 floats as halves, rounded as by settle_f16, and the numbers of 16 halves. */
+BP_INLINE __m256i halved(__m512 v) {
+    const __m512 most = _mm512_set1_ps(BP_HALF_MAX), least = _mm512_set1_ps(-BP_HALF_MAX);
+    v = _mm512_mul_ps(v, _mm512_set1_ps(1.0f / BP_HALF_UNIT));
+    v = _mm512_max_ps(least, _mm512_min_ps(most, v)); /* v where that is NaN */
+    return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+BP_INLINE __m512 of_halves(__m256i v) {
+    return _mm512_mul_ps(_mm512_cvtph_ps(v), _mm512_set1_ps(BP_HALF_UNIT));
+}
+
+/* 16 values of a type (a constant) as floats. */
+BP_INLINE __m512 load_y(const void *y, size_t at, enum value_type type, __mmask16 m) {
+    if (type == VALUE_F32)
         return load_f32((const float *)y + at, m);
-    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(load_i16((const int16_t *)y + at, m)));
+    __m256i v = load_i16((const int16_t *)y + at, m);
+    if (type == VALUE_F16)
+        return of_halves(v);
+    return type == VALUE_BF16 ? widened(v) : _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(v));
+}
+
+/* 16 values to floats, or rounded to halves or bfloat16. */
+BP_INLINE void store_y(void *y, size_t at, enum value_type type, __mmask16 m, __m512 v) {
+    if (type == VALUE_F32)
+        store_f32((float *)y + at, m, v);
+    else
+        store_u16((uint16_t *)y + at, m, type == VALUE_F16 ? halved(v) : rounded(v));
 }
 
 /* Ranges of 16 columns. */
