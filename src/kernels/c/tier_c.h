@@ -165,8 +165,8 @@ void bp_affine_act_f16_c(const int16_t *y, size_t n, size_t c, const struct bp_a
 void bp_affine_signs_f16_c(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                            uint64_t *bits, uint64_t *mask);
 void bp_act_sums_f16_c(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
-                       const float *scale, const float *shift, const float *slope,
-                       float *restrict sum_g, float *restrict sum_gy, float *restrict sum_slope);
+                       const float *scale, const float *shift, const float *slope, float *sum_g,
+                       float *sum_gy, float *sum_slope);
 void bp_act_grad_f16_c(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope, const float *ka,
                        const float *kb, const float *kc, int add, uint16_t *out);
