@@ -119,6 +119,57 @@ static void check_backward(struct pair *p, const uint8_t *kept) {
     check_dx(p);
 }
 
+/* Who reads dx on the way: its rows as floats. */
+struct seen {
+    const struct norm_act_fixture *f;
+    float *rows;
+};
+
+static void see_rows(void *context, size_t n, size_t row, size_t rows,
+                     const struct bp_gradient_rows *g, void *scratch) {
+    (void)scratch;
+    const struct seen *seen = context;
+    const struct bp_norm_act_shape *s = &seen->f->shape;
+    size_t count = rows * s->w * s->c;
+    float *to = seen->rows + (n * s->h + row) * s->w * s->c;
+    if (g->floats != NULL)
+        memcpy(to, g->floats, count * sizeof *to);
+    else
+        seen->f->exec->kernels.widen_bf16(g->bf16, count, to);
+}
+
+/* The gradient of an average pooling (or none) is added before dx is rounded, and who reads dx sees
+ * the numbers that are stored. After check_backward. */
+static void check_dx_read(struct pair *p, const float *pooled, int accumulate) {
+    struct norm_act_fixture *f = p->f;
+    const struct bp_pool_shape pool =
+        bp_pool_shape_make(BP_POOL_AVG_2X2, f->shape.h, f->shape.w, f->shape.c);
+    struct seen seen = {&f[1], op_data_soiled(f->in_count * sizeof(float))};
+    f[1].op->reader = (struct bp_grad_reader){.rows = see_rows, .context = &seen};
+    for (int i = 0; i < 2; i++) {
+        f[i].op->pooled = (struct bp_pooled_gradient){pool, pooled};
+        bp_norm_act_backward_all(f[i].op, f[i].exec, f[i].n, f[i].dx, accumulate);
+        f[i].op->pooled.g = NULL;
+    }
+    f[1].op->reader.rows = NULL;
+    check_dx(p);
+    float *stored = op_data_take(f->in_count * sizeof *stored);
+    f->exec->kernels.widen_bf16((const uint16_t *)(const void *)f[1].dx, f->in_count, stored);
+    assert_memory_equal(seen.rows, stored, f->in_count * sizeof *stored);
+    bp_free(stored);
+    bp_free(seen.rows);
+}
+
+static void check_all_dx_read(struct pair *p) {
+    const struct norm_act_fixture *f = p->f;
+    float *pooled = op_data_numbers(11, f->in_count);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        check_dx_read(p, NULL, accumulate);
+        check_dx_read(p, pooled, accumulate);
+    }
+    bp_free(pooled);
+}
+
 static void check(const struct bp_norm_act_shape *shape, int residual, enum bp_tier tier) {
     static const uint8_t all[] = {1, 1, 1}, some[] = {1, 0, 1};
     struct pair p;
@@ -128,6 +179,8 @@ static void check(const struct bp_norm_act_shape *shape, int residual, enum bp_t
     check_backward(&p, all);
     if (!shape->window_pool)
         check_backward(&p, some);
+    if (shape->input_f16)
+        check_all_dx_read(&p);
     tear_down(&p);
 }
 
