@@ -281,26 +281,25 @@ static void sample_to_windows(const struct job *job, size_t n, int thread) {
     }
 }
 
-/* The same of integers, which are a quarter when they become floats. */
+/* The same of integers, which are a quarter when they are activated. */
 static void sample_of_integers_to_windows(const struct job *job, size_t n, int thread) {
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_affine_rows a = coefficients_of(op);
-    size_t out_elements = op->ow * s->c;
-    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    int16_t *pooled = bp_carve(&carver, out_elements * sizeof *pooled);
-    float *buffer = bp_carve(&carver, out_elements * sizeof *buffer);
+    int16_t *pooled = bp_exec_scratch(job->exec, thread);
+    double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
+    double *squares = sums == NULL ? NULL : sums + s->c;
     for (size_t y = 0; y < op->oh; y++) {
-        size_t at = (n * op->oh + y) * out_elements;
+        size_t at = (n * op->oh + y) * op->ow * s->c;
         size_t from = (n * s->h + bp_pool_first_row(&op->window, y)) * s->w * s->c;
         bp_pool_max_row_i16(&op->window, op->kernels, y, y_i16(op->y, from), op->flip, pooled,
                             op->winner + at);
-        float *z = s->output_f16 ? buffer : (float *)job->out.out + at;
-        op->kernels->affine_act_i16(pooled, op->ow, s->c, &a, NULL, 0, z, NULL, NULL);
         if (s->output_f16)
-            settle_rows(job, n, at, op->ow, z);
-        else if (job->out.sums != NULL)
-            bp_channel_sums_add_f32(job->out.sums, op->kernels, n, z, op->ow);
+            op->kernels->affine_act_f16(pooled, op->ow, s->c, &a, NULL,
+                                        (uint16_t *)job->out.out + at, sums, squares);
+        else
+            op->kernels->affine_act_i16(pooled, op->ow, s->c, &a, NULL, 0,
+                                        (float *)job->out.out + at, sums, squares);
     }
 }
 

@@ -88,14 +88,14 @@ void bp_half_sums_i16_neon(const int16_t *y, size_t n, size_t c, int limit, int6
 }
 
 /* Channels from j on. The square of a float is exact in double: fused or not is the same. */
-BP_INLINE void sums_block(const void *y, int is_f16, size_t n, size_t c, size_t j, int full,
-                          size_t rest, double *sum, double *sum_squares) {
+BP_INLINE void sums_block(const void *y, enum value_type type, size_t n, size_t c, size_t j,
+                          int full, size_t rest, double *sum, double *sum_squares) {
     double s[4] = {0}, q[4] = {0};
     memcpy(s, sum, rest * sizeof *s);
     memcpy(q, sum_squares, rest * sizeof *q);
     float64x2_t s0 = vld1q_f64(s), s1 = vld1q_f64(s + 2), q0 = vld1q_f64(q), q1 = vld1q_f64(q + 2);
     for (size_t p = 0; p < n; p++) {
-        float32x4_t v = load_y(y, p * c + j, is_f16 ? VALUE_F16 : VALUE_F32, full, rest);
+        float32x4_t v = load_y(y, p * c + j, type, full, rest);
         float64x2_t low = vcvt_f64_f32(vget_low_f32(v)), high = vcvt_high_f64_f32(v);
         s0 = vaddq_f64(s0, low);
         s1 = vaddq_f64(s1, high);
@@ -110,70 +110,71 @@ BP_INLINE void sums_block(const void *y, int is_f16, size_t n, size_t c, size_t 
     memcpy(sum_squares, q, rest * sizeof *q);
 }
 
-BP_INLINE void sums(const void *y, int is_f16, size_t n, size_t c, double *sum,
+BP_INLINE void sums(const void *y, enum value_type type, size_t n, size_t c, double *sum,
                     double *sum_squares) {
     size_t j = 0;
     for (; j + 4 <= c; j += 4)
-        sums_block(y, is_f16, n, c, j, 1, 4, sum + j, sum_squares + j);
+        sums_block(y, type, n, c, j, 1, 4, sum + j, sum_squares + j);
     if (j < c)
-        sums_block(y, is_f16, n, c, j, 0, c - j, sum + j, sum_squares + j);
+        sums_block(y, type, n, c, j, 0, c - j, sum + j, sum_squares + j);
 }
 
 void bp_sums_f32_neon(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
-    sums(y, 0, n, c, sum, sum_squares);
+    sums(y, VALUE_F32, n, c, sum, sum_squares);
 }
 
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
-/* 4 channels from channel j on, of the row at y[from]. narrow, a constant: residual and z are
- * halves in place of floats. */
+/* 4 channels from channel j on, of the row at y[from]. out, a constant: of residual
+ * and z. */
 BP_INLINE float32x4_t affine_4(const void *y, size_t from, enum value_type type, size_t j, int full,
                                size_t rest, const struct bp_affine_rows *a, const void *residual,
-                               int narrow) {
+                               enum value_type out) {
     float32x4_t v =
         vmulq_f32(load_y(y, from + j, type, full, rest), load_f32(a->scale + j, full, rest));
     v = vaddq_f32(v, load_f32(a->shift + j, full, rest));
     if (a->slope != NULL)
         v = vbslq_f32(vcltzq_f32(v), vmulq_f32(v, load_f32(a->slope + j, full, rest)), v);
     if (residual != NULL)
-        v = vaddq_f32(v, load_y(residual, from + j, narrow ? VALUE_F16 : VALUE_F32, full, rest));
+        v = vaddq_f32(v, load_y(residual, from + j, out, full, rest));
     return v;
 }
 
 BP_INLINE void affine_rows(const void *y, enum value_type type, size_t n, size_t c,
-                           const struct bp_affine_rows *a, const void *residual, int narrow,
-                           void *z) {
+                           const struct bp_affine_rows *a, const void *residual,
+                           enum value_type out, void *z) {
     for (size_t from = 0; from < n * c; from += c) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8) { /* loads before stores, so that they come in pairs */
-            float32x4_t low = affine_4(y, from, type, j, 1, 4, a, residual, narrow);
-            float32x4_t high = affine_4(y, from, type, j + 4, 1, 4, a, residual, narrow);
-            store_y(z, from + j, narrow ? VALUE_F16 : VALUE_F32, 1, 4, low);
-            store_y(z, from + j + 4, narrow ? VALUE_F16 : VALUE_F32, 1, 4, high);
+            float32x4_t low = affine_4(y, from, type, j, 1, 4, a, residual, out);
+            float32x4_t high = affine_4(y, from, type, j + 4, 1, 4, a, residual, out);
+            store_y(z, from + j, out, 1, 4, low);
+            store_y(z, from + j + 4, out, 1, 4, high);
         }
         for (; j < c; j += 4)
-            store_y(z, from + j, narrow ? VALUE_F16 : VALUE_F32, 0, c - j,
-                    affine_4(y, from, type, j, 0, c - j, a, residual, narrow));
+            store_y(z, from + j, out, 0, c - j,
+                    affine_4(y, from, type, j, 0, c - j, a, residual, out));
     }
 }
 
 /* With a slope and a residual, and without: constants of the loop. */
 BP_INLINE void affine(const void *y, enum value_type type, size_t n, size_t c,
-                      const struct bp_affine_rows *a, const void *residual, int narrow, void *z) {
+                      const struct bp_affine_rows *a, const void *residual, enum value_type out,
+                      void *z) {
     const struct bp_affine_rows with = *a, without = {a->scale, a->shift, NULL};
     if (a->slope != NULL && residual != NULL)
-        affine_rows(y, type, n, c, &with, residual, narrow, z);
+        affine_rows(y, type, n, c, &with, residual, out, z);
     else if (a->slope != NULL)
-        affine_rows(y, type, n, c, &with, NULL, narrow, z);
+        affine_rows(y, type, n, c, &with, NULL, out, z);
     else
-        affine_rows(y, type, n, c, &without, residual, narrow, z);
+        affine_rows(y, type, n, c, &without, residual, out, z);
 }
 
 void bp_affine_act_i16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const float *residual, int stream, float *z, double *sum,
                             double *sum_squares) {
     (void)stream;
-    affine(y, VALUE_I16, n, c, a, residual, 0, z);
+    affine(y, VALUE_I16, n, c, a, residual, VALUE_F32, z);
     if (sum != NULL)
         bp_sums_f32_neon(z, n, c, sum, sum_squares);
 }
@@ -182,7 +183,7 @@ void bp_affine_act_f32_neon(const float *y, size_t n, size_t c, const struct bp_
                             const float *residual, int stream, float *z, double *sum,
                             double *sum_squares) {
     (void)stream;
-    affine(y, VALUE_F32, n, c, a, residual, 0, z);
+    affine(y, VALUE_F32, n, c, a, residual, VALUE_F32, z);
     if (sum != NULL)
         bp_sums_f32_neon(z, n, c, sum, sum_squares);
 }
@@ -190,7 +191,7 @@ void bp_affine_act_f32_neon(const float *y, size_t n, size_t c, const struct bp_
 void bp_affine_act_f16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const uint16_t *residual, uint16_t *z, double *sum,
                             double *sum_squares) {
-    affine(y, VALUE_I16, n, c, a, residual, 1, z);
+    affine(y, VALUE_I16, n, c, a, residual, VALUE_F16, z);
     if (sum != NULL)
-        sums(z, 1, n, c, sum, sum_squares);
+        sums(z, VALUE_F16, n, c, sum, sum_squares);
 }

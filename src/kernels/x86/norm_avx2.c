@@ -118,8 +118,8 @@ void bp_half_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int6
 }
 
 /* Channels from j on. The square of a float is exact in double: fused or not is the same. */
-BP_INLINE void sums_block(const void *y, int is_f16, size_t n, size_t c, size_t j, int full,
-                          size_t rest, double *sum, double *sum_squares) {
+BP_INLINE void sums_block(const void *y, enum value_type type, size_t n, size_t c, size_t j,
+                          int full, size_t rest, double *sum, double *sum_squares) {
     double s[8] = {0}, q[8] = {0};
     if (!full) {
         memcpy(s, sum, rest * sizeof *s);
@@ -129,7 +129,7 @@ BP_INLINE void sums_block(const void *y, int is_f16, size_t n, size_t c, size_t 
     __m256d s0 = _mm256_loadu_pd(from_s), s1 = _mm256_loadu_pd(from_s + 4);
     __m256d q0 = _mm256_loadu_pd(from_q), q1 = _mm256_loadu_pd(from_q + 4);
     for (size_t p = 0; p < n; p++) {
-        __m256 v = load_y(y, p * c + j, is_f16 ? VALUE_F16 : VALUE_F32, full, rest);
+        __m256 v = load_y(y, p * c + j, type, full, rest);
         __m256d v0 = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
         __m256d v1 = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
         s0 = _mm256_add_pd(s0, v0);
@@ -148,25 +148,25 @@ BP_INLINE void sums_block(const void *y, int is_f16, size_t n, size_t c, size_t 
     }
 }
 
-BP_INLINE void sums(const void *y, int is_f16, size_t n, size_t c, double *sum,
+BP_INLINE void sums(const void *y, enum value_type type, size_t n, size_t c, double *sum,
                     double *sum_squares) {
     size_t j = 0;
     for (; j + 8 <= c; j += 8)
-        sums_block(y, is_f16, n, c, j, 1, 8, sum + j, sum_squares + j);
+        sums_block(y, type, n, c, j, 1, 8, sum + j, sum_squares + j);
     if (j < c)
-        sums_block(y, is_f16, n, c, j, 0, c - j, sum + j, sum_squares + j);
+        sums_block(y, type, n, c, j, 0, c - j, sum + j, sum_squares + j);
 }
 
 void bp_sums_f32_avx2(const float *y, size_t n, size_t c, double *sum, double *sum_squares) {
-    sums(y, 0, n, c, sum, sum_squares);
+    sums(y, VALUE_F32, n, c, sum, sum_squares);
 }
 
 /* --- batch norm and PReLU --------------------------------------------------------------------- */
 
-/* narrow, a constant: residual and z are halves in place of floats. */
+/* out, a constant: of residual and z. */
 BP_INLINE void affine_8(const void *y, size_t at, enum value_type type, size_t j, int full,
                         size_t rest, const struct bp_affine_rows *a, const void *residual,
-                        int narrow, int stream, void *z) {
+                        enum value_type out, int stream, void *z) {
     __m256 v = _mm256_mul_ps(load_y(y, at, type, full, rest), load_ps(a->scale + j, full, rest));
     v = _mm256_add_ps(v, load_ps(a->shift + j, full, rest));
     if (a->slope != NULL) {
@@ -174,22 +174,22 @@ BP_INLINE void affine_8(const void *y, size_t at, enum value_type type, size_t j
         v = _mm256_blendv_ps(v, _mm256_mul_ps(v, load_ps(a->slope + j, full, rest)), negative);
     }
     if (residual != NULL)
-        v = _mm256_add_ps(v, load_y(residual, at, narrow ? VALUE_F16 : VALUE_F32, full, rest));
+        v = _mm256_add_ps(v, load_y(residual, at, out, full, rest));
     if (stream)
         _mm256_stream_ps((float *)z + at, v);
     else
-        store_y(z, at, narrow ? VALUE_F16 : VALUE_F32, full, rest, v);
+        store_y(z, at, out, full, rest, v);
 }
 
 BP_INLINE void affine_rows(const void *y, enum value_type type, size_t n, size_t c,
-                           const struct bp_affine_rows *a, const void *residual, int narrow,
-                           int stream, void *z) {
+                           const struct bp_affine_rows *a, const void *residual,
+                           enum value_type out, int stream, void *z) {
     for (size_t p = 0; p < n; p++) {
         size_t j = 0;
         for (; j + 8 <= c; j += 8)
-            affine_8(y, p * c + j, type, j, 1, 8, a, residual, narrow, stream, z);
+            affine_8(y, p * c + j, type, j, 1, 8, a, residual, out, stream, z);
         if (j < c)
-            affine_8(y, p * c + j, type, j, 0, c - j, a, residual, narrow, 0, z);
+            affine_8(y, p * c + j, type, j, 0, c - j, a, residual, out, 0, z);
     }
 }
 
@@ -197,11 +197,11 @@ BP_INLINE void affine_act(const void *y, enum value_type type, size_t n, size_t 
                           const struct bp_affine_rows *a, const float *residual, int stream,
                           float *z, double *sum, double *sum_squares) {
     if (stream && sum == NULL && c % 8 == 0 && (uintptr_t)z % 32 == 0) {
-        affine_rows(y, type, n, c, a, residual, 0, 1, z);
+        affine_rows(y, type, n, c, a, residual, VALUE_F32, 1, z);
         _mm_sfence();
         return;
     }
-    affine_rows(y, type, n, c, a, residual, 0, 0, z);
+    affine_rows(y, type, n, c, a, residual, VALUE_F32, 0, z);
     if (sum != NULL)
         bp_sums_f32_avx2(z, n, c, sum, sum_squares);
 }
@@ -215,13 +215,13 @@ void bp_affine_act_i16_avx2(const int16_t *y, size_t n, size_t c, const struct b
 void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const float *residual, int stream, float *z, double *sum,
                             double *sum_squares) {
-    affine_act(y, 0, n, c, a, residual, stream, z, sum, sum_squares);
+    affine_act(y, VALUE_F32, n, c, a, residual, stream, z, sum, sum_squares);
 }
 
 void bp_affine_act_f16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                             const uint16_t *residual, uint16_t *z, double *sum,
                             double *sum_squares) {
-    affine_rows(y, VALUE_I16, n, c, a, residual, 1, 0, z);
+    affine_rows(y, VALUE_I16, n, c, a, residual, VALUE_F16, 0, z);
     if (sum != NULL)
-        sums(z, 1, n, c, sum, sum_squares);
+        sums(z, VALUE_F16, n, c, sum, sum_squares);
 }
