@@ -11,13 +11,27 @@ struct sums {
     int32_t of[4][BP_TILE_ROWS][16]; /* [block][lanes / 16] */
 } __attribute__((aligned(64)));
 
+/* Where rows of a product's result go, one by one: y + to[i] * pitch bytes. */
+struct places {
+    uintptr_t y, pitch;
+    const int32_t *to, *end;
+};
+
+/* Rows that go nowhere, at -1, are fetched as any: an address that is not there does no harm. */
+BP_INLINE void fetch_places(struct places *places, size_t lines) {
+    for (; lines > 0 && places->to < places->end; lines--, places->to++)
+        _mm_prefetch((const char *)(places->y + (uintptr_t)*places->to * places->pitch),
+                     _MM_HINT_T1);
+}
+
 struct operands {
     const uint8_t *x;
     size_t pitch, step;
     const int32_t *tap, *tap_w;
     size_t taps, steps;
     const int8_t *w;
-    struct bp_fetch *soon; /* `lines` of it beside a step */
+    struct bp_fetch *soon; /* or NULL; `lines` of it, or of places, beside a step */
+    struct places *places; /* or NULL */
     size_t lines;
 };
 
@@ -28,6 +42,8 @@ BP_INLINE void multiply_blocks(const struct operands *o, size_t first, size_t se
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
+    struct wake wake;
+    wake.left = STEPS_AWAKE;
     for (size_t s = 0; s < o->steps; s++)
         for (size_t t = 0; t < o->taps; t++) {
             const uint8_t *x = o->x + (ptrdiff_t)o->tap[t] + s * o->step;
@@ -37,7 +53,11 @@ BP_INLINE void multiply_blocks(const struct operands *o, size_t first, size_t se
             MULTIPLY_TILES(0, 4, 6);
             _tile_loadd(7, w + TILE_BYTES, 64);
             MULTIPLY_TILES(1, 4, 7);
-            fetch_soon(o->soon, 64 * o->lines);
+            if (o->places != NULL)
+                fetch_places(o->places, o->lines);
+            else
+                fetch_soon(o->soon, 64 * o->lines);
+            stay_awake(&wake);
             if (two) {
                 _tile_loadd(5, x + second, o->pitch);
                 MULTIPLY_TILES(2, 5, 6);
@@ -72,32 +92,9 @@ BP_INLINE void store_sums(struct sums *sums, size_t n) {
     store_tiles(sums->of[0][0], n == 2 ? sums->of[2][0] : NULL, BP_TILE_ROWS * (size_t)16, 64);
 }
 
-void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
-                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
-    const struct operands o = {
-        (const uint8_t *)x, blocks->pitch, blocks->step, tap, tap_w, taps, steps, w, NULL, 0};
-    __mmask32 mask = mask_32(lanes);
-    struct sums sums;
-    configure_tiles();
-    for (size_t b = 0; b < blocks->count; b += 2) {
-        const int32_t *to = blocks->to + b * BP_TILE_ROWS;
-        size_t rows = (blocks->count - b < 2 ? 1 : 2) * BP_TILE_ROWS;
-        for (size_t i = 0; i < rows; i++)
-            if (to[i] >= 0)
-                fetch_place(y + (size_t)to[i] * y_stride, 1);
-        store_sums(&sums, sums_of(&o, blocks, b, 1));
-        for (size_t i = 0; i < rows; i++) {
-            if (to[i] < 0)
-                continue;
-            const size_t half = i / BP_TILE_ROWS * 2, row = i % BP_TILE_ROWS;
-            __m256i low = _mm512_cvtepi32_epi16(_mm512_load_si512(sums.of[half][row]));
-            __m256i high = _mm512_cvtepi32_epi16(_mm512_load_si512(sums.of[half + 1][row]));
-            _mm512_mask_storeu_epi16(y + (size_t)to[i] * y_stride, mask,
-                                     _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
-        }
-    }
-    _tile_release();
+/* Lines to fetch beside each of some steps: more at once would keep the tiles waiting. */
+BP_INLINE size_t even_parts(size_t lines, size_t steps) {
+    return 1 + (lines - 1) / (steps > 0 ? steps : 1);
 }
 
 /* Whether rows go to places in a row. */
@@ -106,6 +103,58 @@ BP_INLINE int is_straight(const int32_t *to) {
     const __m512i up = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     return to[0] >= 0 &&
            _mm512_cmpeq_epi32_mask(v, _mm512_add_epi32(_mm512_set1_epi32(to[0]), up)) == 0xffff;
+}
+
+/* Row `row` of a block's 32 sums, which int16 holds. */
+BP_INLINE __m512i narrow_row(int32_t of[2][BP_TILE_ROWS][16], size_t row) {
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7); /* packed within quarters */
+    return _mm512_permutexvar_epi64(
+        order, _mm512_packs_epi32(_mm512_load_si512(of[0][row]), _mm512_load_si512(of[1][row])));
+}
+
+/* A block's sums. In a row they are few instructions, so that the next block's products begin
+ * meanwhile. */
+BP_INLINE void store_i16(int32_t of[2][BP_TILE_ROWS][16], const int32_t *to, __mmask32 lanes,
+                         int16_t *y, size_t y_stride) {
+    if (lanes == 0xffffffff && is_straight(to)) {
+        int16_t *out = y + (size_t)to[0] * y_stride;
+#pragma GCC unroll 16
+        for (size_t i = 0; i < BP_TILE_ROWS; i++, out += y_stride)
+            _mm512_storeu_si512(out, narrow_row(of, i));
+        return;
+    }
+    for (size_t i = 0; i < BP_TILE_ROWS; i++)
+        if (to[i] >= 0)
+            _mm512_mask_storeu_epi16(y + (size_t)to[i] * y_stride, lanes, narrow_row(of, i));
+}
+
+void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
+    struct places places = {.y = (uintptr_t)y, .pitch = y_stride * sizeof *y};
+    const struct operands o = {.x = (const uint8_t *)x,
+                               .pitch = blocks->pitch,
+                               .step = blocks->step,
+                               .tap = tap,
+                               .tap_w = tap_w,
+                               .taps = taps,
+                               .steps = steps,
+                               .w = w,
+                               .places = &places,
+                               .lines = even_parts(2 * BP_TILE_ROWS, taps * steps)};
+    __mmask32 mask = mask_32(lanes);
+    struct sums sums;
+    configure_tiles();
+    for (size_t b = 0; b < blocks->count; b += 2) {
+        const int32_t *to = blocks->to + b * BP_TILE_ROWS;
+        places.to = to;
+        places.end = to + (blocks->count - b < 2 ? 1 : 2) * BP_TILE_ROWS;
+        size_t n = sums_of(&o, blocks, b, 1);
+        store_sums(&sums, n);
+        for (size_t i = 0; i < n; i++)
+            store_i16(&sums.of[2 * i], to + i * BP_TILE_ROWS, mask, y, y_stride);
+    }
+    _tile_release();
 }
 
 BP_INLINE void store_i32(const struct sums *sums, const int32_t *to, size_t n, size_t lanes,
@@ -145,19 +194,17 @@ void bp_product_tiles_i32_amx(const uint8_t *x, int is_signed, const struct bp_t
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                               const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,
                               struct bp_fetch *soon) {
-    /* As much as two blocks make, in even parts: more lines at once would keep the tiles waiting.
-     */
-    const size_t lines = 2 * BP_TILE_ROWS * BP_LANES * sizeof *y / 64;
-    const struct operands o = {x,
-                               blocks->pitch,
-                               blocks->step,
-                               tap,
-                               tap_w,
-                               taps,
-                               steps,
-                               w,
-                               soon,
-                               1 + lines / (taps * steps + 1)};
+    const size_t lines = 2 * BP_TILE_ROWS * BP_LANES * sizeof *y / 64; /* of two blocks */
+    const struct operands o = {.x = x,
+                               .pitch = blocks->pitch,
+                               .step = blocks->step,
+                               .tap = tap,
+                               .tap_w = tap_w,
+                               .taps = taps,
+                               .steps = steps,
+                               .w = w,
+                               .soon = soon,
+                               .lines = even_parts(lines, taps * steps)};
     if (is_signed)
         tiles_i32(&o, blocks, 1, lanes, y, y_stride);
     else

@@ -18,6 +18,7 @@ struct operands {
 struct place {
     int32_t *at;
     size_t pitch; /* bytes */
+    size_t rows;
 };
 
 struct sums {
@@ -27,8 +28,17 @@ struct sums {
 /* Rows by lanes of a product, in tiles of sums; constants after inlining. */
 enum form { TWO_BY_TWO, ONE_BY_FOUR, ONE_BY_TWO };
 
-BP_INLINE void multiply_form(const struct operands *o, const struct place *y, enum form form,
-                             int is_signed) {
+/* Beside a step, four rows of the sums that come next, of 32 lanes: eight steps fetch them all. */
+BP_INLINE void fetch_next(struct place *next) {
+    for (size_t i = 0; i < 4 && next->rows > 0; i++, next->rows--) {
+        _mm_prefetch(next->at, _MM_HINT_T0);
+        _mm_prefetch(next->at + 16, _MM_HINT_T0);
+        next->at += next->pitch / sizeof *next->at;
+    }
+}
+
+BP_INLINE void multiply_form(const struct operands *o, const struct place *y, struct place next,
+                             enum form form, int is_signed) {
     int32_t *third =
         form == TWO_BY_TWO ? y->at + BP_TILE_ROWS * y->pitch / sizeof *third : y->at + 32;
     _tile_loadd(0, y->at, y->pitch);
@@ -46,6 +56,7 @@ BP_INLINE void multiply_form(const struct operands *o, const struct place *y, en
             MULTIPLY_TILES(0, 4, 6);
             _tile_loadd(7, x + o->plane, 64);
             MULTIPLY_TILES(1, 4, 7);
+            fetch_next(&next);
             if (form == TWO_BY_TWO) {
                 _tile_loadd(5, codes + 16 * o->pitch, o->pitch);
                 MULTIPLY_TILES(2, 5, 6);
@@ -80,20 +91,25 @@ BP_INLINE void copy_rows(const struct place *y, size_t k, size_t c, struct sums 
         }
 }
 
-/* A tap, with lanes that a call of the above multiplies. */
-BP_INLINE void multiply(const struct operands *o, struct place y, int is_signed, size_t k, size_t c,
-                        struct sums *sums) {
-    int is_whole = k % BP_TILE_ROWS == 0 && c % 32 == 0;
-    struct place copy = {sums->of[0], sizeof sums->of[0]}, to = is_whole ? y : copy;
-    if (!is_whole)
+/* Whether the tiles of sums lie in y, none of their rows and lanes beyond it. */
+BP_INLINE int is_whole(size_t k, size_t c) {
+    return k % BP_TILE_ROWS == 0 && c % 32 == 0;
+}
+
+/* A tap, with lanes that a call of the above multiplies; next: the sums of the call behind. */
+BP_INLINE void multiply(const struct operands *o, struct place y, struct place next, int is_signed,
+                        size_t c, struct sums *sums) {
+    size_t k = y.rows;
+    struct place copy = {sums->of[0], sizeof sums->of[0], k}, to = is_whole(k, c) ? y : copy;
+    if (!is_whole(k, c))
         copy_rows(&y, k, c, sums, 0);
     if (k > BP_TILE_ROWS)
-        multiply_form(o, &to, TWO_BY_TWO, is_signed);
+        multiply_form(o, &to, next, TWO_BY_TWO, is_signed);
     else if (c > 32)
-        multiply_form(o, &to, ONE_BY_FOUR, is_signed);
+        multiply_form(o, &to, next, ONE_BY_FOUR, is_signed);
     else
-        multiply_form(o, &to, ONE_BY_TWO, is_signed);
-    if (!is_whole)
+        multiply_form(o, &to, next, ONE_BY_TWO, is_signed);
+    if (!is_whole(k, c))
         copy_rows(&y, k, c, sums, 1);
 }
 
@@ -101,15 +117,21 @@ BP_INLINE void turned(struct operands o, const size_t *begin, size_t taps, int i
                       size_t c, int32_t *y, size_t y_stride, size_t y_tap) {
     const struct bp_run *runs = o.runs;
     size_t lanes = k > BP_TILE_ROWS ? 32 : 64;
+    struct place at = {y, y_stride * sizeof *y, k};
     struct sums sums; /* the tiles' rows and lanes beyond y begin with anything, and stay here */
-    memset(&sums, 0, sizeof sums);
+    if (!is_whole(k, c))
+        memset(&sums, 0, sizeof sums);
     configure_tiles();
     for (size_t lane = 0; lane < c; lane += lanes, o.x += 2 * o.plane)
         for (size_t t = 0; t < taps; t++) {
+            struct place next = at;
+            next.at = t + 1 < taps ? at.at + y_tap : y + lane + lanes;
+            next.rows = t + 1 < taps || lane + lanes < c ? k : 0;
             o.runs = runs + begin[t];
             o.n_runs = begin[t + 1] - begin[t];
-            multiply(&o, (struct place){y + t * y_tap + lane, y_stride * sizeof *y}, is_signed, k,
-                     c - lane < lanes ? c - lane : lanes, &sums);
+            multiply(&o, at, next, is_signed, c - lane < lanes ? c - lane : lanes, &sums);
+            at = next;
+            at.rows = k;
         }
     _tile_release();
 }

@@ -18,6 +18,23 @@
             _tile_dpbusd(to, x, w);                                                                \
     } while (0)
 
+/* What stores tiles falls asleep when nothing was stored for some 500 ns, and then takes 300 ns to
+ * wake (docs/KERNELS.md, "What stores tiles sleeps"). So between stores that are further apart a
+ * tile, any, is stored to a line that nobody reads: beside every twelfth step of a product. */
+struct wake {
+    char line[64] __attribute__((aligned(64)));
+    int left; /* steps until then */
+};
+
+#define STEPS_AWAKE 12
+
+BP_INLINE void stay_awake(struct wake *wake) {
+    if (--wake->left == 0) {
+        _tile_stored(4, wake->line, 0);
+        wake->left = STEPS_AWAKE;
+    }
+}
+
 /* All registers, whole. A kernel begins with this and ends with _tile_release, without which the
  * system would have to save 8 KiB more of a thread. */
 BP_INLINE void configure_tiles(void) {
