@@ -180,17 +180,20 @@ static void settle_rows(const struct job *job, size_t n, size_t element, size_t 
         bp_channel_sums_add_f32(job->out.sums, kernels, n, z, pixels);
 }
 
-/* The same to halves. */
+/* The same to halves: a call fetches what the next one reads. */
 static void integers_to_halves(const struct job *job, size_t n) {
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_affine_rows a = coefficients_of(op);
-    size_t element = n * sample_elements(s);
     double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
-    op->kernels->affine_act_f16(y_i16(op->y, element), s->h * s->w, s->c, &a,
-                                job->residual == NULL ? NULL : y_f16(job->residual, element),
-                                (uint16_t *)job->out.out + element, sums,
-                                sums == NULL ? NULL : sums + s->c);
+    double *squares = sums == NULL ? NULL : sums + s->c;
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+        size_t rows = bp_min_size(op->chunk_rows, s->h - row);
+        size_t element = (n * s->h + row) * s->w * s->c;
+        op->kernels->affine_act_f16(y_i16(op->y, element), rows * s->w, s->c, &a,
+                                    job->residual == NULL ? NULL : y_f16(job->residual, element),
+                                    (uint16_t *)job->out.out + element, sums, squares);
+    }
 }
 
 static void floats_to_halves(const struct job *job, size_t n, int thread) {

@@ -245,8 +245,8 @@ BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form fo
             size_t at = p * c + j;
             act_grad_8(job, form, type, has_slope, at, j, 1, 8);
             if (form != GRADIENT_NONE)
-                fetch_elements_behind(job->g.at, type_of(form), n, c, at);
-            fetch_elements_behind(job->y, type, n, c, at);
+                fetch_elements_behind(job->g.at, type_of(form), n * c, at, 8);
+            fetch_elements_behind(job->y, type, n * c, at, 8);
         }
         if (j < c)
             act_grad_8(job, form, type, has_slope, p * c + j, j, 0, c - j);

@@ -147,8 +147,8 @@ BP_INLINE void grad_rows(const struct gradient *g, enum gradient_form form, cons
             size_t at = p * c + j;
             grad_store(g, form, y, at, a, j, 1, 8, out);
             if (form != GRADIENT_NONE)
-                fetch_elements_behind(g->at, type_of(form), n, c, at);
-            fetch_elements_behind(y, VALUE_I16, n, c, at);
+                fetch_elements_behind(g->at, type_of(form), n * c, at, 8);
+            fetch_elements_behind(y, VALUE_I16, n * c, at, 8);
         }
         if (j < c)
             grad_store(g, form, y, p * c + j, a, j, 0, c - j, out);

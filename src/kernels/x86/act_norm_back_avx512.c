@@ -40,8 +40,8 @@ BP_INLINE void sums_block(const struct gradient *g, enum gradient_form form, con
             s[0][q] = _mm512_add_ps(s[0][q], gv);
             s[1][q] = _mm512_add_ps(s[1][q], _mm512_mul_ps(gv, v.h));
             s[2][q] = _mm512_add_ps(s[2][q], _mm512_maskz_mul_ps(v.negative, gv, v.u));
-            fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j, (size_t)q, p);
-            fetch_rows_behind(y, 1, n, c, j, (size_t)q, p);
+            fetch_rows_behind(g->at, type_of(form), n, c, j, (size_t)q, p);
+            fetch_rows_behind(y, VALUE_I16, n, c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++)
         for (int i = 0; i < 3; i++)
@@ -101,8 +101,8 @@ BP_INLINE void grad_rows(const struct gradient *g, enum gradient_form form, cons
             size_t at = p * c + j;
             store_f32(out + at, 0xffff, grad_16(g, form, y, at, &k, 0xffff));
             if (form != GRADIENT_NONE)
-                fetch_elements_behind(g->at, form == GRADIENT_SUMS, n, c, at);
-            fetch_elements_behind(y, 1, n, c, at);
+                fetch_elements_behind(g->at, type_of(form), n * c, at, 16);
+            fetch_elements_behind(y, VALUE_I16, n * c, at, 16);
         }
         if (j < c) {
             const struct coefficients k = load_coefficients(a, j, mask_16(c - j));
@@ -139,8 +139,8 @@ BP_INLINE void range_block(const struct gradient *g, enum gradient_form form, co
             size_t at = p * c + j + 16 * (size_t)q;
             range_add(&range[q], grad_16(g, form, y, at, &k[q], m));
             if (form != GRADIENT_NONE)
-                fetch_rows_behind(g->at, form == GRADIENT_SUMS, n, c, j, (size_t)q, p);
-            fetch_rows_behind(y, 1, n, c, j, (size_t)q, p);
+                fetch_rows_behind(g->at, type_of(form), n, c, j, (size_t)q, p);
+            fetch_rows_behind(y, VALUE_I16, n, c, j, (size_t)q, p);
         }
     for (int q = 0; q < vectors; q++)
         range_store(&to, j + 16 * (size_t)q, m, &range[q]);

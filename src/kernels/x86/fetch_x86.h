@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "kernels/kernels.h"
+#include "kernels/value_type.h"
 
 /* Loops that go down columns touch a line here and a line there, which no prefetcher of a processor
  * follows from memory. So beside the step that has read bytes `at` .. of a block of rows, counted
@@ -21,6 +22,16 @@ static inline __attribute__((always_inline)) void fetch_line_behind(const void *
                                                                     size_t bytes) {
     if (at % 64 < bytes)
         fetch_behind(end, at);
+}
+
+/* The same in elements of x, a block of `count` of them: beside the step that reads `lanes` when
+ * `done` are read, in the order of the loop. */
+static inline __attribute__((always_inline)) void fetch_elements_behind(const void *x,
+                                                                        enum value_type type,
+                                                                        size_t count, size_t done,
+                                                                        size_t lanes) {
+    const size_t size = type != VALUE_F32 ? sizeof(int16_t) : sizeof(float);
+    fetch_line_behind((const char *)x + count * size, size * done, lanes * size);
 }
 
 /* Where a block of a product is stored, fetched when it begins: else its end waits for the memory.

@@ -1,6 +1,7 @@
 /* bfloat16 and halves, AVX-512. */
 #include "kernels/x86/tier_avx512.h"
 
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
 void bp_round_bf16_avx512(const float *x, size_t n, uint16_t *out) {
@@ -29,8 +30,10 @@ BP_INLINE void settle(float *x, enum value_type type, size_t n, uint16_t *out) {
 
 BP_INLINE void widen(const uint16_t *x, enum value_type type, size_t n, float *out) {
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
+    for (; i + 16 <= n; i += 16) {
         store_f32(out + i, 0xffff, load_y(x, i, type, 0xffff));
+        fetch_elements_behind(x, type, n, i, 16);
+    }
     if (i < n)
         store_f32(out + i, mask_16(n - i), load_y(x, i, type, mask_16(n - i)));
 }

@@ -32,11 +32,4 @@ BP_INLINE void fetch_rows_behind(const void *x, enum value_type type, size_t n, 
         fetch_behind((const int16_t *)x + n * c, 2 * (j * n + 32 * p));
 }
 
-/* Loops along the rows: 16 elements from `at` on. */
-BP_INLINE void fetch_elements_behind(const void *x, enum value_type type, size_t n, size_t c,
-                                     size_t at) {
-    const size_t size = type != VALUE_F32 ? sizeof(int16_t) : sizeof(float);
-    fetch_line_behind((const char *)x + n * c * size, size * at, 16 * size);
-}
-
 #endif

@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* 64 channels, the last one or two vectors masked. */
@@ -41,6 +42,8 @@ BP_INLINE void limit_word(const int16_t *y, size_t n, size_t c, const struct bp_
     size_t cw = bp_words(c), w = j / 64;
     for (size_t p = 0; p < n; p++) {
         struct pair v = load_pair(y + p * c + j, m);
+        fetch_behind(y + n * c, sizeof *y * (j * n + 64 * p));
+        fetch_behind(y + n * c, sizeof *y * (j * n + 64 * p) + 64);
         bits[p * cw + w] = inside(v, k.sign_low, k.sign_high, m);
         if (mask != NULL)
             mask[p * cw + w] = inside(v, k.mask_low, k.mask_high, m);
@@ -79,11 +82,14 @@ struct pool_job {
 BP_INLINE void pool_word(const struct pool_job *job, size_t j, __mmask64 m) {
     const struct limits k = load_limits(job->limits, j, m);
     size_t c = job->c, cw = bp_words(c), w = j / 64;
+    const int16_t *end = job->row[1] + 2 * job->n * c; /* where the next two rows begin */
     for (size_t p = 0; p < job->n; p++) {
         __m512i first[4], second[4];
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
             struct pair v = load_pair(job->row[i / 2] + (2 * p + i % 2) * c + j, m);
+            fetch_behind(end, sizeof *end * 4 * (j * job->n + 64 * p) + 128 * i);
+            fetch_behind(end, sizeof *end * 4 * (j * job->n + 64 * p) + 128 * i + 64);
             first[i] = _mm512_xor_si512(v.low, k.flip.low);
             second[i] = _mm512_xor_si512(v.high, k.flip.high);
         }

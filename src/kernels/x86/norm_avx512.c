@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* --- sums ------------------------------------------------------------------------------------- */
@@ -187,6 +188,15 @@ struct affine_job {
     double *sum, *sum_squares;
 };
 
+/* What the rows behind these read, and where theirs of halves go. */
+BP_INLINE void fetch_affine(const struct affine_job *job, enum value_type type, size_t done) {
+    const size_t count = job->n * job->c;
+    fetch_elements_behind(job->y, type, count, done, 16);
+    if (job->residual != NULL)
+        fetch_elements_behind(job->residual, VALUE_F16, count, done, 16);
+    fetch_elements_behind(job->z, VALUE_F16, count, done, 16);
+}
+
 /* 16 * vectors channels from channel j on, all rows; the coefficients stay in registers. Without an
  * activation the slope is 1, which changes nothing. narrow, a constant: residual and z are bfloat16
  * in place of floats. */
@@ -205,6 +215,8 @@ BP_INLINE void affine_block(const struct affine_job *job, enum value_type type, 
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 16 * (size_t)q;
+            if (narrow)
+                fetch_affine(job, type, j * job->n + 16 * ((size_t)vectors * p + (size_t)q));
             __m512 v = _mm512_mul_ps(load_y(job->y, at, type, m), scale[q]);
             v = _mm512_add_ps(v, shift[q]);
             __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);

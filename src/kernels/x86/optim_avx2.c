@@ -1,6 +1,7 @@
 /* The optimizer, AVX2. Without fused multiply-adds: each operation rounds, as in C. */
 #include "kernels/x86/tier_avx2.h"
 
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx2.h"
 
 BP_INLINE void add_squares(__m256d s[2], __m256 g) {
@@ -40,10 +41,19 @@ BP_INLINE void adam_8(const struct bp_adam *a, const float *g, float *p, float *
     store_ps(v, full, rest, v8);
 }
 
+#define ADAM_AHEAD 4096 /* bytes */
+
 void bp_adam_f32_avx2(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                       float *v) {
     const struct bp_adam a = *adam;
     size_t i = 0;
+    for (; i + 16 <= n; i += 16) { /* a line; g is in the cache */
+        fetch_behind(p + i, ADAM_AHEAD);
+        fetch_behind(m + i, ADAM_AHEAD);
+        fetch_behind(v + i, ADAM_AHEAD);
+        adam_8(&a, g + i, p + i, m + i, v + i, 1, 8);
+        adam_8(&a, g + i + 8, p + i + 8, m + i + 8, v + i + 8, 1, 8);
+    }
     for (; i + 8 <= n; i += 8)
         adam_8(&a, g + i, p + i, m + i, v + i, 1, 8);
     if (i < n)

@@ -3,6 +3,7 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* The lanes of 16 channels from number 16 * q of a word on, of which `rest` exist. */
@@ -66,6 +67,7 @@ BP_INLINE void affine_word(const void *y, enum value_type type, size_t n, size_t
         for (int q = 0; q < 4; q++) {
             __mmask16 m = lanes_of(rest, q);
             sign_16(value_16(y, p * c + j, type, &k, q, m), m, &sign[q], &inside[q]);
+            fetch_elements_behind(y, type, n * c, j * n + 64 * p + 16 * (size_t)q, 16);
         }
         bits[p * cw] = word_of(sign);
         if (mask != NULL)
