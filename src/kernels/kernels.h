@@ -155,6 +155,14 @@ struct bp_tile_blocks {
     size_t step;       /* from 64 contracted bytes to the next */
 };
 
+/* Which sums of a product are wanted: lane j of row r where bit shift + j of words[r * stride] is
+ * set. */
+struct bp_lane_mask {
+    const uint64_t *words;
+    size_t stride;
+    unsigned shift; /* shift + lanes is at most 64 */
+};
+
 #define BP_BYTE_LANES 16 /* outputs of a product of bytes are blocked by so many */
 
 /* How the sums of a row of the weight gradient become floats: scale_latent. */
@@ -379,13 +387,15 @@ struct bp_kernels {
      *     y[r * y_stride + j] = sum over t = 0 .. taps - 1, s = 0 .. steps - 1, e = 0 .. 63 of
      *         x[at[b] + i * pitch + tap[t] + s * step + e] * w(tap_w[t] * steps + s, e, j)
      * w: as spread_weights writes it, 64-byte aligned. x: signed bytes; rows that are not wanted
-     * are read all the same. No two rows have the same `to`, no sum is beyond int16. */
+     * are read all the same. No two rows have the same `to`, no sum is beyond int16. Those that the
+     * mask leaves out are 0; NULL: none is. */
     void (*product_tiles_i16)(const int8_t *x, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride);
+                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                              const struct bp_lane_mask *mask);
 
-    /* The same with sums of 32 bits; x: codes, signed bytes if is_signed, else unsigned ones. soon:
-     * as much as y, or less, of all lanes; NULL: nothing. */
+    /* The same without a mask, with sums of 32 bits; x: codes, signed bytes if is_signed, else
+     * unsigned ones. soon: as much as y, or less, of all lanes; NULL: nothing. */
     void (*product_tiles_i32)(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                               const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,

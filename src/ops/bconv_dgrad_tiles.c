@@ -1,11 +1,13 @@
 /* The activation gradient's product on tiles of bytes: the codes as they are, in a window whose
- * pixels outside the image are zero, times spread weights, 32 input channels at a time. */
+ * pixels outside the image are zero, times spread weights, 32 input channels at a time. Sums that
+ * stay integers go straight to dx; those that become floats to the worker's scratch first. */
 #include "ops/bconv_dgrad.h"
 
 #include <string.h>
 
-/* For so many kept samples. */
-static struct bp_tiles tiles_of(const struct bp_conv_shape *s, size_t kept, struct bp_exec *exec) {
+/* For so many kept samples; with_sums: whose sums go to the scratch. */
+static struct bp_tiles tiles_of(const struct bp_conv_shape *s, size_t kept, int with_sums,
+                                struct bp_exec *exec) {
     struct bp_tiles tiles = {.h = s->oh,
                              .w = s->ow,
                              .channels = s->k,
@@ -14,7 +16,8 @@ static struct bp_tiles tiles_of(const struct bp_conv_shape *s, size_t kept, stru
                              .stride = 1,
                              .before = 1,
                              .reach = 3};
-    bp_tiles_choose(&tiles, kept, s->c * sizeof(int32_t), bp_threads_count(exec->threads));
+    bp_tiles_choose(&tiles, kept, with_sums ? s->c * sizeof(int32_t) : 0,
+                    bp_threads_count(exec->threads));
     return tiles;
 }
 
@@ -28,11 +31,12 @@ static size_t sum_bytes(const struct bp_bconv *op) {
 }
 
 void bp_dgrad_tiles_plan(struct bp_bconv *op, struct bp_exec *exec) {
-    for (size_t kept = 1; kept <= op->shape.n; kept++) {
-        op->tiles_da = tiles_of(&op->shape, kept, exec);
-        bp_exec_need_scratch(exec, weights_bytes(op) + bp_round_up(sum_bytes(op), 64) +
-                                       bp_tiles_list_bytes(&op->tiles_da) +
-                                       bp_tiles_window_bytes(&op->tiles_da));
+    for (size_t i = 0; i < 2 * op->shape.n; i++) {
+        int with_sums = i % 2 != 0;
+        op->tiles_da = tiles_of(&op->shape, i / 2 + 1, with_sums, exec);
+        bp_exec_need_scratch(exec, weights_bytes(op) + bp_tiles_list_bytes(&op->tiles_da) +
+                                       bp_tiles_window_bytes(&op->tiles_da) +
+                                       (with_sums ? bp_round_up(sum_bytes(op), 64) : 0));
     }
 }
 
@@ -71,42 +75,95 @@ static void codes_row(const void *context, size_t sample, size_t of, size_t y, s
         }
 }
 
-/* Sums of the tile's positions of one parity: [sample][tile rows][columns][c]. */
-static void parity_product(const struct bp_dgrad_job *job, const struct bp_tile *tile,
-                           size_t parity, size_t columns, const uint8_t *window, int8_t *weights,
-                           struct bp_tile_list *list, int32_t *sums, struct bp_fetch *soon) {
-    const struct bp_bconv *op = job->op;
-    const struct bp_kernels *kernels = &job->exec->kernels;
-    size_t c = op->shape.c;
+/* The input pixels (stride * y + py, stride * x + px) of a tile. */
+struct parity {
+    size_t number, py, px, rows, columns;
+};
+
+/* What a tile's product reads. */
+struct inputs {
+    const uint8_t *window;
+    int8_t *weights; /* room */
+    struct bp_tile_list list;
+};
+
+/* Lists the blocks of a parity. */
+static void list_blocks(const struct bp_bconv *op, const struct bp_tile *tile,
+                        const struct parity *parity, const struct bp_tile_target *target,
+                        struct bp_tile_list *list) {
     struct bp_tile_tap taps[BP_TAPS_MAX];
-    size_t n_taps = list_parity_taps(op, parity, taps);
-    bp_tiles_list(&op->tiles_da, tile, columns, taps, n_taps, tile->rows, columns, list);
+    struct bp_tile part = *tile;
+    size_t n_taps = list_parity_taps(op, parity->number, taps);
+    part.rows = parity->rows;
+    bp_tiles_list(&op->tiles_da, &part, parity->columns, taps, n_taps, target, list);
+}
+
+static void spread_lanes(const struct bp_dgrad_job *job, size_t j, int8_t *weights) {
+    const struct bp_bconv *op = job->op;
+    job->exec->kernels.spread_weights(op->w_t + j * op->taps * op->kw, op->taps * op->kw, weights);
+}
+
+/* Sums of the tile's positions of one parity: [sample][tile rows][columns][c]. */
+static void sums_product(const struct bp_dgrad_job *job, const struct bp_tile *tile,
+                         const struct parity *parity, struct inputs *in, int32_t *sums,
+                         struct bp_fetch *soon) {
+    const struct bp_bconv *op = job->op;
+    size_t c = op->shape.c;
+    list_blocks(op, tile, parity,
+                &(struct bp_tile_target){tile->rows * parity->columns, parity->columns, 1, NULL},
+                &in->list);
     for (size_t j = 0; j < c; j += BP_LANES) {
-        kernels->spread_weights(op->w_t + j * op->taps * op->kw, op->taps * op->kw, weights);
-        for (size_t i = 0; i < list->n_classes; i++) {
-            const struct bp_tile_class *of = &list->classes[i];
-            struct bp_tile_blocks blocks = bp_tiles_blocks(&op->tiles_da, list, of);
-            kernels->product_tiles_i32(window, job->is_signed, &blocks, of->tap, of->tap_w,
-                                       of->taps, op->kw, weights, bp_min_size(BP_LANES, c - j),
-                                       sums + j, c, soon);
+        spread_lanes(job, j, in->weights);
+        for (size_t i = 0; i < in->list.n_classes; i++) {
+            const struct bp_tile_class *of = &in->list.classes[i];
+            struct bp_tile_blocks blocks = bp_tiles_blocks(&op->tiles_da, &in->list, of);
+            job->exec->kernels.product_tiles_i32(in->window, job->is_signed, &blocks, of->tap,
+                                                 of->tap_w, of->taps, op->kw, in->weights,
+                                                 bp_min_size(BP_LANES, c - j), sums + j, c, soon);
         }
     }
 }
 
-/* Of input pixels (stride * y + py, stride * x + px). */
-static void finish_parity(const struct bp_dgrad_job *job, const struct bp_tile *tile, size_t rows,
-                          size_t columns, size_t py, size_t px, const int32_t *sums,
+/* The same to dx, masked. */
+static void direct_product(const struct bp_dgrad_job *job, const struct bp_tile *tile,
+                           const struct parity *parity, struct inputs *in) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    size_t first = (tile->row * s->stride + parity->py) * s->w + parity->px;
+    list_blocks(op, tile, parity,
+                &(struct bp_tile_target){s->h * s->w, s->stride * s->w, s->stride,
+                                         op->sample_of_slot + tile->sample},
+                &in->list);
+    for (size_t j = 0; j < s->c; j += BP_LANES) {
+        const struct bp_lane_mask mask = {job->mask + first * op->cw + j / 64, op->cw,
+                                          (unsigned)(j % 64)};
+        spread_lanes(job, j, in->weights);
+        for (size_t i = 0; i < in->list.n_classes; i++) {
+            const struct bp_tile_class *of = &in->list.classes[i];
+            struct bp_tile_blocks blocks = bp_tiles_blocks(&op->tiles_da, &in->list, of);
+            job->exec->kernels.product_tiles_i16(
+                (const int8_t *)in->window, &blocks, of->tap, of->tap_w, of->taps, op->kw,
+                in->weights, bp_min_size(BP_LANES, s->c - j), job->dx_sums->sums + first * s->c + j,
+                s->c, &mask);
+        }
+    }
+}
+
+static void finish_parity(const struct bp_dgrad_job *job, const struct bp_tile *tile,
+                          const struct parity *parity, const int32_t *sums,
                           struct bp_dgrad_offsets *offsets, int thread) {
     const struct bp_conv_shape *s = &job->op->shape;
+    size_t columns = parity->columns;
     for (size_t i = 0; i < tile->count; i++, sums += tile->rows * columns * s->c) {
-        size_t slot = tile->sample + i, first = tile->row * s->stride + py;
+        size_t slot = tile->sample + i, first = tile->row * s->stride + parity->py;
         if (s->stride == 1) {
-            bp_dgrad_finish(job, slot, first * s->w, rows * columns, sums, offsets, thread);
+            bp_dgrad_finish(job, slot, first * s->w, parity->rows * columns, sums, offsets, thread);
             continue;
         }
-        for (size_t y = 0; y < rows; y++)
+        for (size_t y = 0; y < parity->rows; y++)
             for (size_t x = 0; x < columns; x++)
-                bp_dgrad_finish(job, slot, (first + y * s->stride) * s->w + x * s->stride + px, 1,
+                bp_dgrad_finish(job, slot,
+                                (first + y * s->stride) * s->w + x * s->stride + parity->px, 1,
                                 sums + (y * columns + x) * s->c, offsets, thread);
     }
 }
@@ -116,21 +173,26 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_tile *t
     const struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    int8_t *weights = bp_carve(&carver, weights_bytes(op));
-    int32_t *sums = bp_carve(&carver, sum_bytes(op));
-    struct bp_tile_list list = bp_tiles_carve_list(&op->tiles_da, &carver);
+    struct inputs in = {.weights = bp_carve(&carver, weights_bytes(op))};
+    int32_t *sums = job->dx_sums != NULL ? NULL : bp_carve(&carver, sum_bytes(op));
+    in.list = bp_tiles_carve_list(&op->tiles_da, &carver);
     uint8_t *window = (uint8_t *)carver.next;
     struct bp_fetch soon = bp_dgrad_tile_of_dx(
         job, &(struct bp_dgrad_tile){tile->sample, tile->count, tile->row, tile->rows, 0, s->ow});
     bp_tiles_fill(&op->tiles_da, tile, codes_row, job, window);
+    in.window = window;
     for (size_t i = 0; i < s->stride * s->stride; i++) {
-        size_t py = i / s->stride, px = i % s->stride;
-        size_t rows = bp_dgrad_count_along(tile->row, tile->rows, s->stride, py, s->h);
-        size_t columns = bp_dgrad_count_along(0, s->ow, s->stride, px, s->w);
-        if (rows == 0 || columns == 0)
+        struct parity parity = {.number = i, .py = i / s->stride, .px = i % s->stride};
+        parity.rows = bp_dgrad_count_along(tile->row, tile->rows, s->stride, parity.py, s->h);
+        parity.columns = bp_dgrad_count_along(0, s->ow, s->stride, parity.px, s->w);
+        if (parity.rows == 0 || parity.columns == 0)
             continue;
-        parity_product(job, tile, i, columns, window, weights, &list, sums, &soon);
-        finish_parity(job, tile, rows, columns, py, px, sums, offsets, thread);
+        if (sums == NULL) {
+            direct_product(job, tile, &parity, &in);
+        } else {
+            sums_product(job, tile, &parity, &in, sums, &soon);
+            finish_parity(job, tile, &parity, sums, offsets, thread);
+        }
     }
 }
 
@@ -150,7 +212,7 @@ void bp_dgrad_tiles_run(struct bp_dgrad_job *job) {
     struct bp_threads *threads = job->exec->threads;
     if (op->kept_da == 0)
         return;
-    op->tiles_da = tiles_of(&op->shape, op->kept_da, job->exec);
+    op->tiles_da = tiles_of(&op->shape, op->kept_da, job->dx_sums == NULL, job->exec);
     size_t groups = (op->kept_da + tiles->samples - 1) / tiles->samples;
     job->samples = bp_item_size(threads, groups, tiles->groups, 1); /* groups of them, here */
     size_t items = (groups + job->samples - 1) / job->samples * bp_tiles_row_tiles(tiles);

@@ -79,7 +79,8 @@ static void tile_product(const struct forward_job *job, const struct bp_tile *ti
     size_t n_taps = list_all_taps(op, taps);
     int16_t *y = job->y + (tile->sample * s->oh + tile->row) * s->ow * s->k;
     bp_tiles_fill(tiles, tile, signs_row, job, window);
-    bp_tiles_list(tiles, tile, s->ow, taps, n_taps, s->oh, s->ow, &list);
+    bp_tiles_list(tiles, tile, s->ow, taps, n_taps,
+                  &(struct bp_tile_target){s->oh * s->ow, s->ow, 1, NULL}, &list);
     for (size_t k = 0; k < s->k; k += BP_LANES) {
         kernels->spread_weights(op->w + k * op->taps * op->cw, op->taps * op->cw, weights);
         for (size_t i = 0; i < list.n_classes; i++) {
@@ -87,7 +88,7 @@ static void tile_product(const struct forward_job *job, const struct bp_tile *ti
             struct bp_tile_blocks blocks = bp_tiles_blocks(tiles, &list, of);
             kernels->product_tiles_i16((const int8_t *)window, &blocks, of->tap, of->tap_w,
                                        of->taps, op->cw, weights, bp_min_size(BP_LANES, s->k - k),
-                                       y + k, s->k);
+                                       y + k, s->k, NULL);
         }
     }
     if (job->sums != NULL)

@@ -217,17 +217,23 @@ static void fill_taps(const struct bp_tiles *t, const struct bp_tile_tap *taps, 
 struct walk {
     const struct bp_tiles *t;
     const struct bp_tile *tile;
-    size_t columns, sample_rows, row_positions;
+    size_t columns;
+    const struct bp_tile_target *target;
 };
 
 /* Where the 16 rows of a block go that begins with column x of row y of sample i of the tile. */
 static void fill_block(const struct walk *walk, size_t i, size_t y, size_t x, int32_t *to) {
-    size_t samples = walk->t->samples, pitch = walk->sample_rows * walk->row_positions;
-    for (size_t j = 0; j < BP_TILE_ROWS; x++) {
-        size_t at = (i * walk->sample_rows + y) * walk->row_positions + x;
-        for (size_t s = 0; s < samples; s++, j++, at += pitch)
-            to[j] = x < walk->columns && i + s < walk->tile->count ? (int32_t)at : -1;
-    }
+    const struct bp_tile_target *target = walk->target;
+    size_t samples = walk->t->samples, at = y * target->row + x * target->column;
+    for (size_t j = 0; j < BP_TILE_ROWS; x++, at += target->column)
+        for (size_t s = i; s < i + samples; s++, j++) {
+            if (x >= walk->columns || s >= walk->tile->count)
+                to[j] = -1;
+            else if (target->samples == NULL)
+                to[j] = (int32_t)(at + s * target->sample);
+            else
+                to[j] = (int32_t)(at + (size_t)target->samples[s] * target->sample);
+        }
 }
 
 /* Appends the blocks of the tile that take these rows and columns. Returns the place behind them.
@@ -252,9 +258,9 @@ static size_t append_class(const struct walk *walk, unsigned rows, unsigned colu
 }
 
 void bp_tiles_list(const struct bp_tiles *t, const struct bp_tile *tile, size_t columns,
-                   const struct bp_tile_tap *taps, size_t n_taps, size_t sample_rows,
-                   size_t row_positions, struct bp_tile_list *list) {
-    const struct walk walk = {t, tile, columns, sample_rows, row_positions};
+                   const struct bp_tile_tap *taps, size_t n_taps,
+                   const struct bp_tile_target *target, struct bp_tile_list *list) {
+    const struct walk walk = {t, tile, columns, target};
     uint32_t some_rows = 0, some_columns = 0; /* bit i: some take i */
     size_t n = 0;
     for (size_t y = 0; y < tile->rows; y++)

@@ -40,6 +40,13 @@ struct bp_tile_class {
     size_t taps;
 };
 
+/* Where a position of sample i of the tile, in its row y and column x, goes:
+ *     (samples == NULL ? i : samples[i]) * sample + y * row + x * column */
+struct bp_tile_target {
+    size_t sample, row, column;
+    const int32_t *samples;
+};
+
 #define BP_TILE_CLASSES 9 /* by edge, middle and edge of either axis */
 
 struct bp_tile_list {
@@ -64,11 +71,10 @@ typedef void bp_tile_row(const void *context, size_t sample, size_t of, size_t y
 void bp_tiles_fill(const struct bp_tiles *t, const struct bp_tile *tile, bp_tile_row *row,
                    const void *context, uint8_t *window);
 
-/* Lists the blocks of columns 0 .. columns - 1 of a tile by class. Row i of a block goes to
- *     ((sample of the tile) * sample_rows + row of the tile) * row_positions + column */
+/* Lists the blocks of columns 0 .. columns - 1 of a tile by class. */
 void bp_tiles_list(const struct bp_tiles *t, const struct bp_tile *tile, size_t columns,
-                   const struct bp_tile_tap *taps, size_t n_taps, size_t sample_rows,
-                   size_t row_positions, struct bp_tile_list *list);
+                   const struct bp_tile_tap *taps, size_t n_taps,
+                   const struct bp_tile_target *target, struct bp_tile_list *list);
 
 /* Where column `column` of `columns` stands: with stride 2 the even ones first. */
 static inline size_t bp_tiles_slot(size_t stride, size_t columns, size_t column) {

@@ -92,8 +92,8 @@ static void turns_whole_blocks(const uint8_t *codes, const int32_t *offset, size
 static void writes_unwanted_rows(const int8_t *x, const struct bp_tile_blocks *blocks,
                                  const int32_t *tap, const int32_t *tap_w, size_t taps,
                                  size_t steps, const int8_t *w, size_t lanes, int16_t *y,
-                                 size_t y_stride) {
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride);
+                                 size_t y_stride, const struct bp_lane_mask *mask) {
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
         if (blocks->to[i] < 0)
             ((volatile int16_t *)y)[-1] = 0;
@@ -101,11 +101,12 @@ static void writes_unwanted_rows(const int8_t *x, const struct bp_tile_blocks *b
 
 static void writes_16_lanes(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
+                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                            const struct bp_lane_mask *mask) {
     int16_t last = 0;
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
         last = blocks->to[i] > last ? (int16_t)blocks->to[i] : last;
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride);
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
     for (size_t j = lanes; j < bp_round_up(lanes, 16); j++)
         ((volatile int16_t *)y)[(size_t)last * y_stride + j] = 0;
 }
@@ -113,19 +114,20 @@ static void writes_16_lanes(const int8_t *x, const struct bp_tile_blocks *blocks
 static void tiles_take_taps_in_order(const int8_t *x, const struct bp_tile_blocks *blocks,
                                      const int32_t *tap, const int32_t *tap_w, size_t taps,
                                      size_t steps, const int8_t *w, size_t lanes, int16_t *y,
-                                     size_t y_stride) {
+                                     size_t y_stride, const struct bp_lane_mask *mask) {
     int32_t in_order[9];
     (void)tap_w;
     for (size_t t = 0; t < taps; t++)
         in_order[t] = (int32_t)t;
-    bp_product_tiles_i16_c(x, blocks, tap, in_order, taps, steps, w, lanes, y, y_stride);
+    bp_product_tiles_i16_c(x, blocks, tap, in_order, taps, steps, w, lanes, y, y_stride, mask);
 }
 
 /* Wrong only at the ends of 16 bits. */
 static void saturates_early(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride);
+                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                            const struct bp_lane_mask *mask) {
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
         for (size_t j = 0; blocks->to[i] >= 0 && j < lanes; j++) {
             int16_t *to = y + (size_t)blocks->to[i] * y_stride + j;
@@ -135,10 +137,38 @@ static void saturates_early(const int8_t *x, const struct bp_tile_blocks *blocks
 
 static void steps_lie_close(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
+                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                            const struct bp_lane_mask *mask) {
     struct bp_tile_blocks close = *blocks;
     close.step = BP_TILE_STEP;
-    bp_product_tiles_i16_c(x, &close, tap, tap_w, taps, steps, w, lanes, y, y_stride);
+    bp_product_tiles_i16_c(x, &close, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+}
+
+static void masks_by_first_lanes(const int8_t *x, const struct bp_tile_blocks *blocks,
+                                 const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                 size_t steps, const int8_t *w, size_t lanes, int16_t *y,
+                                 size_t y_stride, const struct bp_lane_mask *mask) {
+    struct bp_lane_mask first = {NULL, 0, 0};
+    if (mask != NULL)
+        first = (struct bp_lane_mask){mask->words, mask->stride, 0};
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride,
+                           mask == NULL ? NULL : &first);
+}
+
+static void leaves_masked_alone(const int8_t *x, const struct bp_tile_blocks *blocks,
+                                const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                                const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                                const struct bp_lane_mask *mask) {
+    int16_t before[BP_LANES];
+    size_t row = 0;
+    while (blocks->to[row] < 0)
+        row++;
+    int16_t *last = y + (size_t)blocks->to[row] * y_stride;
+    memcpy(before, last, lanes * sizeof *last);
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+    for (size_t j = 0; mask != NULL && j < lanes; j++)
+        if (!(mask->words[(size_t)blocks->to[row] * mask->stride] >> (mask->shift + j) & 1))
+            last[j] = before[j];
 }
 
 static void rows_lie_close(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
@@ -357,6 +387,12 @@ const struct kc_planted kc_planted_tiles[] = {
      {.product_tiles_i16 = tiles_take_taps_in_order}},
     {"product_tiles_i16", "ends at 32766", {.product_tiles_i16 = saturates_early}},
     {"product_tiles_i16", "64 in place of step", {.product_tiles_i16 = steps_lie_close}},
+    {"product_tiles_i16",
+     "takes the first bits of the mask",
+     {.product_tiles_i16 = masks_by_first_lanes}},
+    {"product_tiles_i16",
+     "leaves alone what the mask does",
+     {.product_tiles_i16 = leaves_masked_alone}},
     {"product_tiles_i32",
      "signed codes taken as unsigned",
      {.product_tiles_i32 = tiles_are_unsigned}},

@@ -10,7 +10,7 @@ static int value_of(uint8_t byte, int is_signed) {
 }
 
 struct tiles {
-    size_t count, rows, taps, steps, lanes, pitch, step, y_stride, x_bytes, y_count;
+    size_t count, rows, places, taps, steps, lanes, pitch, step, y_stride, x_bytes, y_count;
     int is_exact; /* one row's sums reach the ends of int16 */
     int32_t *at, *to, *tap, *tap_w;
     uint8_t *x, *w;
@@ -61,7 +61,7 @@ static void draw_tile_distances(struct kcheck *t, struct tiles *s) {
 }
 
 /* Results: in any order, those that are not wanted anywhere between; or as of a layer one behind
- * the other, with two rows of some blocks exchanged, or none. */
+ * the other or `apart`, with two rows of some blocks exchanged, or none. */
 static void draw_places(struct kcheck *t, struct tiles *s) {
     size_t style = t->layer != NULL ? 1 : kc_below(t, 3);
     for (size_t i = 0; i < 16 * s->count; i++) {
@@ -82,6 +82,10 @@ static void draw_places(struct kcheck *t, struct tiles *s) {
         block[0] = *other;
         *other = kept;
     }
+    int32_t apart = t->layer != NULL || kc_below(t, 2) == 0 ? 1 : 1 + (int32_t)kc_below(t, 3);
+    for (size_t i = 0; i < 16 * s->count; i++)
+        s->to[i] *= s->to[i] < 0 ? 1 : apart;
+    s->places = (s->rows - 1) * (size_t)apart + 1;
 }
 
 /* Blocks and taps anywhere, of a layer as pixels lie in its image, a plane of it for each step. The
@@ -162,7 +166,7 @@ static struct tiles draw_tiles(struct kcheck *t, size_t depth) {
     s.w = kc_input(t, "w", KC_U8, w_taps * s.steps * 64 * BP_LANES);
     t->reference->spread_weights(signs, w_taps * s.steps, (int8_t *)s.w);
     s.y_stride = s.lanes + (t->layer != NULL ? 32 : kc_below(t, 2) * kc_below(t, 40));
-    s.y_count = (s.rows - 1) * s.y_stride + s.lanes;
+    s.y_count = (s.places - 1) * s.y_stride + s.lanes;
     kc_params(t,
               "blocks=%zu rows=%zu pitch=%zu step=%zu taps=%zu w_taps=%zu steps=%zu lanes=%zu "
               "y_stride=%zu%s",
@@ -190,8 +194,24 @@ static struct bp_tile_blocks blocks_at(struct kcheck *t, const struct tiles *s) 
     return (struct bp_tile_blocks){s->count, kc_at(t, s->at), kc_at(t, s->to), s->pitch, s->step};
 }
 
+/* Words from one row of the result to the next: 1 or more. */
+static struct bp_lane_mask draw_mask(struct kcheck *t, const struct tiles *s) {
+    struct bp_lane_mask mask = {.stride = 1 + kc_below(t, 3)};
+    size_t words = (s->places - 1) * mask.stride + 1;
+    uint64_t *bits = kc_input(t, "mask", KC_U64, words);
+    kc_fill_bits(t, bits, words, 64);
+    mask.words = bits;
+    mask.shift = (unsigned)kc_below(t, 65 - s->lanes);
+    return mask;
+}
+
+static int is_wanted(const struct bp_lane_mask *mask, size_t row, size_t lane) {
+    return mask == NULL || bp_bit(mask->words + row * mask->stride, mask->shift + lane);
+}
+
 void kcheck_product_tiles_i16(struct kcheck *t) {
     struct tiles s = draw_tiles(t, t->layer != NULL ? t->layer->c : 0);
+    struct bp_lane_mask of = draw_mask(t, &s), *mask = kc_below(t, 2) ? &of : NULL;
     if (s.is_exact)
         fill_exact(t, &s);
     else
@@ -202,16 +222,19 @@ void kcheck_product_tiles_i16(struct kcheck *t) {
     const struct bp_tile_blocks blocks = {s.count, s.at, s.to, s.pitch, s.step};
     if (t->layer != NULL)
         t->reference->product_tiles_i16((int8_t *)s.x, &blocks, s.tap, s.tap_w, s.taps, s.steps,
-                                        (int8_t *)s.w, s.lanes, y, s.y_stride);
+                                        (int8_t *)s.w, s.lanes, y, s.y_stride, mask);
     else
         for (size_t i = 0; i < 16 * s.count; i++)
             for (size_t j = 0; s.to[i] >= 0 && j < s.lanes; j++)
-                y[(size_t)s.to[i] * s.y_stride + j] = (int16_t)expected_sum(&s, 1, i, j);
+                y[(size_t)s.to[i] * s.y_stride + j] =
+                    is_wanted(mask, (size_t)s.to[i], j) ? (int16_t)expected_sum(&s, 1, i, j) : 0;
     while (kc_next(t)) {
         struct bp_tile_blocks at = blocks_at(t, &s);
+        struct bp_lane_mask mask_at = of;
+        mask_at.words = kc_at(t, of.words);
         t->kernels->product_tiles_i16(kc_at(t, s.x), &at, kc_at(t, s.tap), kc_at(t, s.tap_w),
                                       s.taps, s.steps, kc_at(t, s.w), s.lanes, kc_at(t, y),
-                                      s.y_stride);
+                                      s.y_stride, mask == NULL ? NULL : &mask_at);
     }
 }
 

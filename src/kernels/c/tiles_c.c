@@ -73,14 +73,21 @@ static int row_sums(const uint8_t *x, int is_signed, const struct bp_tile_blocks
     return 1;
 }
 
+static int is_wanted(const struct bp_lane_mask *mask, int32_t row, size_t lane) {
+    return mask == NULL ||
+           (mask->words[(size_t)row * mask->stride] >> mask->shift >> lane & 1) != 0;
+}
+
 void bp_product_tiles_i16_c(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
+                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                            const struct bp_lane_mask *mask) {
     int32_t sums[BP_LANES];
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
         if (row_sums((const uint8_t *)x, 1, blocks, i, tap, tap_w, taps, steps, w, sums))
             for (size_t j = 0; j < lanes; j++)
-                y[(size_t)blocks->to[i] * y_stride + j] = (int16_t)sums[j];
+                y[(size_t)blocks->to[i] * y_stride + j] =
+                    is_wanted(mask, blocks->to[i], j) ? (int16_t)sums[j] : 0;
 }
 
 void bp_product_tiles_i32_c(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,

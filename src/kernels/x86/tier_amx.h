@@ -13,7 +13,8 @@ void bp_turn_codes_amx(const uint8_t *codes, const int32_t *offset, size_t n, si
                        uint8_t *out, size_t pitch);
 void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride);
+                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                              const struct bp_lane_mask *mask);
 void bp_product_tiles_i32_amx(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                               const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,

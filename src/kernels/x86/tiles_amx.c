@@ -30,9 +30,9 @@ struct operands {
     const int32_t *tap, *tap_w;
     size_t taps, steps;
     const int8_t *w;
-    struct bp_fetch *soon; /* or NULL; `lines` of it, or of places, beside a step */
-    struct places *places; /* or NULL */
-    size_t lines;
+    size_t lines; /* to fetch beside a step, of soon, unless NULL, and of places */
+    struct bp_fetch *soon;
+    struct places places;
 };
 
 /* Blocks at `first` and, if there are two, at `second`: tiles 0 and 1, 2 and 3. */
@@ -42,6 +42,7 @@ BP_INLINE void multiply_blocks(const struct operands *o, size_t first, size_t se
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
+    struct places places = o->places;
     struct wake wake;
     wake.left = STEPS_AWAKE;
     for (size_t s = 0; s < o->steps; s++)
@@ -53,10 +54,8 @@ BP_INLINE void multiply_blocks(const struct operands *o, size_t first, size_t se
             MULTIPLY_TILES(0, 4, 6);
             _tile_loadd(7, w + TILE_BYTES, 64);
             MULTIPLY_TILES(1, 4, 7);
-            if (o->places != NULL)
-                fetch_places(o->places, o->lines);
-            else
-                fetch_soon(o->soon, 64 * o->lines);
+            fetch_places(&places, o->lines);
+            fetch_soon(o->soon, 64 * o->lines);
             stay_awake(&wake);
             if (two) {
                 _tile_loadd(5, x + second, o->pitch);
@@ -80,12 +79,12 @@ BP_INLINE void store_tiles(int32_t *first, int32_t *second, size_t half, size_t 
 BP_INLINE size_t sums_of(const struct operands *o, const struct bp_tile_blocks *blocks, size_t b,
                          int is_signed) {
     size_t first = (size_t)blocks->at[b];
-    if (b + 1 < blocks->count) {
-        multiply_blocks(o, first, (size_t)blocks->at[b + 1], 1, is_signed);
-        return 2;
+    if (b + 1 == blocks->count) {
+        multiply_blocks(o, first, 0, 0, is_signed);
+        return 1;
     }
-    multiply_blocks(o, first, 0, 0, is_signed);
-    return 1;
+    multiply_blocks(o, first, (size_t)blocks->at[b + 1], 1, is_signed);
+    return 2;
 }
 
 BP_INLINE void store_sums(struct sums *sums, size_t n) {
@@ -97,12 +96,14 @@ BP_INLINE size_t even_parts(size_t lines, size_t steps) {
     return 1 + (lines - 1) / (steps > 0 ? steps : 1);
 }
 
-/* Whether rows go to places in a row. */
-BP_INLINE int is_straight(const int32_t *to) {
-    __m512i v = _mm512_loadu_si512(to);
-    const __m512i up = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    return to[0] >= 0 &&
-           _mm512_cmpeq_epi32_mask(v, _mm512_add_epi32(_mm512_set1_epi32(to[0]), up)) == 0xffff;
+/* How far apart the places are that rows go to, where all are as far; else 0. */
+BP_INLINE int32_t even_distance(const int32_t *to) {
+    const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i first = _mm512_set1_epi32(to[0]), apart = _mm512_set1_epi32(to[1] - to[0]);
+    __m512i even = _mm512_add_epi32(first, _mm512_mullo_epi32(apart, count));
+    int is_even = to[0] >= 0 && to[1] > to[0] &&
+                  _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(to), even) == 0xffff;
+    return is_even ? to[1] - to[0] : 0;
 }
 
 /* Row `row` of a block's 32 sums, which int16 holds. */
@@ -112,49 +113,76 @@ BP_INLINE __m512i narrow_row(int32_t of[2][BP_TILE_ROWS][16], size_t row) {
         order, _mm512_packs_epi32(_mm512_load_si512(of[0][row]), _mm512_load_si512(of[1][row])));
 }
 
-/* A block's sums. In a row they are few instructions, so that the next block's products begin
- * meanwhile. */
-BP_INLINE void store_i16(int32_t of[2][BP_TILE_ROWS][16], const int32_t *to, __mmask32 lanes,
-                         int16_t *y, size_t y_stride) {
-    if (lanes == 0xffffffff && is_straight(to)) {
-        int16_t *out = y + (size_t)to[0] * y_stride;
+/* Rows of int16, as many of their lanes as there are, or as the mask wants. */
+struct rows_i16 {
+    int16_t *y;
+    size_t stride;
+    __mmask32 lanes;
+    const struct bp_lane_mask *mask;
+};
+
+/* Row `row` of a block, for place `to`; masked: a constant. */
+BP_INLINE __m512i wanted_row(const struct rows_i16 *rows, int masked,
+                             int32_t of[2][BP_TILE_ROWS][16], size_t row, size_t to) {
+    __m512i v = narrow_row(of, row);
+    if (!masked)
+        return v;
+    uint64_t word = rows->mask->words[to * rows->mask->stride];
+    return _mm512_maskz_mov_epi16((__mmask32)(word >> rows->mask->shift), v);
+}
+
+/* A block's sums. Where the places are as far apart everywhere these are few instructions, so that
+ * the next block's products begin meanwhile. */
+BP_INLINE void store_i16(const struct rows_i16 *rows, int masked, int32_t of[2][BP_TILE_ROWS][16],
+                         const int32_t *to) {
+    size_t apart = (size_t)even_distance(to), at = (size_t)to[0];
+    if (rows->lanes == 0xffffffff && apart != 0) {
 #pragma GCC unroll 16
-        for (size_t i = 0; i < BP_TILE_ROWS; i++, out += y_stride)
-            _mm512_storeu_si512(out, narrow_row(of, i));
+        for (size_t i = 0; i < BP_TILE_ROWS; i++, at += apart)
+            _mm512_storeu_si512(rows->y + at * rows->stride, wanted_row(rows, masked, of, i, at));
         return;
     }
     for (size_t i = 0; i < BP_TILE_ROWS; i++)
         if (to[i] >= 0)
-            _mm512_mask_storeu_epi16(y + (size_t)to[i] * y_stride, lanes, narrow_row(of, i));
+            _mm512_mask_storeu_epi16(rows->y + (size_t)to[i] * rows->stride, rows->lanes,
+                                     wanted_row(rows, masked, of, i, (size_t)to[i]));
 }
 
-void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
-                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride) {
-    struct places places = {.y = (uintptr_t)y, .pitch = y_stride * sizeof *y};
-    const struct operands o = {.x = (const uint8_t *)x,
-                               .pitch = blocks->pitch,
-                               .step = blocks->step,
-                               .tap = tap,
-                               .tap_w = tap_w,
-                               .taps = taps,
-                               .steps = steps,
-                               .w = w,
-                               .places = &places,
-                               .lines = even_parts(2 * BP_TILE_ROWS, taps * steps)};
-    __mmask32 mask = mask_32(lanes);
+BP_INLINE void tiles_i16(struct operands *o, const struct bp_tile_blocks *blocks, int masked,
+                         const struct rows_i16 *rows) {
     struct sums sums;
     configure_tiles();
     for (size_t b = 0; b < blocks->count; b += 2) {
         const int32_t *to = blocks->to + b * BP_TILE_ROWS;
-        places.to = to;
-        places.end = to + (blocks->count - b < 2 ? 1 : 2) * BP_TILE_ROWS;
-        size_t n = sums_of(&o, blocks, b, 1);
+        o->places.to = to;
+        o->places.end = to + (blocks->count - b < 2 ? 1 : 2) * BP_TILE_ROWS;
+        size_t n = sums_of(o, blocks, b, 1);
         store_sums(&sums, n);
         for (size_t i = 0; i < n; i++)
-            store_i16(&sums.of[2 * i], to + i * BP_TILE_ROWS, mask, y, y_stride);
+            store_i16(rows, masked, &sums.of[2 * i], to + i * BP_TILE_ROWS);
     }
     _tile_release();
+}
+
+void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
+                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
+                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
+                              const struct bp_lane_mask *mask) {
+    struct operands o = {.x = (const uint8_t *)x,
+                         .pitch = blocks->pitch,
+                         .step = blocks->step,
+                         .tap = tap,
+                         .tap_w = tap_w,
+                         .taps = taps,
+                         .steps = steps,
+                         .w = w,
+                         .lines = even_parts(2 * BP_TILE_ROWS, taps * steps),
+                         .places = {.y = (uintptr_t)y, .pitch = y_stride * sizeof *y}};
+    const struct rows_i16 rows = {y, y_stride, mask_32(lanes), mask};
+    if (mask != NULL)
+        tiles_i16(&o, blocks, 1, &rows);
+    else
+        tiles_i16(&o, blocks, 0, &rows);
 }
 
 BP_INLINE void store_i32(const struct sums *sums, const int32_t *to, size_t n, size_t lanes,
@@ -178,7 +206,8 @@ BP_INLINE void tiles_i32(const struct operands *o, const struct bp_tile_blocks *
     for (size_t b = 0; b < blocks->count; b += 2) {
         const int32_t *to = blocks->to + b * BP_TILE_ROWS;
         size_t n = sums_of(o, blocks, b, is_signed);
-        if (lanes == BP_LANES && is_straight(to) && (n == 1 || is_straight(to + BP_TILE_ROWS))) {
+        if (lanes == BP_LANES && even_distance(to) == 1 &&
+            (n == 1 || even_distance(to + BP_TILE_ROWS) == 1)) {
             store_tiles(y + (size_t)to[0] * y_stride,
                         n == 2 ? y + (size_t)to[BP_TILE_ROWS] * y_stride : NULL, 16,
                         y_stride * sizeof *y);
