@@ -417,13 +417,14 @@ struct bp_kernels {
 
     /* The weight gradient's product, for tap t = 0 .. taps - 1, row i = 0 .. k - 1 (up to 32) and
      * lane j = 0 .. c - 1 (up to 64):
-     *     y[t * y_tap + i * y_stride + j] += sum over runs r = begin[t] .. begin[t + 1] - 1,
-     *                                        s = 0 .. runs[r].count - 1, q = 0 .. 15, e = 0 .. 3 of
+     *     y[t * y_tap + i * y_stride + j] = (add ? itself : 0) +
+     *         sum over runs r = begin[t] .. begin[t + 1] - 1, s = 0 .. runs[r].count - 1,
+     *         q = 0 .. 15, e = 0 .. 3 of
      *         codes[i * pitch + runs[r].table + 64 * s + 4 * q + e] *
      *             x[j / 16 * plane + runs[r].index + 64 * (16 * s + q) + j % 16 * 4 + e]
      * codes: signed bytes if is_signed, else unsigned ones. Rows of codes up to a multiple of 16
      * are read, and lanes of x up to a multiple of 32. */
-    void (*product_turned)(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+    void (*product_turned)(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap);

@@ -370,9 +370,11 @@ static struct scratch carve(const struct wgrad_job *job, int thread) {
     return s;
 }
 
-/* Adds the products of a chunk's codes and signs: all taps multiply the same signs. */
+/* The products of a chunk's codes and signs, added to the sums unless it is the first: all taps
+ * multiply the same signs. */
 static void multiply_chunk(const struct wgrad_job *job, const struct chunk *chunk,
-                           const struct scratch *s, size_t channels, int is_signed, int32_t *sums) {
+                           const struct scratch *s, size_t channels, int is_signed, int is_first,
+                           int32_t *sums) {
     const struct bp_bconv *op = job->op;
     size_t c = op->shape.c, pitch = codes_pitch(job->self), begin[BP_TAPS_MAX + 1] = {0};
     for (size_t tap = 0; tap < op->taps; tap++)
@@ -381,8 +383,8 @@ static void multiply_chunk(const struct wgrad_job *job, const struct chunk *chun
         for (size_t k = 0; k < channels; k += BP_LANES) {
             size_t lane = word * WORD_CHANNELS;
             job->exec->kernels.product_turned(
-                s->codes + k * pitch, is_signed, bp_min_size(channels - k, BP_LANES), pitch,
-                s->runs, begin, op->taps, s->signs + word * word_bytes(job->self),
+                s->codes + k * pitch, is_signed, !is_first, bp_min_size(channels - k, BP_LANES),
+                pitch, s->runs, begin, op->taps, s->signs + word * word_bytes(job->self),
                 plane_bytes(job->self), bp_min_size(WORD_CHANNELS, c - lane),
                 sums + k * op->taps * c + lane, op->taps * c, c);
         }
@@ -396,13 +398,14 @@ static size_t first_chunk(const struct wgrad_job *job, size_t split) {
 /* sums [channels of range][taps][c] of a split. */
 static void multiply_range(const struct wgrad_job *job, const struct range *range, size_t split,
                            const struct scratch *s, int32_t *sums) {
-    size_t made = 0;
-    memset(sums, 0, sums_bytes(job->op, range->channels));
-    for (size_t i = first_chunk(job, split); i < first_chunk(job, split + 1); i++) {
+    size_t made = 0, first = first_chunk(job, split), behind = first_chunk(job, split + 1);
+    if (first == behind)
+        memset(sums, 0, sums_bytes(job->op, range->channels));
+    for (size_t i = first; i < behind; i++) {
         struct chunk chunk = chunk_of(job, i);
         spread_chunk(job, &chunk, s->signs, &made);
         turn_chunk(job, &chunk, range, s->codes);
-        multiply_chunk(job, &chunk, s, range->channels, job->is_signed, sums);
+        multiply_chunk(job, &chunk, s, range->channels, job->is_signed, i == first, sums);
     }
 }
 
@@ -473,12 +476,13 @@ static void sum_part(void *context, size_t begin, size_t end, int thread) {
         memset(s.codes + i * row, 1, job->op->shape.ow * self->samples);
     for (size_t split = begin; split < end; split++) {
         int32_t *sums = self->split_sums + split * n;
-        size_t made = 0;
-        memset(sums, 0, n * sizeof *sums);
-        for (size_t i = first_chunk(job, split); i < first_chunk(job, split + 1); i++) {
+        size_t made = 0, first = first_chunk(job, split), behind = first_chunk(job, split + 1);
+        if (first == behind)
+            memset(sums, 0, n * sizeof *sums);
+        for (size_t i = first; i < behind; i++) {
             struct chunk chunk = chunk_of(job, i);
             spread_chunk(job, &chunk, s.signs, &made);
-            multiply_chunk(job, &chunk, &s, 1, 1, sums);
+            multiply_chunk(job, &chunk, &s, 1, 1, i == first, sums);
         }
     }
 }

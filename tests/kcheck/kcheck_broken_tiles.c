@@ -246,130 +246,141 @@ static void adds_to_old_tiles(const uint8_t *x, int is_signed, const struct bp_t
     y[0] += old;
 }
 
-static void overwrites_turned(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+static void overwrites_turned(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                               const struct bp_run *runs, const size_t *begin, size_t taps,
                               const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                               size_t y_tap) {
-    for (size_t i = 0; i < taps * k; i++)
-        memset(y + i / k * y_tap + i % k * y_stride, 0, c * sizeof *y);
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, taps, x, plane, c, y, y_stride,
+    (void)add;
+    bp_product_turned_c(codes, is_signed, 0, k, pitch, runs, begin, taps, x, plane, c, y, y_stride,
                         y_tap);
 }
 
-static void turned_is_signed(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+static void adds_always(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
+                        const struct bp_run *runs, const size_t *begin, size_t taps,
+                        const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
+                        size_t y_tap) {
+    (void)add;
+    bp_product_turned_c(codes, is_signed, 1, k, pitch, runs, begin, taps, x, plane, c, y, y_stride,
+                        y_tap);
+}
+
+static void turned_is_signed(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                              const struct bp_run *runs, const size_t *begin, size_t taps,
                              const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                              size_t y_tap) {
     (void)is_signed;
-    bp_product_turned_c(codes, 1, k, pitch, runs, begin, taps, x, plane, c, y, y_stride, y_tap);
+    bp_product_turned_c(codes, 1, add, k, pitch, runs, begin, taps, x, plane, c, y, y_stride,
+                        y_tap);
 }
 
-static void drops_17th_row(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+static void drops_17th_row(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap) {
-    bp_product_turned_c(codes, is_signed, k == 17 ? 16 : k, pitch, runs, begin, taps, x, plane, c,
-                        y, y_stride, y_tap);
+    bp_product_turned_c(codes, is_signed, add, k == 17 ? 16 : k, pitch, runs, begin, taps, x, plane,
+                        c, y, y_stride, y_tap);
 }
 
-static void ends_at_an_empty_run(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
-                                 const struct bp_run *runs, const size_t *begin, size_t taps,
-                                 const int8_t *x, size_t plane, size_t c, int32_t *y,
+static void ends_at_an_empty_run(const uint8_t *codes, int is_signed, int add, size_t k,
+                                 size_t pitch, const struct bp_run *runs, const size_t *begin,
+                                 size_t taps, const int8_t *x, size_t plane, size_t c, int32_t *y,
                                  size_t y_stride, size_t y_tap) {
     for (size_t t = 0; t < taps; t++) {
         size_t ends[2] = {begin[t], begin[t]};
         while (ends[1] < begin[t + 1] && runs[ends[1]].count > 0)
             ends[1]++;
-        bp_product_turned_c(codes, is_signed, k, pitch, runs, ends, 1, x, plane, c, y + t * y_tap,
-                            y_stride, y_tap);
+        bp_product_turned_c(codes, is_signed, add, k, pitch, runs, ends, 1, x, plane, c,
+                            y + t * y_tap, y_stride, y_tap);
     }
 }
 
-static void begins_with_the_first_run(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
-                                      const struct bp_run *runs, const size_t *begin, size_t taps,
-                                      const int8_t *x, size_t plane, size_t c, int32_t *y,
-                                      size_t y_stride, size_t y_tap) {
+static void begins_with_the_first_run(const uint8_t *codes, int is_signed, int add, size_t k,
+                                      size_t pitch, const struct bp_run *runs, const size_t *begin,
+                                      size_t taps, const int8_t *x, size_t plane, size_t c,
+                                      int32_t *y, size_t y_stride, size_t y_tap) {
     size_t ends[2] = {0, begin[1]};
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, ends, 1, x, plane, c, y, y_stride, y_tap);
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin + 1, taps - 1, x, plane, c,
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, ends, 1, x, plane, c, y, y_stride,
+                        y_tap);
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin + 1, taps - 1, x, plane, c,
                         y + y_tap, y_stride, y_tap);
 }
 
-static void ends_at_an_empty_tap(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
-                                 const struct bp_run *runs, const size_t *begin, size_t taps,
-                                 const int8_t *x, size_t plane, size_t c, int32_t *y,
+static void ends_at_an_empty_tap(const uint8_t *codes, int is_signed, int add, size_t k,
+                                 size_t pitch, const struct bp_run *runs, const size_t *begin,
+                                 size_t taps, const int8_t *x, size_t plane, size_t c, int32_t *y,
                                  size_t y_stride, size_t y_tap) {
     size_t n = 0;
     while (n < taps && begin[n] < begin[n + 1])
         n++;
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, n, x, plane, c, y, y_stride,
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin, n, x, plane, c, y, y_stride,
                         y_tap);
 }
 
-static void clears_empty_taps(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+static void clears_empty_taps(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                               const struct bp_run *runs, const size_t *begin, size_t taps,
                               const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                               size_t y_tap) {
     for (size_t i = 0; i < taps * k; i++)
         if (begin[i / k] == begin[i / k + 1])
             memset(y + i / k * y_tap + i % k * y_stride, 0, c * sizeof *y);
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, taps, x, plane, c, y, y_stride,
-                        y_tap);
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin, taps, x, plane, c, y,
+                        y_stride, y_tap);
 }
 
-static void forgets_a_tap(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+static void forgets_a_tap(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                           const struct bp_run *runs, const size_t *begin, size_t taps,
                           const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                           size_t y_tap) {
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, taps > 1 ? taps - 1 : taps, x,
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin, taps > 1 ? taps - 1 : taps, x,
                         plane, c, y, y_stride, y_tap);
 }
 
-static void adds_to_the_tap_before(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
-                                   const struct bp_run *runs, const size_t *begin, size_t taps,
-                                   const int8_t *x, size_t plane, size_t c, int32_t *y,
+static void adds_to_the_tap_before(const uint8_t *codes, int is_signed, int add, size_t k,
+                                   size_t pitch, const struct bp_run *runs, const size_t *begin,
+                                   size_t taps, const int8_t *x, size_t plane, size_t c, int32_t *y,
                                    size_t y_stride, size_t y_tap) {
     for (size_t t = 0; t < taps; t++)
-        bp_product_turned_c(codes, is_signed, k, pitch, runs, begin + t, 1, x, plane, c,
+        bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin + t, 1, x, plane, c,
                             y + (t > 0 ? t - 1 : 0) * y_tap, y_stride, y_tap);
 }
 
-static void lanes_of_the_first_plane(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
-                                     const struct bp_run *runs, const size_t *begin, size_t taps,
-                                     const int8_t *x, size_t plane, size_t c, int32_t *y,
-                                     size_t y_stride, size_t y_tap) {
+static void lanes_of_the_first_plane(const uint8_t *codes, int is_signed, int add, size_t k,
+                                     size_t pitch, const struct bp_run *runs, const size_t *begin,
+                                     size_t taps, const int8_t *x, size_t plane, size_t c,
+                                     int32_t *y, size_t y_stride, size_t y_tap) {
     (void)plane;
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, taps, x, 0, c, y, y_stride, y_tap);
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin, taps, x, 0, c, y, y_stride,
+                        y_tap);
 }
 
-static void takes_rows_of_256_bytes(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
-                                    const struct bp_run *runs, const size_t *begin, size_t taps,
-                                    const int8_t *x, size_t plane, size_t c, int32_t *y,
-                                    size_t y_stride, size_t y_tap) {
+static void takes_rows_of_256_bytes(const uint8_t *codes, int is_signed, int add, size_t k,
+                                    size_t pitch, const struct bp_run *runs, const size_t *begin,
+                                    size_t taps, const int8_t *x, size_t plane, size_t c,
+                                    int32_t *y, size_t y_stride, size_t y_tap) {
     (void)plane;
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, taps, x, 64, c, y, y_stride,
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin, taps, x, 64, c, y, y_stride,
                         y_tap);
 }
 
 /* Whole tiles, though k ends before. */
-static void writes_16_rows(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+static void writes_16_rows(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap) {
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, taps, x, plane, c, y, y_stride,
-                        y_tap);
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin, taps, x, plane, c, y,
+                        y_stride, y_tap);
     size_t rows = bp_round_up(k, 16);
     for (size_t i = k; i < rows; i++)
         ((volatile int32_t *)y)[(taps - 1) * y_tap + i * y_stride] += 1;
 }
 
 /* Whole rows of the tile, though c ends before. */
-static void writes_16_columns(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+static void writes_16_columns(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                               const struct bp_run *runs, const size_t *begin, size_t taps,
                               const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                               size_t y_tap) {
-    bp_product_turned_c(codes, is_signed, k, pitch, runs, begin, taps, x, plane, c, y, y_stride,
-                        y_tap);
+    bp_product_turned_c(codes, is_signed, add, k, pitch, runs, begin, taps, x, plane, c, y,
+                        y_stride, y_tap);
     for (size_t j = c; j < bp_round_up(c, 16); j++)
         ((volatile int32_t *)y)[(taps - 1) * y_tap + (k - 1) * y_stride + j] += 1;
 }
@@ -411,6 +422,7 @@ const struct kc_planted kc_planted_tiles[] = {
     {"turn_codes", "leaves the rest as it was", {.turn_codes = keeps_old_rest}},
     {"turn_codes", "reads 16 columns of codes", {.turn_codes = turns_whole_blocks}},
     {"product_turned", "overwrites, does not add", {.product_turned = overwrites_turned}},
+    {"product_turned", "adds always", {.product_turned = adds_always}},
     {"product_turned", "unsigned codes taken as signed", {.product_turned = turned_is_signed}},
     {"product_turned", "drops the last of 17 rows", {.product_turned = drops_17th_row}},
     {"product_turned", "ends at an empty run", {.product_turned = ends_at_an_empty_run}},

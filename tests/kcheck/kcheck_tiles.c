@@ -380,12 +380,12 @@ static int32_t turned_sum(const struct turned *s, const uint8_t *codes, int is_s
 
 void kcheck_product_turned(struct kcheck *t) {
     struct turned s = draw_turned(t);
-    int is_signed = kc_below(t, 2) != 0;
+    int is_signed = kc_below(t, 2) != 0, add = kc_below(t, 4) != 0;
     kc_params(t,
               "k=%zu pitch=%zu taps=%zu runs=%zu from %zu steps=%zu plane=%zu c=%zu y_stride=%zu "
-              "y_tap=%zu codes %s",
+              "y_tap=%zu codes %s%s",
               s.k, s.pitch, s.taps, s.n_runs, s.begin[0], s.steps, s.plane, s.c, s.y_stride,
-              s.y_tap, is_signed ? "signed" : "unsigned");
+              s.y_tap, is_signed ? "signed" : "unsigned", add ? " added" : "");
     kc_work(t, (double)(s.steps * 64 * s.k) * (double)s.c, "MAC");
     /* These rows and lanes are read. */
     size_t code_bytes = (bp_round_up(s.k, 16) - 1) * s.pitch + s.row_bytes;
@@ -399,16 +399,17 @@ void kcheck_product_turned(struct kcheck *t) {
     kc_fill_i32(t, y, y_count);
     kc_keep_initial(t, y);
     if (t->layer != NULL)
-        t->reference->product_turned(codes, is_signed, s.k, s.pitch, s.runs, s.begin, s.taps,
+        t->reference->product_turned(codes, is_signed, add, s.k, s.pitch, s.runs, s.begin, s.taps,
                                      (int8_t *)x, s.plane, s.c, y, s.y_stride, s.y_tap);
     else
         for (size_t tap = 0; tap < s.taps; tap++)
             for (size_t i = 0; i < s.k; i++)
                 for (size_t j = 0; j < s.c; j++)
-                    y[tap * s.y_tap + i * s.y_stride + j] +=
+                    y[tap * s.y_tap + i * s.y_stride + j] =
+                        (add ? y[tap * s.y_tap + i * s.y_stride + j] : 0) +
                         turned_sum(&s, codes, is_signed, x, tap, i, j);
     while (kc_next(t)) {
-        t->kernels->product_turned(kc_at(t, codes), is_signed, s.k, s.pitch, kc_at(t, s.runs),
+        t->kernels->product_turned(kc_at(t, codes), is_signed, add, s.k, s.pitch, kc_at(t, s.runs),
                                    kc_at(t, s.begin), s.taps, kc_at(t, x), s.plane, s.c,
                                    kc_at(t, y), s.y_stride, s.y_tap);
     }

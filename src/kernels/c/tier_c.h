@@ -64,7 +64,7 @@ void bp_spread_samples_c(const uint64_t *bits, const int32_t *offset, size_t sam
                          size_t step, int8_t *out, size_t pitch, size_t plane);
 void bp_turn_codes_c(const uint8_t *codes, const int32_t *offset, size_t n, size_t k, uint8_t *out,
                      size_t pitch);
-void bp_product_turned_c(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+void bp_product_turned_c(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                          const struct bp_run *runs, const size_t *begin, size_t taps,
                          const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                          size_t y_tap);

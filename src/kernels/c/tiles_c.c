@@ -2,6 +2,8 @@
  * tests, and as the plainest form of the contracts. */
 #include "kernels/c/tier_c.h"
 
+#include <string.h>
+
 #include "base/bits.h"
 
 /* --- spreading and turning -------------------------------------------------------------------- */
@@ -112,10 +114,12 @@ static void add_run(const uint8_t *codes, int is_signed, const int8_t *x, size_t
     }
 }
 
-void bp_product_turned_c(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+void bp_product_turned_c(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                          const struct bp_run *runs, const size_t *begin, size_t taps,
                          const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                          size_t y_tap) {
+    for (size_t i = 0; !add && i < taps * k; i++)
+        memset(y + i / k * y_tap + i % k * y_stride, 0, c * sizeof *y);
     for (size_t t = 0; t < taps; t++)
         for (size_t r = begin[t]; r < begin[t + 1]; r++)
             for (size_t i = 0; i < k; i++)

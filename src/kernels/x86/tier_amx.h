@@ -19,7 +19,7 @@ void bp_product_tiles_i32_amx(const uint8_t *x, int is_signed, const struct bp_t
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                               const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,
                               struct bp_fetch *soon);
-void bp_product_turned_amx(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+void bp_product_turned_amx(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap);

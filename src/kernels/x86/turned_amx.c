@@ -19,6 +19,7 @@ struct place {
     int32_t *at;
     size_t pitch; /* bytes */
     size_t rows;
+    int add; /* to what is there */
 };
 
 struct sums {
@@ -41,9 +42,15 @@ BP_INLINE void multiply_form(const struct operands *o, const struct place *y, st
                              enum form form, int is_signed) {
     int32_t *third =
         form == TWO_BY_TWO ? y->at + BP_TILE_ROWS * y->pitch / sizeof *third : y->at + 32;
-    _tile_loadd(0, y->at, y->pitch);
-    _tile_loadd(1, y->at + 16, y->pitch);
-    if (form != ONE_BY_TWO) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (y->add) {
+        _tile_loadd(0, y->at, y->pitch);
+        _tile_loadd(1, y->at + 16, y->pitch);
+    }
+    if (y->add && form != ONE_BY_TWO) {
         _tile_loadd(2, third, y->pitch);
         _tile_loadd(3, third + 16, y->pitch);
     }
@@ -100,8 +107,8 @@ BP_INLINE int is_whole(size_t k, size_t c) {
 BP_INLINE void multiply(const struct operands *o, struct place y, struct place next, int is_signed,
                         size_t c, struct sums *sums) {
     size_t k = y.rows;
-    struct place copy = {sums->of[0], sizeof sums->of[0], k}, to = is_whole(k, c) ? y : copy;
-    if (!is_whole(k, c))
+    struct place copy = {sums->of[0], sizeof sums->of[0], k, y.add}, to = is_whole(k, c) ? y : copy;
+    if (!is_whole(k, c) && y.add)
         copy_rows(&y, k, c, sums, 0);
     if (k > BP_TILE_ROWS)
         multiply_form(o, &to, next, TWO_BY_TWO, is_signed);
@@ -113,11 +120,11 @@ BP_INLINE void multiply(const struct operands *o, struct place y, struct place n
         copy_rows(&y, k, c, sums, 1);
 }
 
-BP_INLINE void turned(struct operands o, const size_t *begin, size_t taps, int is_signed, size_t k,
-                      size_t c, int32_t *y, size_t y_stride, size_t y_tap) {
+BP_INLINE void turned(struct operands o, const size_t *begin, size_t taps, int is_signed, int add,
+                      size_t k, size_t c, int32_t *y, size_t y_stride, size_t y_tap) {
     const struct bp_run *runs = o.runs;
     size_t lanes = k > BP_TILE_ROWS ? 32 : 64;
-    struct place at = {y, y_stride * sizeof *y, k};
+    struct place at = {y, y_stride * sizeof *y, k, add};
     struct sums sums; /* the tiles' rows and lanes beyond y begin with anything, and stay here */
     if (!is_whole(k, c))
         memset(&sums, 0, sizeof sums);
@@ -136,13 +143,13 @@ BP_INLINE void turned(struct operands o, const size_t *begin, size_t taps, int i
     _tile_release();
 }
 
-void bp_product_turned_amx(const uint8_t *codes, int is_signed, size_t k, size_t pitch,
+void bp_product_turned_amx(const uint8_t *codes, int is_signed, int add, size_t k, size_t pitch,
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap) {
     const struct operands o = {codes, pitch, runs, 0, x, plane};
     if (is_signed)
-        turned(o, begin, taps, 1, k, c, y, y_stride, y_tap);
+        turned(o, begin, taps, 1, add, k, c, y, y_stride, y_tap);
     else
-        turned(o, begin, taps, 0, k, c, y, y_stride, y_tap);
+        turned(o, begin, taps, 0, add, k, c, y, y_stride, y_tap);
 }
