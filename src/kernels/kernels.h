@@ -635,11 +635,12 @@ struct bp_kernels {
                          const float *scale, const float *shift, const float *slope,
                          const float *ka, const float *kb, const float *kc, int add, float *out);
 
-    /* y in halves, out in bfloat16: what stands in out is added, then the sum is rounded as by
-     * round_bf16. out is neither g's nor y. */
+    /* y in halves, out in bfloat16: `add`, floats or bfloat16, which may be out, or NULL for
+     * nothing, plus that, then rounded as by round_bf16. out is neither g's nor y. */
     void (*act_grad_f16)(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                          const float *scale, const float *shift, const float *slope,
-                         const float *ka, const float *kb, const float *kc, int add, uint16_t *out);
+                         const float *ka, const float *kb, const float *kc,
+                         const struct bp_gradient_rows *add, uint16_t *out);
 
     /* range_columns of the rows that act_grad_i16 would write. */
     void (*act_range_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
@@ -688,9 +689,6 @@ struct bp_kernels {
      * bits as far as they go, numbers beyond the largest become infinite. A NaN keeps its upper
      * half, with the quiet bit (0x40) set. */
     void (*round_bf16)(const float *x, size_t n, uint16_t *out);
-
-    /* x[i] becomes that number; its upper half goes to out. */
-    void (*settle_bf16)(float *x, size_t n, uint16_t *out);
 
     /* out[i] = the number x[i] */
     void (*widen_bf16)(const uint16_t *x, size_t n, float *out);

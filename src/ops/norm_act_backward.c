@@ -122,47 +122,43 @@ size_t bp_norm_act_backward_scratch_bytes(const struct bp_norm_act_shape *shape,
     return 3 * bp_round_up(bp_norm_act_grad_scratch_bytes(shape), 64) + reader_bytes;
 }
 
-/* Rows of y in halves and of dx in bfloat16 go from one to the other, unless somebody adds floats
- * between. */
-static int goes_through_floats(const struct bp_norm_act *op) {
-    return !op->shape.input_f16 || op->pooled.g != NULL;
-}
+/* Room of a worker: rows of the activation's gradient, of y, of floats to add. */
+struct room {
+    float *scratch, *made, *add;
+};
 
+/* Rows of y in halves to rows of dx in bfloat16. */
 static struct bp_gradient_rows write_narrow(const struct job *job, size_t n, size_t row,
-                                            size_t rows, float *scratch) {
+                                            size_t rows, const struct room *room) {
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_batch_norm *norm = &op->norm;
-    struct bp_gradient_rows made;
-    const struct bp_gradient_rows *g = gradient_or_null(op, n, row, rows, scratch, &made);
-    size_t first = (n * s->h + row) * s->w * s->c;
+    size_t elements = rows * s->w * s->c, first = (n * s->h + row) * s->w * s->c;
     uint16_t *dx = (uint16_t *)job->dx + first;
-    op->kernels->act_grad_f16(g, y_f16(op->y, first), rows * s->w, s->c, norm->scale, norm->shift,
-                              op->slope, norm->ka, norm->kb, norm->kc, job->accumulate, dx);
-    return (struct bp_gradient_rows){.bf16 = dx};
+    const struct bp_gradient_rows dx_rows = {.bf16 = dx}, pooled = {.floats = room->add};
+    const struct bp_gradient_rows *add = job->accumulate ? &dx_rows : NULL;
+    struct bp_gradient_rows made;
+    if (op->pooled.g != NULL) {
+        if (job->accumulate)
+            op->kernels->widen_bf16(dx, elements, room->add);
+        bp_pool_average_back(&op->pooled, op->kernels, n, row, rows, job->accumulate, room->add);
+        add = &pooled;
+    }
+    op->kernels->act_grad_f16(gradient_or_null(op, n, row, rows, room->scratch, &made),
+                              y_f16(op->y, first), rows * s->w, s->c, norm->scale, norm->shift,
+                              op->slope, norm->ka, norm->kb, norm->kc, add, dx);
+    return dx_rows;
 }
-
-/* Room of a worker: rows of the activation's gradient, of y, of dx. */
-struct room {
-    float *scratch, *made, *dx;
-};
 
 static struct bp_gradient_rows write_floats(const struct job *job, size_t n, size_t row,
                                             size_t rows, const struct room *room) {
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
-    size_t row_elements = s->w * s->c, first = (n * s->h + row) * row_elements;
-    int accumulate = job->accumulate || op->pooled.g != NULL;
-    uint16_t *narrow = s->input_f16 ? (uint16_t *)job->dx + first : NULL;
-    float *dx = s->input_f16 ? room->dx : (float *)job->dx + first;
+    float *dx = (float *)job->dx + (n * s->h + row) * s->w * s->c;
     const float *y = s->input_i16 ? NULL : rows_f32(op, n, row, rows, room->made);
-    if (s->input_f16 && job->accumulate)
-        op->kernels->widen_bf16(narrow, rows * row_elements, dx);
     if (op->pooled.g != NULL)
         bp_pool_average_back(&op->pooled, op->kernels, n, row, rows, job->accumulate, dx);
-    grad_chunk(op, n, row, rows, y, accumulate, dx, room->scratch);
-    if (s->input_f16)
-        op->kernels->settle_bf16(dx, rows * row_elements, narrow);
+    grad_chunk(op, n, row, rows, y, job->accumulate || op->pooled.g != NULL, dx, room->scratch);
     return (struct bp_gradient_rows){.floats = dx};
 }
 
@@ -175,14 +171,14 @@ static void all_part(void *context, size_t begin, size_t end, int thread) {
     struct room room;
     room.scratch = bp_carve(&carver, bp_norm_act_grad_scratch_bytes(s));
     room.made = bp_carve(&carver, bytes);
-    room.dx = bp_carve(&carver, bytes);
+    room.add = bp_carve(&carver, bytes);
     void *of_reader = bp_carve(&carver, op->reader.scratch_bytes);
     for (size_t n = begin; n < end; n++)
         for (size_t row = 0; row < s->h; row += op->chunk_rows) {
             size_t rows = bp_min_size(op->chunk_rows, s->h - row);
-            const struct bp_gradient_rows dx = goes_through_floats(op)
-                                                   ? write_floats(job, n, row, rows, &room)
-                                                   : write_narrow(job, n, row, rows, room.scratch);
+            const struct bp_gradient_rows dx = s->input_f16
+                                                   ? write_narrow(job, n, row, rows, &room)
+                                                   : write_floats(job, n, row, rows, &room);
             if (op->reader.rows != NULL)
                 op->reader.rows(op->reader.context, n, row, rows, &dx, of_reader);
         }

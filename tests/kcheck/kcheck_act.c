@@ -259,17 +259,25 @@ void kcheck_act_grad_f16(struct kcheck *t) {
             r.ka[j] = r.kc[j] = 0.0f;
             r.kb[j] = 1.5f;
         }
-    r.add = kc_below(t, 2) != 0;
     struct kc_float16 out = kc_make_float16(t, KC_BF16, "out", a.n * a.c, 1);
+    struct kc_float16 others = kc_make_float16(t, KC_BF16, "add", a.n * a.c, 0);
+    float *floats = kc_input(t, "add in floats", KC_F32, a.n * a.c);
+    kc_fill_floats(t, floats, a.n * a.c, KC_ANY_FLOAT);
+    enum { ADD_NOTHING, ADD_TO_OUT, ADD_BF16, ADD_FLOATS } what = (int)kc_below(t, 4);
+    const float *const of[] = {NULL, out.value, others.value, floats};
     for (size_t i = 0; i < a.n * a.c; i++) {
         float gradient = gradient_at(&a, &r, INPUT_F16, i);
-        out.bits[i] = kc_to_16(KC_BF16, r.add ? out.value[i] + gradient : gradient);
+        out.bits[i] = kc_to_16(KC_BF16, what == ADD_NOTHING ? gradient : of[what][i] + gradient);
     }
     while (kc_next(t)) {
-        struct bp_gradient_rows g;
+        struct bp_gradient_rows g, add = {.floats = what == ADD_FLOATS ? kc_at(t, floats) : NULL};
+        add.bf16 = what == ADD_TO_OUT ? kc_at(t, out.bits)
+                   : what == ADD_BF16 ? kc_at(t, others.bits)
+                                      : NULL;
         t->kernels->act_grad_f16(g_or_null(t, &a, &g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, r.ka),
-                                 kc_at(t, r.kb), kc_at(t, r.kc), r.add, kc_at(t, out.bits));
+                                 kc_at(t, r.kb), kc_at(t, r.kc), what == ADD_NOTHING ? NULL : &add,
+                                 kc_at(t, out.bits));
     }
 }
 

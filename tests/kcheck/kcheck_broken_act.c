@@ -219,7 +219,7 @@ static void grad_of_halves_f32(const struct bp_gradient_rows *g, const float *y,
                       out);
 }
 
-/* One element of act_grad_f16 without what stands in out, not rounded. */
+/* One element of act_grad_f16 without what is added, not rounded. */
 static float grad_element(const struct bp_gradient_rows *g, const uint16_t *y, size_t i, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc) {
@@ -231,33 +231,41 @@ static float grad_element(const struct bp_gradient_rows *g, const uint16_t *y, s
     return out;
 }
 
+static float added_element(const struct bp_gradient_rows *add, size_t i) {
+    if (add == NULL)
+        return 0.0f;
+    return add->floats != NULL ? add->floats[i] : kc_of_16(KC_BF16, add->bf16[i]);
+}
+
 static void grad_without_constant(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
                                   size_t c, const float *scale, const float *shift,
                                   const float *slope, const float *ka, const float *kb,
-                                  const float *kc, int add, uint16_t *out) {
+                                  const float *kc, const struct bp_gradient_rows *add,
+                                  uint16_t *out) {
     bp_act_grad_f16_c(g, y, n, c, scale, shift, slope, ka, kb, g == NULL ? kb : kc, add, out);
 }
 
 static void rounds_before_it_adds(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
                                   size_t c, const float *scale, const float *shift,
                                   const float *slope, const float *ka, const float *kb,
-                                  const float *kc, int add, uint16_t *out) {
+                                  const float *kc, const struct bp_gradient_rows *add,
+                                  uint16_t *out) {
     for (size_t i = 0; i < n * c; i++) {
         float v = grad_element(g, y, i, c, scale, shift, slope, ka, kb, kc);
-        float stood = kc_of_16(KC_BF16, out[i]);
-        bp_settle_bf16_c(&v, 1, out + i);
-        v = add ? stood + v : v;
+        float stood = added_element(add, i);
+        v = kc_of_16(KC_BF16, kc_to_16(KC_BF16, v));
+        v = add != NULL ? stood + v : v;
         bp_round_bf16_c(&v, 1, out + i);
     }
 }
 
 static void cuts_the_sum(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                          const float *scale, const float *shift, const float *slope,
-                         const float *ka, const float *kb, const float *kc, int add,
-                         uint16_t *out) {
+                         const float *ka, const float *kb, const float *kc,
+                         const struct bp_gradient_rows *add, uint16_t *out) {
     for (size_t i = 0; i < n * c; i++) {
         float v = grad_element(g, y, i, c, scale, shift, slope, ka, kb, kc);
-        v = add ? kc_of_16(KC_BF16, out[i]) + v : v;
+        v = add != NULL ? added_element(add, i) + v : v;
         uint32_t bits;
         memcpy(&bits, &v, sizeof bits);
         out[i] = (uint16_t)(isnan(v) ? 0x7fc0 : bits >> 16);
@@ -266,9 +274,32 @@ static void cuts_the_sum(const struct bp_gradient_rows *g, const uint16_t *y, si
 
 static void adds_bf16_always(const struct bp_gradient_rows *g, const uint16_t *y, size_t n,
                              size_t c, const float *scale, const float *shift, const float *slope,
-                             const float *ka, const float *kb, const float *kc, int add,
-                             uint16_t *out) {
-    bp_act_grad_f16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add | 1, out);
+                             const float *ka, const float *kb, const float *kc,
+                             const struct bp_gradient_rows *add, uint16_t *out) {
+    const struct bp_gradient_rows to_out = {.bf16 = out};
+    bp_act_grad_f16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add != NULL ? add : &to_out,
+                      out);
+}
+
+static void adds_to_out(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                        const float *scale, const float *shift, const float *slope, const float *ka,
+                        const float *kb, const float *kc, const struct bp_gradient_rows *add,
+                        uint16_t *out) {
+    const struct bp_gradient_rows to_out = {.bf16 = out};
+    bp_act_grad_f16_c(g, y, n, c, scale, shift, slope, ka, kb, kc, add != NULL ? &to_out : NULL,
+                      out);
+}
+
+static void adds_floats_cut(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
+                            const float *scale, const float *shift, const float *slope,
+                            const float *ka, const float *kb, const float *kc,
+                            const struct bp_gradient_rows *add, uint16_t *out) {
+    for (size_t i = 0; i < n * c; i++) {
+        float v = grad_element(g, y, i, c, scale, shift, slope, ka, kb, kc);
+        float of = kc_of_16(KC_BF16, kc_to_16(KC_BF16, added_element(add, i)));
+        v = add != NULL ? of + v : v;
+        bp_round_bf16_c(&v, 1, out + i);
+    }
 }
 
 static void range_without_bf16(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
@@ -327,6 +358,8 @@ const struct kc_planted kc_planted_act[] = {
     {"act_grad_f16", "rounds before it adds", {.act_grad_f16 = rounds_before_it_adds}},
     {"act_grad_f16", "cuts instead of rounding", {.act_grad_f16 = cuts_the_sum}},
     {"act_grad_f16", "adds to what stood there", {.act_grad_f16 = adds_bf16_always}},
+    {"act_grad_f16", "adds out, whatever it is to add", {.act_grad_f16 = adds_to_out}},
+    {"act_grad_f16", "rounds floats that it adds", {.act_grad_f16 = adds_floats_cut}},
     {"act_grad_f32", "does not work in place of y", {.act_grad_f32 = not_in_place_of_y}},
     {"act_grad_f32", "overwrites, does not add", {.act_grad_f32 = never_adds}},
     {"act_grad_f32", "faults for some sizes", {.act_grad_f32 = illegal_instruction}},

@@ -140,38 +140,18 @@ static void fill_near_half_ties(struct kcheck *t, float *x, size_t count) {
     }
 }
 
-struct settled {
-    size_t n;
-    float *x;
-    uint16_t *out;
-};
-
-static struct settled make_settled(struct kcheck *t, enum kc_type type) {
-    struct settled s = {.n = draw_count(t)};
-    s.x = kc_output(t, "x", KC_F32, s.n);
-    if (type == KC_F16)
-        fill_near_half_ties(t, s.x, s.n);
-    else
-        fill_near_ties(t, s.x, s.n);
-    kc_keep_initial(t, s.x);
-    s.out = kc_output(t, "out", KC_I16, s.n);
-    for (size_t i = 0; i < s.n; i++) {
-        s.out[i] = kc_to_16(type, s.x[i]);
-        s.x[i] = kc_of_16(type, s.out[i]);
-    }
-    return s;
-}
-
-void kcheck_settle_bf16(struct kcheck *t) {
-    struct settled s = make_settled(t, KC_BF16);
-    while (kc_next(t))
-        t->kernels->settle_bf16(kc_at(t, s.x), s.n, kc_at(t, s.out));
-}
-
 void kcheck_settle_f16(struct kcheck *t) {
-    struct settled s = make_settled(t, KC_F16);
+    size_t n = draw_count(t);
+    float *x = kc_output(t, "x", KC_F32, n);
+    fill_near_half_ties(t, x, n);
+    kc_keep_initial(t, x);
+    uint16_t *out = kc_output(t, "out", KC_I16, n);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = to_f16(x[i]);
+        x[i] = of_f16(out[i]);
+    }
     while (kc_next(t))
-        t->kernels->settle_f16(kc_at(t, s.x), s.n, kc_at(t, s.out));
+        t->kernels->settle_f16(kc_at(t, x), n, kc_at(t, out));
 }
 
 struct widened {
@@ -265,12 +245,15 @@ static void writes_pairs(const float *x, size_t n, uint16_t *out) {
 }
 
 static void settles_nothing(float *x, size_t n, uint16_t *out) {
-    bp_round_bf16_c(x, n, out);
+    for (size_t i = 0; i < n; i++) {
+        float value = x[i];
+        bp_settle_f16_c(&value, 1, out + i);
+    }
 }
 
 static void settles_whole_vectors(float *x, size_t n, uint16_t *out) {
     float last = x[n - 1];
-    bp_settle_bf16_c(x, n, out);
+    bp_settle_f16_c(x, n, out);
     if (n % 16 != 0)
         x[n - 1] = last;
 }
@@ -284,9 +267,8 @@ static void widens_signed(const uint16_t *x, size_t n, float *out) {
 
 /* By way of bfloat16. */
 static void loses_three_bits(float *x, size_t n, uint16_t *out) {
-    uint16_t upper;
     for (size_t i = 0; i < n; i++)
-        bp_settle_bf16_c(x + i, 1, &upper);
+        x[i] = of_bf16(to_bf16(x[i]));
     bp_settle_f16_c(x, n, out);
 }
 
@@ -353,9 +335,9 @@ const struct kc_planted kc_planted_float16[] = {
     {"round_bf16", "NaN becomes a number", {.round_bf16 = nan_becomes_infinite}},
     {"round_bf16", "tiny numbers become zero", {.round_bf16 = tiny_becomes_zero}},
     {"round_bf16", "writes pairs", {.round_bf16 = writes_pairs}},
-    {"settle_bf16", "x stays as it is", {.settle_bf16 = settles_nothing}},
-    {"settle_bf16", "whole vectors of x only", {.settle_bf16 = settles_whole_vectors}},
     {"widen_bf16", "as signed numbers", {.widen_bf16 = widens_signed}},
+    {"settle_f16", "x stays as it is", {.settle_f16 = settles_nothing}},
+    {"settle_f16", "whole vectors of x only", {.settle_f16 = settles_whole_vectors}},
     {"settle_f16", "by way of bfloat16", {.settle_f16 = loses_three_bits}},
     {"settle_f16", "small ones become zero", {.settle_f16 = small_halves_become_zero}},
     {"settle_f16", "large ones become infinite", {.settle_f16 = large_ones_become_infinite}},

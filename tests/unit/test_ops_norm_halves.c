@@ -18,24 +18,20 @@ struct pair {
     uint16_t *g;
 };
 
-typedef void settle_kernel(float *x, size_t n, uint16_t *out);
-
-/* x becomes what it is as 16 bits, which also go to out unless that is NULL. */
-static void settle_by(settle_kernel *kernel, float *x, size_t count, uint16_t *out) {
+/* x becomes what it is as halves, which also go to out unless that is NULL. */
+static void settle(const struct norm_act_fixture *f, float *x, size_t count, uint16_t *out) {
     uint16_t *bits = op_data_take(count * sizeof *bits);
-    kernel(x, count, bits);
+    f->exec->kernels.settle_f16(x, count, bits);
     if (out != NULL)
         memcpy(out, bits, count * sizeof *bits);
     bp_free(bits);
 }
 
-static void settle(const struct norm_act_fixture *f, float *x, size_t count, uint16_t *out) {
-    settle_by(f->exec->kernels.settle_f16, x, count, out);
-}
-
+/* The same as bfloat16. */
 static void settle_gradient(const struct norm_act_fixture *f, float *x, size_t count,
                             uint16_t *out) {
-    settle_by(f->exec->kernels.settle_bf16, x, count, out);
+    f->exec->kernels.round_bf16(x, count, out);
+    f->exec->kernels.widen_bf16(out, count, x);
 }
 
 static void set_up(struct pair *p, const struct bp_norm_act_shape *narrow, int residual,

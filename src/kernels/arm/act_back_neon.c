@@ -219,9 +219,15 @@ struct act_grad_job {
     struct gradient g;
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
-    int add;
+    const void *add; /* or NULL */
+    enum value_type add_type;
     void *out; /* floats; where y is of halves, bfloat16 */
 };
+
+/* What is added to rows of such inputs: floats are to floats. */
+BP_INLINE enum value_type added(const struct act_grad_job *job, enum value_type input) {
+    return input == VALUE_F16 ? job->add_type : VALUE_F32;
+}
 
 /* 4 channels from channel j on, of the row at `from`. */
 BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, enum gradient_form form,
@@ -238,7 +244,9 @@ BP_INLINE float32x4_t act_grad_4(const struct act_grad_job *job, enum gradient_f
         v = vaddq_f32(vmulq_f32(ga, load_f32(job->ka + j, full, rest)), v);
     }
     v = vaddq_f32(v, load_f32(job->kc + j, full, rest));
-    return job->add ? vaddq_f32(load_y(job->out, from + j, type_of_out(type), full, rest), v) : v;
+    if (job->add != NULL)
+        v = vaddq_f32(load_y(job->add, from + j, added(job, type), full, rest), v);
+    return v;
 }
 
 BP_INLINE void act_grad_of(const struct act_grad_job *job, enum gradient_form form,
@@ -278,22 +286,26 @@ BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form,
 void bp_act_grad_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
-    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    const struct act_grad_job job = {gradient_of(g),   y,         scale, shift, slope, ka, kb, kc,
+                                     add ? out : NULL, VALUE_F32, out};
     act_grad(&job, form_of(g), VALUE_I16, n, c);
 }
 
 void bp_act_grad_f32_neon(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
-    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    const struct act_grad_job job = {gradient_of(g),   y,         scale, shift, slope, ka, kb, kc,
+                                     add ? out : NULL, VALUE_F32, out};
     act_grad(&job, form_of(g), VALUE_F32, n, c);
 }
 
 void bp_act_grad_f16_neon(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
-                          const float *ka, const float *kb, const float *kc, int add,
-                          uint16_t *out) {
-    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+                          const float *ka, const float *kb, const float *kc,
+                          const struct bp_gradient_rows *add, uint16_t *out) {
+    const struct act_grad_job job = {
+        gradient_of(g),        y,  scale, shift, slope, ka, kb, kc, elements_of(add),
+        type_of(form_of(add)), out};
     act_grad(&job, form_of(g), VALUE_F16, n, c);
 }
 

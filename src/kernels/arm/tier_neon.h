@@ -130,8 +130,8 @@ void bp_act_sums_f16_neon(const struct bp_gradient_rows *g, const uint16_t *y, s
                           float *sum_gy, float *sum_slope);
 void bp_act_grad_f16_neon(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
-                          const float *ka, const float *kb, const float *kc, int add,
-                          uint16_t *out);
+                          const float *ka, const float *kb, const float *kc,
+                          const struct bp_gradient_rows *add, uint16_t *out);
 void bp_sum_squares_f32_neon(const float *g, size_t n, double *sum);
 void bp_adam_f32_neon(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                       float *v);

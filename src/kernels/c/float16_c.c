@@ -30,13 +30,6 @@ static inline float widened(uint16_t x) {
     return float_of((uint32_t)x << 16);
 }
 
-void bp_settle_bf16_c(float *x, size_t n, uint16_t *out) {
-    for (size_t i = 0; i < n; i++)
-        out[i] = rounded(x[i]);
-    for (size_t i = 0; i < n; i++)
-        x[i] = widened(out[i]);
-}
-
 void bp_widen_bf16_c(const uint16_t *x, size_t n, float *out) {
     for (size_t i = 0; i < n; i++)
         out[i] = widened(x[i]);

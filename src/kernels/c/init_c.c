@@ -72,7 +72,6 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_sums_f16 = bp_act_sums_f16_c;
     kernels->act_grad_f16 = bp_act_grad_f16_c;
     kernels->round_bf16 = bp_round_bf16_c;
-    kernels->settle_bf16 = bp_settle_bf16_c;
     kernels->settle_f16 = bp_settle_f16_c;
     kernels->widen_bf16 = bp_widen_bf16_c;
     kernels->widen_f16 = bp_widen_f16_c;

@@ -409,13 +409,21 @@ void bp_act_grad_f32_c(const struct bp_gradient_rows *g, const float *y, size_t 
     ACT_GRAD_BODIES
 }
 
+static void copy_added(const struct bp_gradient_rows *add, size_t at, size_t count, float *to) {
+    if (add != NULL && add->floats != NULL)
+        memcpy(to, add->floats + at, count * sizeof *to);
+    else if (add != NULL)
+        bp_widen_bf16_c(add->bf16 + at, count, to);
+}
+
 void bp_act_grad_f16_c(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                        const float *scale, const float *shift, const float *slope, const float *ka,
-                       const float *kb, const float *kc, int add, uint16_t *out) {
+                       const float *kb, const float *kc, const struct bp_gradient_rows *add,
+                       uint16_t *out) {
     float row[PIECE], to[PIECE];
-    BY_PIECES(bp_widen_f16_c(y + at, count, row); if (add) bp_widen_bf16_c(out + at, count, to);
+    BY_PIECES(bp_widen_f16_c(y + at, count, row); copy_added(add, at, count, to);
               bp_act_grad_f32_c(g == NULL ? NULL : &piece, row, 1, count, scale + j, shift + j,
-                                part, ka + j, kb + j, kc + j, add, to);
+                                part, ka + j, kb + j, kc + j, add != NULL, to);
               bp_round_bf16_c(to, count, out + at);)
 }
 

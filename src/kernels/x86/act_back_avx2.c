@@ -215,9 +215,15 @@ struct act_grad_job {
     struct gradient g;
     const void *y;
     const float *scale, *shift, *slope, *ka, *kb, *kc;
-    int add;
+    const void *add; /* or NULL */
+    enum value_type add_type;
     void *out; /* floats; where y is of halves, bfloat16 */
 };
+
+/* What is added to rows of such inputs: floats are to floats. */
+BP_INLINE enum value_type added(const struct act_grad_job *job, enum value_type input) {
+    return input == VALUE_F16 ? job->add_type : VALUE_F32;
+}
 
 BP_INLINE void act_grad_8(const struct act_grad_job *job, enum gradient_form form,
                           enum value_type type, int has_slope, size_t at, size_t j, int full,
@@ -232,8 +238,8 @@ BP_INLINE void act_grad_8(const struct act_grad_job *job, enum gradient_form for
         v = _mm256_add_ps(_mm256_mul_ps(ga, load_ps(job->ka + j, full, rest)), v);
     }
     v = _mm256_add_ps(v, load_ps(job->kc + j, full, rest));
-    if (job->add)
-        v = _mm256_add_ps(load_y(job->out, at, type_of_out(type), full, rest), v);
+    if (job->add != NULL)
+        v = _mm256_add_ps(load_y(job->add, at, added(job, type), full, rest), v);
     store_y(job->out, at, type_of_out(type), full, rest, v);
 }
 
@@ -274,22 +280,26 @@ BP_INLINE void act_grad(const struct act_grad_job *job, enum gradient_form form,
 void bp_act_grad_i16_avx2(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
-    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    const struct act_grad_job job = {gradient_of(g),   y,         scale, shift, slope, ka, kb, kc,
+                                     add ? out : NULL, VALUE_F32, out};
     act_grad(&job, form_of(g), VALUE_I16, n, c);
 }
 
 void bp_act_grad_f32_avx2(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out) {
-    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+    const struct act_grad_job job = {gradient_of(g),   y,         scale, shift, slope, ka, kb, kc,
+                                     add ? out : NULL, VALUE_F32, out};
     act_grad(&job, form_of(g), VALUE_F32, n, c);
 }
 
 void bp_act_grad_f16_avx2(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
-                          const float *ka, const float *kb, const float *kc, int add,
-                          uint16_t *out) {
-    const struct act_grad_job job = {gradient_of(g), y, scale, shift, slope, ka, kb, kc, add, out};
+                          const float *ka, const float *kb, const float *kc,
+                          const struct bp_gradient_rows *add, uint16_t *out) {
+    const struct act_grad_job job = {
+        gradient_of(g),        y,  scale, shift, slope, ka, kb, kc, elements_of(add),
+        type_of(form_of(add)), out};
     act_grad(&job, form_of(g), VALUE_F16, n, c);
 }
 

@@ -11,20 +11,19 @@ void bp_round_bf16_avx2(const float *x, size_t n, uint16_t *out) {
         store_u16(out + i, 0, n - i, rounded(load_ps(x + i, 0, n - i)));
 }
 
-/* What is stored, and what it is as floats; type: a constant. */
-BP_INLINE void settle_8(float *x, enum value_type type, int full, size_t rest, uint16_t *out) {
-    __m256 v = load_ps(x, full, rest);
-    __m128i narrow = type == VALUE_F16 ? halved(v) : rounded(v);
+/* What is stored, and what it is as floats. */
+BP_INLINE void settle_8(float *x, int full, size_t rest, uint16_t *out) {
+    __m128i narrow = halved(load_ps(x, full, rest));
     store_u16(out, full, rest, narrow);
-    store_ps(x, full, rest, type == VALUE_F16 ? of_halves(narrow) : widened(narrow));
+    store_ps(x, full, rest, of_halves(narrow));
 }
 
-BP_INLINE void settle(float *x, enum value_type type, size_t n, uint16_t *out) {
+void bp_settle_f16_avx2(float *x, size_t n, uint16_t *out) {
     size_t i = 0;
     for (; i + 8 <= n; i += 8)
-        settle_8(x + i, type, 1, 8, out + i);
+        settle_8(x + i, 1, 8, out + i);
     if (i < n)
-        settle_8(x + i, type, 0, n - i, out + i);
+        settle_8(x + i, 0, n - i, out + i);
 }
 
 BP_INLINE void widen(const uint16_t *x, enum value_type type, size_t n, float *out) {
@@ -35,16 +34,8 @@ BP_INLINE void widen(const uint16_t *x, enum value_type type, size_t n, float *o
         store_ps(out + i, 0, n - i, load_y(x, i, type, 0, n - i));
 }
 
-void bp_settle_bf16_avx2(float *x, size_t n, uint16_t *out) {
-    settle(x, VALUE_BF16, n, out);
-}
-
 void bp_widen_bf16_avx2(const uint16_t *x, size_t n, float *out) {
     widen(x, VALUE_BF16, n, out);
-}
-
-void bp_settle_f16_avx2(float *x, size_t n, uint16_t *out) {
-    settle(x, VALUE_F16, n, out);
 }
 
 void bp_widen_f16_avx2(const uint16_t *x, size_t n, float *out) {

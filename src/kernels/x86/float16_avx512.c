@@ -12,20 +12,19 @@ void bp_round_bf16_avx512(const float *x, size_t n, uint16_t *out) {
         store_u16(out + i, mask_16(n - i), rounded(load_f32(x + i, mask_16(n - i))));
 }
 
-/* What is stored, and what it is as floats; type: a constant. */
-BP_INLINE void settle_16(float *x, enum value_type type, __mmask16 m, uint16_t *out) {
-    __m512 v = load_f32(x, m);
-    __m256i narrow = type == VALUE_F16 ? halved(v) : rounded(v);
+/* What is stored, and what it is as floats. */
+BP_INLINE void settle_16(float *x, __mmask16 m, uint16_t *out) {
+    __m256i narrow = halved(load_f32(x, m));
     store_u16(out, m, narrow);
-    store_f32(x, m, type == VALUE_F16 ? of_halves(narrow) : widened(narrow));
+    store_f32(x, m, of_halves(narrow));
 }
 
-BP_INLINE void settle(float *x, enum value_type type, size_t n, uint16_t *out) {
+void bp_settle_f16_avx512(float *x, size_t n, uint16_t *out) {
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
-        settle_16(x + i, type, 0xffff, out + i);
+        settle_16(x + i, 0xffff, out + i);
     if (i < n)
-        settle_16(x + i, type, mask_16(n - i), out + i);
+        settle_16(x + i, mask_16(n - i), out + i);
 }
 
 BP_INLINE void widen(const uint16_t *x, enum value_type type, size_t n, float *out) {
@@ -38,16 +37,8 @@ BP_INLINE void widen(const uint16_t *x, enum value_type type, size_t n, float *o
         store_f32(out + i, mask_16(n - i), load_y(x, i, type, mask_16(n - i)));
 }
 
-void bp_settle_bf16_avx512(float *x, size_t n, uint16_t *out) {
-    settle(x, VALUE_BF16, n, out);
-}
-
 void bp_widen_bf16_avx512(const uint16_t *x, size_t n, float *out) {
     widen(x, VALUE_BF16, n, out);
-}
-
-void bp_settle_f16_avx512(float *x, size_t n, uint16_t *out) {
-    settle(x, VALUE_F16, n, out);
 }
 
 void bp_widen_f16_avx512(const uint16_t *x, size_t n, float *out) {

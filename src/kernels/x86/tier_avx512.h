@@ -149,10 +149,9 @@ void bp_act_sums_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y,
                             float *sum_g, float *sum_gy, float *sum_slope);
 void bp_act_grad_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
                             const float *scale, const float *shift, const float *slope,
-                            const float *ka, const float *kb, const float *kc, int add,
-                            uint16_t *out);
+                            const float *ka, const float *kb, const float *kc,
+                            const struct bp_gradient_rows *add, uint16_t *out);
 void bp_round_bf16_avx512(const float *x, size_t n, uint16_t *out);
-void bp_settle_bf16_avx512(float *x, size_t n, uint16_t *out);
 void bp_settle_f16_avx512(float *x, size_t n, uint16_t *out);
 void bp_widen_bf16_avx512(const uint16_t *x, size_t n, float *out);
 void bp_widen_f16_avx512(const uint16_t *x, size_t n, float *out);
