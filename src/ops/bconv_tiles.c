@@ -221,19 +221,29 @@ struct walk {
     const struct bp_tile_target *target;
 };
 
-/* Where the 16 rows of a block go that begins with column x of row y of sample i of the tile. */
-static void fill_block(const struct walk *walk, size_t i, size_t y, size_t x, int32_t *to) {
+/* How far behind the first place of a block the 16 rows go, of samples from i of the tile on, where
+ * all are there. */
+static void fill_offsets(const struct walk *walk, size_t i, int32_t offset[BP_TILE_ROWS]) {
     const struct bp_tile_target *target = walk->target;
-    size_t samples = walk->t->samples, at = y * target->row + x * target->column;
-    for (size_t j = 0; j < BP_TILE_ROWS; x++, at += target->column)
-        for (size_t s = i; s < i + samples; s++, j++) {
-            if (x >= walk->columns || s >= walk->tile->count)
-                to[j] = -1;
-            else if (target->samples == NULL)
-                to[j] = (int32_t)(at + s * target->sample);
-            else
-                to[j] = (int32_t)(at + (size_t)target->samples[s] * target->sample);
-        }
+    for (size_t j = 0; j < BP_TILE_ROWS; j++) {
+        size_t s = bp_min_size(i + j % walk->t->samples, walk->tile->count - 1);
+        size_t sample = target->samples == NULL ? s : (size_t)target->samples[s];
+        offset[j] = (int32_t)(sample * target->sample + j / walk->t->samples * target->column);
+    }
+}
+
+/* Where the rows of a block go that begins with column x of row y. */
+static void fill_block(const struct walk *walk, size_t i, size_t y, size_t x,
+                       const int32_t offset[BP_TILE_ROWS], int32_t *to) {
+    size_t samples = walk->t->samples, there = bp_min_size(walk->tile->count - i, samples);
+    int32_t at = (int32_t)(y * walk->target->row + x * walk->target->column);
+    for (size_t j = 0; j < BP_TILE_ROWS; j++)
+        to[j] = at + offset[j];
+    if (there == samples && x + BP_TILE_ROWS / samples <= walk->columns)
+        return;
+    for (size_t j = 0; j < BP_TILE_ROWS; j++)
+        if (x + j / samples >= walk->columns || j % samples >= there)
+            to[j] = -1;
 }
 
 /* Appends the blocks of the tile that take these rows and columns. Returns the place behind them.
@@ -243,7 +253,9 @@ static size_t append_class(const struct walk *walk, unsigned rows, unsigned colu
     const struct bp_tiles *t = walk->t;
     const struct bp_tile *tile = walk->tile;
     size_t block_columns = BP_TILE_ROWS / t->samples, group = 0;
-    for (size_t i = 0; i < tile->count; i += t->samples, group += group_bytes(t))
+    int32_t offset[BP_TILE_ROWS];
+    for (size_t i = 0; i < tile->count; i += t->samples, group += group_bytes(t)) {
+        fill_offsets(walk, i, offset);
         for (size_t y = 0; y < tile->rows; y++) {
             if (rows_taken(t, tile->row + y) != rows)
                 continue;
@@ -251,9 +263,10 @@ static size_t append_class(const struct walk *walk, unsigned rows, unsigned colu
                 if (columns_taken(t, x) != columns)
                     continue;
                 list->at[n] = (int32_t)(group + y * t->stride * row_bytes(t) + x * column_bytes(t));
-                fill_block(walk, i, y, x, list->to + n++ * BP_TILE_ROWS);
+                fill_block(walk, i, y, x, offset, list->to + n++ * BP_TILE_ROWS);
             }
         }
+    }
     return n;
 }
 
