@@ -16,7 +16,7 @@ struct bp_bf16_conv {
     struct bp_onednn_conv *onednn;
     uint16_t *weights; /* planned [k][r][r][c] */
     struct bp_fp32_conv *wide;
-    float *wide_weights, *wide_x, *wide_x_back, *wide_g; /* planned */
+    float *wide_weights, *wide_x, *wide_y, *wide_x_back, *wide_g; /* planned */
 };
 
 int bp_bf16_is_native(enum bp_fp32_backend backend) {
@@ -83,9 +83,12 @@ static bp_status plan_wide(struct bp_bf16_conv *conv, struct bp_exec *exec, stru
     BP_TRY(add_buffer(plan, name, "weights_wide", weight_elements(s) * sizeof(float),
                       passes & BP_FP32_FORWARD ? forward_time : backward_time,
                       passes & BACKWARD ? backward_time : forward_time, &conv->wide_weights));
-    if (passes & BP_FP32_FORWARD)
+    if (passes & BP_FP32_FORWARD) {
         BP_TRY(
             add_buffer(plan, name, "x_wide", x_bytes, forward_time, forward_time, &conv->wide_x));
+        BP_TRY(add_buffer(plan, name, "y_wide", s->n * map_elements(s) * sizeof(float),
+                          forward_time, forward_time, &conv->wide_y));
+    }
     if ((passes & BACKWARD) == 0)
         return BP_OK;
     bp_exec_need_scratch(exec, source_scratch);
@@ -163,6 +166,44 @@ static void widen_all(struct bp_exec *exec, const uint16_t *narrow, const float 
     bp_parallel_for(exec->threads, (count + CHUNK - 1) / CHUNK, widen_part, &job);
 }
 
+struct settle_job {
+    const struct bp_kernels *kernels;
+    const struct bp_conv_shape *shape;
+    float *y;
+    uint16_t *out;
+    struct bp_channel_sums *sums;
+};
+
+/* Items are samples. */
+static void settle_part(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct settle_job *job = context;
+    size_t map = map_elements(job->shape);
+    for (size_t i = begin; i < end; i++) {
+        job->kernels->settle_f16(job->y + i * map, map, job->out + i * map);
+        if (job->sums != NULL)
+            bp_channel_sums_add_f32(job->sums, job->kernels, i, job->y + i * map,
+                                    job->shape->oh * job->shape->ow);
+    }
+}
+
+static bp_status wide_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
+                              const uint16_t *x, const float *w, uint16_t *y,
+                              struct bp_channel_sums *sums) {
+    const struct bp_conv_shape *s = &conv->shape;
+    struct settle_job job = {&exec->kernels, s, conv->wide_y, y, sums};
+    widen_all(exec, x, NULL, n * image_elements(s), conv->wide_x);
+    widen_all(exec, NULL, w, weight_elements(s), conv->wide_weights);
+    BP_TRY(bp_fp32_conv_forward(conv->wide, exec, n, conv->wide_x, conv->wide_weights, NULL,
+                                conv->wide_y));
+    if (sums != NULL)
+        bp_channel_sums_begin(sums, exec, n);
+    bp_parallel_for(exec->threads, n, settle_part, &job);
+    if (sums != NULL)
+        bp_channel_sums_end(sums);
+    return BP_OK;
+}
+
 static bp_status wide_backward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
                                const uint16_t *x, const struct bp_grad_source *source,
                                const float *w, float *dw, float *dx, int accumulate) {
@@ -189,20 +230,16 @@ static bp_status check_call(const struct bp_bf16_conv *conv, unsigned passes, si
 /* --- running ---------------------------------------------------------------------------------- */
 
 bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
-                               const uint16_t *x, const float *w, float *y,
+                               const uint16_t *x, const float *w, uint16_t *y,
                                struct bp_channel_sums *sums) {
-    const struct bp_conv_shape *s = &conv->shape;
     BP_TRY(check_call(conv, BP_FP32_FORWARD, n));
 #ifdef BP_HAVE_ONEDNN
     if (conv->native_passes & BP_FP32_FORWARD) {
-        exec->kernels.round_bf16(w, weight_elements(s), conv->weights);
-        return bp_onednn_forward(conv->onednn, exec, n, x, conv->weights, NULL, y, sums);
+        exec->kernels.round_bf16(w, weight_elements(&conv->shape), conv->weights);
+        return bp_onednn_forward_f16(conv->onednn, exec, n, x, conv->weights, y, sums);
     }
 #endif
-    (void)sums;
-    widen_all(exec, x, NULL, n * image_elements(s), conv->wide_x);
-    widen_all(exec, NULL, w, weight_elements(s), conv->wide_weights);
-    return bp_fp32_conv_forward(conv->wide, exec, n, conv->wide_x, conv->wide_weights, NULL, y);
+    return wide_forward(conv, exec, n, x, w, y, sums);
 }
 
 #ifdef BP_HAVE_ONEDNN
@@ -223,9 +260,13 @@ static void make_gradient(const void *context, size_t first, size_t count, void 
     uint16_t *out = g;
     for (size_t i = 0; i < count; i++)
         for (size_t y = 0; y < s->oh; y += 2) {
-            size_t elements = bp_min_size(2, s->oh - y) * row_elements;
-            source->rows(source->context, first + i, y, elements / row_elements, rows, carver.next);
-            gradient->kernels->round_bf16(rows, elements, out);
+            size_t two = bp_min_size(2, s->oh - y), elements = two * row_elements;
+            if (source->rows_bf16 != NULL) {
+                source->rows_bf16(source->context, first + i, y, two, out, carver.next);
+            } else {
+                source->rows(source->context, first + i, y, two, rows, carver.next);
+                gradient->kernels->round_bf16(rows, elements, out);
+            }
             out += elements;
         }
 }

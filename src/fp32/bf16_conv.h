@@ -1,6 +1,6 @@
 /* Convolutions of bfloat16 with sums in float: ResNet's shortcuts in `psq` and `fqt`. x, g and w
- * are rounded to the nearest bfloat16 (kernel round_bf16); products of two are exact in float, and
- * the sums round as those of fp32_ops.h do.
+ * are rounded to the nearest bfloat16 (kernel round_bf16); products of two are exact in float, the
+ * sums round as those of fp32_ops.h do, and y is rounded to halves (kernel settle_f16).
  *
  * Where the processor multiplies bfloat16 (AVX512_BF16), oneDNN does it, at twice the speed of
  * floats; numbers below 2^-126 count as zero there. Elsewhere the rounded operands are widened, and
@@ -28,14 +28,15 @@ bp_status bp_bf16_conv_create(struct bp_bf16_conv **out, struct bp_exec *exec, s
                               int forward_time, int backward_time);
 void bp_bf16_conv_destroy(struct bp_bf16_conv *conv);
 
-/* y [n][oh][ow][k] = conv(x [n][h][w][c], w [k][r][r][c]). sums: of y; filled in, or left as they
- * are, or NULL. */
+/* y [n][oh][ow][k] = conv(x [n][h][w][c], w [k][r][r][c]). sums: of y as rounded, filled in, or
+ * NULL. */
 bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
-                               const uint16_t *x, const float *w, float *y,
+                               const uint16_t *x, const float *w, uint16_t *y,
                                struct bp_channel_sums *sums);
 
-/* From the gradient g at the output: dw [k][r][r][c] = correlate(x, g), and unless dx is NULL, dx
- * [n][h][w][c] = conv_transpose(g, w), added to dx if accumulate. */
+/* From the gradient g at the output, whose source makes rows in bfloat16 or floats: dw [k][r][r][c]
+ * = correlate(x, g), and unless dx is NULL, dx [n][h][w][c] = conv_transpose(g, w), added to dx if
+ * accumulate. */
 bp_status bp_bf16_conv_backward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,
                                 const uint16_t *x, const struct bp_grad_source *source,
                                 const float *w, float *dw, float *dx, int accumulate);

@@ -30,10 +30,12 @@ void bp_onednn_destroy(struct bp_onednn_conv *conv);
 unsigned bp_onednn_passes(const struct bp_onednn_conv *conv);
 /* Has this processor instructions for products of bfloat16? */
 int bp_onednn_multiplies_bf16(void);
-/* sums: of y, filled in unless NULL. */
 bp_status bp_onednn_forward(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
-                            const void *x, const void *w, const float *bias, float *y,
-                            struct bp_channel_sums *sums);
+                            const void *x, const void *w, const float *bias, float *y);
+/* Of bfloat16: y in halves, as settle_f16 rounds. sums: of these y, filled in unless NULL. */
+bp_status bp_onednn_forward_f16(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
+                                const void *x, const void *w, uint16_t *y,
+                                struct bp_channel_sums *sums);
 bp_status bp_onednn_backward_data(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
                                   const void *g, const void *w, float *dx, int accumulate);
 bp_status bp_onednn_backward_weights(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,

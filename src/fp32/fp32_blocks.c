@@ -11,6 +11,12 @@
 #include "base/memory.h"
 #include "fp32/fp32_blocks.h"
 
+/* So many, at most `samples`, that their results in floats stay in L2 until they become halves. */
+static size_t cached_samples(const struct bp_conv_shape *s, size_t samples) {
+    size_t bytes = s->oh * s->ow * s->k * sizeof(float);
+    return bp_min_size(samples, bp_max_size(1, ((size_t)512 << 10) / bytes));
+}
+
 /* Partial weight gradients of 8 blocks cost more memory traffic than the product itself once the
  * weights are much larger than a block's samples. Such layers have many channels: two blocks and
  * four slices of k keep 8 independent items. Decided by the shape alone. (bfloat16 serves
@@ -20,7 +26,7 @@ static void set_weight_blocks(struct bp_onednn_conv *conv) {
     size_t samples = bp_fp32_block_samples(s->n), weights = s->k * s->r * s->r * s->c;
     int large = !conv->bf16 && weights > (size_t)1 << 20 && s->k % 64 == 0 && s->n >= 8;
     conv->slices = large ? 4 : 1;
-    conv->products[FORWARD].samples = samples;
+    conv->products[FORWARD].samples = conv->bf16 ? cached_samples(s, samples) : samples;
     conv->products[BACKWARD_DATA].samples = samples;
     conv->products[BACKWARD_WEIGHTS].samples = large ? 4 * samples : samples;
 }
@@ -76,6 +82,8 @@ static bp_status add_product(struct bp_onednn_conv *conv, struct bp_exec *exec,
     }
     if (which != FORWARD && conv->bf16)
         scratch += bp_round_up(map_block_bytes(conv), BP_ALIGN);
+    if (which == FORWARD && conv->bf16)
+        scratch += product->samples * map_elements(conv) * sizeof(float);
     bp_exec_need_scratch(exec, scratch);
     snprintf(label, sizeof label, "%s.%s", conv->name, what[which]);
     return bp_plan_add(plan, label, copies * product->packed_bytes, time, time, &product->weights);

@@ -15,7 +15,8 @@ struct job {
     float *out;
     size_t out_floats; /* per sample */
     int accumulate;
-    struct bp_channel_sums *sums;              /* of out */
+    uint16_t *halves;                          /* in place of out */
+    struct bp_channel_sums *sums;              /* of halves */
     const struct bp_onednn_gradient *gradient; /* makes g, in place of map */
     atomic_int status;                         /* oneDNN's, of the last failure in a worker */
 };
@@ -47,13 +48,6 @@ static void note_status(struct job *job, int status) {
         atomic_store(&job->status, status);
 }
 
-static void add_sums(struct job *job, size_t first, size_t count) {
-    const struct bp_conv_shape *s = &job->conv->shape;
-    for (size_t i = first; job->sums != NULL && i < first + count; i++)
-        bp_channel_sums_add_f32(job->sums, &job->exec->kernels, i, job->out + i * job->out_floats,
-                                s->oh * s->ow);
-}
-
 /* Forward and backward data: one block of samples from `in` to job->out. */
 static void run_block(struct job *job, int which, size_t block, const void *in, int thread,
                       void *scratch) {
@@ -72,7 +66,24 @@ static void run_block(struct job *job, int which, size_t block, const void *in, 
             result[i] += out[i];
     else if (!direct)
         memcpy(result, out, count * job->out_floats * sizeof(float));
-    add_sums(job, first, count);
+}
+
+/* Forward, to halves, by way of floats in the scratch memory. */
+static void run_block_to_halves(struct job *job, size_t block, const void *in, int thread) {
+    struct bp_onednn_conv *conv = job->conv;
+    const struct bp_conv_shape *s = &conv->shape;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    struct product *product = &conv->products[FORWARD];
+    size_t first = block * product->samples, count = bp_min_size(product->samples, job->n - first);
+    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
+    void *scratch = bp_carve(&carver, bp_onednn_scratch_bytes(product->onednn));
+    float *out = (float *)(void *)carver.next;
+    note_status(job, bp_onednn_run(product->onednn, thread, in, out, scratch));
+    for (size_t i = first; i < first + count; i++, out += job->out_floats) {
+        kernels->settle_f16(out, job->out_floats, job->halves + i * job->out_floats);
+        if (job->sums != NULL)
+            bp_channel_sums_add_f32(job->sums, kernels, i, out, s->oh * s->ow);
+    }
 }
 
 static void run_blocks(void *context, size_t begin, size_t end, int thread) {
@@ -81,9 +92,11 @@ static void run_blocks(void *context, size_t begin, size_t end, int thread) {
     for (size_t block = begin; block < end; block++) {
         size_t first = block * samples;
         int full = samples <= job->n - first;
-        run_block(job, job->which, block,
-                  full ? job->in + first * job->in_bytes : job->conv->padded.at, thread,
-                  bp_exec_scratch(job->exec, thread));
+        const char *in = full ? job->in + first * job->in_bytes : job->conv->padded.at;
+        if (job->halves != NULL)
+            run_block_to_halves(job, block, in, thread);
+        else
+            run_block(job, job->which, block, in, thread, bp_exec_scratch(job->exec, thread));
     }
 }
 
@@ -92,7 +105,7 @@ static bp_status prepare(struct job *job, int which, const void *w, const char *
     struct bp_onednn_conv *conv = job->conv;
     struct product *product = &conv->products[which];
     size_t threads = (size_t)bp_threads_count(job->exec->threads);
-    if (job->accumulate || job->n % product->samples != 0)
+    if (job->halves == NULL && (job->accumulate || job->n % product->samples != 0))
         BP_TRY(need_spare(&conv->staged,
                           threads * product->samples * job->out_floats * sizeof(float)));
     int status = bp_onednn_pack(product->onednn, w, product->weights);
@@ -111,25 +124,31 @@ static bp_status run_batch(struct job *job, const void *w, const char *doing) {
     return status == 0 ? BP_OK : bp_onednn_fail(status, conv->name, doing);
 }
 
-bp_status bp_onednn_forward(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
-                            const void *x, const void *w, const float *bias, float *y,
-                            struct bp_channel_sums *sums) {
-    struct job job = {.conv = conv,
-                      .exec = exec,
-                      .which = FORWARD,
-                      .n = n,
-                      .in = x,
-                      .in_bytes = image_elements(conv) * operand_bytes(conv),
-                      .out = y,
-                      .out_floats = map_elements(conv),
-                      .sums = sums};
+static bp_status run_forward(struct job *job, const void *w, const float *bias) {
+    struct bp_onednn_conv *conv = job->conv;
+    job->which = FORWARD;
+    job->in_bytes = image_elements(conv) * operand_bytes(conv);
+    job->out_floats = map_elements(conv);
     int status =
         bp_onednn_set_bias(conv->products[FORWARD].onednn, bias != NULL ? bias : conv->no_bias);
     if (status != 0)
         return bp_onednn_fail(status, conv->name, "forward pass");
+    return run_batch(job, w, "forward pass");
+}
+
+bp_status bp_onednn_forward(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
+                            const void *x, const void *w, const float *bias, float *y) {
+    struct job job = {.conv = conv, .exec = exec, .n = n, .in = x, .out = y};
+    return run_forward(&job, w, bias);
+}
+
+bp_status bp_onednn_forward_f16(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
+                                const void *x, const void *w, uint16_t *y,
+                                struct bp_channel_sums *sums) {
+    struct job job = {.conv = conv, .exec = exec, .n = n, .in = x, .halves = y, .sums = sums};
     if (sums != NULL)
         bp_channel_sums_begin(sums, exec, n);
-    BP_TRY(run_batch(&job, w, "forward pass"));
+    BP_TRY(run_forward(&job, w, NULL));
     if (sums != NULL)
         bp_channel_sums_end(sums);
     return BP_OK;

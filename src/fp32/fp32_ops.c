@@ -116,7 +116,7 @@ bp_status bp_fp32_conv_forward(struct bp_fp32_conv *conv, struct bp_exec *exec, 
     BP_TRY(check_call(conv, BP_FP32_FORWARD, n));
 #ifdef BP_HAVE_ONEDNN
     if (conv->onednn_passes & BP_FP32_FORWARD)
-        return bp_onednn_forward(conv->onednn, exec, n, x, w, bias, y, NULL);
+        return bp_onednn_forward(conv->onednn, exec, n, x, w, bias, y);
 #endif
     bp_plain_transpose(exec, &conv->shape, w, conv->transposed);
     bp_plain_forward(exec, &conv->shape, n, x, conv->transposed, bias, y);

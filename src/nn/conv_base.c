@@ -12,7 +12,8 @@ bp_status bp_conv_base_add(struct bp_graph *graph, struct bp_layer **out,
     struct bp_tensor *y;
     BP_TRY(bp_conv_shape_set(&shape, graph->config.batch, in->h, in->w, in->c, k, r,
                              request->stride, request->pad));
-    BP_TRY(bp_graph_add_tensor(graph, &y, name, BP_TENSOR_F32, shape.oh, shape.ow, k));
+    BP_TRY(bp_graph_add_tensor(graph, &y, name, request->f16_out ? BP_TENSOR_F16 : BP_TENSOR_F32,
+                               shape.oh, shape.ow, k));
     BP_TRY(bp_graph_add_layer(graph, out, type, name, in, NULL, y, self_bytes));
     struct bp_conv_base *base = (*out)->self;
     base->shape = shape;

@@ -15,6 +15,7 @@ struct bp_conv_base {
 struct bp_conv_request {
     size_t k, r, stride, pad;
     unsigned param_flags;
+    int f16_out; /* the output is f16, else f32 */
 };
 
 /* Adds the layer behind `in`, with a self of self_bytes that begins with the base, its output, and

@@ -1,4 +1,4 @@
-/* A convolution of bfloat16 as a layer (fp32/bf16_conv.h): bf16 -> f32. */
+/* A convolution of bfloat16 as a layer (fp32/bf16_conv.h): bf16 -> f16. */
 #include "fp32/bf16_conv.h"
 #include "nn/conv_base.h"
 #include "nn/layers.h"
@@ -23,7 +23,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
 static bp_status forward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bf16_conv *self = layer->self;
     return bp_bf16_conv_forward(self->op, graph->exec, graph->n, layer->in->bf16,
-                                self->base.weight->value, layer->out->f32,
+                                self->base.weight->value, layer->out->f16,
                                 graph->training ? layer->out->sums : NULL);
 }
 
@@ -51,7 +51,8 @@ static const struct bp_layer_type type = {
 bp_status bp_layer_bf16_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                                  size_t k, size_t r, size_t stride, size_t pad,
                                  struct bp_tensor **out) {
-    const struct bp_conv_request request = {k, r, stride, pad, 0};
+    const struct bp_conv_request request = {
+        .k = k, .r = r, .stride = stride, .pad = pad, .f16_out = 1};
     struct bp_layer *layer;
     BP_TRY(
         bp_conv_base_add(graph, &layer, &type, name, in, &request, sizeof(struct layer_bf16_conv)));

@@ -64,7 +64,7 @@ static const struct bp_layer_type type = {
 static bp_status byte_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                                size_t k, size_t r, size_t stride, size_t pad,
                                struct bp_tensor **out) {
-    const struct bp_conv_request request = {k, r, stride, pad, 0};
+    const struct bp_conv_request request = {.k = k, .r = r, .stride = stride, .pad = pad};
     struct bp_layer *layer;
     BP_TRY(
         bp_conv_base_add(graph, &layer, &type, name, in, &request, sizeof(struct layer_byte_conv)));

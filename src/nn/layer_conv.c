@@ -68,7 +68,7 @@ static const struct bp_layer_type type = {
 bp_status bp_layer_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             size_t k, size_t r, size_t stride, size_t pad, int with_bias,
                             unsigned param_flags, struct bp_tensor **out) {
-    const struct bp_conv_request request = {k, r, stride, pad, param_flags};
+    const struct bp_conv_request request = {k, r, stride, pad, param_flags, 0};
     struct bp_layer *layer;
     BP_TRY(bp_conv_base_add(graph, &layer, &type, name, in, &request, sizeof(struct layer_conv)));
     *out = layer->out;

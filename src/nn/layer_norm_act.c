@@ -108,6 +108,7 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         BP_TRY(pass_to_branch(graph, layer->out, layer->in2));
     if (layer->in->from_source) {
         layer->in->source.rows = bp_norm_act_grad_rows;
+        layer->in->source.rows_bf16 = self->shape.input_f16 ? bp_norm_act_grad_rows_bf16 : NULL;
         layer->in->source.ranges = self->shape.input_i16 ? bp_norm_act_grad_ranges : NULL;
         layer->in->source.columns = self->shape.input_i16 ? bp_norm_act_grad_columns : NULL;
         layer->in->source.context = self->op;

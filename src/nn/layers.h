@@ -25,7 +25,7 @@ bp_status bp_layer_conv_add(struct bp_graph *graph, const char *name, struct bp_
 bp_status bp_layer_stem_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                             size_t k, size_t r, size_t stride, size_t pad, struct bp_tensor **out);
 
-/* Convolution of bfloat16 (fp32/bf16_conv.h) bf16 -> f32, without bias; the same parameter and
+/* Convolution of bfloat16 (fp32/bf16_conv.h) bf16 -> f16, without bias; the same parameter and
  * first values as the fp32 convolution. For psq and fqt. */
 bp_status bp_layer_bf16_conv_add(struct bp_graph *graph, const char *name, struct bp_tensor *in,
                                  size_t k, size_t r, size_t stride, size_t pad,

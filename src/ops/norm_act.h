@@ -123,6 +123,9 @@ size_t bp_norm_act_reader_scratch_bytes(const struct bp_norm_act_shape *shape);
 /* dL/dy of input rows row .. row + rows - 1 of sample n; a bp_grad_source. context: the op. */
 void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
+/* The same rounded to bfloat16, where input_f16: a bp_grad_source's too. */
+void bp_norm_act_grad_rows_bf16(const void *context, size_t n, size_t row, size_t rows,
+                                uint16_t *out, void *scratch);
 /* The ranges of these rows of sample n, where input_i16: a bp_grad_source's too. */
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
 /* Columns of the rows, of samples that have no gradient: a bp_grad_source's too. */

@@ -85,6 +85,21 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
     }
 }
 
+void bp_norm_act_grad_rows_bf16(const void *context, size_t n, size_t row, size_t rows,
+                                uint16_t *out, void *scratch) {
+    const struct bp_norm_act *op = context;
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm *norm = &op->norm;
+    for (size_t done = 0; done < rows; done += op->chunk_rows) {
+        size_t at = row + done, count = bp_min_size(op->chunk_rows, rows - done);
+        struct bp_gradient_rows made;
+        op->kernels->act_grad_f16(gradient_or_null(op, n, at, count, scratch, &made),
+                                  y_f16(op->y, (n * s->h + at) * s->w * s->c), count * s->w, s->c,
+                                  norm->scale, norm->shift, op->slope, norm->ka, norm->kb, norm->kc,
+                                  NULL, out + done * s->w * s->c);
+    }
+}
+
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
     const struct bp_norm_act *op = context;
     const struct bp_norm_act_shape *s = &op->shape;

@@ -83,6 +83,8 @@ bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, siz
  * `scratch` has scratch_bytes bytes and belongs to the calling worker. Calls for different samples
  * may run at the same time. The same call gives the same bytes every time.
  *
+ * rows_bf16: the same rows rounded to bfloat16; NULL: there is no shorter way than from the floats.
+ *
  * ranges(context, n, to, scratch): adds the rows of sample n to the ranges of the k columns, as the
  * kernel range_columns does; NULL: whoever needs the ranges takes them from the rows.
  *
@@ -93,6 +95,8 @@ struct bp_grad_source {
     void (*rows)(const void *context, size_t n, size_t row, size_t rows, float *out, void *scratch);
     const void *context;
     size_t scratch_bytes;
+    void (*rows_bf16)(const void *context, size_t n, size_t row, size_t rows, uint16_t *out,
+                      void *scratch);
     void (*ranges)(const void *context, size_t n, struct bp_columns to, void *scratch);
     int (*columns)(const void *context, size_t n, size_t row, size_t rows, const int32_t *column,
                    size_t k, float *out);

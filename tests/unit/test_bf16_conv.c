@@ -33,8 +33,9 @@ struct tensors {
     size_t image, map, kernel; /* elements of a sample of x, of a sample of y, of w */
     float *x, *w, *g, *base;
     uint16_t *x16;
-    float *y, *dx, *dx_sum, *dw, *dw_alone;
-    double *sums; /* [2][k] of y */
+    uint16_t *y16;
+    float *y, *dx, *dx_sum, *dw, *dw_alone; /* y: the numbers of y16 */
+    double *sums;                           /* [2][k] of y */
 };
 
 static void *take(size_t bytes) {
@@ -65,6 +66,7 @@ static struct tensors tensors_make(const struct shape_case *s) {
     t.base = random_floats(s->n * t.image, 4);
     t.x16 = take(s->n * t.image * sizeof *t.x16);
     kernels.round_bf16(t.x, s->n * t.image, t.x16);
+    t.y16 = take(s->n * t.map * sizeof *t.y16);
     t.y = take(s->n * t.map * sizeof *t.y);
     t.dx = take(s->n * t.image * sizeof *t.dx);
     t.dx_sum = take(s->n * t.image * sizeof *t.dx_sum);
@@ -75,8 +77,8 @@ static struct tensors tensors_make(const struct shape_case *s) {
 }
 
 static void tensors_free(struct tensors *t) {
-    void *all[] = {t->x,  t->w,      t->g,  t->base,     t->x16, t->y,
-                   t->dx, t->dx_sum, t->dw, t->dw_alone, t->sums};
+    void *all[] = {t->x, t->w,  t->g,      t->base, t->x16,      t->y16,
+                   t->y, t->dx, t->dx_sum, t->dw,   t->dw_alone, t->sums};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -124,8 +126,9 @@ static bp_status run_all(struct runner *r, struct tensors *t, size_t n) {
     const struct bp_grad_source source = {
         .rows = rows_of_g, .context = t, .scratch_bytes = SOURCE_SCRATCH};
     const struct bp_conv_shape *s = &t->shape;
-    BP_TRY(bp_bf16_conv_forward(r->conv, r->exec, n, t->x16, t->w, t->y, &r->sums));
-    (void)bp_channel_sums_finish(&r->sums, r->exec, n, t->y, s->oh * s->ow);
+    BP_TRY(bp_bf16_conv_forward(r->conv, r->exec, n, t->x16, t->w, t->y16, &r->sums));
+    r->exec->kernels.widen_f16(t->y16, n * t->map, t->y);
+    assert_false(bp_channel_sums_finish(&r->sums, r->exec, n, NULL, s->oh * s->ow));
     memcpy(t->sums, r->sums.total, 2 * s->k * sizeof(double));
     BP_TRY(bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source, t->w, t->dw, t->dx, 0));
     memcpy(t->dx_sum, t->base, n * t->image * sizeof(float));
@@ -177,12 +180,15 @@ static void add(struct exact *e, size_t i, float a, float b) {
 
 /* A float sum of N terms, in whatever order, is off by at most about N * 2^-24 * (sum of |terms|).
  * Rounding an operand changes it by at most 2^-8 of itself, and so a product by 2 * 2^-8 + 2^-16.
+ * halves: results are rounded to these, by 2^-12 of themselves or 2^-25 of their unit.
  */
 static void check(const char *what, const struct exact *e, const float *result, size_t count,
-                  size_t terms) {
+                  size_t terms, int halves) {
     const double operands = ldexp(1.0, -7) + ldexp(1.0, -16);
     for (size_t i = 0; i < count; i++) {
         double sum = (double)(terms + 2) * ldexp(1.0, -24) * e->size[i] * (1 + operands);
+        if (halves)
+            sum += fabs((double)result[i]) * ldexp(1.0, -11) + ldexp((double)BP_HALF_UNIT, -25);
         if (!(fabs((double)result[i] - e->rounded[i]) <= sum))
             fail_msg("%s[%zu] = %.9g, expected %.9g +- %.3g", what, i, (double)result[i],
                      e->rounded[i], sum);
@@ -205,9 +211,9 @@ static void check_all(const struct tensors *t, size_t n) {
                 add(&dx, p * s->c + c, g, w);
                 add(&dw, o * s->c + c, x, g);
             }
-    check("y", &y, t->y, n * t->map, s->c);
-    check("dx", &dx, t->dx, n * t->image, s->k);
-    check("dw", &dw, t->dw, t->kernel, n * s->h * s->w);
+    check("y", &y, t->y, n * t->map, s->c, 1);
+    check("dx", &dx, t->dx, n * t->image, s->k, 0);
+    check("dw", &dw, t->dw, t->kernel, n * s->h * s->w, 0);
     assert_memory_equal(t->dw, t->dw_alone, t->kernel * sizeof(float));
     for (size_t i = 0; i < n * t->image; i++) { /* one term more */
         double base = (double)t->base[i];
@@ -289,13 +295,13 @@ static void a_sample_does_not_depend_on_its_batch(void **state) {
         size_t n = t.shape.n, cuts[][2] = {{0, n - 1}, {1, n - 1}, {n - 1, 1}};
         assert_int_equal(runner_open(&r, backend, BP_TIER_C, 2, &t.shape, ALL), BP_OK);
         assert_int_equal(run_all(&r, &t, n), BP_OK);
-        float *y = take(n * t.map * sizeof *y);
+        uint16_t *y = take(n * t.map * sizeof *y);
         for (size_t j = 0; j < sizeof cuts / sizeof *cuts; j++) {
             size_t first = cuts[j][0], count = cuts[j][1];
             assert_int_equal(
                 bp_bf16_conv_forward(r.conv, r.exec, count, t.x16 + first * t.image, t.w, y, NULL),
                 BP_OK);
-            assert_memory_equal(y, t.y + first * t.map, count * t.map * sizeof *y);
+            assert_memory_equal(y, t.y16 + first * t.map, count * t.map * sizeof *y);
         }
         free(y);
         runner_close(&r);
@@ -350,8 +356,8 @@ static void unplanned_products_are_errors(void **state) {
         const struct bp_grad_source source = {.rows = rows_of_g, .context = &t};
         size_t n = t.shape.n;
         assert_int_equal(runner_open(&r, backend, BP_TIER_C, 1, &t.shape, BP_FP32_FORWARD), BP_OK);
-        assert_int_equal(bp_bf16_conv_forward(r.conv, r.exec, n, t.x16, t.w, t.y, NULL), BP_OK);
-        assert_int_equal(bp_bf16_conv_forward(r.conv, r.exec, n + 1, t.x16, t.w, t.y, NULL),
+        assert_int_equal(bp_bf16_conv_forward(r.conv, r.exec, n, t.x16, t.w, t.y16, NULL), BP_OK);
+        assert_int_equal(bp_bf16_conv_forward(r.conv, r.exec, n + 1, t.x16, t.w, t.y16, NULL),
                          BP_INTERNAL);
         assert_int_equal(
             bp_bf16_conv_backward(r.conv, r.exec, n, t.x16, &source, t.w, t.dw, t.dx, 0),

@@ -89,7 +89,7 @@ static void run_case(const size_t *dims, enum bp_tier tier, const struct bp_quan
     float *w = op_data_take(s.k * taps * s.c * 4), *dw = op_data_take(s.k * taps * s.c * 4);
     float *dx = op_data_take(s.n * s.h * s.w * s.c * 4);
     bp_bconv_pack(op, exec, w);
-    const struct bp_grad_source source = {rows_of_ones, &s, 1, NULL, NULL};
+    const struct bp_grad_source source = {.rows = rows_of_ones, .context = &s, .scratch_bytes = 1};
     size_t n = s.n - 1; /* less than was planned for */
     bp_bconv_backward(op, exec, n, x, mask, &source, 1, 0, 0, w, dx, dw, NULL, NULL);
 

@@ -82,7 +82,8 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
     r.dw = op_data_soiled(r.dw_count * sizeof(float));
     bp_bconv_pack(op, exec, w);
     const struct gradient gradient = {s, power};
-    const struct bp_grad_source source = {rows_of_gradient, &gradient, 1, NULL, NULL};
+    const struct bp_grad_source source = {
+        .rows = rows_of_gradient, .context = &gradient, .scratch_bytes = 1};
     bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, r.dx, r.dw, NULL, NULL);
     r.method_da = bp_bconv_method(op, BP_BCONV_DA);
     r.method_dw = bp_bconv_method(op, BP_BCONV_DW);
