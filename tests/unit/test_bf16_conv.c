@@ -122,9 +122,23 @@ static void rows_of_g(const void *context, size_t n, size_t row, size_t rows, fl
     memcpy(out, t->g + n * t->map + row * s->ow * s->k, rows * s->ow * s->k * sizeof *out);
 }
 
+/* The same as bfloat16. */
+static void rows_of_g16(const void *context, size_t n, size_t row, size_t rows, uint16_t *out,
+                        void *scratch) {
+    const struct tensors *t = context;
+    struct bp_kernels kernels;
+    size_t width = t->shape.ow * t->shape.k;
+    bp_kernels_init(&kernels, BP_TIER_C);
+    memset(scratch, 0xff, SOURCE_SCRATCH);
+    kernels.round_bf16(t->g + n * t->map + row * width, rows * width, out);
+}
+
+/* dw_alone: from a source that makes bfloat16. */
 static bp_status run_all(struct runner *r, struct tensors *t, size_t n) {
     const struct bp_grad_source source = {
         .rows = rows_of_g, .context = t, .scratch_bytes = SOURCE_SCRATCH};
+    struct bp_grad_source source16 = source;
+    source16.rows_bf16 = rows_of_g16;
     const struct bp_conv_shape *s = &t->shape;
     BP_TRY(bp_bf16_conv_forward(r->conv, r->exec, n, t->x16, t->w, t->y16, &r->sums));
     r->exec->kernels.widen_f16(t->y16, n * t->map, t->y);
@@ -133,7 +147,8 @@ static bp_status run_all(struct runner *r, struct tensors *t, size_t n) {
     BP_TRY(bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source, t->w, t->dw, t->dx, 0));
     memcpy(t->dx_sum, t->base, n * t->image * sizeof(float));
     BP_TRY(bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source, t->w, t->dw, t->dx_sum, 1));
-    return bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source, t->w, t->dw_alone, NULL, 0);
+    return bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source16, t->w, t->dw_alone, NULL,
+                                 0);
 }
 
 static void compute(struct tensors *t, enum bp_fp32_backend backend, enum bp_tier tier, int threads,
