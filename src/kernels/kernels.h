@@ -21,6 +21,7 @@
 
 #include "base/cpu.h"
 #include "base/rng.h"
+#include "kernels/value_type.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -530,11 +531,12 @@ struct bp_kernels {
                            const float *residual, int stream, float *z, double *sum,
                            double *sum_squares);
 
-    /* The same of integers y, with residual (or NULL) and z [n][c] in halves: z is rounded as by
-     * settle_f16 once the residual is added, and the sums (or NULL) are those of the rounded z. z
-     * may be the residual. */
-    void (*affine_act_f16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
-                           const uint16_t *residual, uint16_t *z, double *sum, double *sum_squares);
+    /* The same of y of any type but bfloat16, with residual (or NULL) and z [n][c] in halves: z is
+     * rounded as by settle_f16 once the residual is added, and the sums (or NULL) are those of the
+     * rounded z. z may be the residual. */
+    void (*affine_act_f16)(const void *y, enum value_type type, size_t n, size_t c,
+                           const struct bp_affine_rows *a, const uint16_t *residual, uint16_t *z,
+                           double *sum, double *sum_squares);
 
     /* bits and mask (may be NULL) as sign_pack_f32 of z = v < 0 ? v * slope[j] : v as above. */
     void (*affine_signs_i16)(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,

@@ -171,48 +171,31 @@ static void sample_to_floats(const struct job *job, size_t n, int thread) {
     }
 }
 
-/* Rows z of the output, `pixels` from `element` on, to halves; the sums are those of what is
- * stored, which z holds then. */
-static void settle_rows(const struct job *job, size_t n, size_t element, size_t pixels, float *z) {
-    const struct bp_kernels *kernels = &job->exec->kernels;
-    kernels->settle_f16(z, pixels * job->op->shape.c, (uint16_t *)job->out.out + element);
-    if (job->out.sums != NULL)
-        bp_channel_sums_add_f32(job->out.sums, kernels, n, z, pixels);
+/* Rows of y, stored or made in the buffer. */
+static const void *rows_of_y(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                             float *buffer) {
+    size_t element = (n * op->shape.h + row) * op->shape.w * op->shape.c;
+    if (op->shape.input_i16)
+        return y_i16(op->y, element);
+    return op->shape.input_f16 ? (const void *)y_f16(op->y, element)
+                               : rows_f32(op, n, row, rows, buffer);
 }
 
 /* The same to halves: a call fetches what the next one reads. */
-static void integers_to_halves(const struct job *job, size_t n) {
+static void sample_to_halves(const struct job *job, size_t n, int thread) {
     const struct bp_norm_act *op = job->op;
     const struct bp_norm_act_shape *s = &op->shape;
     const struct bp_affine_rows a = coefficients_of(op);
+    enum value_type type = s->input_i16 ? VALUE_I16 : s->input_f16 ? VALUE_F16 : VALUE_F32;
     double *sums = job->out.sums == NULL ? NULL : bp_channel_sums_of_sample(job->out.sums, n);
     double *squares = sums == NULL ? NULL : sums + s->c;
     for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         size_t element = (n * s->h + row) * s->w * s->c;
-        op->kernels->affine_act_f16(y_i16(op->y, element), rows * s->w, s->c, &a,
+        const void *y = rows_of_y(op, n, row, rows, bp_exec_scratch(job->exec, thread));
+        op->kernels->affine_act_f16(y, type, rows * s->w, s->c, &a,
                                     job->residual == NULL ? NULL : y_f16(job->residual, element),
                                     (uint16_t *)job->out.out + element, sums, squares);
-    }
-}
-
-static void floats_to_halves(const struct job *job, size_t n, int thread) {
-    const struct bp_norm_act *op = job->op;
-    const struct bp_norm_act_shape *s = &op->shape;
-    size_t row_elements = s->w * s->c;
-    struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    float *z = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
-    float *residual = bp_carve(&carver, op->chunk_rows * row_elements * sizeof(float));
-    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
-        size_t rows = bp_min_size(op->chunk_rows, s->h - row);
-        size_t element = (n * s->h + row) * row_elements;
-        struct act_rows to = {.z = z, .buffer = z};
-        if (job->residual != NULL) {
-            op->kernels->widen_f16(y_f16(job->residual, element), rows * row_elements, residual);
-            to.residual = residual;
-        }
-        affine_act(op, n, row, rows, &to);
-        settle_rows(job, n, element, rows * s->w, z);
     }
 }
 
@@ -255,6 +238,16 @@ static void sample_through_buffers(const struct job *job, size_t n, int thread) 
     }
 }
 
+/* Row z of the output, from `element` on, to halves; the sums are those of what is stored, which z
+ * holds then. */
+static void settle_row(const struct job *job, size_t n, size_t element, float *z) {
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    size_t pixels = job->op->ow;
+    kernels->settle_f16(z, pixels * job->op->shape.c, (uint16_t *)job->out.out + element);
+    if (job->out.sums != NULL)
+        bp_channel_sums_add_f32(job->out.sums, kernels, n, z, pixels);
+}
+
 /* With 3x3 pooling, row by row: z holds rows row - 1 .. row + rows - 1 of the input, activated. */
 static void sample_to_windows(const struct job *job, size_t n, int thread) {
     const struct bp_norm_act *op = job->op;
@@ -277,7 +270,7 @@ static void sample_to_windows(const struct job *job, size_t n, int thread) {
                             z + (bp_pool_first_row(&op->window, y) + 1 - row) * row_elements,
                             pooled, op->winner + at);
             if (s->output_f16)
-                settle_rows(job, n, at, op->ow, pooled);
+                settle_row(job, n, at, pooled);
             else if (job->out.sums != NULL)
                 bp_channel_sums_add_f32(job->out.sums, kernels, n, pooled, op->ow);
         }
@@ -298,7 +291,7 @@ static void sample_of_integers_to_windows(const struct job *job, size_t n, int t
         bp_pool_max_row_i16(&op->window, op->kernels, y, y_i16(op->y, from), op->flip, pooled,
                             op->winner + at);
         if (s->output_f16)
-            op->kernels->affine_act_f16(pooled, op->ow, s->c, &a, NULL,
+            op->kernels->affine_act_f16(pooled, VALUE_I16, op->ow, s->c, &a, NULL,
                                         (uint16_t *)job->out.out + at, sums, squares);
         else
             op->kernels->affine_act_i16(pooled, op->ow, s->c, &a, NULL, 0,
@@ -325,10 +318,8 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
             sample_of_integers_to_windows(job, n, thread);
         else if (s->window_pool)
             sample_to_windows(job, n, thread);
-        else if (s->output_f16 && s->input_i16)
-            integers_to_halves(job, n);
         else if (s->output_f16)
-            floats_to_halves(job, n, thread);
+            sample_to_halves(job, n, thread);
         else if (!s->sign_out && !s->max_pool)
             sample_to_floats(job, n, thread);
         else

@@ -98,31 +98,39 @@ static void stores_whole_vectors(const float *y, size_t n, size_t c, const struc
         z[n * c] = 0.0f;
 }
 
+static float value_at(const void *y, enum value_type type, size_t i) {
+    if (type == VALUE_F16)
+        return kc_of_16(KC_F16, ((const uint16_t *)y)[i]);
+    return type == VALUE_F32 ? ((const float *)y)[i] : (float)((const int16_t *)y)[i];
+}
+
 /* One element of affine_act_f16 before it is rounded; residual NULL: without. */
-static float before_rounding(const int16_t *y, size_t j, const struct bp_affine_rows *a,
-                             const uint16_t *residual, double *sum, double *sum_squares) {
+static float before_rounding(const void *y, enum value_type type, size_t i, size_t j,
+                             const struct bp_affine_rows *a, const uint16_t *residual, double *sum,
+                             double *sum_squares) {
     const struct bp_affine_rows part = bp_affine_from(a, j);
-    float z, more = residual == NULL ? 0.0f : kc_of_16(KC_F16, *residual);
-    bp_affine_act_i16_c(y, 1, 1, &part, residual == NULL ? NULL : &more, 0, &z,
+    float z, of_y = value_at(y, type, i),
+             more = residual == NULL ? 0.0f : kc_of_16(KC_F16, *residual);
+    bp_affine_act_f32_c(&of_y, 1, 1, &part, residual == NULL ? NULL : &more, 0, &z,
                         sum == NULL ? NULL : sum + j, sum == NULL ? NULL : sum_squares + j);
     return z;
 }
 
-static void sums_before_rounding(const int16_t *y, size_t n, size_t c,
+static void sums_before_rounding(const void *y, enum value_type type, size_t n, size_t c,
                                  const struct bp_affine_rows *a, const uint16_t *residual,
                                  uint16_t *z, double *sum, double *sum_squares) {
     for (size_t i = 0; i < n * c; i++) {
-        float v = before_rounding(y + i, i % c, a, residual == NULL ? NULL : residual + i, sum,
+        float v = before_rounding(y, type, i, i % c, a, residual == NULL ? NULL : residual + i, sum,
                                   sum_squares);
         bp_settle_f16_c(&v, 1, z + i);
     }
 }
 
-static void rounds_before_residual(const int16_t *y, size_t n, size_t c,
+static void rounds_before_residual(const void *y, enum value_type type, size_t n, size_t c,
                                    const struct bp_affine_rows *a, const uint16_t *residual,
                                    uint16_t *z, double *sum, double *sum_squares) {
     for (size_t i = 0; i < n * c; i++) {
-        float v = before_rounding(y + i, i % c, a, NULL, NULL, NULL);
+        float v = before_rounding(y, type, i, i % c, a, NULL, NULL, NULL);
         bp_settle_f16_c(&v, 1, z + i);
         if (residual != NULL)
             v += kc_of_16(KC_F16, residual[i]);
@@ -133,12 +141,12 @@ static void rounds_before_residual(const int16_t *y, size_t n, size_t c,
 }
 
 /* Right but for the ties. */
-static void adds_a_half_and_cuts(const int16_t *y, size_t n, size_t c,
+static void adds_a_half_and_cuts(const void *y, enum value_type type, size_t n, size_t c,
                                  const struct bp_affine_rows *a, const uint16_t *residual,
                                  uint16_t *z, double *sum, double *sum_squares) {
     for (size_t i = 0; i < n * c; i++) {
-        float v =
-            before_rounding(y + i, i % c, a, residual == NULL ? NULL : residual + i, NULL, NULL);
+        float v = before_rounding(y, type, i, i % c, a, residual == NULL ? NULL : residual + i,
+                                  NULL, NULL);
         uint32_t bits;
         memcpy(&bits, &v, sizeof bits);
         bp_settle_f16_c(&v, 1, z + i);
@@ -153,20 +161,27 @@ static void adds_a_half_and_cuts(const int16_t *y, size_t n, size_t c,
 }
 
 /* Where z is the residual. */
-static void stores_before_f16_residual(const int16_t *y, size_t n, size_t c,
+static void stores_before_f16_residual(const void *y, enum value_type type, size_t n, size_t c,
                                        const struct bp_affine_rows *a, const uint16_t *residual,
                                        uint16_t *z, double *sum, double *sum_squares) {
     if (residual == z)
         memset(z, 0, n * c * sizeof *z);
-    bp_affine_act_f16_c(y, n, c, a, residual, z, sum, sum_squares);
+    bp_affine_act_f16_c(y, type, n, c, a, residual, z, sum, sum_squares);
 }
 
-static void stores_whole_f16_vectors(const int16_t *y, size_t n, size_t c,
+static void stores_whole_f16_vectors(const void *y, enum value_type type, size_t n, size_t c,
                                      const struct bp_affine_rows *a, const uint16_t *residual,
                                      uint16_t *z, double *sum, double *sum_squares) {
-    bp_affine_act_f16_c(y, n, c, a, residual, z, sum, sum_squares);
+    bp_affine_act_f16_c(y, type, n, c, a, residual, z, sum, sum_squares);
     if (c % 16 != 0)
         ((volatile uint16_t *)z)[n * c] = 0;
+}
+
+static void takes_integers_always(const void *y, enum value_type type, size_t n, size_t c,
+                                  const struct bp_affine_rows *a, const uint16_t *residual,
+                                  uint16_t *z, double *sum, double *sum_squares) {
+    (void)type;
+    bp_affine_act_f16_c(y, VALUE_I16, n, c, a, residual, z, sum, sum_squares);
 }
 
 static void f16_signs_of_v(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
@@ -294,6 +309,7 @@ const struct kc_planted kc_planted_norm[] = {
     {"affine_act_f16",
      "rounds before the residual is added",
      {.affine_act_f16 = rounds_before_residual}},
+    {"affine_act_f16", "takes y for integers", {.affine_act_f16 = takes_integers_always}},
     {"affine_act_f16", "ties away from zero", {.affine_act_f16 = adds_a_half_and_cuts}},
     {"affine_act_f16", "a residual that is z", {.affine_act_f16 = stores_before_f16_residual}},
     {"affine_act_f16", "stores whole vectors", {.affine_act_f16 = stores_whole_f16_vectors}},

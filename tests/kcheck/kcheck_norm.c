@@ -148,15 +148,27 @@ void kcheck_affine_act_f16(struct kcheck *t) {
             ((float *)s.a.scale)[j] = 1.0f;
             ((float *)s.a.shift)[j] = 0.0f;
         }
-    int16_t *y = kc_input(t, "y", KC_I16, s.n * s.c);
-    kc_fill_i16(t, y, s.n * s.c);
-    uint16_t *z = s.z_f16 != NULL ? s.z_f16 : kc_output(t, "z", KC_F16, s.n * s.c);
-    for (size_t i = 0; i < s.n * s.c; i++)
-        z[i] = kc_to_16(KC_F16, expect_element(&s, i, (float)y[i]));
+    size_t count = s.n * s.c;
+    static const enum value_type types[] = {VALUE_I16, VALUE_F32, VALUE_F16};
+    enum value_type type = types[t->is_bench ? 0 : kc_below(t, 3)];
+    int16_t *integers = kc_input(t, "y", KC_I16, count);
+    struct kc_float16 halves = kc_make_float16(t, KC_F16, "y in halves", count, 0);
+    float *floats = kc_input(t, "y in floats", KC_F32, count);
+    kc_fill_i16(t, integers, count);
+    kc_fill_floats(t, floats, count, KC_ANY_FLOAT);
+    const void *y = type == VALUE_I16   ? (const void *)integers
+                    : type == VALUE_F32 ? (const void *)floats
+                                        : halves.bits;
+    uint16_t *z = s.z_f16 != NULL ? s.z_f16 : kc_output(t, "z", KC_F16, count);
+    for (size_t i = 0; i < count; i++)
+        z[i] = kc_to_16(KC_F16, expect_element(&s, i,
+                                               type == VALUE_I16   ? (float)integers[i]
+                                               : type == VALUE_F32 ? floats[i]
+                                                                   : halves.value[i]));
     while (kc_next(t)) {
         const struct bp_affine_rows a = affine_at(t, &s.a);
-        t->kernels->affine_act_f16(kc_at(t, y), s.n, s.c, &a, kc_at(t, s.residual_f16), kc_at(t, z),
-                                   kc_at(t, s.sum), kc_at(t, s.sum_squares));
+        t->kernels->affine_act_f16(kc_at(t, y), type, s.n, s.c, &a, kc_at(t, s.residual_f16),
+                                   kc_at(t, z), kc_at(t, s.sum), kc_at(t, s.sum_squares));
     }
 }
 

@@ -188,10 +188,15 @@ void bp_affine_act_f32_neon(const float *y, size_t n, size_t c, const struct bp_
         bp_sums_f32_neon(z, n, c, sum, sum_squares);
 }
 
-void bp_affine_act_f16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
-                            const uint16_t *residual, uint16_t *z, double *sum,
-                            double *sum_squares) {
-    affine(y, VALUE_I16, n, c, a, residual, VALUE_F16, z);
+void bp_affine_act_f16_neon(const void *y, enum value_type type, size_t n, size_t c,
+                            const struct bp_affine_rows *a, const uint16_t *residual, uint16_t *z,
+                            double *sum, double *sum_squares) {
+    if (type == VALUE_I16)
+        affine(y, VALUE_I16, n, c, a, residual, VALUE_F16, z);
+    else if (type == VALUE_F16)
+        affine(y, VALUE_F16, n, c, a, residual, VALUE_F16, z);
+    else
+        affine(y, VALUE_F32, n, c, a, residual, VALUE_F16, z);
     if (sum != NULL)
         sums(z, VALUE_F16, n, c, sum, sum_squares);
 }

@@ -120,9 +120,9 @@ void bp_act_norm_range_neon(const struct bp_gradient_rows *g, const int16_t *y, 
                             const struct bp_act_norm_rows *a, struct bp_columns to);
 void bp_act_norm_columns_neon(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
                               const struct bp_act_norm_rows *a, float *out);
-void bp_affine_act_f16_neon(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
-                            const uint16_t *residual, uint16_t *z, double *sum,
-                            double *sum_squares);
+void bp_affine_act_f16_neon(const void *y, enum value_type type, size_t n, size_t c,
+                            const struct bp_affine_rows *a, const uint16_t *residual, uint16_t *z,
+                            double *sum, double *sum_squares);
 void bp_affine_signs_f16_neon(const uint16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               uint64_t *bits, uint64_t *mask);
 void bp_act_sums_f16_neon(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,

@@ -80,8 +80,19 @@ void bp_affine_act_f32_c(const float *y, size_t n, size_t c, const struct bp_aff
 
 #define PIECE 256 /* channels of a row that are on the stack at once */
 
-void bp_affine_act_f16_c(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
-                         const uint16_t *residual, uint16_t *z, double *sum, double *sum_squares) {
+static void copy_floats(const void *y, enum value_type type, size_t at, size_t count, float *to) {
+    if (type == VALUE_F16)
+        bp_widen_f16_c((const uint16_t *)y + at, count, to);
+    else if (type == VALUE_F32)
+        memcpy(to, (const float *)y + at, count * sizeof *to);
+    else
+        for (size_t i = 0; i < count; i++)
+            to[i] = (float)((const int16_t *)y)[at + i];
+}
+
+void bp_affine_act_f16_c(const void *y, enum value_type type, size_t n, size_t c,
+                         const struct bp_affine_rows *a, const uint16_t *residual, uint16_t *z,
+                         double *sum, double *sum_squares) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j += PIECE) {
             const struct bp_affine_rows part = bp_affine_from(a, j);
@@ -89,8 +100,9 @@ void bp_affine_act_f16_c(const int16_t *y, size_t n, size_t c, const struct bp_a
             float more[PIECE], row[PIECE];
             if (residual != NULL)
                 bp_widen_f16_c(residual + at, count, more);
-            bp_affine_act_i16_c(y + at, 1, count, &part, residual == NULL ? NULL : more, 0, row,
-                                NULL, NULL);
+            copy_floats(y, type, at, count, row);
+            bp_affine_act_f32_c(row, 1, count, &part, residual == NULL ? NULL : more, 0, row, NULL,
+                                NULL);
             bp_settle_f16_c(row, count, z + at);
             if (sum != NULL)
                 bp_sums_f32_c(row, 1, count, sum + j, sum_squares + j);

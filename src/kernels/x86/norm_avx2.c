@@ -218,10 +218,15 @@ void bp_affine_act_f32_avx2(const float *y, size_t n, size_t c, const struct bp_
     affine_act(y, VALUE_F32, n, c, a, residual, stream, z, sum, sum_squares);
 }
 
-void bp_affine_act_f16_avx2(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
-                            const uint16_t *residual, uint16_t *z, double *sum,
-                            double *sum_squares) {
-    affine_rows(y, VALUE_I16, n, c, a, residual, VALUE_F16, 0, z);
+void bp_affine_act_f16_avx2(const void *y, enum value_type type, size_t n, size_t c,
+                            const struct bp_affine_rows *a, const uint16_t *residual, uint16_t *z,
+                            double *sum, double *sum_squares) {
+    if (type == VALUE_I16)
+        affine_rows(y, VALUE_I16, n, c, a, residual, VALUE_F16, 0, z);
+    else if (type == VALUE_F16)
+        affine_rows(y, VALUE_F16, n, c, a, residual, VALUE_F16, 0, z);
+    else
+        affine_rows(y, VALUE_F32, n, c, a, residual, VALUE_F16, 0, z);
     if (sum != NULL)
         sums(z, VALUE_F16, n, c, sum, sum_squares);
 }

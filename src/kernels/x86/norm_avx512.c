@@ -262,6 +262,13 @@ BP_INLINE void affine_act(struct affine_job *job, enum value_type type) {
         _mm_sfence();
 }
 
+BP_INLINE void to_halves(const struct affine_job *job, enum value_type type) {
+    if (job->sum != NULL)
+        affine_blocks(job, type, 1, 1);
+    else
+        affine_blocks(job, type, 0, 1);
+}
+
 void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
                               const float *residual, int stream, float *z, double *sum,
                               double *sum_squares) {
@@ -276,12 +283,14 @@ void bp_affine_act_f32_avx512(const float *y, size_t n, size_t c, const struct b
     affine_act(&job, VALUE_F32);
 }
 
-void bp_affine_act_f16_avx512(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
-                              const uint16_t *residual, uint16_t *z, double *sum,
-                              double *sum_squares) {
-    struct affine_job job = {y, n, c, a, residual, 0, z, sum, sum_squares};
-    if (sum != NULL)
-        affine_blocks(&job, VALUE_I16, 1, 1);
+void bp_affine_act_f16_avx512(const void *y, enum value_type type, size_t n, size_t c,
+                              const struct bp_affine_rows *a, const uint16_t *residual, uint16_t *z,
+                              double *sum, double *sum_squares) {
+    const struct affine_job job = {y, n, c, a, residual, 0, z, sum, sum_squares};
+    if (type == VALUE_I16)
+        to_halves(&job, VALUE_I16);
+    else if (type == VALUE_F16)
+        to_halves(&job, VALUE_F16);
     else
-        affine_blocks(&job, VALUE_I16, 0, 1);
+        to_halves(&job, VALUE_F32);
 }

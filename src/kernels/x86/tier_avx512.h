@@ -139,9 +139,9 @@ void bp_max_window_back_avx512(const float *g, const uint8_t *winner, const size
                                int add, float *dx);
 void bp_average_back_avx512(const float *g, size_t n, size_t columns, size_t c, float scale,
                             int add, float *dx);
-void bp_affine_act_f16_avx512(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
-                              const uint16_t *residual, uint16_t *z, double *sum,
-                              double *sum_squares);
+void bp_affine_act_f16_avx512(const void *y, enum value_type type, size_t n, size_t c,
+                              const struct bp_affine_rows *a, const uint16_t *residual, uint16_t *z,
+                              double *sum, double *sum_squares);
 void bp_affine_signs_f16_avx512(const uint16_t *y, size_t n, size_t c,
                                 const struct bp_affine_rows *a, uint64_t *bits, uint64_t *mask);
 void bp_act_sums_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y, size_t n, size_t c,
