@@ -5,9 +5,16 @@
 #include "kernels/x86/tier_amx.h"
 
 #include "kernels/x86/bytes_avx512.h"
+#include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_amx.h"
 
-enum { ROWS = BP_TILE_ROWS, QUADS = 16, QUAD_BYTES = 4, TILE_ROW = QUADS * QUAD_BYTES };
+enum {
+    ROWS = BP_TILE_ROWS,
+    AHEAD = 2 * ROWS /* rows of y that are fetched */,
+    QUADS = 16,
+    QUAD_BYTES = 4,
+    TILE_ROW = QUADS * QUAD_BYTES
+};
 
 struct room {
     /* Two, as rows are copied a step ahead: the load of a tile waits for what was just stored. */
@@ -116,6 +123,8 @@ BP_INLINE void tile_block(const struct bytes_job *job, enum out out, size_t rows
         if (t < job->quads)
             next = make_step(job, p, rows, distance, t, room->rows[++steps % 2]);
         multiply_step(job, &step, vectors, b, room);
+        if (out == OUT_I16 && step.t == 0)
+            fetch_place(job->y16 + (p + AHEAD) * job->k + b, rows * job->k * sizeof *job->y16);
     }
     _tile_stored(0, room->sums[0], TILE_ROW);
     if (vectors > 1)

@@ -116,9 +116,13 @@ BP_INLINE void windows_i16(const int16_t *x, size_t n, size_t step, size_t rows,
     for (size_t j = 0; j < c; j += 32) {
         __mmask32 m = mask_32(c - j);
         __m512i f = _mm512_maskz_loadu_epi16(m, flip + j);
-        for (size_t p = 0; p < n; p++)
+        for (size_t p = 0; p < n; p++) {
+            const int16_t *below = x + rows * row_step + p * step + j;
+            for (size_t i = 0; i < 4; i++) /* two rows and columns that the next windows add */
+                fetch_behind(below + i / 2 * row_step + i % 2 * c, 0);
             window_32(x + p * step + j, rows, columns, row_step, c, m, f, z + p * c + j,
                       winner + p * c + j);
+        }
     }
 }
 
