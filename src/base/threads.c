@@ -9,10 +9,10 @@
 #include "base/cgroup.h"
 #include "base/memory.h"
 
-/* How often a waiting thread looks before it goes to sleep: some tens of microseconds, longer than
- * the gap between two layers of a step, much shorter than a scheduler's time slice, so that a busy
- * machine loses next to nothing to waiting. */
-enum { SPINS = 2000 };
+/* How often a waiting thread looks before it goes to sleep: 0.1 to 0.4 ms, longer
+ * than what one thread does alone between two layers of a step, much shorter than a scheduler's
+ * time slice, so that a busy machine loses next to nothing to waiting. */
+enum { SPINS = 10000 };
 
 /* The parts of the workers are counted in units of items: up to LARGE of them, of ALIGNED items
  * each or a multiple of it where there are more items, so that vectors find whole cache lines. */
