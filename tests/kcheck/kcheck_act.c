@@ -263,7 +263,8 @@ void kcheck_act_grad_f16(struct kcheck *t) {
     struct kc_float16 others = kc_make_float16(t, KC_BF16, "add", a.n * a.c, 0);
     float *floats = kc_input(t, "add in floats", KC_F32, a.n * a.c);
     kc_fill_floats(t, floats, a.n * a.c, KC_ANY_FLOAT);
-    enum { ADD_NOTHING, ADD_TO_OUT, ADD_BF16, ADD_FLOATS } what = (int)kc_below(t, 4);
+    enum { ADD_NOTHING, ADD_TO_OUT, ADD_BF16, ADD_FLOATS };
+    size_t what = kc_below(t, 4);
     const float *const of[] = {NULL, out.value, others.value, floats};
     for (size_t i = 0; i < a.n * a.c; i++) {
         float gradient = gradient_at(&a, &r, INPUT_F16, i);
