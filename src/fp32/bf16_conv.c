@@ -62,9 +62,7 @@ static bp_status plan_native(struct bp_bf16_conv *conv, struct bp_exec *exec, st
 #endif
     size_t block = bp_fp32_block_samples(s->n) * map_elements(s) * sizeof(uint16_t);
     if (conv->native_passes & BACKWARD)
-        bp_exec_need_scratch(exec, bp_round_up(block, BP_ALIGN) +
-                                       bp_round_up(s->ow * s->k * 2 * sizeof(float), BP_ALIGN) +
-                                       source_scratch);
+        bp_exec_need_scratch(exec, bp_round_up(block, BP_ALIGN) + source_scratch);
     return add_buffer(plan, name, "weights_bf16", weight_elements(s) * sizeof(uint16_t),
                       forward_time, conv->passes & BACKWARD ? backward_time : forward_time,
                       &conv->weights);
@@ -246,29 +244,15 @@ bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, 
 struct gradient {
     const struct bp_conv_shape *shape;
     const struct bp_grad_source *source;
-    const struct bp_kernels *kernels;
 };
 
-/* Two rows of the gradient at a time. */
 static void make_gradient(const void *context, size_t first, size_t count, void *g, void *scratch) {
     const struct gradient *gradient = context;
     const struct bp_conv_shape *s = gradient->shape;
     const struct bp_grad_source *source = gradient->source;
-    size_t row_elements = s->ow * s->k;
-    struct bp_carver carver = {scratch};
-    float *rows = bp_carve(&carver, 2 * row_elements * sizeof(float));
-    uint16_t *out = g;
     for (size_t i = 0; i < count; i++)
-        for (size_t y = 0; y < s->oh; y += 2) {
-            size_t two = bp_min_size(2, s->oh - y), elements = two * row_elements;
-            if (source->rows_bf16 != NULL) {
-                source->rows_bf16(source->context, first + i, y, two, out, carver.next);
-            } else {
-                source->rows(source->context, first + i, y, two, rows, carver.next);
-                gradient->kernels->round_bf16(rows, elements, out);
-            }
-            out += elements;
-        }
+        source->rows_bf16(source->context, first + i, 0, s->oh, (uint16_t *)g + i * map_elements(s),
+                          scratch);
 }
 #endif
 
@@ -278,7 +262,7 @@ bp_status bp_bf16_conv_backward(struct bp_bf16_conv *conv, struct bp_exec *exec,
     BP_TRY(check_call(conv, dx != NULL ? BACKWARD : BP_FP32_BACKWARD_WEIGHTS, n));
 #ifdef BP_HAVE_ONEDNN
     if (conv->native_passes & BACKWARD) {
-        const struct gradient made = {&conv->shape, source, &exec->kernels};
+        const struct gradient made = {&conv->shape, source};
         const struct bp_onednn_gradient gradient = {make_gradient, &made};
         exec->kernels.round_bf16(w, weight_elements(&conv->shape), conv->weights);
         return bp_onednn_backward(conv->onednn, exec, n, x, &gradient, conv->weights, dw, dx,

@@ -34,7 +34,7 @@ bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, 
                                const uint16_t *x, const float *w, uint16_t *y,
                                struct bp_channel_sums *sums);
 
-/* From the gradient g at the output, whose source makes rows in bfloat16 or floats: dw [k][r][r][c]
+/* From the gradient g at the output, whose source has rows and rows_bf16: dw [k][r][r][c]
  * = correlate(x, g), and unless dx is NULL, dx [n][h][w][c] = conv_transpose(g, w), added to dx if
  * accumulate. */
 bp_status bp_bf16_conv_backward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,

@@ -133,12 +133,9 @@ static void rows_of_g16(const void *context, size_t n, size_t row, size_t rows, 
     kernels.round_bf16(t->g + n * t->map + row * width, rows * width, out);
 }
 
-/* dw_alone: from a source that makes bfloat16. */
 static bp_status run_all(struct runner *r, struct tensors *t, size_t n) {
     const struct bp_grad_source source = {
-        .rows = rows_of_g, .context = t, .scratch_bytes = SOURCE_SCRATCH};
-    struct bp_grad_source source16 = source;
-    source16.rows_bf16 = rows_of_g16;
+        .rows = rows_of_g, .rows_bf16 = rows_of_g16, .context = t, .scratch_bytes = SOURCE_SCRATCH};
     const struct bp_conv_shape *s = &t->shape;
     BP_TRY(bp_bf16_conv_forward(r->conv, r->exec, n, t->x16, t->w, t->y16, &r->sums));
     r->exec->kernels.widen_f16(t->y16, n * t->map, t->y);
@@ -147,8 +144,7 @@ static bp_status run_all(struct runner *r, struct tensors *t, size_t n) {
     BP_TRY(bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source, t->w, t->dw, t->dx, 0));
     memcpy(t->dx_sum, t->base, n * t->image * sizeof(float));
     BP_TRY(bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source, t->w, t->dw, t->dx_sum, 1));
-    return bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source16, t->w, t->dw_alone, NULL,
-                                 0);
+    return bp_bf16_conv_backward(r->conv, r->exec, n, t->x16, &source, t->w, t->dw_alone, NULL, 0);
 }
 
 static void compute(struct tensors *t, enum bp_fp32_backend backend, enum bp_tier tier, int threads,
