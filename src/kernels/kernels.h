@@ -369,34 +369,39 @@ struct bp_kernels {
 
     /* --- products of tiles of bytes ----------------------------------------------------------- */
 
-    /* Where a processor multiplies tiles of bytes, signs are spread to bytes of 1 and -1: a step is
-     * 64 contracted bytes, by 16 rows of x and 16 lanes of w. Exact: int32 must suffice for every
-     * sum. Only tiers that have product_turned call these; the C tier has all. */
+    /* Where a processor multiplies tiles of bytes, signs are spread to bytes: a step is 64
+     * contracted bytes, by 16 rows of x and 16 lanes of w. Exact: int32 must suffice for every
+     * sum. Only tiers that have product_turned call these; the C tier has all.
+     *
+     * Those of x are one more than they are: half of them is zero, what multiplies less and costs
+     * less power (docs/KERNELS.md), and all products have the sum of the weights too much. */
 
     /* For pixel p = 0 .. n - 1 and channel i = 0 .. 64 * ceil(c / 64) - 1
-     *     out[p * pitch + i] = i >= c ? 0 : bit i % 64 of bits[p * words + i / 64] ? -1 : 1
+     *     out[p * pitch + i] = 1 + (i >= c ? 0 : bit i % 64 of bits[p * words + i / 64] ? -1 : 1)
      * words >= ceil(c / 64): from one pixel to the next. */
     void (*spread_signs)(const uint64_t *bits, size_t n, size_t words, size_t c, int8_t *out,
                          size_t pitch);
 
     /* A block of packed weights, [n][32] words (pack_weights), as n steps of 32 lanes:
      *     out [n][2][16][16][4], 64-byte aligned: byte (s, half, q, j, e) is
-     *         bit 4 * q + e of w[s * 32 + half * 16 + j] ? -1 : 1 */
-    void (*spread_weights)(const uint64_t *w, size_t n, int8_t *out);
+     *         bit 4 * q + e of w[s * 32 + half * 16 + j] ? -1 : 1
+     * sums [n][32], 64-byte aligned: the sum of the bytes of a step's lane; NULL: not wanted. */
+    void (*spread_weights)(const uint64_t *w, size_t n, int8_t *out, int32_t *sums);
 
     /* For block b, its row i and lane j = 0 .. lanes - 1 (1 .. 32), where r = to[16 * b + i] >= 0:
-     *     y[r * y_stride + j] = sum over t = 0 .. taps - 1, s = 0 .. steps - 1, e = 0 .. 63 of
+     *     y[r * y_stride + j] = start[j] + sum over t = 0 .. taps - 1, s = 0 .. steps - 1,
+     *       e = 0 .. 63 of
      *         x[at[b] + i * pitch + tap[t] + s * step + e] * w(tap_w[t] * steps + s, e, j)
      * w: as spread_weights writes it, 64-byte aligned. x: signed bytes; rows that are not wanted
-     * are read all the same. No two rows have the same `to`, no sum is beyond int16. Those that the
-     * mask leaves out are 0; NULL: none is. */
+     * are read all the same. start [32]; NULL: zeros. No two rows have the same `to`, no sum is
+     * beyond int16. Those that the mask leaves out are 0; NULL: none is. */
     void (*product_tiles_i16)(const int8_t *x, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                              const struct bp_lane_mask *mask);
+                              const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                              size_t y_stride, const struct bp_lane_mask *mask);
 
-    /* The same without a mask, with sums of 32 bits; x: codes, signed bytes if is_signed, else
-     * unsigned ones. soon: as much as y, or less, of all lanes; NULL: nothing. */
+    /* The same from zero and without a mask, with sums of 32 bits; x: codes, signed bytes if
+     * is_signed, else unsigned ones. soon: as much as y, or less, of all lanes; NULL: nothing. */
     void (*product_tiles_i32)(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                               const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,

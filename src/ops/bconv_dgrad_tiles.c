@@ -100,7 +100,8 @@ static void list_blocks(const struct bp_bconv *op, const struct bp_tile *tile,
 
 static void spread_lanes(const struct bp_dgrad_job *job, size_t j, int8_t *weights) {
     const struct bp_bconv *op = job->op;
-    job->exec->kernels.spread_weights(op->w_t + j * op->taps * op->kw, op->taps * op->kw, weights);
+    job->exec->kernels.spread_weights(op->w_t + j * op->taps * op->kw, op->taps * op->kw, weights,
+                                      NULL);
 }
 
 /* Sums of the tile's positions of one parity: [sample][tile rows][columns][c]. */
@@ -143,8 +144,8 @@ static void direct_product(const struct bp_dgrad_job *job, const struct bp_tile 
             struct bp_tile_blocks blocks = bp_tiles_blocks(&op->tiles_da, &in->list, of);
             job->exec->kernels.product_tiles_i16(
                 (const int8_t *)in->window, &blocks, of->tap, of->tap_w, of->taps, op->kw,
-                in->weights, bp_min_size(BP_LANES, s->c - j), job->dx_sums->sums + first * s->c + j,
-                s->c, &mask);
+                in->weights, NULL, bp_min_size(BP_LANES, s->c - j),
+                job->dx_sums->sums + first * s->c + j, s->c, &mask);
         }
     }
 }

@@ -1,7 +1,9 @@
 /* The forward product on tiles of bytes: signs of a tile's window and of 32 output channels'
- * weights are spread, then multiplied. What lies outside the image is zero, so nothing is taken
- * back. */
+ * weights are spread, then multiplied. The window's bytes are 2, 0 and, outside the image, 1: one
+ * more than what they stand for. So sums begin with those of the weights, below zero. */
 #include "ops/bconv_internal.h"
+
+#include <string.h>
 
 static struct bp_tiles tiles_of(const struct bp_conv_shape *s) {
     return (struct bp_tiles){.h = s->h,
@@ -11,17 +13,24 @@ static struct bp_tiles tiles_of(const struct bp_conv_shape *s) {
                              .ow = s->ow,
                              .stride = s->stride,
                              .before = s->pad,
-                             .reach = s->r};
+                             .reach = s->r,
+                             .outside = 1};
 }
 
 static size_t weights_bytes(const struct bp_bconv *op) {
     return op->taps * op->cw * BP_TILE_STEP * BP_LANES;
 }
 
+/* [taps][words][lanes] */
+static size_t sums_bytes(const struct bp_bconv *op) {
+    return op->taps * op->cw * BP_LANES * sizeof(int32_t);
+}
+
 void bp_forward_tiles_plan(struct bp_bconv *op, struct bp_exec *exec) {
     op->tiles_forward = tiles_of(&op->shape);
     bp_tiles_choose(&op->tiles_forward, op->shape.n, 0, bp_threads_count(exec->threads));
-    bp_exec_need_scratch(exec, weights_bytes(op) + bp_tiles_list_bytes(&op->tiles_forward) +
+    bp_exec_need_scratch(exec, weights_bytes(op) + sums_bytes(op) +
+                                   bp_tiles_list_bytes(&op->tiles_forward) +
                                    bp_tiles_window_bytes(&op->tiles_forward));
 }
 
@@ -66,6 +75,18 @@ static void add_sums(const struct forward_job *job, const struct bp_tile *tile, 
                                 (int)(job->op->taps * s->c));
 }
 
+/* Minus the sums of the weights of the taps that are taken. */
+static void start_of(const struct bp_bconv *op, const struct bp_tile_class *of, const int32_t *sums,
+                     int32_t start[BP_LANES]) {
+    memset(start, 0, BP_LANES * sizeof *start);
+    for (size_t t = 0; t < of->taps; t++)
+        for (size_t i = 0; i < op->cw; i++) {
+            const int32_t *of_step = sums + ((size_t)of->tap_w[t] * op->cw + i) * BP_LANES;
+            for (size_t j = 0; j < BP_LANES; j++)
+                start[j] -= of_step[j];
+        }
+}
+
 static void tile_product(const struct forward_job *job, const struct bp_tile *tile, int thread) {
     const struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
@@ -73,6 +94,7 @@ static void tile_product(const struct forward_job *job, const struct bp_tile *ti
     const struct bp_tiles *tiles = &op->tiles_forward;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     int8_t *weights = bp_carve(&carver, weights_bytes(op));
+    int32_t *sums = bp_carve(&carver, sums_bytes(op));
     struct bp_tile_list list = bp_tiles_carve_list(tiles, &carver);
     uint8_t *window = (uint8_t *)carver.next;
     struct bp_tile_tap taps[BP_TAPS_MAX];
@@ -82,13 +104,15 @@ static void tile_product(const struct forward_job *job, const struct bp_tile *ti
     bp_tiles_list(tiles, tile, s->ow, taps, n_taps,
                   &(struct bp_tile_target){s->oh * s->ow, s->ow, 1, NULL}, &list);
     for (size_t k = 0; k < s->k; k += BP_LANES) {
-        kernels->spread_weights(op->w + k * op->taps * op->cw, op->taps * op->cw, weights);
+        kernels->spread_weights(op->w + k * op->taps * op->cw, op->taps * op->cw, weights, sums);
         for (size_t i = 0; i < list.n_classes; i++) {
             const struct bp_tile_class *of = &list.classes[i];
             struct bp_tile_blocks blocks = bp_tiles_blocks(tiles, &list, of);
+            int32_t start[BP_LANES] __attribute__((aligned(64)));
+            start_of(op, of, sums, start);
             kernels->product_tiles_i16((const int8_t *)window, &blocks, of->tap, of->tap_w,
-                                       of->taps, op->cw, weights, bp_min_size(BP_LANES, s->k - k),
-                                       y + k, s->k, NULL);
+                                       of->taps, op->cw, weights, start,
+                                       bp_min_size(BP_LANES, s->k - k), y + k, s->k, NULL);
         }
     }
     if (job->sums != NULL)

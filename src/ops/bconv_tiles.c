@@ -137,9 +137,9 @@ static void clear_borders(const struct bp_tiles *t, uint8_t *row) {
     size_t first, end;
     columns_inside(t, &first, &end);
     for (size_t x = 0; x < first; x++)
-        memset(row + slot_of(t, x) * column_bytes(t), 0, column_bytes(t));
+        memset(row + slot_of(t, x) * column_bytes(t), t->outside, column_bytes(t));
     for (size_t x = end; x < window_columns(t); x++)
-        memset(row + slot_of(t, x) * column_bytes(t), 0, column_bytes(t));
+        memset(row + slot_of(t, x) * column_bytes(t), t->outside, column_bytes(t));
 }
 
 void bp_tiles_fill(const struct bp_tiles *t, const struct bp_tile *tile, bp_tile_row *row,
@@ -152,7 +152,7 @@ void bp_tiles_fill(const struct bp_tiles *t, const struct bp_tile *tile, bp_tile
         for (size_t r = 0; r < window_rows(t, tile->rows); r++, out += row_bytes(t)) {
             size_t y = tile->row * t->stride + r;
             if (y < t->before || y >= t->h + t->before) {
-                memset(out, 0, row_bytes(t));
+                memset(out, t->outside, row_bytes(t));
                 continue;
             }
             clear_borders(t, out);

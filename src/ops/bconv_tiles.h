@@ -4,8 +4,8 @@
  *
  *   window [groups][steps][rows][columns][samples][64]     steps of 64 channels
  *
- * Pixels outside the image are zeros: they add nothing. With stride 2 the even columns come first,
- * then the odd ones, so that neighbours in the output stay neighbours. */
+ * Pixels outside the image are given by bytes of one value. With stride 2 the even columns come
+ * first, then the odd ones, so that neighbours in the output stay neighbours. */
 #ifndef BP_OPS_BCONV_TILES_H
 #define BP_OPS_BCONV_TILES_H
 
@@ -20,6 +20,7 @@ struct bp_tiles {
     size_t reach;          /* ty, tx = 0 .. reach - 1 */
     size_t samples;        /* of a group: 1, 2, 4, 8 or 16 */
     size_t groups, rows;   /* of a tile, at most */
+    uint8_t outside;       /* the bytes of pixels outside the image */
 };
 
 /* A tap, by its ty and tx, and which of the weights' taps it is. */

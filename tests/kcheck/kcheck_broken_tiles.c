@@ -27,17 +27,26 @@ static void reads_all_words(const uint64_t *bits, size_t n, size_t words, size_t
     sink = ((const volatile uint64_t *)bits)[n * words - 1];
 }
 
-static void swaps_halves(const uint64_t *w, size_t n, int8_t *out) {
+static void swaps_halves(const uint64_t *w, size_t n, int8_t *out, int32_t *sums) {
     uint64_t swapped[BP_LANES];
     for (size_t s = 0; s < n; s++) {
         memcpy(swapped, w + s * BP_LANES + 16, sizeof swapped / 2);
         memcpy(swapped + 16, w + s * BP_LANES, sizeof swapped / 2);
-        bp_spread_weights_c(swapped, 1, out + s * 64 * BP_LANES);
+        bp_spread_weights_c(swapped, 1, out + s * 64 * BP_LANES, NULL);
     }
+    int8_t bytes[64 * BP_LANES];
+    for (size_t s = 0; sums != NULL && s < n; s++)
+        bp_spread_weights_c(w + s * BP_LANES, 1, bytes, sums + s * BP_LANES);
 }
 
-static void drops_last_step(const uint64_t *w, size_t n, int8_t *out) {
-    bp_spread_weights_c(w, n % 4 == 1 && n > 1 ? n - 1 : n, out); /* only odd ones out */
+static void drops_last_step(const uint64_t *w, size_t n, int8_t *out, int32_t *sums) {
+    bp_spread_weights_c(w, n % 4 == 1 && n > 1 ? n - 1 : n, out, sums); /* only odd ones out */
+}
+
+static void sums_half_of_the_lanes(const uint64_t *w, size_t n, int8_t *out, int32_t *sums) {
+    bp_spread_weights_c(w, n, out, sums);
+    if (sums != NULL)
+        sums[BP_LANES * n - 1] = sums[BP_LANES * n - 17];
 }
 
 static void missing_is_plus(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
@@ -91,9 +100,9 @@ static void turns_whole_blocks(const uint8_t *codes, const int32_t *offset, size
 
 static void writes_unwanted_rows(const int8_t *x, const struct bp_tile_blocks *blocks,
                                  const int32_t *tap, const int32_t *tap_w, size_t taps,
-                                 size_t steps, const int8_t *w, size_t lanes, int16_t *y,
-                                 size_t y_stride, const struct bp_lane_mask *mask) {
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+                                 size_t steps, const int8_t *w, const int32_t *start, size_t lanes,
+                                 int16_t *y, size_t y_stride, const struct bp_lane_mask *mask) {
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, start, lanes, y, y_stride, mask);
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
         if (blocks->to[i] < 0)
             ((volatile int16_t *)y)[-1] = 0;
@@ -101,33 +110,54 @@ static void writes_unwanted_rows(const int8_t *x, const struct bp_tile_blocks *b
 
 static void writes_16_lanes(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                            const struct bp_lane_mask *mask) {
+                            const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                            size_t y_stride, const struct bp_lane_mask *mask) {
     int16_t last = 0;
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
         last = blocks->to[i] > last ? (int16_t)blocks->to[i] : last;
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, start, lanes, y, y_stride, mask);
     for (size_t j = lanes; j < bp_round_up(lanes, 16); j++)
         ((volatile int16_t *)y)[(size_t)last * y_stride + j] = 0;
 }
 
+static void starts_at_zero(const int8_t *x, const struct bp_tile_blocks *blocks, const int32_t *tap,
+                           const int32_t *tap_w, size_t taps, size_t steps, const int8_t *w,
+                           const int32_t *start, size_t lanes, int16_t *y, size_t y_stride,
+                           const struct bp_lane_mask *mask) {
+    (void)start;
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, NULL, lanes, y, y_stride, mask);
+}
+
+static void starts_with_16_lanes(const int8_t *x, const struct bp_tile_blocks *blocks,
+                                 const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                 size_t steps, const int8_t *w, const int32_t *start, size_t lanes,
+                                 int16_t *y, size_t y_stride, const struct bp_lane_mask *mask) {
+    int32_t twice[BP_LANES];
+    for (size_t j = 0; start != NULL && j < BP_LANES; j++)
+        twice[j] = start[j % 16];
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, start == NULL ? NULL : twice,
+                           lanes, y, y_stride, mask);
+}
+
 static void tiles_take_taps_in_order(const int8_t *x, const struct bp_tile_blocks *blocks,
                                      const int32_t *tap, const int32_t *tap_w, size_t taps,
-                                     size_t steps, const int8_t *w, size_t lanes, int16_t *y,
-                                     size_t y_stride, const struct bp_lane_mask *mask) {
+                                     size_t steps, const int8_t *w, const int32_t *start,
+                                     size_t lanes, int16_t *y, size_t y_stride,
+                                     const struct bp_lane_mask *mask) {
     int32_t in_order[9];
     (void)tap_w;
     for (size_t t = 0; t < taps; t++)
         in_order[t] = (int32_t)t;
-    bp_product_tiles_i16_c(x, blocks, tap, in_order, taps, steps, w, lanes, y, y_stride, mask);
+    bp_product_tiles_i16_c(x, blocks, tap, in_order, taps, steps, w, start, lanes, y, y_stride,
+                           mask);
 }
 
 /* Wrong only at the ends of 16 bits. */
 static void saturates_early(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                            const struct bp_lane_mask *mask) {
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+                            const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                            size_t y_stride, const struct bp_lane_mask *mask) {
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, start, lanes, y, y_stride, mask);
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
         for (size_t j = 0; blocks->to[i] >= 0 && j < lanes; j++) {
             int16_t *to = y + (size_t)blocks->to[i] * y_stride + j;
@@ -137,35 +167,35 @@ static void saturates_early(const int8_t *x, const struct bp_tile_blocks *blocks
 
 static void steps_lie_close(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                            const struct bp_lane_mask *mask) {
+                            const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                            size_t y_stride, const struct bp_lane_mask *mask) {
     struct bp_tile_blocks close = *blocks;
     close.step = BP_TILE_STEP;
-    bp_product_tiles_i16_c(x, &close, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+    bp_product_tiles_i16_c(x, &close, tap, tap_w, taps, steps, w, start, lanes, y, y_stride, mask);
 }
 
 static void masks_by_first_lanes(const int8_t *x, const struct bp_tile_blocks *blocks,
                                  const int32_t *tap, const int32_t *tap_w, size_t taps,
-                                 size_t steps, const int8_t *w, size_t lanes, int16_t *y,
-                                 size_t y_stride, const struct bp_lane_mask *mask) {
+                                 size_t steps, const int8_t *w, const int32_t *start, size_t lanes,
+                                 int16_t *y, size_t y_stride, const struct bp_lane_mask *mask) {
     struct bp_lane_mask first = {NULL, 0, 0};
     if (mask != NULL)
         first = (struct bp_lane_mask){mask->words, mask->stride, 0};
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride,
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, start, lanes, y, y_stride,
                            mask == NULL ? NULL : &first);
 }
 
 static void leaves_masked_alone(const int8_t *x, const struct bp_tile_blocks *blocks,
                                 const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                                const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                                const struct bp_lane_mask *mask) {
+                                const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                                size_t y_stride, const struct bp_lane_mask *mask) {
     int16_t before[BP_LANES];
     size_t row = 0;
     while (blocks->to[row] < 0)
         row++;
     int16_t *last = y + (size_t)blocks->to[row] * y_stride;
     memcpy(before, last, lanes * sizeof *last);
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, start, lanes, y, y_stride, mask);
     for (size_t j = 0; mask != NULL && j < lanes; j++)
         if (!(mask->words[(size_t)blocks->to[row] * mask->stride] >> (mask->shift + j) & 1))
             last[j] = before[j];
@@ -391,11 +421,14 @@ const struct kc_planted kc_planted_tiles[] = {
     {"spread_signs", "reads words behind the channels", {.spread_signs = reads_all_words}},
     {"spread_weights", "swaps the halves", {.spread_weights = swaps_halves}},
     {"spread_weights", "drops the last odd step", {.spread_weights = drops_last_step}},
+    {"spread_weights", "sums half of the lanes", {.spread_weights = sums_half_of_the_lanes}},
     {"product_tiles_i16", "writes rows nobody wants", {.product_tiles_i16 = writes_unwanted_rows}},
     {"product_tiles_i16", "writes 16 lanes always", {.product_tiles_i16 = writes_16_lanes}},
     {"product_tiles_i16",
      "takes the taps in order",
      {.product_tiles_i16 = tiles_take_taps_in_order}},
+    {"product_tiles_i16", "starts at zero", {.product_tiles_i16 = starts_at_zero}},
+    {"product_tiles_i16", "starts twice with 16", {.product_tiles_i16 = starts_with_16_lanes}},
     {"product_tiles_i16", "ends at 32766", {.product_tiles_i16 = saturates_early}},
     {"product_tiles_i16", "64 in place of step", {.product_tiles_i16 = steps_lie_close}},
     {"product_tiles_i16",

@@ -24,7 +24,7 @@ void kcheck_spread_signs(struct kcheck *t) {
     kc_keep_initial(t, out);
     for (size_t p = 0; p < n; p++)
         for (size_t i = 0; i < 64 * cw; i++)
-            out[p * pitch + i] = i >= c ? 0 : bp_bit(bits + p * words, i) ? 0xff : 1;
+            out[p * pitch + i] = i >= c ? 1 : bp_bit(bits + p * words, i) ? 0 : 2;
     while (kc_next(t))
         t->kernels->spread_signs(kc_at(t, bits), n, words, c, kc_at(t, out), pitch);
 }
@@ -44,8 +44,18 @@ void kcheck_spread_weights(struct kcheck *t) {
                 size_t tile = 2 * s + j / 16, row = i / 4, column = 4 * (j % 16) + i % 4;
                 out[(tile * 16 + row) * 64 + column] = bp_bit(w + s * BP_LANES + j, i) ? 0xff : 1;
             }
+    int32_t *sums = kc_output(t, "sums", KC_I32, n * BP_LANES);
+    int with_sums = kc_below(t, 2) != 0;
+    kc_fill_i32(t, sums, n * BP_LANES);
+    kc_keep_initial(t, sums);
+    for (size_t i = 0; with_sums && i < n * BP_LANES; i++) {
+        sums[i] = 0;
+        for (size_t bit = 0; bit < 64; bit++)
+            sums[i] += bp_bit(w + i, bit) ? -1 : 1;
+    }
     while (kc_next(t))
-        t->kernels->spread_weights(kc_at(t, w), n, kc_at(t, out));
+        t->kernels->spread_weights(kc_at(t, w), n, kc_at(t, out),
+                                   with_sums ? kc_at(t, sums) : NULL);
 }
 
 void kcheck_spread_samples(struct kcheck *t) {

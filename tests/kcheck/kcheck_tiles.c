@@ -139,9 +139,12 @@ static void fill_exact(struct kcheck *t, struct tiles *s) {
     }
 }
 
+#define START_MOST 63
+
 /* Signed bytes whose sums fit int16; bytes of all ones become the largest. */
 static void limit_bytes(struct kcheck *t, struct tiles *s) {
-    int most = (int)(32767 / (s->taps * s->steps * 64)), only_signs = kc_below(t, 2) != 0;
+    int most = (int)((32767 - START_MOST) / (s->taps * s->steps * 64)),
+        only_signs = kc_below(t, 2) != 0;
     for (size_t i = 0; i < s->x_bytes; i++) {
         int value = value_of(s->x[i], 1);
         if (only_signs)
@@ -164,7 +167,7 @@ static struct tiles draw_tiles(struct kcheck *t, size_t depth) {
     uint64_t *signs = kc_input(t, "signs", KC_U64, w_taps * s.steps * BP_LANES);
     kc_fill_bits(t, signs, w_taps * s.steps * BP_LANES, 64);
     s.w = kc_input(t, "w", KC_U8, w_taps * s.steps * 64 * BP_LANES);
-    t->reference->spread_weights(signs, w_taps * s.steps, (int8_t *)s.w);
+    t->reference->spread_weights(signs, w_taps * s.steps, (int8_t *)s.w, NULL);
     s.y_stride = s.lanes + (t->layer != NULL ? 32 : kc_below(t, 2) * kc_below(t, 40));
     s.y_count = (s.places - 1) * s.y_stride + s.lanes;
     kc_params(t,
@@ -174,6 +177,14 @@ static struct tiles draw_tiles(struct kcheck *t, size_t depth) {
               s.is_exact ? " exact" : "");
     kc_work(t, (double)(s.rows * s.taps * s.steps * 64) * (double)s.lanes, "MAC");
     return s;
+}
+
+/* What sums start from, or NULL; the other sums are at most START_MOST below the ends of int16. */
+static int32_t *draw_start(struct kcheck *t, const struct tiles *s) {
+    int32_t *start = kc_input(t, "start", KC_I32, BP_LANES);
+    for (size_t j = 0; j < BP_LANES; j++)
+        start[j] = s->is_exact ? 0 : (int32_t)kc_below(t, 2 * START_MOST + 1) - START_MOST;
+    return kc_below(t, 2) ? start : NULL;
 }
 
 /* Row i, lane j. */
@@ -212,6 +223,7 @@ static int is_wanted(const struct bp_lane_mask *mask, size_t row, size_t lane) {
 void kcheck_product_tiles_i16(struct kcheck *t) {
     struct tiles s = draw_tiles(t, t->layer != NULL ? t->layer->c : 0);
     struct bp_lane_mask of = draw_mask(t, &s), *mask = kc_below(t, 2) ? &of : NULL;
+    const int32_t *start = draw_start(t, &s);
     if (s.is_exact)
         fill_exact(t, &s);
     else
@@ -222,18 +234,21 @@ void kcheck_product_tiles_i16(struct kcheck *t) {
     const struct bp_tile_blocks blocks = {s.count, s.at, s.to, s.pitch, s.step};
     if (t->layer != NULL)
         t->reference->product_tiles_i16((int8_t *)s.x, &blocks, s.tap, s.tap_w, s.taps, s.steps,
-                                        (int8_t *)s.w, s.lanes, y, s.y_stride, mask);
+                                        (int8_t *)s.w, start, s.lanes, y, s.y_stride, mask);
     else
         for (size_t i = 0; i < 16 * s.count; i++)
             for (size_t j = 0; s.to[i] >= 0 && j < s.lanes; j++)
                 y[(size_t)s.to[i] * s.y_stride + j] =
-                    is_wanted(mask, (size_t)s.to[i], j) ? (int16_t)expected_sum(&s, 1, i, j) : 0;
+                    is_wanted(mask, (size_t)s.to[i], j)
+                        ? (int16_t)(expected_sum(&s, 1, i, j) + (start == NULL ? 0 : start[j]))
+                        : 0;
     while (kc_next(t)) {
         struct bp_tile_blocks at = blocks_at(t, &s);
         struct bp_lane_mask mask_at = of;
         mask_at.words = kc_at(t, of.words);
         t->kernels->product_tiles_i16(kc_at(t, s.x), &at, kc_at(t, s.tap), kc_at(t, s.tap_w),
-                                      s.taps, s.steps, kc_at(t, s.w), s.lanes, kc_at(t, y),
+                                      s.taps, s.steps, kc_at(t, s.w),
+                                      start == NULL ? NULL : kc_at(t, start), s.lanes, kc_at(t, y),
                                       s.y_stride, mask == NULL ? NULL : &mask_at);
     }
 }

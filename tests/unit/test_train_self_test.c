@@ -57,9 +57,9 @@ static size_t first_row(const struct bp_tile_blocks *blocks) {
 
 static void tiles_off_by_two(const int8_t *x, const struct bp_tile_blocks *blocks,
                              const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                             const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                             const struct bp_lane_mask *mask) {
-    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, lanes, y, y_stride, mask);
+                             const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                             size_t y_stride, const struct bp_lane_mask *mask) {
+    bp_product_tiles_i16_c(x, blocks, tap, tap_w, taps, steps, w, start, lanes, y, y_stride, mask);
     y[first_row(blocks) * y_stride] = (int16_t)(y[first_row(blocks) * y_stride] + 2);
 }
 

@@ -51,11 +51,11 @@ void bp_product_nonzero_c(const uint64_t *x, const struct bp_nonzeros *of, size_
                           int32_t *y);
 void bp_spread_signs_c(const uint64_t *bits, size_t n, size_t words, size_t c, int8_t *out,
                        size_t pitch);
-void bp_spread_weights_c(const uint64_t *w, size_t n, int8_t *out);
+void bp_spread_weights_c(const uint64_t *w, size_t n, int8_t *out, int32_t *sums);
 void bp_product_tiles_i16_c(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                            const struct bp_lane_mask *mask);
+                            const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                            size_t y_stride, const struct bp_lane_mask *mask);
 void bp_product_tiles_i32_c(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
                             const int8_t *w, size_t lanes, int32_t *y, size_t y_stride,

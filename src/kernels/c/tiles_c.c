@@ -16,16 +16,19 @@ void bp_spread_signs_c(const uint64_t *bits, size_t n, size_t words, size_t c, i
                        size_t pitch) {
     for (size_t p = 0; p < n; p++)
         for (size_t i = 0; i < bp_round_up(c, 64); i++)
-            out[p * pitch + i] = i < c ? sign_of(bits + p * words, i) : 0;
+            out[p * pitch + i] = (int8_t)(1 + (i < c ? sign_of(bits + p * words, i) : 0));
 }
 
-void bp_spread_weights_c(const uint64_t *w, size_t n, int8_t *out) {
-    for (size_t s = 0; s < n; s++, w += BP_LANES)
+void bp_spread_weights_c(const uint64_t *w, size_t n, int8_t *out, int32_t *sums) {
+    for (size_t s = 0; s < n; s++, w += BP_LANES) {
+        for (size_t j = 0; sums != NULL && j < BP_LANES; j++)
+            sums[s * BP_LANES + j] = BP_TILE_STEP - 2 * __builtin_popcountll(w[j]);
         for (size_t half = 0; half < BP_LANES; half += 16)
             for (size_t q = 0; q < 16; q++)
                 for (size_t j = 0; j < 16; j++)
                     for (size_t e = 0; e < 4; e++)
                         *out++ = sign_of(w + half + j, 4 * q + e);
+    }
 }
 
 void bp_spread_samples_c(const uint64_t *bits, const int32_t *offset, size_t samples, size_t n,
@@ -62,12 +65,12 @@ static void add_step(const uint8_t *x, int is_signed, const int8_t *w, int32_t s
 /* The sums of row `i` of the blocks; 0: it is not wanted. */
 static int row_sums(const uint8_t *x, int is_signed, const struct bp_tile_blocks *blocks, size_t i,
                     const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                    const int8_t *w, int32_t sums[BP_LANES]) {
+                    const int8_t *w, const int32_t *start, int32_t sums[BP_LANES]) {
     if (blocks->to[i] < 0)
         return 0;
     x += blocks->at[i / BP_TILE_ROWS] + (ptrdiff_t)(i % BP_TILE_ROWS * blocks->pitch);
     for (size_t j = 0; j < BP_LANES; j++)
-        sums[j] = 0;
+        sums[j] = start == NULL ? 0 : start[j];
     for (size_t t = 0; t < taps; t++)
         for (size_t s = 0; s < steps; s++)
             add_step(x + tap[t] + (ptrdiff_t)(s * blocks->step), is_signed,
@@ -82,11 +85,11 @@ static int is_wanted(const struct bp_lane_mask *mask, int32_t row, size_t lane) 
 
 void bp_product_tiles_i16_c(const int8_t *x, const struct bp_tile_blocks *blocks,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                            const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                            const struct bp_lane_mask *mask) {
+                            const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                            size_t y_stride, const struct bp_lane_mask *mask) {
     int32_t sums[BP_LANES];
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
-        if (row_sums((const uint8_t *)x, 1, blocks, i, tap, tap_w, taps, steps, w, sums))
+        if (row_sums((const uint8_t *)x, 1, blocks, i, tap, tap_w, taps, steps, w, start, sums))
             for (size_t j = 0; j < lanes; j++)
                 y[(size_t)blocks->to[i] * y_stride + j] =
                     is_wanted(mask, blocks->to[i], j) ? (int16_t)sums[j] : 0;
@@ -99,7 +102,7 @@ void bp_product_tiles_i32_c(const uint8_t *x, int is_signed, const struct bp_til
     int32_t sums[BP_LANES];
     (void)soon;
     for (size_t i = 0; i < blocks->count * BP_TILE_ROWS; i++)
-        if (row_sums(x, is_signed, blocks, i, tap, tap_w, taps, steps, w, sums))
+        if (row_sums(x, is_signed, blocks, i, tap, tap_w, taps, steps, w, NULL, sums))
             for (size_t j = 0; j < lanes; j++)
                 y[(size_t)blocks->to[i] * y_stride + j] = sums[j];
 }

@@ -7,14 +7,14 @@
 
 void bp_spread_signs_amx(const uint64_t *bits, size_t n, size_t words, size_t c, int8_t *out,
                          size_t pitch) {
-    const __m512i one = _mm512_set1_epi8(1), minus = _mm512_set1_epi8(-1);
+    const __m512i outside = _mm512_set1_epi8(1), plus = _mm512_set1_epi8(2);
     size_t cw = (c + 63) / 64;
     __mmask64 last = mask_64(c - (cw - 1) * 64);
     for (size_t p = 0; p < n; p++, bits += words, out += pitch)
         for (size_t i = 0; i < cw; i++) {
-            __m512i bytes = _mm512_mask_mov_epi8(one, bits[i], minus);
+            __m512i bytes = _mm512_maskz_mov_epi8(~bits[i], plus);
             if (i == cw - 1)
-                bytes = _mm512_maskz_mov_epi8(last, bytes);
+                bytes = _mm512_mask_mov_epi8(outside, last, bytes);
             _mm512_storeu_si512(out + 64 * i, bytes);
         }
 }
@@ -35,12 +35,23 @@ BP_INLINE void store_quads(__m512i bits, int8_t *out) {
                            _mm512_permutexvar_epi32(_mm512_srli_epi32(bits, 4 * q), quads));
 }
 
-void bp_spread_weights_amx(const uint64_t *w, size_t n, int8_t *out) {
+/* The sums of 8 lanes' signs. */
+BP_INLINE __m256i sign_sums(__m512i bits) {
+    const __m512i all = _mm512_set1_epi64(64);
+    __m512i ones = _mm512_popcnt_epi64(bits);
+    return _mm512_cvtepi64_epi32(_mm512_sub_epi64(all, _mm512_add_epi64(ones, ones)));
+}
+
+void bp_spread_weights_amx(const uint64_t *w, size_t n, int8_t *out, int32_t *sums) {
     const __m512i even =
         _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
     for (size_t i = 0; i < 2 * n; i++, w += 16, out += TILE_BYTES) {
         __m512i a = _mm512_loadu_si512(w), b = _mm512_loadu_si512(w + 8);
+        if (sums != NULL)
+            _mm512_store_si512(
+                sums + 16 * i,
+                _mm512_inserti64x4(_mm512_castsi256_si512(sign_sums(a)), sign_sums(b), 1));
         store_quads(_mm512_permutex2var_epi32(a, even, b), out);
         store_quads(_mm512_permutex2var_epi32(a, odd, b), out + TILE_BYTES / 2);
     }

@@ -30,18 +30,31 @@ struct operands {
     const int32_t *tap, *tap_w;
     size_t taps, steps;
     const int8_t *w;
-    size_t lines; /* to fetch beside a step, of soon, unless NULL, and of places */
+    const int32_t *start; /* or NULL */
+    size_t lines;         /* to fetch beside a step, of soon, unless NULL, and of places */
     struct bp_fetch *soon;
     struct places places;
 };
 
+/* The same in every row. */
+BP_INLINE void start_sums(const int32_t *start) {
+    if (start != NULL) {
+        _tile_loadd(0, start, 0);
+        _tile_loadd(1, start + 16, 0);
+        _tile_loadd(2, start, 0);
+        _tile_loadd(3, start + 16, 0);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+}
+
 /* Blocks at `first` and, if there are two, at `second`: tiles 0 and 1, 2 and 3. */
 BP_INLINE void multiply_blocks(const struct operands *o, size_t first, size_t second, int two,
                                int is_signed) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    start_sums(o->start);
     struct places places = o->places;
     struct wake wake;
     wake.left = STEPS_AWAKE;
@@ -166,8 +179,8 @@ BP_INLINE void tiles_i16(struct operands *o, const struct bp_tile_blocks *blocks
 
 void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *blocks,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t steps,
-                              const int8_t *w, size_t lanes, int16_t *y, size_t y_stride,
-                              const struct bp_lane_mask *mask) {
+                              const int8_t *w, const int32_t *start, size_t lanes, int16_t *y,
+                              size_t y_stride, const struct bp_lane_mask *mask) {
     struct operands o = {.x = (const uint8_t *)x,
                          .pitch = blocks->pitch,
                          .step = blocks->step,
@@ -176,6 +189,7 @@ void bp_product_tiles_i16_amx(const int8_t *x, const struct bp_tile_blocks *bloc
                          .taps = taps,
                          .steps = steps,
                          .w = w,
+                         .start = start,
                          .lines = even_parts(2 * BP_TILE_ROWS, taps * steps),
                          .places = {.y = (uintptr_t)y, .pitch = y_stride * sizeof *y}};
     const struct rows_i16 rows = {y, y_stride, mask_32(lanes), mask};
