@@ -60,16 +60,33 @@ int bp_cpu_has(enum bp_tier tier) {
     return tier <= probe() && tier < BP_TIER_NEON;
 }
 
+int bp_cpu_has_aes(int wide) {
+    uint32_t a, b, c, d, c7;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !__get_cpuid_count(7, 0, &a, &b, &c7, &d))
+        return 0;
+    const uint32_t aes = 1u << 25, vaes = 1u << 9;
+    return wide ? has_all(c7, vaes) : has_all(c, aes);
+}
+
 #elif defined(__aarch64__)
 
 #if defined(__linux__)
 #include <sys/auxv.h>
+
+int bp_cpu_has_aes(int wide) {
+    const unsigned long aes = 1ul << 3; /* HWCAP_AES */
+    return !wide && (getauxval(AT_HWCAP) & aes) != 0;
+}
 
 static enum bp_tier probe(void) {
     const unsigned long asimd = 1ul << 1; /* HWCAP_ASIMD of the kernel's interface */
     return (getauxval(AT_HWCAP) & asimd) != 0 ? BP_TIER_NEON : BP_TIER_C;
 }
 #else
+int bp_cpu_has_aes(int wide) {
+    return !wide; /* as all processors of Apple's */
+}
+
 static enum bp_tier probe(void) {
     return BP_TIER_NEON; /* systems other than Linux demand Advanced SIMD */
 }
@@ -80,6 +97,11 @@ int bp_cpu_has(enum bp_tier tier) {
 }
 
 #else
+
+int bp_cpu_has_aes(int wide) {
+    (void)wide;
+    return 0;
+}
 
 static enum bp_tier probe(void) {
     return BP_TIER_C;

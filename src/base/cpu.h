@@ -23,6 +23,10 @@ enum bp_tier {
 /* 1 if this machine can run the tier. */
 int bp_cpu_has(enum bp_tier tier);
 
+/* Whether it has instructions for rounds of AES, of one block or, `wide`, of four: random bytes
+ * (base/rng.h). Tiers do without where they are missing. */
+int bp_cpu_has_aes(int wide);
+
 /* The best tier of this machine. */
 enum bp_tier bp_cpu_best(void);
 

@@ -1,6 +1,10 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random
- * numbers: as easy as 1, 2, 3", SC 2011). A number depends only on (seed, purpose, layer, step,
- * index), never on threads, kernels or the order of calls; nothing has to be saved to resume. */
+/* Counter-based random numbers (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as
+ * 1, 2, 3", SC 2011). A number depends only on (seed, purpose, layer, step, index), never on
+ * threads, kernels or the order of calls; nothing has to be saved to resume.
+ *
+ * Philox4x32-10 gives the numbers, ARS4x32-7 the bytes for stochastic rounding, of which a step
+ * takes millions: it is rounds of AES, a sixth of Philox's instructions where a processor has
+ * them. Neither is for secrets. */
 #ifndef BP_BASE_RNG_H
 #define BP_BASE_RNG_H
 
@@ -12,6 +16,14 @@ extern "C" {
 
 /* One block: four 32-bit numbers from a 128-bit counter and a 64-bit key. */
 void bp_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* The same as 16 bytes, by seven rounds of AES; key: two 64-bit numbers, the low one first. */
+void bp_ars(const uint32_t counter[4], const uint64_t key[2], uint8_t out[16]);
+
+/* What a round adds to the halves of the key, modulo 2^64. */
+#define BP_ARS_STEP_LOW  0x9E3779B97F4A7C15u
+#define BP_ARS_STEP_HIGH 0xBB67AE8584CAA73Bu
+#define BP_ARS_ROUNDS    7
 
 /* What a stream of numbers is for; two purposes never share numbers. */
 enum bp_purpose {
@@ -28,7 +40,8 @@ enum bp_purpose {
     BP_RANDOM_ROUND_INPUT /* the first convolution's weight gradient: step = training step */
 };
 
-/* A stream: block i of it is bp_philox({i low, i high, step, purpose << 16 | layer}, seed). */
+/* A stream: block i of it is bp_philox({i low, i high, step, purpose << 16 | layer}, seed), or, as
+ * bytes, bp_ars(the same, {seed, 0}). */
 struct bp_stream {
     uint32_t key[2]; /* the seed */
     uint32_t step;
@@ -40,6 +53,8 @@ struct bp_stream bp_stream_make(uint64_t seed, enum bp_purpose purpose, unsigned
 
 /* Block `index` of a stream. */
 void bp_stream_block(const struct bp_stream *stream, uint64_t index, uint32_t out[4]);
+
+void bp_stream_bytes(const struct bp_stream *stream, uint64_t index, uint8_t out[16]);
 
 /* Word `index` of a stream: word index % 4 of block index / 4. */
 uint32_t bp_stream_u32(const struct bp_stream *stream, uint64_t index);

@@ -79,17 +79,20 @@ static inline struct bp_gradient_rows bp_gradient_from(const struct bp_gradient_
     return from;
 }
 
-/* How codes are rounded. u of element e comes from the stream of random bits:
- *     wide = 0: u = (byte e % 16 of block e / 16 of the stream + 0.5) / 256      (8 random bits)
- *     wide = 1: u = (half-word e % 8 of block e / 8 of the stream + 0.5) / 65536  (16 random bits)
- * where byte i of a block is byte i % 4 (least significant first) of its word i / 4. code_min may
- * be negative; a code is stored as its low 8 bits (two's complement). A t that is NaN gives
- * code_min. */
+/* How codes are rounded. u of element i comes from random bytes:
+ *     wide = 0: u = (random[i] + 0.5) / 256
+ *     wide = 1: u = (random[2 * i] + 256 * random[2 * i + 1] + 0.5) / 65536
+ * code_min may be negative; a code is stored as its low 8 bits (two's complement). A t that is NaN
+ * gives code_min. */
 struct bp_rounding {
-    struct bp_stream stream;
     int code_min, code_max;
     int wide;
 };
+
+/* Random bytes of an element. */
+static inline size_t bp_rounding_bytes(const struct bp_rounding *rounding) {
+    return rounding->wide ? 2 : 1;
+}
 
 /* How codes become tables, for the products by lookup. u = code - code_min, a byte, is cut to the
  * digit (u >> shift) & 15; top is the largest digit, 1 .. 15. Codes of up to 4 bits: shift 0, top =
@@ -460,8 +463,7 @@ struct bp_kernels {
                               size_t quads, const int8_t *w, size_t k, const int32_t *base,
                               const int32_t *shift, int16_t *y);
 
-    /* out [n][16]: the bytes of n blocks of a stream, from block `first` on, see struct
-     * bp_rounding. */
+    /* out [n][16]: the bytes of n blocks of a stream, from block `first` on: bp_stream_bytes. */
     void (*random_blocks)(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out);
 
     /* Stochastic rounding to quads: g [n][k] -> out [ceil(n / 4)][lanes][4]. Element e of quad t
@@ -480,14 +482,15 @@ struct bp_kernels {
      */
     void (*range_columns)(const float *g, size_t n, size_t k, struct bp_columns to);
 
-    /* codes[i] of element `first + i`, i = 0 .. n - 1, one grid for all. */
-    void (*round_group)(const float *g, size_t n, uint64_t first,
+    /* codes[i] of element i = 0 .. n - 1, one grid for all. random: of n elements, as struct
+     * bp_rounding says. */
+    void (*round_group)(const float *g, size_t n, const uint8_t *random,
                         const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
 
     /* g [n][g_stride], of which columns column[0 .. k - 1] are coded: codes [n][k]; code (i, j) is
-     * element `first + i * k + j` and uses grid[j]. */
+     * element i * k + j and uses grid[j]. random: of n * k elements. */
     void (*round_columns)(const float *g, size_t n, size_t g_stride, const int32_t *column,
-                          size_t k, uint64_t first, const struct bp_rounding *rounding,
+                          size_t k, const uint8_t *random, const struct bp_rounding *rounding,
                           const struct bp_grid *grid, uint8_t *codes);
 
     /* The epilogue of the activation gradient: out [n][c]; for pixel p, channel j

@@ -20,12 +20,14 @@ struct backward_job {
     const struct bp_grad_source *source;
     int want_da;
     struct bp_rounding rounding_da, rounding_dw;
+    struct bp_stream stream_da, stream_dw; /* of random bytes */
 };
 
 /* A worker's scratch during both passes. */
 struct worker_scratch {
-    float *rows;    /* [chunk rows][ow][k] */
-    uint8_t *codes; /* the same as bytes */
+    float *rows;     /* [chunk rows][ow][k] */
+    uint8_t *codes;  /* the same as bytes */
+    uint8_t *random; /* two bytes of each, from the block on that holds the first */
     void *source;
 };
 
@@ -33,11 +35,17 @@ static size_t chunk_elements(const struct bp_bconv *op) {
     return op->chunk_rows * op->shape.ow * op->shape.k;
 }
 
+/* Of whole blocks that hold two bytes of each element. */
+static size_t random_bytes(size_t elements) {
+    return bp_round_up(2 * elements, 16) + 16;
+}
+
 static struct worker_scratch carve_scratch(const struct backward_job *job, int thread) {
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     struct worker_scratch scratch;
     scratch.rows = bp_carve(&carver, chunk_elements(job->op) * sizeof(float));
     scratch.codes = bp_carve(&carver, chunk_elements(job->op));
+    scratch.random = bp_carve(&carver, random_bytes(chunk_elements(job->op)));
     scratch.source = bp_carve(&carver, job->source->scratch_bytes);
     return scratch;
 }
@@ -45,7 +53,7 @@ static struct worker_scratch carve_scratch(const struct backward_job *job, int t
 size_t bp_bconv_backward_scratch_bytes(const struct bp_conv_shape *shape, size_t source_bytes) {
     size_t elements = bp_bconv_chunk_rows(shape) * shape->ow * shape->k;
     return bp_round_up(elements * sizeof(float), 64) + bp_round_up(elements, 64) +
-           bp_round_up(source_bytes, 64);
+           bp_round_up(random_bytes(elements), 64) + bp_round_up(source_bytes, 64);
 }
 
 static size_t rows_of_chunk(const struct bp_bconv *op, size_t row) {
@@ -180,6 +188,17 @@ static uint8_t *codes_of_slot(const struct bp_bconv *op, size_t sample) {
     return op->codes_da + (size_t)op->slot_of_sample[sample] * bp_dgrad_sample_bytes(op);
 }
 
+/* The random bytes of n elements from `first` on: element e has byte e of the stream or, with 16
+ * bits, bytes 2 e and 2 e + 1. */
+static const uint8_t *random_of(const struct backward_job *job, const struct bp_stream *stream,
+                                const struct bp_rounding *rounding, uint64_t first, size_t n,
+                                const struct worker_scratch *scratch) {
+    uint64_t at = first * bp_rounding_bytes(rounding);
+    size_t before = at % 16, bytes = before + n * bp_rounding_bytes(rounding);
+    job->exec->kernels.random_blocks(stream, at / 16, (bytes + 15) / 16, scratch->random);
+    return scratch->random + before;
+}
+
 static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, size_t rows,
                           const struct worker_scratch *scratch) {
     struct bp_bconv *op = job->op;
@@ -188,8 +207,10 @@ static void code_chunk_da(const struct backward_job *job, size_t n, size_t row, 
     uint64_t first = ((uint64_t)n * op->shape.oh + row) * op->shape.ow * k;
     uint8_t *to = codes_of_slot(op, n) + row * op->shape.ow * op->pixel_da;
     uint8_t *codes = bp_product_takes_bytes(op->method_da) ? to : scratch->codes;
-    kernels->round_group(scratch->rows, pixels * k, first, &job->rounding_da, op->groups_da[n].grid,
-                         codes);
+    const uint8_t *random =
+        random_of(job, &job->stream_da, &job->rounding_da, first, pixels * k, scratch);
+    kernels->round_group(scratch->rows, pixels * k, random, &job->rounding_da,
+                         op->groups_da[n].grid, codes);
     if (codes != to)
         kernels->pack_planes(codes, pixels, k, op->quant_da.bits, (uint64_t *)(void *)to);
 }
@@ -205,13 +226,15 @@ static void code_chunk_dw(const struct backward_job *job, size_t n, size_t row, 
     size_t kept = by_sample ? k : op->kept_dw;
     uint8_t *to = bp_bconv_wgrad_codes(op, position, kept);
     uint8_t *codes = bp_product_takes_bytes(op->method_dw) ? to : scratch->codes;
+    const uint8_t *random = random_of(job, &job->stream_dw, &job->rounding_dw,
+                                      (uint64_t)position * kept, pixels * kept, scratch);
     if (by_sample)
-        kernels->round_group(scratch->rows, pixels * k, (uint64_t)position * k, &job->rounding_dw,
+        kernels->round_group(scratch->rows, pixels * k, random, &job->rounding_dw,
                              op->groups_dw[n].grid, codes);
     else
         kernels->round_columns(scratch->rows, pixels, packed ? kept : k,
-                               packed ? op->slot_of_column : op->kept_channel, kept,
-                               (uint64_t)position * kept, &job->rounding_dw, op->kept_grid, codes);
+                               packed ? op->slot_of_column : op->kept_channel, kept, random,
+                               &job->rounding_dw, op->kept_grid, codes);
     if (codes != to)
         kernels->pack_planes(codes, pixels, kept, op->quant_dw.bits, (uint64_t *)(void *)to);
 }
@@ -248,8 +271,8 @@ static void code_part(void *context, size_t begin, size_t end, int thread) {
 
 /* --- all together ----------------------------------------------------------------------------- */
 
-static struct bp_rounding make_rounding(const struct bp_quant *quant, struct bp_stream stream) {
-    struct bp_rounding rounding = {.stream = stream, .wide = quant->bits == 8};
+static struct bp_rounding make_rounding(const struct bp_quant *quant) {
+    struct bp_rounding rounding = {.wide = quant->bits == 8};
     int is_signed;
     bp_quant_codes(quant, &rounding.code_min, &rounding.code_max, &is_signed);
     return rounding;
@@ -262,10 +285,10 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
     struct backward_job job = {.op = op, .exec = exec, .source = source};
     job.want_da = dx != NULL || dx_sums != NULL;
     uint8_t *kept = zeros == NULL ? NULL : zeros->kept;
-    job.rounding_da =
-        make_rounding(&op->quant_da, bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step));
-    job.rounding_dw =
-        make_rounding(&op->quant_dw, bp_stream_make(seed, BP_RANDOM_ROUND_DW, layer, step));
+    job.rounding_da = make_rounding(&op->quant_da);
+    job.rounding_dw = make_rounding(&op->quant_dw);
+    job.stream_da = bp_stream_make(seed, BP_RANDOM_ROUND_DA, layer, step);
+    job.stream_dw = bp_stream_make(seed, BP_RANDOM_ROUND_DW, layer, step);
     op->samples = n;
     uint64_t since = bp_clock_ns();
     bp_parallel_for(exec->threads, n, range_part, &job);

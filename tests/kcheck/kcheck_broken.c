@@ -162,34 +162,35 @@ static void starts_from_zero(const float *g, size_t n, size_t k, struct bp_colum
     bp_range_columns_c(g, n, k, to);
 }
 
-static void writes_one_byte_more(const float *g, size_t n, uint64_t first,
+static void writes_one_byte_more(const float *g, size_t n, const uint8_t *random,
                                  const struct bp_rounding *rounding, struct bp_grid grid,
                                  uint8_t *codes) {
-    bp_round_group_c(g, n, first, rounding, grid, codes);
+    bp_round_group_c(g, n, random, rounding, grid, codes);
     ((volatile uint8_t *)codes)[n] = 0;
 }
 
-static void block_number_in_32_bits(const float *g, size_t n, uint64_t first,
-                                    const struct bp_rounding *rounding, struct bp_grid grid,
-                                    uint8_t *codes) {
-    bp_round_group_c(g, n, first & 0xfffffffffu, rounding, grid, codes);
+static void reads_whole_vectors(const float *g, size_t n, const uint8_t *random,
+                                const struct bp_rounding *rounding, struct bp_grid grid,
+                                uint8_t *codes) {
+    bp_round_group_c(g, n, random, rounding, grid, codes);
+    sink = ((const volatile uint8_t *)random)[bp_round_up(n * bp_rounding_bytes(rounding), 16) - 1];
 }
 
-static void nan_is_largest(const float *g, size_t n, uint64_t first,
+static void nan_is_largest(const float *g, size_t n, const uint8_t *random,
                            const struct bp_rounding *rounding, struct bp_grid grid,
                            uint8_t *codes) {
-    bp_round_group_c(g, n, first, rounding, grid, codes);
+    bp_round_group_c(g, n, random, rounding, grid, codes);
     for (size_t i = 0; i < n; i++)
         if (isnan(g[i]))
             codes[i] = (uint8_t)rounding->code_max;
 }
 
 static void ignores_wide(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
-                         uint64_t first, const struct bp_rounding *rounding,
+                         const uint8_t *random, const struct bp_rounding *rounding,
                          const struct bp_grid *grid, uint8_t *codes) {
     struct bp_rounding narrow = *rounding;
     narrow.wide = 0;
-    bp_round_columns_c(g, n, g_stride, column, k, first, &narrow, grid, codes);
+    bp_round_columns_c(g, n, g_stride, column, k, random, &narrow, grid, codes);
 }
 
 static void minus_zero_where_masked(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
@@ -289,7 +290,7 @@ static const struct kc_planted planted[] = {
     {"range_columns", "reads before the begin", {.range_columns = reads_before}},
     {"range_columns", "minimum starts from 0", {.range_columns = starts_from_zero}},
     {"round_group", "writes one byte past the end", {.round_group = writes_one_byte_more}},
-    {"round_group", "block number in 32 bits", {.round_group = block_number_in_32_bits}},
+    {"round_group", "reads 16 random bytes", {.round_group = reads_whole_vectors}},
     {"round_group", "NaN becomes the largest code", {.round_group = nan_is_largest}},
     {"round_columns", "always 8 random bits", {.round_columns = ignores_wide}},
     {"scale_mask", "-0.0 where masked", {.scale_mask = minus_zero_where_masked}},

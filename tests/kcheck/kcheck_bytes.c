@@ -159,11 +159,8 @@ void kcheck_random_blocks(struct kcheck *t) {
     kc_params(t, "n=%zu first=%llu", n, (unsigned long long)first);
     kc_work(t, (double)n, "block");
     uint8_t *out = kc_output(t, "out", KC_U8, 16 * n);
-    for (size_t i = 0; i < 16 * n; i++) {
-        uint32_t block[4];
-        bp_stream_block(&stream, first + i / 16, block);
-        out[i] = (uint8_t)(block[i % 16 / 4] >> i % 4 * 8);
-    }
+    for (size_t i = 0; i < n; i++)
+        bp_stream_bytes(&stream, first + i, out + 16 * i);
     while (kc_next(t))
         t->kernels->random_blocks(&stream, first, n, kc_at(t, out));
 }

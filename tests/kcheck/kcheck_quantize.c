@@ -5,14 +5,11 @@
 #include <string.h>
 
 #include "base/bits.h"
-#include "base/rng.h"
 
 static struct bp_rounding draw_rounding(struct kcheck *t) {
     int bits = t->layer != NULL ? 4 : 1 + (int)kc_below(t, 8);
     int with_zero = bits > 1 && (t->layer != NULL || kc_below(t, 2));
     struct bp_rounding rounding;
-    rounding.stream = bp_stream_make(kc_random(t), BP_RANDOM_TEST, (unsigned)kc_below(t, 20),
-                                     (uint32_t)kc_random(t));
     rounding.code_max = with_zero ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
     rounding.code_min = with_zero ? -rounding.code_max : 0;
     rounding.wide = t->layer == NULL && kc_below(t, 3) == 0;
@@ -30,30 +27,19 @@ static struct bp_grid draw_grid(struct kcheck *t, const struct bp_rounding *roun
     return grid;
 }
 
-/* Elements around 0, the ends of 32 bits of blocks, and anywhere. */
-static uint64_t draw_first(struct kcheck *t) {
-    switch (kc_below(t, 4)) {
-    case 0:
-        return 0;
-    case 1:
-        return kc_below(t, 100);
-    case 2:
-        return ((uint64_t)16 << 32) - kc_below(t, 200);
-    default:
-        return kc_random(t) >> (8 + kc_below(t, 40));
-    }
+/* Random bytes of n elements. */
+static uint8_t *draw_random(struct kcheck *t, const struct bp_rounding *rounding, size_t n) {
+    size_t bytes = n * bp_rounding_bytes(rounding);
+    uint8_t *random = kc_input(t, "random", KC_U8, bytes);
+    kc_fill_bytes(t, random, bytes);
+    return random;
 }
 
 static uint8_t expected_code(float g, struct bp_grid grid, const struct bp_rounding *rounding,
-                             uint64_t element) {
-    float u;
-    if (rounding->wide) {
-        uint32_t word = bp_stream_u32(&rounding->stream, element / 2);
-        u = ((float)(element % 2 ? word >> 16 : word & 0xffff) + 0.5f) / 65536.0f;
-    } else {
-        uint32_t word = bp_stream_u32(&rounding->stream, element / 4);
-        u = ((float)(word >> element % 4 * 8 & 0xff) + 0.5f) / 256.0f;
-    }
+                             const uint8_t *random, size_t i) {
+    float u = ((float)random[i] + 0.5f) / 256.0f;
+    if (rounding->wide)
+        u = ((float)(random[2 * i] + 256 * random[2 * i + 1]) + 0.5f) / 65536.0f;
     float t = (g - grid.lo) * grid.inv_step;
     t = t + u;
     if (isnan(t))
@@ -66,22 +52,22 @@ void kcheck_round_group(struct kcheck *t) {
     size_t n, c;
     kc_sizes(t, &n, &c);
     n = t->layer != NULL ? n * t->layer->k : t->case_index < KC_SWEEP ? c : n * c;
-    uint64_t first = draw_first(t);
     struct bp_rounding drawn = draw_rounding(t);
     struct bp_grid grid = draw_grid(t, &drawn);
-    kc_params(t, "n=%zu first=%llu codes %d .. %d wide=%d lo=%g inv_step=%g", n,
-              (unsigned long long)first, drawn.code_min, drawn.code_max, drawn.wide,
-              (double)grid.lo, (double)grid.inv_step);
+    kc_params(t, "n=%zu codes %d .. %d wide=%d lo=%g inv_step=%g", n, drawn.code_min,
+              drawn.code_max, drawn.wide, (double)grid.lo, (double)grid.inv_step);
     kc_work(t, (double)n, "element");
     float *g = kc_input(t, "g", KC_F32, n);
     kc_fill_floats(t, g, n, KC_ANY_FLOAT);
     struct bp_rounding *rounding = kc_input(t, "rounding", KC_I32, sizeof drawn / 4);
     *rounding = drawn;
+    const uint8_t *random = draw_random(t, &drawn, n);
     uint8_t *codes = kc_output(t, "codes", KC_U8, n);
     for (size_t i = 0; i < n; i++)
-        codes[i] = expected_code(g[i], grid, &drawn, first + i);
+        codes[i] = expected_code(g[i], grid, &drawn, random, i);
     while (kc_next(t))
-        t->kernels->round_group(kc_at(t, g), n, first, kc_at(t, rounding), grid, kc_at(t, codes));
+        t->kernels->round_group(kc_at(t, g), n, kc_at(t, random), kc_at(t, rounding), grid,
+                                kc_at(t, codes));
 }
 
 void kcheck_round_columns(struct kcheck *t) {
@@ -90,11 +76,9 @@ void kcheck_round_columns(struct kcheck *t) {
     k = t->layer != NULL ? (t->layer->k + 3) / 4 : k;
     size_t stride = t->layer != NULL ? t->layer->k : k + kc_below(t, 2) * kc_below(t, 3 * k);
     int in_order = t->layer != NULL || kc_below(t, 2);
-    uint64_t first = draw_first(t);
     struct bp_rounding drawn = draw_rounding(t);
-    kc_params(t, "n=%zu k=%zu g_stride=%zu columns %s first=%llu codes %d .. %d wide=%d", n, k,
-              stride, in_order ? "in order" : "anyhow", (unsigned long long)first, drawn.code_min,
-              drawn.code_max, drawn.wide);
+    kc_params(t, "n=%zu k=%zu g_stride=%zu columns %s codes %d .. %d wide=%d", n, k, stride,
+              in_order ? "in order" : "anyhow", drawn.code_min, drawn.code_max, drawn.wide);
     kc_work(t, (double)(n * k), "element");
     float *g = kc_input(t, "g", KC_F32, n * stride);
     kc_fill_floats(t, g, n * stride, KC_ANY_FLOAT);
@@ -106,13 +90,14 @@ void kcheck_round_columns(struct kcheck *t) {
         column[j] = (int32_t)(in_order ? j * stride / k : kc_below(t, stride));
         grid[j] = draw_grid(t, &drawn);
     }
+    const uint8_t *random = draw_random(t, &drawn, n * k);
     uint8_t *codes = kc_output(t, "codes", KC_U8, n * k);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < k; j++)
             codes[i * k + j] = expected_code(g[i * stride + (size_t)column[j]], grid[j], &drawn,
-                                             first + i * k + j);
+                                             random, i * k + j);
     while (kc_next(t))
-        t->kernels->round_columns(kc_at(t, g), n, stride, kc_at(t, column), k, first,
+        t->kernels->round_columns(kc_at(t, g), n, stride, kc_at(t, column), k, kc_at(t, random),
                                   kc_at(t, rounding), kc_at(t, grid), kc_at(t, codes));
 }
 

@@ -47,15 +47,15 @@ static void check_forward(const struct bconv_fixture *f) {
                 }
 }
 
-/* The code of one element, straight from the definition in kernels.h. */
+/* The code of one element, straight from the definitions in kernels.h and docs/KERNELS.md. */
 static int code_of(float g, const struct bp_group *group, const struct bp_quant *quant,
                    struct bp_stream stream, uint64_t element) {
     int wide = quant->bits == 8, code_min, code_max, is_signed;
-    uint32_t block[4];
+    uint8_t block[16];
     bp_quant_codes(quant, &code_min, &code_max, &is_signed);
-    bp_stream_block(&stream, element / (wide ? 8 : 16), block);
-    unsigned byte = (unsigned)(element % (wide ? 8 : 16)) * (wide ? 2 : 1);
-    uint32_t bits = block[byte / 4] >> (byte % 4 * 8) & (wide ? 0xffffu : 0xffu);
+    bp_stream_bytes(&stream, element / (wide ? 8 : 16), block);
+    const uint8_t *byte = block + element % (wide ? 8 : 16) * (wide ? 2 : 1);
+    unsigned bits = byte[0] + (wide ? 256u * byte[1] : 0);
     float u = ((float)bits + 0.5f) / (wide ? 65536.0f : 256.0f);
     float t = (g - group->grid.lo) * group->grid.inv_step;
     t = t + u;

@@ -207,10 +207,10 @@ static float *all_steps(const struct fixture *f) {
 
 static int code_of(float g, float step, uint64_t position, size_t j) {
     struct bp_stream stream = bp_stream_make(SEED, BP_RANDOM_ROUND_INPUT, 0, STEP);
-    uint32_t block[4];
-    unsigned half = (unsigned)(j % 16);
-    bp_stream_block(&stream, 2 * position + half / 8, block);
-    uint32_t u = block[half % 8 / 2] >> 16 * (half % 2) & 0xffff;
+    uint8_t bytes[32];
+    bp_stream_bytes(&stream, 2 * position, bytes);
+    bp_stream_bytes(&stream, 2 * position + 1, bytes + 16);
+    unsigned u = bytes[j % 16 * 2] + 256u * bytes[j % 16 * 2 + 1];
     float r = g * (65536.0f / step);
     return (int)floor((rint((double)r) + u) / 65536.0);
 }

@@ -73,9 +73,9 @@ static void tiles_off_by_one(const uint8_t *x, int is_signed, const struct bp_ti
 }
 
 static void last_code_up(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
-                         uint64_t first, const struct bp_rounding *rounding,
+                         const uint8_t *random, const struct bp_rounding *rounding,
                          const struct bp_grid *grid, uint8_t *codes) {
-    bp_round_columns_c(g, n, g_stride, column, k, first, rounding, grid, codes);
+    bp_round_columns_c(g, n, g_stride, column, k, random, rounding, grid, codes);
     codes[n * k - 1] ^= 1;
 }
 

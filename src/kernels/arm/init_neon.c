@@ -1,5 +1,7 @@
 #include "kernels/arm/tier_neon.h"
 
+#include "base/cpu.h"
+
 /* In C stay: pack_weights, which runs once a step, on weights only; product_signs and
  * quads_of_signs, since the forward product is faster on words here (ops/product_method.c);
  * act_norm_grad, of which the compiler makes as good a loop of vectors. */
@@ -20,7 +22,8 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->product_bytes = bp_product_bytes_neon;
     kernels->product_bytes_f32 = bp_product_bytes_f32_neon;
     kernels->product_bytes_i16 = bp_product_bytes_i16_neon;
-    kernels->random_blocks = bp_random_blocks_neon;
+    if (bp_cpu_has_aes(0))
+        kernels->random_blocks = bp_random_blocks_neon;
     kernels->code_quads = bp_code_quads_neon;
     kernels->range_columns = bp_range_columns_neon;
     kernels->round_group = bp_round_group_neon;

@@ -79,15 +79,6 @@ void bp_product_bytes_i16_c(const uint8_t *x, const int32_t *row, size_t n, cons
 
 /* --- codes ------------------------------------------------------------------------------------ */
 
-void bp_random_blocks_c(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t block[4];
-        bp_stream_block(stream, first + i, block);
-        for (size_t byte = 0; byte < 16; byte++)
-            *out++ = (uint8_t)(block[byte / 4] >> byte % 4 * 8);
-    }
-}
-
 /* The nearest integer, ties to even: numbers as large as the constant have no fractions. */
 static int32_t nearest(float value) {
     const double large = 6755399441055744.0; /* 1.5 * 2^52 */

@@ -27,17 +27,6 @@ static inline float bp_sum_at(const struct bp_gradient_rows *g, size_t i) {
     return g->scale * (float)g->sums[i];
 }
 
-/* Random fraction u of an element from the stream of random bits, see struct bp_rounding. `block`
- * must hold the element's block. */
-static inline float bp_rounding_fraction(const uint32_t block[4], uint64_t element, int wide) {
-    if (wide) {
-        unsigned half = (unsigned)(element % 8);
-        return ((float)(block[half / 2] >> (half % 2 * 16) & 0xffffu) + 0.5f) * (1.0f / 65536.0f);
-    }
-    unsigned byte = (unsigned)(element % 16);
-    return ((float)(block[byte / 4] >> (byte % 4 * 8) & 0xffu) + 0.5f) * (1.0f / 256.0f);
-}
-
 /* One code. */
 static inline uint8_t bp_round_one(float g, struct bp_grid grid, float u, int code_min,
                                    int code_max) {

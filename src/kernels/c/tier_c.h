@@ -80,10 +80,10 @@ void bp_random_blocks_c(const struct bp_stream *stream, uint64_t first, size_t n
 void bp_code_quads_c(const float *g, size_t n, size_t k, const uint8_t *random, const float *scale,
                      int8_t *out, int32_t *sum);
 void bp_range_columns_c(const float *g, size_t n, size_t k, struct bp_columns to);
-void bp_round_group_c(const float *g, size_t n, uint64_t first, const struct bp_rounding *rounding,
-                      struct bp_grid grid, uint8_t *codes);
+void bp_round_group_c(const float *g, size_t n, const uint8_t *random,
+                      const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes);
 void bp_round_columns_c(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
-                        uint64_t first, const struct bp_rounding *rounding,
+                        const uint8_t *random, const struct bp_rounding *rounding,
                         const struct bp_grid *grid, uint8_t *codes);
 void bp_scale_mask_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                      const float *offset, const uint8_t *row, float *out);

@@ -1,5 +1,7 @@
 #include "kernels/x86/tier_avx2.h"
 
+#include "base/cpu.h"
+
 /* pack_weights stays in C: it runs once a step, on weights only. */
 void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->sign_pack_f32 = bp_sign_pack_f32_avx2;
@@ -20,7 +22,8 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->product_bytes = bp_product_bytes_avx2;
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx2;
     kernels->product_bytes_i16 = bp_product_bytes_i16_avx2;
-    kernels->random_blocks = bp_random_blocks_avx2;
+    if (bp_cpu_has_aes(0))
+        kernels->random_blocks = bp_random_blocks_avx2;
     kernels->code_quads = bp_code_quads_avx2;
     kernels->range_columns = bp_range_columns_avx2;
     kernels->round_group = bp_round_group_avx2;

@@ -1,5 +1,7 @@
 #include "kernels/x86/tier_avx512.h"
 
+#include "base/cpu.h"
+
 void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->sign_pack_f32 = bp_sign_pack_f32_avx512;
     kernels->transpose_gather = bp_transpose_gather_avx512;
@@ -23,7 +25,8 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->product_bytes = bp_product_bytes_avx512;
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx512;
     kernels->product_bytes_i16 = bp_product_bytes_i16_avx512;
-    kernels->random_blocks = bp_random_blocks_avx512;
+    if (bp_cpu_has_aes(1))
+        kernels->random_blocks = bp_random_blocks_avx512;
     kernels->code_quads = bp_code_quads_avx512;
     kernels->range_columns = bp_range_columns_avx512;
     kernels->round_group = bp_round_group_avx512;

@@ -30,87 +30,23 @@ void bp_range_columns_avx2(const float *g, size_t n, size_t k, struct bp_columns
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
 
-#define BATCH_BLOCKS 16
-#define BATCH_BYTES  (16 * BATCH_BLOCKS)
-#define ROUNDS       10
-
-/* The bytes of BATCH_BLOCKS blocks of a stream from block `index` on: Philox4x32. A lane of 64 bits
- * holds one 32-bit number of one block; its high half may hold anything, since the multiplication
- * reads the low half only. */
-static void random_batch(const struct bp_stream *stream, uint64_t index,
-                         uint8_t bytes[BATCH_BYTES]) {
-    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
-    const __m256i order = _mm256_setr_epi64x(0, 2, 1, 3); /* see the unpacking below */
-    for (int batch = 0; batch < 2; batch++) {
-        __m256i c0[2], c1[2], c2[2], c3[2];
-        __m256i k0 = _mm256_set1_epi64x(stream->key[0]), k1 = _mm256_set1_epi64x(stream->key[1]);
-        for (int h = 0; h < 2; h++) {
-            long long block = (long long)index + 8 * batch + 4 * h;
-            c0[h] = _mm256_add_epi64(_mm256_set1_epi64x(block), order);
-            c1[h] = _mm256_srli_epi64(c0[h], 32);
-            c2[h] = _mm256_set1_epi64x(stream->step);
-            c3[h] = _mm256_set1_epi64x(stream->purpose_layer);
-        }
-        for (int round = 0; round < ROUNDS; round++) {
-            for (int h = 0; h < 2; h++) {
-                __m256i p0 = _mm256_mul_epu32(m0, c0[h]), p1 = _mm256_mul_epu32(m1, c2[h]);
-                c0[h] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(c1[h], k0));
-                c2[h] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(c3[h], k1));
-                c1[h] = p1;
-                c3[h] = p0;
-            }
-            k0 = _mm256_add_epi32(k0, _mm256_set1_epi64x(0x9E3779B9));
-            k1 = _mm256_add_epi32(k1, _mm256_set1_epi64x(0xBB67AE85));
-        }
-        for (int h = 0; h < 2; h++) {
-            __m256i low = _mm256_blend_epi32(c0[h], _mm256_slli_epi64(c1[h], 32), 0xaa);
-            __m256i high = _mm256_blend_epi32(c2[h], _mm256_slli_epi64(c3[h], 32), 0xaa);
-            /* The blocks of lanes 0 and 2, then of lanes 1 and 3. */
-            uint8_t *to = bytes + 128 * batch + 64 * h;
-            store_256(to, _mm256_unpacklo_epi64(low, high));
-            store_256(to + 32, _mm256_unpackhi_epi64(low, high));
-        }
-    }
-}
-
-/* A stream's random bytes, batch by batch. */
-struct fractions {
-    const struct bp_stream *stream;
-    uint64_t block;                  /* first of the batch */
-    size_t at, count;                /* the next element and the end, within the batch */
-    uint8_t bytes[BATCH_BYTES + 32]; /* loads may pass the end */
-};
-
-BP_INLINE void fractions_start(struct fractions *f, const struct bp_rounding *rounding,
-                               uint64_t first, int wide) {
-    f->stream = &rounding->stream;
-    f->block = first / (wide ? 8 : 16);
-    f->count = wide ? BATCH_BYTES / 2 : BATCH_BYTES;
-    f->at = first % (wide ? 8 : 16);
-    random_batch(f->stream, f->block, f->bytes);
-}
-
-/* How many of the `wanted` next elements the batch holds: at least 1. */
-BP_INLINE size_t fractions_ready(struct fractions *f, size_t wanted) {
-    if (f->at == f->count) {
-        f->block += BATCH_BLOCKS;
-        f->at = 0;
-        random_batch(f->stream, f->block, f->bytes);
-    }
-    return bp_min_size(wanted, f->count - f->at);
-}
-
-/* u of the 8 elements from `at` on. (integer + 0.5) / 2^bits is exact, fused or not. */
-BP_INLINE __m256 fractions_load(const struct fractions *f, size_t at, int wide) {
+/* u of 8 elements. (integer + 0.5) / 2^bits is exact, fused or not. */
+BP_INLINE __m256 fractions_8(const uint8_t *random, int wide) {
     const float step = wide ? 1.0f / 65536.0f : 1.0f / 256.0f;
     __m256i v;
     if (wide)
-        v = _mm256_cvtepu16_epi32(
-            _mm_loadu_si128((const __m128i *)(const void *)(f->bytes + 2 * at)));
+        v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)random));
     else
-        v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(f->bytes + at)));
+        v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)random));
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(step),
                            _mm256_set1_ps(0.5f * step));
+}
+
+/* Of the first `count` of up to 8. */
+BP_INLINE __m256 fractions_few(const uint8_t *random, int wide, size_t count) {
+    uint8_t part[16] = {0};
+    memcpy(part, random, (wide ? 2 : 1) * count);
+    return fractions_8(part, wide);
 }
 
 struct bounds {
@@ -145,33 +81,26 @@ BP_INLINE struct bounds bounds_of(const struct bp_rounding *rounding) {
     return b;
 }
 
-BP_INLINE void round_one_grid(const float *g, size_t n, uint64_t first,
+BP_INLINE void round_one_grid(const float *g, size_t n, const uint8_t *random,
                               const struct bp_rounding *rounding, int wide, struct bp_grid grid,
                               uint8_t *codes) {
     const __m256 lo = _mm256_set1_ps(grid.lo), inv_step = _mm256_set1_ps(grid.inv_step);
     const struct bounds bounds = bounds_of(rounding);
-    struct fractions f;
-    fractions_start(&f, rounding, first, wide);
-    for (size_t i = 0; i < n;) {
-        size_t end = i + fractions_ready(&f, n - i);
-        for (; i + 8 <= end; i += 8, f.at += 8)
-            round_8(_mm256_loadu_ps(g + i), lo, inv_step, fractions_load(&f, f.at, wide), &bounds,
-                    8, codes + i);
-        if (i < end) {
-            round_8(load_ps(g + i, 0, end - i), lo, inv_step, fractions_load(&f, f.at, wide),
-                    &bounds, end - i, codes + i);
-            f.at += end - i;
-            i = end;
-        }
-    }
+    size_t bytes = wide ? 2 : 1, i = 0;
+    for (; i + 8 <= n; i += 8)
+        round_8(_mm256_loadu_ps(g + i), lo, inv_step, fractions_8(random + bytes * i, wide),
+                &bounds, 8, codes + i);
+    if (i < n)
+        round_8(load_ps(g + i, 0, n - i), lo, inv_step,
+                fractions_few(random + bytes * i, wide, n - i), &bounds, n - i, codes + i);
 }
 
-void bp_round_group_avx2(const float *g, size_t n, uint64_t first,
+void bp_round_group_avx2(const float *g, size_t n, const uint8_t *random,
                          const struct bp_rounding *rounding, struct bp_grid grid, uint8_t *codes) {
     if (rounding->wide)
-        round_one_grid(g, n, first, rounding, 1, grid, codes);
+        round_one_grid(g, n, random, rounding, 1, grid, codes);
     else
-        round_one_grid(g, n, first, rounding, 0, grid, codes);
+        round_one_grid(g, n, random, rounding, 0, grid, codes);
 }
 
 /* Splits 8 grids into lo and inv_step. */
@@ -198,44 +127,32 @@ static void round_few(const float *g, const int32_t *column, const struct bp_gri
 }
 
 BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
-                           size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
-                           int run, const struct bp_grid *grid, uint8_t *codes) {
+                           size_t k, const uint8_t *random, const struct bp_rounding *rounding,
+                           int wide, int run, const struct bp_grid *grid, uint8_t *codes) {
     const struct bounds bounds = bounds_of(rounding);
-    struct fractions f;
-    fractions_start(&f, rounding, first, wide);
-    for (size_t i = 0; i < n; i++, g += g_stride, codes += k)
-        for (size_t j = 0; j < k;) {
-            size_t count = fractions_ready(&f, bp_min_size(8, k - j));
-            __m256 u = fractions_load(&f, f.at, wide);
-            if (count == 8) {
-                __m256 lo, inv_step;
-                __m256 v = run ? _mm256_loadu_ps(g + column[0] + j) : load_columns_8(g, column + j);
-                load_grids(grid + j, &lo, &inv_step);
-                round_8(v, lo, inv_step, u, &bounds, 8, codes + j);
-            } else {
-                round_few(g, column + j, grid + j, u, &bounds, count, codes + j);
-            }
-            f.at += count;
-            j += count;
+    size_t bytes = wide ? 2 : 1;
+    for (size_t i = 0; i < n; i++, g += g_stride, codes += k, random += bytes * k) {
+        size_t j = 0;
+        for (; j + 8 <= k; j += 8) {
+            __m256 lo, inv_step;
+            __m256 v = run ? _mm256_loadu_ps(g + column[0] + j) : load_columns_8(g, column + j);
+            load_grids(grid + j, &lo, &inv_step);
+            round_8(v, lo, inv_step, fractions_8(random + bytes * j, wide), &bounds, 8, codes + j);
         }
+        if (j < k)
+            round_few(g, column + j, grid + j, fractions_few(random + bytes * j, wide, k - j),
+                      &bounds, k - j, codes + j);
+    }
 }
 
 void bp_round_columns_avx2(const float *g, size_t n, size_t g_stride, const int32_t *column,
-                           size_t k, uint64_t first, const struct bp_rounding *rounding,
+                           size_t k, const uint8_t *random, const struct bp_rounding *rounding,
                            const struct bp_grid *grid, uint8_t *codes) {
     int run = is_run(column, k);
     if (rounding->wide)
-        round_grids(g, n, g_stride, column, k, first, rounding, 1, run, grid, codes);
+        round_grids(g, n, g_stride, column, k, random, rounding, 1, run, grid, codes);
     else if (run)
-        round_grids(g, n, g_stride, column, k, first, rounding, 0, 1, grid, codes);
+        round_grids(g, n, g_stride, column, k, random, rounding, 0, 1, grid, codes);
     else
-        round_grids(g, n, g_stride, column, k, first, rounding, 0, 0, grid, codes);
-}
-
-void bp_random_blocks_avx2(const struct bp_stream *stream, uint64_t first, size_t n, uint8_t *out) {
-    uint8_t bytes[BATCH_BYTES];
-    for (size_t i = 0; i < n; i += BATCH_BLOCKS) {
-        random_batch(stream, first + i, bytes);
-        memcpy(out + 16 * i, bytes, 16 * bp_min_size(BATCH_BLOCKS, n - i));
-    }
+        round_grids(g, n, g_stride, column, k, random, rounding, 0, 0, grid, codes);
 }

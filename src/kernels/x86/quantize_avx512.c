@@ -32,109 +32,25 @@ void bp_range_columns_avx512(const float *g, size_t n, size_t k, struct bp_colum
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
 
-#define BATCH_BLOCKS 32
-#define BATCH_BYTES  (16 * BATCH_BLOCKS)
-
-#define ROUNDS 10
-
-/* The keys of Philox4x32's rounds, each widened to 64 bits. */
-static void philox_keys(const uint32_t key[2], uint64_t keys[ROUNDS][2]) {
-    uint32_t k0 = key[0], k1 = key[1];
-    for (int round = 0; round < ROUNDS; round++) {
-        keys[round][0] = k0;
-        keys[round][1] = k1;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-}
-
-/* The bytes of BATCH_BLOCKS blocks of a stream from block `index` on. A lane of 64 bits holds one
- * 32-bit number of one block; its high half may hold anything, since the multiplication reads the
- * low half only. */
-BP_INLINE void random_batch(const struct bp_stream *stream, uint64_t keys[ROUNDS][2],
-                            uint64_t index, uint8_t bytes[BATCH_BYTES]) {
-    const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
-    const __m512i order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0); /* see the unpacking below */
-    __m512i c0[4], c1[4], c2[4], c3[4];
-    for (int h = 0; h < 4; h++) {
-        c0[h] = _mm512_add_epi64(_mm512_set1_epi64((long long)index + 8 * h), order);
-        c1[h] = _mm512_srli_epi64(c0[h], 32);
-        c2[h] = _mm512_set1_epi64(stream->step);
-        c3[h] = _mm512_set1_epi64(stream->purpose_layer);
-    }
-    for (int round = 0; round < ROUNDS; round++) {
-        __m512i k0 = _mm512_set1_epi64((long long)keys[round][0]);
-        __m512i k1 = _mm512_set1_epi64((long long)keys[round][1]);
-        for (int h = 0; h < 4; h++) {
-            __m512i p0 = _mm512_mul_epu32(m0, c0[h]), p1 = _mm512_mul_epu32(m1, c2[h]);
-            c0[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1[h], k0, 0x96);
-            c2[h] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3[h], k1, 0x96);
-            c1[h] = p1;
-            c3[h] = p0;
-        }
-    }
-    for (int h = 0; h < 4; h++) {
-        __m512i low = _mm512_mask_blend_epi32(0xaaaa, c0[h], _mm512_slli_epi64(c1[h], 32));
-        __m512i high = _mm512_mask_blend_epi32(0xaaaa, c2[h], _mm512_slli_epi64(c3[h], 32));
-        /* The blocks of lanes 0, 2, 4, 6, then of lanes 1, 3, 5, 7. */
-        _mm512_store_si512(bytes + 128 * h, _mm512_unpacklo_epi64(low, high));
-        _mm512_store_si512(bytes + 128 * h + 64, _mm512_unpackhi_epi64(low, high));
-    }
-}
-
-/* A stream's random bytes, batch by batch. */
-struct fractions {
-    const struct bp_stream *stream;
-    uint64_t block;   /* first of the batch */
-    size_t at, count; /* the next element and the end, within the batch */
-    uint64_t keys[ROUNDS][2];
-    uint8_t bytes[BATCH_BYTES + 32] __attribute__((aligned(64))); /* loads may pass the end */
-};
-
-BP_INLINE void fractions_start(struct fractions *f, const struct bp_rounding *rounding,
-                               uint64_t first, int wide) {
-    f->stream = &rounding->stream;
-    f->block = first / (wide ? 8 : 16);
-    f->count = wide ? BATCH_BYTES / 2 : BATCH_BYTES;
-    f->at = first % (wide ? 8 : 16);
-    philox_keys(f->stream->key, f->keys);
-    random_batch(f->stream, f->keys, f->block, f->bytes);
-}
-
-/* How many of the `wanted` next elements the batch holds: at least 1. */
-BP_INLINE size_t fractions_ready(struct fractions *f, size_t wanted) {
-    if (f->at == f->count) {
-        f->block += BATCH_BLOCKS;
-        f->at = 0;
-        random_batch(f->stream, f->keys, f->block, f->bytes);
-    }
-    return bp_min_size(wanted, f->count - f->at);
-}
-
-/* u of the 16 elements from `at` on. (integer + 0.5) / 2^bits is exact, fused or not. */
-BP_INLINE __m512 fractions_load(const struct fractions *f, size_t at, int wide) {
+/* u of up to 16 elements. (integer + 0.5) / 2^bits is exact, fused or not. */
+BP_INLINE __m512 fractions_16(const uint8_t *random, __mmask16 m, int wide) {
     const float step = wide ? 1.0f / 65536.0f : 1.0f / 256.0f;
-    __m512i v;
-    if (wide)
-        v = _mm512_cvtepu16_epi32(
-            _mm256_loadu_si256((const __m256i *)(const void *)(f->bytes + 2 * at)));
-    else
-        v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(f->bytes + at)));
+    __m512i v = wide ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, random))
+                     : _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, random));
     return _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(step),
                            _mm512_set1_ps(0.5f * step));
 }
 
-/* u of 64 elements from `at` on, four vectors of 16. The integer becomes the last bits of a float
+/* u of 64 elements, four vectors of 16. The integer becomes the last bits of a float
  * that counts in its unit, 32768 + byte / 256 or 128 + half-word / 65536; all differences are
  * exact. */
-BP_INLINE void fractions_load_64(const struct fractions *f, size_t at, int wide, __m512 u[4]) {
+BP_INLINE void fractions_64(const uint8_t *random, int wide, __m512 u[4]) {
     const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i base = _mm512_castps_si512(_mm512_set1_ps(wide ? 128.0f : 32768.0f));
     const __m512 less =
         wide ? _mm512_set1_ps(128.0f - 0.5f / 65536.0f) : _mm512_set1_ps(32768.0f - 0.5f / 256.0f);
-    const uint8_t *bytes = f->bytes + (wide ? 2 * at : at);
     for (int v = 0; v < 4; v++) {
-        __m512i from = _mm512_loadu_si512(bytes + (wide ? v / 2 * 64 : 0)), w;
+        __m512i from = _mm512_loadu_si512(random + (wide ? v / 2 * 64 : 0)), w;
         if (wide) { /* bytes 2 e and 2 e + 1 of a half */
             __m512i pairs = _mm512_add_epi32(_mm512_mullo_epi32(count, _mm512_set1_epi32(0x0202)),
                                              _mm512_set1_epi32(0x0100 + v % 2 * 0x2020));
@@ -192,7 +108,7 @@ BP_INLINE __m512i round_64(const __m512 g[4], const __m512 lo[4], const __m512 i
         order, _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low)));
 }
 
-BP_INLINE void round_one_grid(const float *g, size_t n, uint64_t first,
+BP_INLINE void round_one_grid(const float *g, size_t n, const uint8_t *random,
                               const struct bp_rounding *rounding, int wide, struct bp_grid grid,
                               uint8_t *codes) {
     const __m512 lo = _mm512_set1_ps(grid.lo), inv_step = _mm512_set1_ps(grid.inv_step);
@@ -200,39 +116,28 @@ BP_INLINE void round_one_grid(const float *g, size_t n, uint64_t first,
     const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
     const __m512 los[4] = {lo, lo, lo, lo}, inv_steps[4] = {inv_step, inv_step, inv_step, inv_step};
     const struct limits limits = limits_of(rounding);
-    struct fractions f;
-    fractions_start(&f, rounding, first, wide);
-    for (size_t i = 0; i < n;) {
-        size_t end = i + fractions_ready(&f, n - i);
-        for (; i + 64 <= end; i += 64, f.at += 64) {
-            __m512 v[4], u[4];
-            fractions_load_64(&f, f.at, wide, u);
-            load_64(g + i, v);
-            _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
-        }
-        for (; i + 16 <= end; i += 16, f.at += 16) {
-            __m512 u = fractions_load(&f, f.at, wide);
-            __m128i code = round_16(_mm512_loadu_ps(g + i), lo, inv_step, u, code_min, code_max);
-            _mm_storeu_si128((__m128i *)(void *)(codes + i), code);
-        }
-        if (i < end) {
-            __mmask16 m = mask_16(end - i);
-            __m512 u = fractions_load(&f, f.at, wide);
-            __m512 v = _mm512_maskz_loadu_ps(m, g + i);
-            _mm_mask_storeu_epi8(codes + i, m, round_16(v, lo, inv_step, u, code_min, code_max));
-            f.at += end - i;
-            i = end;
-        }
+    size_t bytes = wide ? 2 : 1, i = 0;
+    for (; i + 64 <= n; i += 64) {
+        __m512 v[4], u[4];
+        fractions_64(random + bytes * i, wide, u);
+        load_64(g + i, v);
+        _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
+    }
+    for (; i < n; i += 16) {
+        __mmask16 m = mask_16(n - i);
+        __m512 u = fractions_16(random + bytes * i, m, wide);
+        __m512 v = _mm512_maskz_loadu_ps(m, g + i);
+        _mm_mask_storeu_epi8(codes + i, m, round_16(v, lo, inv_step, u, code_min, code_max));
     }
 }
 
-void bp_round_group_avx512(const float *g, size_t n, uint64_t first,
+void bp_round_group_avx512(const float *g, size_t n, const uint8_t *random,
                            const struct bp_rounding *rounding, struct bp_grid grid,
                            uint8_t *codes) {
     if (rounding->wide)
-        round_one_grid(g, n, first, rounding, 1, grid, codes);
+        round_one_grid(g, n, random, rounding, 1, grid, codes);
     else
-        round_one_grid(g, n, first, rounding, 0, grid, codes);
+        round_one_grid(g, n, random, rounding, 0, grid, codes);
 }
 
 /* Splits 16 grids into lo and inv_step. */
@@ -262,24 +167,21 @@ static __m512 load_columns_few(const float *g, const int32_t *column, size_t cou
 
 /* Columns in any order, one by one. */
 BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
-                           size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
-                           const struct bp_grid *grid, uint8_t *codes) {
+                           size_t k, const uint8_t *random, const struct bp_rounding *rounding,
+                           int wide, const struct bp_grid *grid, uint8_t *codes) {
     const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
     const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
-    struct fractions f;
-    fractions_start(&f, rounding, first, wide);
-    for (size_t i = 0; i < n; i++, g += g_stride, codes += k)
-        for (size_t j = 0; j < k;) {
-            size_t count = fractions_ready(&f, bp_min_size(16, k - j));
+    size_t bytes = wide ? 2 : 1;
+    for (size_t i = 0; i < n; i++, g += g_stride, codes += k, random += bytes * k)
+        for (size_t j = 0; j < k; j += 16) {
+            size_t count = bp_min_size(16, k - j);
             __mmask16 m = mask_16(count);
             __m512 lo, inv_step;
             load_grids(grid + j, count, &lo, &inv_step);
             __m512 v = count == 16 ? load_columns_16(g, column + j)
                                    : load_columns_few(g, column + j, count);
-            __m512 u = fractions_load(&f, f.at, wide);
+            __m512 u = fractions_16(random + bytes * j, m, wide);
             _mm_mask_storeu_epi8(codes + j, m, round_16(v, lo, inv_step, u, code_min, code_max));
-            f.at += count;
-            j += count;
         }
 }
 
@@ -350,83 +252,56 @@ BP_INLINE size_t wrapped(size_t channel, size_t k) {
     return channel;
 }
 
-BP_INLINE __m128i round_picked_16(const struct fractions *f, const struct picks *p, __m512 picked,
-                                  size_t channel, int wide, __m512 code_min, __m512 code_max) {
-    return round_16(picked, _mm512_loadu_ps(p->lo + channel),
-                    _mm512_loadu_ps(p->inv_step + channel), fractions_load(f, f->at, wide),
-                    code_min, code_max);
-}
-
 BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const int32_t *column,
-                            size_t k, uint64_t first, const struct bp_rounding *rounding, int wide,
-                            const struct bp_grid *grid, uint8_t *codes) {
+                            size_t k, const uint8_t *random, const struct bp_rounding *rounding,
+                            int wide, const struct bp_grid *grid, uint8_t *codes) {
     const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
     const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
-    struct fractions f;
     struct picks p;
-    size_t at_once = k < PICK_FLOATS ? PICK_FLOATS / k : 1;
+    size_t at_once = k < PICK_FLOATS ? PICK_FLOATS / k : 1, bytes = wide ? 2 : 1;
     const struct limits limits = limits_of(rounding);
     int all = k == g_stride; /* nothing to pick */
-    fractions_start(&f, rounding, first, wide);
     picks_start(&p, column, k, grid);
     for (size_t row = 0; row < n; row += at_once) {
-        size_t rows = bp_min_size(at_once, n - row), channel = 0;
+        size_t rows = bp_min_size(at_once, n - row), channel = 0, i = 0;
         const float *flat = all ? g : p.picked;
         float *to = p.picked;
-        for (size_t i = 0; i < rows; i++, g += g_stride)
+        for (size_t r = 0; r < rows; r++, g += g_stride)
             for (size_t v = 0; !all && v < p.steps; v++)
                 to = pick(&p.step[v], g, g_stride, to);
-        for (size_t i = 0; i < rows * k;) {
-            size_t end = i + fractions_ready(&f, rows * k - i);
-            for (; i + 64 <= end; i += 64, f.at += 64) {
-                __m512 v[4], u[4], los[4], inv_steps[4];
-                fractions_load_64(&f, f.at, wide, u);
-                load_64(flat + i, v);
-                load_64(p.lo + channel, los);
-                load_64(p.inv_step + channel, inv_steps);
-                _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
-                channel = wrapped(channel + 64, k);
-            }
-            for (; i + 16 <= end; i += 16, f.at += 16) {
-                __m512 picked = _mm512_loadu_ps(flat + i);
-                __m128i code = round_picked_16(&f, &p, picked, channel, wide, code_min, code_max);
-                _mm_storeu_si128((__m128i *)(void *)(codes + i), code);
-                channel = wrapped(channel + 16, k);
-            }
-            if (i < end) {
-                __m512 picked = _mm512_maskz_loadu_ps(mask_16(end - i), flat + i);
-                __m128i code = round_picked_16(&f, &p, picked, channel, wide, code_min, code_max);
-                _mm_mask_storeu_epi8(codes + i, mask_16(end - i), code);
-                channel = wrapped(channel + end - i, k);
-                f.at += end - i;
-                i = end;
-            }
+        for (; i + 64 <= rows * k; i += 64) {
+            __m512 v[4], u[4], los[4], inv_steps[4];
+            fractions_64(random + bytes * i, wide, u);
+            load_64(flat + i, v);
+            load_64(p.lo + channel, los);
+            load_64(p.inv_step + channel, inv_steps);
+            _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
+            channel = wrapped(channel + 64, k);
+        }
+        for (; i < rows * k; i += 16) {
+            __mmask16 m = mask_16(rows * k - i);
+            __m512 u = fractions_16(random + bytes * i, m, wide);
+            __m128i code =
+                round_16(_mm512_maskz_loadu_ps(m, flat + i), _mm512_loadu_ps(p.lo + channel),
+                         _mm512_loadu_ps(p.inv_step + channel), u, code_min, code_max);
+            _mm_mask_storeu_epi8(codes + i, m, code);
+            channel = wrapped(channel + 16, k);
         }
         codes += rows * k;
+        random += bytes * rows * k;
     }
 }
 
 void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
-                             size_t k, uint64_t first, const struct bp_rounding *rounding,
+                             size_t k, const uint8_t *random, const struct bp_rounding *rounding,
                              const struct bp_grid *grid, uint8_t *codes) {
     int wide = rounding->wide != 0;
     if (!can_pick(column, k))
-        round_grids(g, n, g_stride, column, k, first, rounding, wide, grid, codes);
+        round_grids(g, n, g_stride, column, k, random, rounding, wide, grid, codes);
     else if (wide)
-        round_picked(g, n, g_stride, column, k, first, rounding, 1, grid, codes);
+        round_picked(g, n, g_stride, column, k, random, rounding, 1, grid, codes);
     else
-        round_picked(g, n, g_stride, column, k, first, rounding, 0, grid, codes);
+        round_picked(g, n, g_stride, column, k, random, rounding, 0, grid, codes);
 }
 
 /* --- epilogue of the activation gradient ------------------------------------------------------ */
-
-void bp_random_blocks_avx512(const struct bp_stream *stream, uint64_t first, size_t n,
-                             uint8_t *out) {
-    uint64_t keys[ROUNDS][2];
-    uint8_t bytes[BATCH_BYTES] __attribute__((aligned(64)));
-    philox_keys(stream->key, keys);
-    for (size_t i = 0; i < n; i += BATCH_BLOCKS) {
-        random_batch(stream, keys, first + i, bytes);
-        memcpy(out + 16 * i, bytes, 16 * bp_min_size(BATCH_BLOCKS, n - i));
-    }
-}
