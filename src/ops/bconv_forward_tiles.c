@@ -75,16 +75,21 @@ static void add_sums(const struct forward_job *job, const struct bp_tile *tile, 
                                 (int)(job->op->taps * s->c));
 }
 
+/* [taps][words][lanes] -> [taps][lanes], in place: what is written was read before. */
+static void add_words(const struct bp_bconv *op, int32_t *sums) {
+    for (size_t t = 0; t < op->taps; t++)
+        for (size_t i = 0; i < op->cw; i++)
+            for (size_t j = 0; j < BP_LANES; j++)
+                sums[t * BP_LANES + j] =
+                    sums[(t * op->cw + i) * BP_LANES + j] + (i == 0 ? 0 : sums[t * BP_LANES + j]);
+}
+
 /* Minus the sums of the weights of the taps that are taken. */
-static void start_of(const struct bp_bconv *op, const struct bp_tile_class *of, const int32_t *sums,
-                     int32_t start[BP_LANES]) {
+static void start_of(const struct bp_tile_class *of, const int32_t *sums, int32_t start[BP_LANES]) {
     memset(start, 0, BP_LANES * sizeof *start);
     for (size_t t = 0; t < of->taps; t++)
-        for (size_t i = 0; i < op->cw; i++) {
-            const int32_t *of_step = sums + ((size_t)of->tap_w[t] * op->cw + i) * BP_LANES;
-            for (size_t j = 0; j < BP_LANES; j++)
-                start[j] -= of_step[j];
-        }
+        for (size_t j = 0; j < BP_LANES; j++)
+            start[j] -= sums[(size_t)of->tap_w[t] * BP_LANES + j];
 }
 
 static void tile_product(const struct forward_job *job, const struct bp_tile *tile, int thread) {
@@ -105,11 +110,12 @@ static void tile_product(const struct forward_job *job, const struct bp_tile *ti
                   &(struct bp_tile_target){s->oh * s->ow, s->ow, 1, NULL}, &list);
     for (size_t k = 0; k < s->k; k += BP_LANES) {
         kernels->spread_weights(op->w + k * op->taps * op->cw, op->taps * op->cw, weights, sums);
+        add_words(op, sums);
         for (size_t i = 0; i < list.n_classes; i++) {
             const struct bp_tile_class *of = &list.classes[i];
             struct bp_tile_blocks blocks = bp_tiles_blocks(tiles, &list, of);
             int32_t start[BP_LANES] __attribute__((aligned(64)));
-            start_of(op, of, sums, start);
+            start_of(of, sums, start);
             kernels->product_tiles_i16((const int8_t *)window, &blocks, of->tap, of->tap_w,
                                        of->taps, op->cw, weights, start,
                                        bp_min_size(BP_LANES, s->k - k), y + k, s->k, NULL);
