@@ -376,8 +376,8 @@ struct bp_kernels {
      * contracted bytes, by 16 rows of x and 16 lanes of w. Exact: int32 must suffice for every
      * sum. Only tiers that have product_turned call these; the C tier has all.
      *
-     * Those of x are one more than they are: half of them is zero, what multiplies less and costs
-     * less power (docs/KERNELS.md), and all products have the sum of the weights too much. */
+     * Those of x are one more than they stand for: half of them are zero, which multiplies faster
+     * (docs/KERNELS.md, "Zeros are faster"), and sums are too large by those of the weights. */
 
     /* For pixel p = 0 .. n - 1 and channel i = 0 .. 64 * ceil(c / 64) - 1
      *     out[p * pitch + i] = 1 + (i >= c ? 0 : bit i % 64 of bits[p * words + i / 64] ? -1 : 1)
