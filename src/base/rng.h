@@ -3,8 +3,8 @@
  * threads, kernels or the order of calls; nothing has to be saved to resume.
  *
  * Philox4x32-10 gives the numbers, ARS4x32-7 the bytes for stochastic rounding, of which a step
- * takes millions: it is rounds of AES, a sixth of Philox's instructions where a processor has
- * them. Neither is for secrets. */
+ * takes millions: it is rounds of AES, a third of Philox's time where a processor has them
+ * (docs/PERFORMANCE.md). Neither is for secrets. */
 #ifndef BP_BASE_RNG_H
 #define BP_BASE_RNG_H
 
