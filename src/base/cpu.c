@@ -50,7 +50,7 @@ static enum bp_tier probe(void) {
     const uint32_t avx512_c = 1u << 1 | 1u << 6 | 1u << 11 | 1u << 12 | 1u << 14;
     if ((state & 0xe6) != 0xe6 || !has_all(b7, avx512_b) || !has_all(c7, avx512_c))
         return BP_TIER_AVX2;
-    const uint32_t amx = 1u << 24 | 1u << 25; /* TILE INT8 */
+    const uint32_t amx = 1u << 22 | 1u << 24 | 1u << 25; /* BF16 TILE INT8 */
     if ((state & 0x60000) != 0x60000 || !has_all(d7, amx) || !may_use_tiles())
         return BP_TIER_AVX512;
     return BP_TIER_AMX;

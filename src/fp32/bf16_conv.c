@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "fp32/bf16_tiles.h"
 #include "fp32/fp32_backend.h"
 #include "ops/sign_float.h"
 
@@ -12,7 +13,8 @@ enum { CHUNK = 4096, BACKWARD = BP_FP32_BACKWARD_DATA | BP_FP32_BACKWARD_WEIGHTS
 struct bp_bf16_conv {
     struct bp_conv_shape shape;
     unsigned passes;
-    unsigned native_passes; /* by oneDNN, of bfloat16; the others on widened operands */
+    struct bp_bf16_tiles *tiles; /* where they serve, all passes; else: */
+    unsigned native_passes;      /* by oneDNN, of bfloat16; the others on widened operands */
     struct bp_onednn_conv *onednn;
     uint16_t *weights; /* planned [k][r][r][c] */
     struct bp_fp32_conv *wide;
@@ -24,6 +26,18 @@ int bp_bf16_is_native(enum bp_fp32_backend backend) {
     return backend == BP_FP32_ONEDNN && bp_onednn_multiplies_bf16();
 #else
     (void)backend;
+    return 0;
+#endif
+}
+
+/* By the tiles of the processor, without oneDNN: only where that would use them, too, so that who
+ * caps it caps both. */
+static int is_on_tiles(enum bp_fp32_backend backend, const struct bp_conv_shape *shape) {
+#ifdef BP_HAVE_ONEDNN
+    return backend == BP_FP32_ONEDNN && bp_onednn_multiplies_tiles() && bp_bf16_tiles_serve(shape);
+#else
+    (void)backend;
+    (void)shape;
     return 0;
 #endif
 }
@@ -106,7 +120,11 @@ bp_status bp_bf16_conv_create(struct bp_bf16_conv **out, struct bp_exec *exec, s
     BP_TRY(bp_alloc(&conv, sizeof *conv, "a bf16 convolution"));
     conv->shape = *shape;
     conv->passes = passes;
-    if (bp_bf16_is_native(backend))
+    if (is_on_tiles(backend, shape)) {
+        status = bp_bf16_tiles_create(&conv->tiles, exec, plan, shape, passes, source_scratch, name,
+                                      forward_time, backward_time);
+        conv->native_passes = passes;
+    } else if (bp_bf16_is_native(backend))
         status = plan_native(conv, exec, plan, source_scratch, name, forward_time, backward_time);
     if (status == BP_OK)
         status =
@@ -125,6 +143,7 @@ void bp_bf16_conv_destroy(struct bp_bf16_conv *conv) {
 #ifdef BP_HAVE_ONEDNN
     bp_onednn_destroy(conv->onednn);
 #endif
+    bp_bf16_tiles_destroy(conv->tiles);
     bp_fp32_conv_destroy(conv->wide);
     bp_free(conv);
 }
@@ -231,6 +250,10 @@ bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, 
                                const uint16_t *x, const float *w, uint16_t *y,
                                struct bp_channel_sums *sums) {
     BP_TRY(check_call(conv, BP_FP32_FORWARD, n));
+    if (conv->tiles != NULL) {
+        bp_bf16_tiles_forward(conv->tiles, exec, n, x, w, y, sums);
+        return BP_OK;
+    }
 #ifdef BP_HAVE_ONEDNN
     if (conv->native_passes & BP_FP32_FORWARD) {
         exec->kernels.round_bf16(w, weight_elements(&conv->shape), conv->weights);
@@ -260,6 +283,10 @@ bp_status bp_bf16_conv_backward(struct bp_bf16_conv *conv, struct bp_exec *exec,
                                 const uint16_t *x, const struct bp_grad_source *source,
                                 const float *w, float *dw, float *dx, int accumulate) {
     BP_TRY(check_call(conv, dx != NULL ? BACKWARD : BP_FP32_BACKWARD_WEIGHTS, n));
+    if (conv->tiles != NULL) {
+        bp_bf16_tiles_backward(conv->tiles, exec, n, x, source, w, dw, dx, accumulate);
+        return BP_OK;
+    }
 #ifdef BP_HAVE_ONEDNN
     if (conv->native_passes & BACKWARD) {
         const struct gradient made = {&conv->shape, source};

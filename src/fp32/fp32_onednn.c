@@ -61,11 +61,18 @@ const char *bp_onednn_name(void) {
     return name;
 }
 
+static int may_use(unsigned isa) {
+    return ((unsigned)dnnl_get_effective_cpu_isa() & isa) == isa;
+}
+
 /* oneDNN has bfloat16 products for other processors too, but they are slower than those of floats.
  */
 int bp_onednn_multiplies_bf16(void) {
-    const unsigned wanted = dnnl_cpu_isa_avx512_core_bf16;
-    return ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
+    return may_use(dnnl_cpu_isa_avx512_core_bf16);
+}
+
+int bp_onednn_multiplies_tiles(void) {
+    return may_use(dnnl_cpu_isa_avx512_core_amx);
 }
 
 bp_status bp_onednn_fail(int status, const char *name, const char *doing) {

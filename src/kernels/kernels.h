@@ -438,6 +438,33 @@ struct bp_kernels {
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap);
 
+    /* --- products of tiles of bfloat16 -------------------------------------------------------- */
+
+    /* Rows of x times rows of w, a step of 32 contracted elements at a time; c: lanes, a multiple
+     * of 32. Only a processor that multiplies such tiles is given them (fp32/bf16_tiles.h). */
+
+    /* Rows [n][c] as steps of tiles: for step s = 0 .. ceil(n / 32) - 1, b = 0 .. c / 16 - 1,
+     * q, j = 0 .. 15 and e = 0 .. 1, with p = 32 * s + 2 * q + e,
+     *     out[(((b * ceil(n / 32) + s) * 16 + q) * 16 + j) * 2 + e] =
+     *         p < n ? x[p * stride + 16 * b + j] : 0
+     * out: 64-byte aligned. */
+    void (*pack_bf16)(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out);
+
+    /* Columns of [n][c] as rows, filled up to whole steps: for i = 0 .. 32 * ceil(n / 32) - 1
+     *     out[j * pitch + i] = i < n ? x[i * stride + j] : 0 */
+    void (*turn_bf16)(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out,
+                      size_t pitch);
+
+    /* For row i = 0 .. n - 1 and lane j = 0 .. c - 1, y[i * y_stride + j], or 0 unless `add`, plus
+     * for each step s = 0 .. steps - 1, in their order,
+     *     (sum over q of a(q, 0)) + (sum over q of a(q, 1)), q = 0 .. 15 in order, with
+     *     a(q, e) = x[i * x_stride + 32 * s + 2 * q + e] * w(s, q, j, e)
+     * w: as pack_bf16 writes it. Products are exact, each sum is rounded; below 2^-126 a number may
+     * count as zero. soon: fetched meanwhile; NULL: nothing. */
+    void (*product_bf16)(const uint16_t *x, size_t n, size_t x_stride, const uint16_t *w,
+                         size_t steps, size_t c, int add, float *y, size_t y_stride,
+                         struct bp_fetch soon);
+
     /* --- products of bytes -------------------------------------------------------------------- */
 
     /* Unsigned bytes x times signed bytes w, four contracted elements, a quad, at a time. Lanes

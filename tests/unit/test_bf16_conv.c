@@ -23,6 +23,7 @@ struct shape_case {
 static const struct shape_case cases[] = {
     {16, 4, 4, 64, 128}, {13, 5, 3, 17, 33}, {9, 2, 7, 6, 13},   {3, 8, 8, 32, 64},
     {17, 1, 1, 3, 1},    {8, 3, 3, 1, 16},   {11, 6, 6, 48, 96}, {5, 1, 4, 100, 7},
+    {9, 13, 17, 32, 64}, {2, 5, 40, 96, 32},
 };
 #define CASES (sizeof cases / sizeof *cases)
 #define ALL   (BP_FP32_FORWARD | BP_FP32_BACKWARD_DATA | BP_FP32_BACKWARD_WEIGHTS)

@@ -28,6 +28,9 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->spread_samples = bp_spread_samples_c;
     kernels->turn_codes = bp_turn_codes_c;
     kernels->product_turned = bp_product_turned_c;
+    kernels->pack_bf16 = bp_pack_bf16_c;
+    kernels->turn_bf16 = bp_turn_bf16_c;
+    kernels->product_bf16 = bp_product_bf16_c;
     kernels->product_bytes = bp_product_bytes_c;
     kernels->product_bytes_f32 = bp_product_bytes_f32_c;
     kernels->product_bytes_i16 = bp_product_bytes_i16_c;

@@ -68,6 +68,12 @@ void bp_product_turned_c(const uint8_t *codes, int is_signed, int add, size_t k,
                          const struct bp_run *runs, const size_t *begin, size_t taps,
                          const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                          size_t y_tap);
+void bp_pack_bf16_c(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out);
+void bp_turn_bf16_c(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out,
+                    size_t pitch);
+void bp_product_bf16_c(const uint16_t *x, size_t n, size_t x_stride, const uint16_t *w,
+                       size_t steps, size_t c, int add, float *y, size_t y_stride,
+                       struct bp_fetch soon);
 void bp_product_bytes_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                         size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_c(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,

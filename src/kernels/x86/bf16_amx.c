@@ -1,0 +1,157 @@
+/* Products of tiles of bfloat16: 32 rows by 32 lanes in four tiles of sums; and what they take. */
+#include "kernels/x86/tier_amx.h"
+
+#include "base/bits.h"
+#include "kernels/x86/fetch_x86.h"
+#include "kernels/x86/vec_amx.h"
+
+#define STEP       32 /* contracted elements */
+#define TILE_UNITS (TILE_BYTES / sizeof(uint16_t))
+
+/* --- operands --------------------------------------------------------------------------------- */
+
+/* 32 elements of row p; zeros where there is none. */
+BP_INLINE __m512i row_or_zeros(const uint16_t *x, size_t p, size_t n, size_t stride) {
+    return p < n ? _mm512_loadu_si512(x + p * stride) : _mm512_setzero_si512();
+}
+
+void bp_pack_bf16_amx(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out) {
+    /* Pairs of two rows are made in quarters of a vector: 0 1 4 5 and 2 3 6 7 of eight. */
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    size_t rows = bp_round_up(n, STEP), block = rows * 16;
+    for (size_t j = 0; j < c; j += 32, x += 32, out += 2 * block)
+        for (size_t p = 0; p < rows; p += 2) {
+            __m512i even = row_or_zeros(x, p, n, stride), odd = row_or_zeros(x, p + 1, n, stride);
+            __m512i a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
+            _mm512_store_si512(out + p * 16, _mm512_permutex2var_epi64(a, low, b));
+            _mm512_store_si512(out + block + p * 16, _mm512_permutex2var_epi64(a, high, b));
+        }
+}
+
+/* Rows i and i + 16 of v become its vectors 2 i and 2 i + 1 with their elements in turn. */
+BP_INLINE void zip(const __m512i v[32], __m512i to[32]) {
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+#pragma GCC unroll 16
+    for (size_t i = 0; i < 16; i++) {
+        __m512i a = _mm512_unpacklo_epi16(v[i], v[i + 16]);
+        __m512i b = _mm512_unpackhi_epi16(v[i], v[i + 16]);
+        to[2 * i] = _mm512_permutex2var_epi64(a, low, b);
+        to[2 * i + 1] = _mm512_permutex2var_epi64(a, high, b);
+    }
+}
+
+/* Five times zipped, 32 rows have become their 32 columns. */
+BP_INLINE void turn_block(const uint16_t *x, size_t n, size_t stride, uint16_t *out, size_t pitch) {
+    __m512i a[32], b[32];
+    for (size_t i = 0; i < 32; i++)
+        a[i] = row_or_zeros(x, i, n, stride);
+    zip(a, b);
+    zip(b, a);
+    zip(a, b);
+    zip(b, a);
+    zip(a, b);
+    for (size_t i = 0; i < 32; i++)
+        _mm512_storeu_si512(out + i * pitch, b[i]);
+}
+
+void bp_turn_bf16_amx(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out,
+                      size_t pitch) {
+    for (size_t i = 0; i < n; i += STEP)
+        for (size_t j = 0; j < c; j += 32)
+            turn_block(x + i * stride + j, n - i, stride, out + j * pitch + i, pitch);
+}
+
+/* --- product ---------------------------------------------------------------------------------- */
+
+struct operands {
+    const uint16_t *w;
+    size_t x_stride, y_stride, steps, c;
+    int add;
+    struct bp_fetch soon;
+    size_t soon_bytes; /* of it, beside a step */
+};
+
+BP_INLINE void load_sums(const float *first, const float *second, size_t pitch) {
+    _tile_loadd(0, first, pitch);
+    _tile_loadd(1, first + 16, pitch);
+    if (second != NULL) {
+        _tile_loadd(2, second, pitch);
+        _tile_loadd(3, second + 16, pitch);
+    }
+}
+
+BP_INLINE void clear_sums(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+BP_INLINE void store_sums(float *first, float *second, size_t pitch) {
+    _tile_stored(0, first, pitch);
+    _tile_stored(1, first + 16, pitch);
+    if (second != NULL) {
+        _tile_stored(2, second, pitch);
+        _tile_stored(3, second + 16, pitch);
+    }
+}
+
+/* One or two blocks of rows by 32 lanes; w: theirs. */
+BP_INLINE void multiply_rows(struct operands *o, const uint16_t *x, const uint16_t *w, int two,
+                             float *y) {
+    size_t x_bytes = o->x_stride * sizeof *x, y_bytes = o->y_stride * sizeof *y;
+    const uint16_t *below = x + BP_TILE_ROWS * o->x_stride;
+    float *y_below = two ? y + BP_TILE_ROWS * o->y_stride : NULL;
+    if (o->add)
+        load_sums(y, y_below, y_bytes);
+    else
+        clear_sums();
+    for (size_t s = 0; s < o->steps; s++, x += STEP, below += STEP, w += TILE_UNITS) {
+        _tile_loadd(4, x, x_bytes);
+        _tile_loadd(6, w, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, w + o->steps * TILE_UNITS, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        fetch_soon(&o->soon, o->soon_bytes);
+        if (two) {
+            _tile_loadd(5, below, x_bytes);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    store_sums(y, y_below, y_bytes);
+}
+
+/* All lanes of n rows, as many blocks of 32, or less, as tiles are configured for. */
+BP_INLINE void multiply_all(struct operands *o, const uint16_t *x, size_t n, int two, float *y) {
+    for (size_t j = 0; j < o->c; j += 32)
+        for (size_t i = 0; i < n; i += 2 * BP_TILE_ROWS)
+            multiply_rows(o, x + i * o->x_stride, o->w + j * o->steps * STEP, two,
+                          y + i * o->y_stride + j);
+}
+
+void bp_product_bf16_amx(const uint16_t *x, size_t n, size_t x_stride, const uint16_t *w,
+                         size_t steps, size_t c, int add, float *y, size_t y_stride,
+                         struct bp_fetch soon) {
+    size_t whole = n / 32 * 32, rest = n - whole;
+    size_t all_steps = (n + 31) / 32 * (c / 32) * steps;
+    struct operands o = {w, x_stride, y_stride, steps, c, add, soon, 0};
+    if (soon.at != NULL)
+        o.soon_bytes = ((size_t)(soon.end - soon.at) + all_steps - 1) / all_steps;
+    if (whole > 0) {
+        configure_tiles();
+        multiply_all(&o, x, whole, 1, y);
+    }
+    x += whole * x_stride;
+    y += whole * y_stride;
+    if (rest > BP_TILE_ROWS) {
+        configure_rows(BP_TILE_ROWS, rest - BP_TILE_ROWS);
+        multiply_all(&o, x, rest, 1, y);
+    } else if (rest > 0) {
+        configure_rows(rest, BP_TILE_ROWS);
+        multiply_all(&o, x, rest, 0, y);
+    }
+    _tile_release();
+}
