@@ -14,6 +14,10 @@
 #include "fp32/fp32_ops.h"
 #include "ops/channel_sums.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct bp_bf16_tiles;
 
 /* 1 where they serve a shape: 1x1, channels in multiples of 32. */
@@ -32,4 +36,7 @@ void bp_bf16_tiles_backward(struct bp_bf16_tiles *self, struct bp_exec *exec, si
                             const uint16_t *x, const struct bp_grad_source *source, const float *w,
                             float *dw, float *dx, int accumulate);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
