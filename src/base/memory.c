@@ -10,7 +10,7 @@
 /* From LARGE bytes on, blocks begin with a huge page and ask for more of them: passes over tens of
  * megabytes spend less time on finding pages (docs/PERFORMANCE.md). */
 #define HUGE_PAGE ((size_t)2 << 20)
-#define LARGE     ((size_t)8 << 20)
+#define LARGE     HUGE_PAGE
 
 static atomic_long requests;
 static atomic_long fail_from = -1; /* requests with a number >= this fail; -1: none */

@@ -48,8 +48,7 @@ struct bp_columns {
 #define BP_HALF_UNIT 256.0f
 #define BP_HALF_MAX  65504.0f
 
-/* A quantizer's grid for one group: code = clamp(floor((g - lo) * inv_step + u), code_min,
- * code_max), computed as float t = (g - lo) * inv_step; t = t + u. */
+/* A quantizer's grid for one group: the lowest level, and one divided by the distance of levels. */
 struct bp_grid {
     float lo, inv_step;
 };
@@ -79,15 +78,22 @@ static inline struct bp_gradient_rows bp_gradient_from(const struct bp_gradient_
     return from;
 }
 
-/* How codes are rounded. u of element i comes from random bytes:
- *     wide = 0: u = (random[i] + 0.5) / 256
- *     wide = 1: u = (random[2 * i] + 256 * random[2 * i + 1] + 0.5) / 65536
- * code_min may be negative; a code is stored as its low 8 bits (two's complement). A t that is NaN
- * gives code_min. */
+/* How g is rounded to the code of a grid, in parts of a step, an integer:
+ *     parts  = 256, and wide 65536
+ *     t      = (g - lo) * (inv_step * parts), all three rounded, then to the nearest integer, ties
+ *              to even
+ *     random = random[i], and wide random[2 * i] + 256 * random[2 * i + 1]
+ *     code   = clamp(floor((t + random) / parts), code_min, code_max)
+ * code_min may be negative, code_max is at most 127, and wide 255; a code is stored as its low 8
+ * bits (two's complement). A t that is NaN gives code_min. */
 struct bp_rounding {
     int code_min, code_max;
     int wide;
 };
+
+static inline float bp_rounding_parts(const struct bp_rounding *rounding) {
+    return rounding->wide ? 65536.0f : 256.0f;
+}
 
 /* Random bytes of an element. */
 static inline size_t bp_rounding_bytes(const struct bp_rounding *rounding) {

@@ -62,9 +62,9 @@ void bp_quant_grid(const struct bp_quant *quant, size_t count, struct bp_group *
     }
     group->grid.lo = lo;
     group->grid.inv_step = 1.0f / group->step;
-    /* A step so small that its inverse overflows: the group is constant as far as floats can tell.
-     */
-    if (!(group->step > 0.0f) || isinf(group->grid.inv_step)) {
+    /* A step so small that its inverse, in parts of a step, overflows: the group is constant as far
+     * as floats can tell. */
+    if (!(group->step > 0.0f) || isinf(group->grid.inv_step * 65536.0f)) {
         group->step = 0.0f;
         group->grid.inv_step = 0.0f;
     }

@@ -12,7 +12,7 @@ static struct bp_rounding draw_rounding(struct kcheck *t) {
     struct bp_rounding rounding;
     rounding.code_max = with_zero ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
     rounding.code_min = with_zero ? -rounding.code_max : 0;
-    rounding.wide = t->layer == NULL && kc_below(t, 3) == 0;
+    rounding.wide = rounding.code_max > 127 || (t->layer == NULL && kc_below(t, 3) == 0);
     return rounding;
 }
 
@@ -37,14 +37,13 @@ static uint8_t *draw_random(struct kcheck *t, const struct bp_rounding *rounding
 
 static uint8_t expected_code(float g, struct bp_grid grid, const struct bp_rounding *rounding,
                              const uint8_t *random, size_t i) {
-    float u = ((float)random[i] + 0.5f) / 256.0f;
-    if (rounding->wide)
-        u = ((float)(random[2 * i] + 256 * random[2 * i + 1]) + 0.5f) / 65536.0f;
-    float t = (g - grid.lo) * grid.inv_step;
-    t = t + u;
+    float parts = rounding->wide ? 65536.0f : 256.0f, by = grid.inv_step * parts;
+    int number = rounding->wide ? random[2 * i] + 256 * random[2 * i + 1] : random[i];
+    float t = (g - grid.lo) * by;
     if (isnan(t))
         return (uint8_t)rounding->code_min;
-    float code = fminf(fmaxf(floorf(t), (float)rounding->code_min), (float)rounding->code_max);
+    double code = floor((rint((double)t) + number) / (double)parts);
+    code = fmin(fmax(code, rounding->code_min), rounding->code_max);
     return (uint8_t)(int)code;
 }
 

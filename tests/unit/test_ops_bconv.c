@@ -56,13 +56,10 @@ static int code_of(float g, const struct bp_group *group, const struct bp_quant 
     bp_stream_bytes(&stream, element / (wide ? 8 : 16), block);
     const uint8_t *byte = block + element % (wide ? 8 : 16) * (wide ? 2 : 1);
     unsigned bits = byte[0] + (wide ? 256u * byte[1] : 0);
-    float u = ((float)bits + 0.5f) / (wide ? 65536.0f : 256.0f);
-    float t = (g - group->grid.lo) * group->grid.inv_step;
-    t = t + u;
-    float floored = floorf(t);
-    return floored < (float)code_min   ? code_min
-           : floored > (float)code_max ? code_max
-                                       : (int)floored;
+    float parts = wide ? 65536.0f : 256.0f, by = group->grid.inv_step * parts;
+    float t = (g - group->grid.lo) * by;
+    double code = floor((rint((double)t) + bits) / (double)parts);
+    return code < code_min ? code_min : code > code_max ? code_max : (int)code;
 }
 
 struct operand {

@@ -30,42 +30,50 @@ void bp_range_columns_neon(const float *g, size_t n, size_t k, struct bp_columns
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
 
-/* u of 8 elements, of which `count` are there. (integer + 0.5) / 2^bits is exact. */
-BP_INLINE void fractions_8(const uint8_t *random, int wide, size_t count, float32x4_t u[2]) {
+/* Random numbers of 8 elements, of which `count` are there. */
+BP_INLINE uint16x8_t random_8(const uint8_t *random, int wide, size_t count) {
     uint8_t part[16] = {0};
     if (count < 8) {
         memcpy(part, random, (wide ? 2 : 1) * count);
         random = part;
     }
-    uint16x8_t v = wide ? vreinterpretq_u16_u8(vld1q_u8(random)) : vmovl_u8(vld1_u8(random));
-    uint32x4_t low = vmovl_u16(vget_low_u16(v)), high = vmovl_high_u16(v);
-    const float32x4_t half = vdupq_n_f32(wide ? 0.5f / 65536.0f : 0.5f / 256.0f);
-    u[0] = vaddq_f32(wide ? vcvtq_n_f32_u32(low, 16) : vcvtq_n_f32_u32(low, 8), half);
-    u[1] = vaddq_f32(wide ? vcvtq_n_f32_u32(high, 16) : vcvtq_n_f32_u32(high, 8), half);
+    return wide ? vreinterpretq_u16_u8(vld1q_u8(random)) : vmovl_u8(vld1_u8(random));
 }
 
-struct bounds {
-    float32x4_t code_min, code_max;
+/* Codes are made of t in parts of a step, an integer; clamped before the random number is added
+ * they are the same. */
+struct rounder {
+    float32x4_t least, most; /* of t */
+    float parts;
 };
 
-BP_INLINE struct bounds bounds_of(const struct bp_rounding *rounding) {
-    const struct bounds b = {vdupq_n_f32((float)rounding->code_min),
-                             vdupq_n_f32((float)rounding->code_max)};
-    return b;
+BP_INLINE struct rounder rounder_of(const struct bp_rounding *rounding) {
+    const float parts = bp_rounding_parts(rounding);
+    return (struct rounder){vdupq_n_f32((float)rounding->code_min * parts),
+                            vdupq_n_f32((float)rounding->code_max * parts), parts};
 }
 
-/* Clamping before the floor is the same, as the bounds are integers; fmaxnm with a NaN is the
- * number. */
-BP_INLINE uint32x4_t round_4(float32x4_t g, float32x4_t lo, float32x4_t inv_step, float32x4_t u,
-                             const struct bounds *bounds) {
-    float32x4_t t = vaddq_f32(vmulq_f32(vsubq_f32(g, lo), inv_step), u);
-    t = vminq_f32(vmaxnmq_f32(t, bounds->code_min), bounds->code_max);
-    return vreinterpretq_u32_s32(vcvtmq_s32_f32(t));
+/* (g - lo) * by, clamped and rounded to the nearest integer; fmaxnm with a NaN is the number. */
+BP_INLINE int32x4_t integer_4(float32x4_t g, float32x4_t lo, float32x4_t by,
+                              const struct rounder *r) {
+    float32x4_t t = vmulq_f32(vsubq_f32(g, lo), by);
+    return vcvtnq_s32_f32(vminq_f32(vmaxnmq_f32(t, r->least), r->most));
 }
 
-/* The low bytes of 8 codes, of which `count` are written. */
-BP_INLINE void store_codes(const uint32x4_t code[2], size_t count, uint8_t *codes) {
-    uint8x8_t v = vmovn_u16(vcombine_u16(vmovn_u32(code[0]), vmovn_u32(code[1])));
+/* The codes of 8 integers: a byte of their sums with the random numbers. */
+BP_INLINE uint8x8_t codes_8(const int32x4_t n[2], uint16x8_t random, int wide) {
+    if (!wide) {
+        int16x8_t sum = vaddq_s16(vcombine_s16(vmovn_s32(n[0]), vmovn_s32(n[1])),
+                                  vreinterpretq_s16_u16(random));
+        return vreinterpret_u8_s8(vshrn_n_s16(sum, 8));
+    }
+    uint32x4_t low = vaddw_u16(vreinterpretq_u32_s32(n[0]), vget_low_u16(random));
+    uint32x4_t high = vaddw_high_u16(vreinterpretq_u32_s32(n[1]), random);
+    return vmovn_u16(vcombine_u16(vshrn_n_u32(low, 16), vshrn_n_u32(high, 16)));
+}
+
+/* Codes, of which `count` are written. */
+BP_INLINE void store_codes(uint8x8_t v, size_t count, uint8_t *codes) {
     uint8_t part[8];
     if (count >= 8) {
         vst1_u8(codes, v);
@@ -78,22 +86,21 @@ BP_INLINE void store_codes(const uint32x4_t code[2], size_t count, uint8_t *code
 BP_INLINE void round_one_grid(const float *g, size_t n, const uint8_t *random,
                               const struct bp_rounding *rounding, int wide, struct bp_grid grid,
                               uint8_t *codes) {
-    const float32x4_t lo = vdupq_n_f32(grid.lo), inv_step = vdupq_n_f32(grid.inv_step);
-    const struct bounds bounds = bounds_of(rounding);
+    const struct rounder r = rounder_of(rounding);
+    const float32x4_t lo = vdupq_n_f32(grid.lo), by = vdupq_n_f32(grid.inv_step * r.parts);
     for (size_t i = 0; i < n; i += 8) {
         size_t count = bp_min_size(n - i, 8);
         float part[8] = {0};
         const float *from = g + i;
-        float32x4_t u[2];
-        uint32x4_t code[2];
+        int32x4_t v[2];
         if (count < 8) {
             memcpy(part, from, count * sizeof *part);
             from = part;
         }
-        fractions_8(random + (wide ? 2 : 1) * i, wide, count, u);
         for (size_t h = 0; h < 2; h++)
-            code[h] = round_4(vld1q_f32(from + 4 * h), lo, inv_step, u[h], &bounds);
-        store_codes(code, count, codes + i);
+            v[h] = integer_4(vld1q_f32(from + 4 * h), lo, by, &r);
+        store_codes(codes_8(v, random_8(random + (wide ? 2 : 1) * i, wide, count), wide), count,
+                    codes + i);
     }
 }
 
@@ -122,26 +129,26 @@ BP_INLINE void load_columns(const float *g, const int32_t *column, size_t count,
 BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
                            size_t k, const uint8_t *random, const struct bp_rounding *rounding,
                            int wide, int run, const struct bp_grid *grid, uint8_t *codes) {
-    const struct bounds bounds = bounds_of(rounding);
+    const struct rounder r = rounder_of(rounding);
     size_t bytes = wide ? 2 : 1;
     for (size_t i = 0; i < n; i++, g += g_stride, codes += k, random += bytes * k)
         for (size_t j = 0; j < k; j += 8) {
             size_t count = bp_min_size(8, k - j);
             const struct bp_grid *from = grid + j;
             struct bp_grid part[8] = {{0, 0}};
-            float32x4_t v[2], u[2];
-            uint32x4_t code[2];
+            float32x4_t v[2];
+            int32x4_t t[2];
             if (count < 8) {
                 memcpy(part, from, count * sizeof *part);
                 from = part;
             }
             load_columns(g, column + j, count, run, v);
-            fractions_8(random + bytes * j, wide, count, u);
             for (size_t h = 0; h < 2; h++) {
                 const float32x4x2_t grids = vld2q_f32(&from[4 * h].lo);
-                code[h] = round_4(v[h], grids.val[0], grids.val[1], u[h], &bounds);
+                t[h] = integer_4(v[h], grids.val[0], vmulq_n_f32(grids.val[1], r.parts), &r);
             }
-            store_codes(code, count, codes + j);
+            store_codes(codes_8(t, random_8(random + bytes * j, wide, count), wide), count,
+                        codes + j);
         }
 }
 

@@ -27,16 +27,4 @@ static inline float bp_sum_at(const struct bp_gradient_rows *g, size_t i) {
     return g->scale * (float)g->sums[i];
 }
 
-/* One code. */
-static inline uint8_t bp_round_one(float g, struct bp_grid grid, float u, int code_min,
-                                   int code_max) {
-    float t = (g - grid.lo) * grid.inv_step;
-    t = floorf(t + u);
-    if (!(t >= (float)code_min)) /* NaN too */
-        t = (float)code_min;
-    if (t > (float)code_max)
-        t = (float)code_max;
-    return (uint8_t)(int)t;
-}
-
 #endif

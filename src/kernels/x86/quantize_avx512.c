@@ -32,45 +32,33 @@ void bp_range_columns_avx512(const float *g, size_t n, size_t k, struct bp_colum
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
 
-/* u of up to 16 elements. (integer + 0.5) / 2^bits is exact, fused or not. */
-BP_INLINE __m512 fractions_16(const uint8_t *random, __mmask16 m, int wide) {
-    const float step = wide ? 1.0f / 65536.0f : 1.0f / 256.0f;
+/* Codes are made of t in parts of a step, 64 at a time as 16 bits. */
+struct rounder {
+    __m512 most;     /* of t: so that it fits, and no code is above code_max */
+    __m512i least;   /* code_min, 16 bits */
+    __m512 least_32; /* of t */
+    float parts;
+};
+
+BP_INLINE struct rounder rounder_of(const struct bp_rounding *rounding) {
+    const float parts = bp_rounding_parts(rounding);
+    return (struct rounder){_mm512_set1_ps((float)rounding->code_max * parts),
+                            _mm512_set1_epi16((short)rounding->code_min),
+                            _mm512_set1_ps((float)rounding->code_min * parts), parts};
+}
+
+BP_INLINE __m512i to_nearest(__m512 t) {
+    return _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* The codes of up to 16 elements, t not yet rounded. Clamped before the random number is added they
+ * are the same; a maximum with NaN is its second operand. */
+BP_INLINE __m128i round_16(__m512 t, const uint8_t *random, __mmask16 m, int wide,
+                           const struct rounder *r) {
     __m512i v = wide ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, random))
                      : _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, random));
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(step),
-                           _mm512_set1_ps(0.5f * step));
-}
-
-/* u of 64 elements, four vectors of 16. The integer becomes the last bits of a float
- * that counts in its unit, 32768 + byte / 256 or 128 + half-word / 65536; all differences are
- * exact. */
-BP_INLINE void fractions_64(const uint8_t *random, int wide, __m512 u[4]) {
-    const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i base = _mm512_castps_si512(_mm512_set1_ps(wide ? 128.0f : 32768.0f));
-    const __m512 less =
-        wide ? _mm512_set1_ps(128.0f - 0.5f / 65536.0f) : _mm512_set1_ps(32768.0f - 0.5f / 256.0f);
-    for (int v = 0; v < 4; v++) {
-        __m512i from = _mm512_loadu_si512(random + (wide ? v / 2 * 64 : 0)), w;
-        if (wide) { /* bytes 2 e and 2 e + 1 of a half */
-            __m512i pairs = _mm512_add_epi32(_mm512_mullo_epi32(count, _mm512_set1_epi32(0x0202)),
-                                             _mm512_set1_epi32(0x0100 + v % 2 * 0x2020));
-            w = _mm512_mask_permutexvar_epi8(base, 0x3333333333333333, pairs, from);
-        } else {
-            __m512i single = _mm512_add_epi32(count, _mm512_set1_epi32(16 * v));
-            w = _mm512_mask_permutexvar_epi8(base, 0x1111111111111111, single, from);
-        }
-        u[v] = _mm512_sub_ps(_mm512_castsi512_ps(w), less);
-    }
-}
-
-/* The codes of 16 elements. Clamping before the floor is the same, as the bounds are integers; a
- * maximum with NaN is its second operand. */
-BP_INLINE __m128i round_16(__m512 g, __m512 lo, __m512 inv_step, __m512 u, __m512 code_min,
-                           __m512 code_max) {
-    __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_sub_ps(g, lo), inv_step), u);
-    t = _mm512_min_ps(_mm512_max_ps(t, code_min), code_max);
-    return _mm512_cvtepi32_epi8(
-        _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
+    v = _mm512_add_epi32(to_nearest(_mm512_min_ps(_mm512_max_ps(t, r->least_32), r->most)), v);
+    return _mm512_cvtepi32_epi8(_mm512_srai_epi32(v, wide ? 16 : 8));
 }
 
 BP_INLINE void load_64(const float *from, __m512 v[4]) {
@@ -78,56 +66,67 @@ BP_INLINE void load_64(const float *from, __m512 v[4]) {
         v[i] = _mm512_loadu_ps(from + 16 * i);
 }
 
-/* The limits of codes, for 64 at a time. */
-struct limits {
-    __m512 max;  /* floats */
-    __m512i min; /* 16 bits */
-};
-
-BP_INLINE struct limits limits_of(const struct bp_rounding *rounding) {
-    return (struct limits){_mm512_set1_ps((float)rounding->code_max),
-                           _mm512_set1_epi16((short)rounding->code_min)};
+/* (g - lo) * by of 64 elements; lo NULL: zeros. */
+BP_INLINE void scale_64(const float *g, const __m512 lo[4], const __m512 by[4], __m512 t[4]) {
+    load_64(g, t);
+    for (int v = 0; v < 4; v++)
+        t[v] = _mm512_mul_ps(lo != NULL ? _mm512_sub_ps(t[v], lo[v]) : t[v], by[v]);
 }
 
-/* The codes of 64 elements. As round_16: a t that is NaN passes the minimum, and as the smallest
- * integer then saturates to the smallest code, as any that is too small. */
-BP_INLINE __m512i round_64(const __m512 g[4], const __m512 lo[4], const __m512 inv_step[4],
-                           const __m512 u[4], const struct limits *limits) {
+/* A t that is NaN, or too small, is the smallest integer, and after packing the smallest of 16
+ * bits. Quarters of a packed vector hold four elements of each of its vectors; so do those of the
+ * random bytes, turned around. */
+BP_INLINE __m512i round_64_narrow(const __m512 t[4], const uint8_t *random,
+                                  const struct rounder *r) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i n[4], u = _mm512_permutexvar_epi32(order, _mm512_loadu_si512(random));
+    for (int v = 0; v < 4; v++)
+        n[v] = to_nearest(_mm512_min_ps(r->most, t[v]));
+    __m512i a = _mm512_add_epi16(_mm512_packs_epi32(n[0], n[1]), _mm512_unpacklo_epi8(u, zero));
+    __m512i b = _mm512_add_epi16(_mm512_packs_epi32(n[2], n[3]), _mm512_unpackhi_epi8(u, zero));
+    a = _mm512_max_epi16(_mm512_srai_epi16(a, 8), r->least);
+    b = _mm512_max_epi16(_mm512_srai_epi16(b, 8), r->least);
+    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b));
+}
+
+/* Codes up to 255: the low bytes of 16 bits. */
+BP_INLINE __m512i round_64_wide(const __m512 t[4], const uint8_t *random, const struct rounder *r) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i low = _mm512_set1_epi16(0xff);
-    __m512i code[4];
+    __m512i n[4];
     for (int v = 0; v < 4; v++) {
-        __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_sub_ps(g[v], lo[v]), inv_step[v]), u[v]);
-        code[v] = _mm512_cvt_roundps_epi32(_mm512_min_ps(limits->max, t),
-                                           _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        const __m256i *at = (const __m256i *)(const void *)(random + 32 * v);
+        __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at));
+        n[v] = _mm512_srai_epi32(_mm512_add_epi32(to_nearest(_mm512_min_ps(r->most, t[v])), u), 16);
     }
-    __m512i a = _mm512_max_epi16(_mm512_packs_epi32(code[0], code[1]), limits->min);
-    __m512i b = _mm512_max_epi16(_mm512_packs_epi32(code[2], code[3]), limits->min);
-    /* Packed within quarters: a quarter holds four codes of each vector. */
+    __m512i a = _mm512_max_epi16(_mm512_packs_epi32(n[0], n[1]), r->least);
+    __m512i b = _mm512_max_epi16(_mm512_packs_epi32(n[2], n[3]), r->least);
     return _mm512_permutexvar_epi32(
         order, _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low)));
 }
 
+BP_INLINE __m512i round_64(const __m512 t[4], const uint8_t *random, int wide,
+                           const struct rounder *r) {
+    return wide ? round_64_wide(t, random, r) : round_64_narrow(t, random, r);
+}
+
 BP_INLINE void round_one_grid(const float *g, size_t n, const uint8_t *random,
-                              const struct bp_rounding *rounding, int wide, struct bp_grid grid,
-                              uint8_t *codes) {
-    const __m512 lo = _mm512_set1_ps(grid.lo), inv_step = _mm512_set1_ps(grid.inv_step);
-    const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
-    const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
-    const __m512 los[4] = {lo, lo, lo, lo}, inv_steps[4] = {inv_step, inv_step, inv_step, inv_step};
-    const struct limits limits = limits_of(rounding);
+                              const struct bp_rounding *rounding, int wide, int with_lo,
+                              struct bp_grid grid, uint8_t *codes) {
+    const struct rounder r = rounder_of(rounding);
+    const __m512 lo = _mm512_set1_ps(grid.lo), by = _mm512_set1_ps(grid.inv_step * r.parts);
+    const __m512 los[4] = {lo, lo, lo, lo}, bys[4] = {by, by, by, by};
     size_t bytes = wide ? 2 : 1, i = 0;
     for (; i + 64 <= n; i += 64) {
-        __m512 v[4], u[4];
-        fractions_64(random + bytes * i, wide, u);
-        load_64(g + i, v);
-        _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
+        __m512 t[4];
+        scale_64(g + i, with_lo ? los : NULL, bys, t);
+        _mm512_storeu_si512(codes + i, round_64(t, random + bytes * i, wide, &r));
     }
     for (; i < n; i += 16) {
         __mmask16 m = mask_16(n - i);
-        __m512 u = fractions_16(random + bytes * i, m, wide);
-        __m512 v = _mm512_maskz_loadu_ps(m, g + i);
-        _mm_mask_storeu_epi8(codes + i, m, round_16(v, lo, inv_step, u, code_min, code_max));
+        __m512 t = _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, g + i), lo), by);
+        _mm_mask_storeu_epi8(codes + i, m, round_16(t, random + bytes * i, m, wide, &r));
     }
 }
 
@@ -135,9 +134,11 @@ void bp_round_group_avx512(const float *g, size_t n, const uint8_t *random,
                            const struct bp_rounding *rounding, struct bp_grid grid,
                            uint8_t *codes) {
     if (rounding->wide)
-        round_one_grid(g, n, random, rounding, 1, grid, codes);
+        round_one_grid(g, n, random, rounding, 1, 1, grid, codes);
+    else if (grid.lo != 0.0f)
+        round_one_grid(g, n, random, rounding, 0, 1, grid, codes);
     else
-        round_one_grid(g, n, random, rounding, 0, grid, codes);
+        round_one_grid(g, n, random, rounding, 0, 0, grid, codes);
 }
 
 /* Splits 16 grids into lo and inv_step. */
@@ -169,8 +170,8 @@ static __m512 load_columns_few(const float *g, const int32_t *column, size_t cou
 BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int32_t *column,
                            size_t k, const uint8_t *random, const struct bp_rounding *rounding,
                            int wide, const struct bp_grid *grid, uint8_t *codes) {
-    const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
-    const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
+    const struct rounder r = rounder_of(rounding);
+    const __m512 parts = _mm512_set1_ps(r.parts);
     size_t bytes = wide ? 2 : 1;
     for (size_t i = 0; i < n; i++, g += g_stride, codes += k, random += bytes * k)
         for (size_t j = 0; j < k; j += 16) {
@@ -180,8 +181,8 @@ BP_INLINE void round_grids(const float *g, size_t n, size_t g_stride, const int3
             load_grids(grid + j, count, &lo, &inv_step);
             __m512 v = count == 16 ? load_columns_16(g, column + j)
                                    : load_columns_few(g, column + j, count);
-            __m512 u = fractions_16(random + bytes * j, m, wide);
-            _mm_mask_storeu_epi8(codes + j, m, round_16(v, lo, inv_step, u, code_min, code_max));
+            v = _mm512_mul_ps(_mm512_sub_ps(v, lo), _mm512_mul_ps(inv_step, parts));
+            _mm_mask_storeu_epi8(codes + j, m, round_16(v, random + bytes * j, m, wide, &r));
         }
 }
 
@@ -199,8 +200,8 @@ struct picks {
     size_t k, steps;
     struct pick step[PICK_COLUMNS / 16 + PICK_COLUMNS / 32];
     float lo[PICK_COLUMNS + 64]; /* grids; from k on they begin again */
-    float inv_step[PICK_COLUMNS + 64];
-    float picked[PICK_FLOATS + PICK_COLUMNS + 16];
+    float by[PICK_COLUMNS + 64]; /* inv_step in parts */
+    int with_lo;                 /* not all are zero */
 };
 
 static int can_pick(const int32_t *column, size_t k) {
@@ -211,9 +212,10 @@ static int can_pick(const int32_t *column, size_t k) {
 }
 
 static void picks_start(struct picks *p, const int32_t *column, size_t k,
-                        const struct bp_grid *grid) {
+                        const struct bp_grid *grid, float parts) {
     struct pick *step = p->step - 1;
     p->k = k;
+    p->with_lo = 0;
     for (size_t j = 0; j < k; j++) {
         int32_t from = column[j] / 32 * 32;
         if (j == 0 || step->from != from || step->count == 16) {
@@ -226,7 +228,8 @@ static void picks_start(struct picks *p, const int32_t *column, size_t k,
     p->steps = (size_t)(step - p->step) + 1;
     for (size_t j = 0; j < k + 64; j++) {
         p->lo[j] = j < k ? grid[j].lo : p->lo[j - k];
-        p->inv_step[j] = j < k ? grid[j].inv_step : p->inv_step[j - k];
+        p->by[j] = j < k ? grid[j].inv_step * parts : p->by[j - k];
+        p->with_lo |= p->lo[j] != 0.0f;
     }
 }
 
@@ -252,39 +255,35 @@ BP_INLINE size_t wrapped(size_t channel, size_t k) {
     return channel;
 }
 
-BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const int32_t *column,
-                            size_t k, const uint8_t *random, const struct bp_rounding *rounding,
-                            int wide, const struct bp_grid *grid, uint8_t *codes) {
-    const __m512 code_min = _mm512_set1_ps((float)rounding->code_min);
-    const __m512 code_max = _mm512_set1_ps((float)rounding->code_max);
-    struct picks p;
-    size_t at_once = k < PICK_FLOATS ? PICK_FLOATS / k : 1, bytes = wide ? 2 : 1;
-    const struct limits limits = limits_of(rounding);
+BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const struct picks *p,
+                            float *picked, const uint8_t *random,
+                            const struct bp_rounding *rounding, int wide, int with_lo,
+                            uint8_t *codes) {
+    const struct rounder r = rounder_of(rounding);
+    size_t k = p->k, at_once = k < PICK_FLOATS ? PICK_FLOATS / k : 1, bytes = wide ? 2 : 1;
     int all = k == g_stride; /* nothing to pick */
-    picks_start(&p, column, k, grid);
     for (size_t row = 0; row < n; row += at_once) {
         size_t rows = bp_min_size(at_once, n - row), channel = 0, i = 0;
-        const float *flat = all ? g : p.picked;
-        float *to = p.picked;
-        for (size_t r = 0; r < rows; r++, g += g_stride)
-            for (size_t v = 0; !all && v < p.steps; v++)
-                to = pick(&p.step[v], g, g_stride, to);
+        const float *flat = all ? g : picked;
+        float *to = picked;
+        for (size_t q = 0; q < rows; q++, g += g_stride)
+            for (size_t v = 0; !all && v < p->steps; v++)
+                to = pick(&p->step[v], g, g_stride, to);
         for (; i + 64 <= rows * k; i += 64) {
-            __m512 v[4], u[4], los[4], inv_steps[4];
-            fractions_64(random + bytes * i, wide, u);
-            load_64(flat + i, v);
-            load_64(p.lo + channel, los);
-            load_64(p.inv_step + channel, inv_steps);
-            _mm512_storeu_si512(codes + i, round_64(v, los, inv_steps, u, &limits));
+            __m512 t[4], los[4], bys[4];
+            if (with_lo)
+                load_64(p->lo + channel, los);
+            load_64(p->by + channel, bys);
+            scale_64(flat + i, with_lo ? los : NULL, bys, t);
+            _mm512_storeu_si512(codes + i, round_64(t, random + bytes * i, wide, &r));
             channel = wrapped(channel + 64, k);
         }
         for (; i < rows * k; i += 16) {
             __mmask16 m = mask_16(rows * k - i);
-            __m512 u = fractions_16(random + bytes * i, m, wide);
-            __m128i code =
-                round_16(_mm512_maskz_loadu_ps(m, flat + i), _mm512_loadu_ps(p.lo + channel),
-                         _mm512_loadu_ps(p.inv_step + channel), u, code_min, code_max);
-            _mm_mask_storeu_epi8(codes + i, m, code);
+            __m512 t =
+                _mm512_sub_ps(_mm512_maskz_loadu_ps(m, flat + i), _mm512_loadu_ps(p->lo + channel));
+            t = _mm512_mul_ps(t, _mm512_loadu_ps(p->by + channel));
+            _mm_mask_storeu_epi8(codes + i, m, round_16(t, random + bytes * i, m, wide, &r));
             channel = wrapped(channel + 16, k);
         }
         codes += rows * k;
@@ -292,16 +291,27 @@ BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const int
     }
 }
 
+static void round_rising(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
+                         const uint8_t *random, const struct bp_rounding *rounding,
+                         const struct bp_grid *grid, uint8_t *codes) {
+    struct picks p;
+    float picked[PICK_FLOATS + PICK_COLUMNS + 16];
+    picks_start(&p, column, k, grid, bp_rounding_parts(rounding));
+    if (rounding->wide)
+        round_picked(g, n, g_stride, &p, picked, random, rounding, 1, 1, codes);
+    else if (p.with_lo)
+        round_picked(g, n, g_stride, &p, picked, random, rounding, 0, 1, codes);
+    else
+        round_picked(g, n, g_stride, &p, picked, random, rounding, 0, 0, codes);
+}
+
 void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
                              size_t k, const uint8_t *random, const struct bp_rounding *rounding,
                              const struct bp_grid *grid, uint8_t *codes) {
-    int wide = rounding->wide != 0;
-    if (!can_pick(column, k))
-        round_grids(g, n, g_stride, column, k, random, rounding, wide, grid, codes);
-    else if (wide)
-        round_picked(g, n, g_stride, column, k, random, rounding, 1, grid, codes);
+    if (can_pick(column, k))
+        round_rising(g, n, g_stride, column, k, random, rounding, grid, codes);
     else
-        round_picked(g, n, g_stride, column, k, random, rounding, 0, grid, codes);
+        round_grids(g, n, g_stride, column, k, random, rounding, rounding->wide != 0, grid, codes);
 }
 
 /* --- epilogue of the activation gradient ------------------------------------------------------ */
