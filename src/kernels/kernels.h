@@ -685,6 +685,20 @@ struct bp_kernels {
                          const float *ka, const float *kb, const float *kc,
                          const struct bp_gradient_rows *add, uint16_t *out);
 
+    /* Backward of a plain scale of integers, one that batch norm does not follow, and activation:
+     * with v = y * scale[j] and g [n][c] at its output, each operation rounded,
+     *     ga = v < 0 ? g * slope[j] : g          (slope NULL: ga = g)
+     *     r  = ga * scale[j]
+     * out = r; y is above -32768. */
+    void (*scale_grad_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                           const float *scale, const float *slope, float *out);
+
+    /* Ranges and sums of it, in order of the rows: r as range_columns does, sum_gy[j] += ga * y,
+     * sum_slope[j] += v < 0 ? g * v : 0 (slope NULL: untouched). */
+    void (*scale_sums_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                           const float *scale, const float *slope, struct bp_columns to,
+                           float *sum_gy, float *sum_slope);
+
     /* range_columns of the rows that act_grad_i16 would write. */
     void (*act_range_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
@@ -768,7 +782,7 @@ struct bp_kernels {
                      float *v);
 
     /* Which tier serves each kernel, in the order of kernels.def. */
-    enum bp_tier tier[80];
+    enum bp_tier tier[96];
 
     /* How many quads stand together in this tier's products by lookup. */
     size_t together;

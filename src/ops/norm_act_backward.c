@@ -64,7 +64,14 @@ static void grad_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_
     const struct bp_batch_norm *norm = &op->norm;
     struct bp_gradient_rows made;
     const struct bp_gradient_rows *g = gradient_or_null(op, n, row, rows, scratch, &made);
-    if (s->input_i16)
+    const int is_plain = takes_ranges(s) && !add;
+    size_t elements = rows * s->w * s->c;
+    if (is_plain && g == NULL)
+        memset(out, 0, elements * sizeof *out);
+    else if (is_plain)
+        op->kernels->scale_grad_i16(g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
+                                    s->c, norm->scale, op->slope, out);
+    else if (s->input_i16)
         op->kernels->act_grad_i16(g, y_i16(op->y, (n * s->h + row) * s->w * s->c), rows * s->w,
                                   s->c, norm->scale, norm->shift, op->slope, norm->ka, norm->kb,
                                   norm->kc, add, out);

@@ -96,7 +96,7 @@ struct elements {
 };
 
 /* The kernel's sums of up to BLOCK_PIXELS pixels, from element `at` of e on. */
-static void sum_pixels(const struct bp_norm_act *op, const struct bp_gradient_rows *g,
+static void sum_pixels(const struct bp_norm_act *op, size_t n, const struct bp_gradient_rows *g,
                        const struct elements *e, size_t at, size_t pixels,
                        const struct room *room) {
     const struct bp_kernels *kernels = op->kernels;
@@ -105,7 +105,10 @@ static void sum_pixels(const struct bp_norm_act *op, const struct bp_gradient_ro
     size_t c = op->shape.c;
     float *sum_g = room->sums, *sum_gy = sum_g + c, *sum_slope = sum_g + 2 * c;
     memset(sum_g, 0, 3 * c * sizeof *sum_g);
-    if (e->integers != NULL)
+    if (op->ranges != NULL) /* a plain scale: it has no use for sum_g */
+        kernels->scale_sums_i16(g, e->integers + at, pixels, c, scale, op->slope,
+                                bp_norm_act_ranges_of_sample(op, n), sum_gy, sum_slope);
+    else if (e->integers != NULL)
         kernels->act_sums_i16(g, e->integers + at, pixels, c, scale, shift, op->slope, sum_g,
                               sum_gy, sum_slope);
     else if (e->halves != NULL)
@@ -133,6 +136,15 @@ static struct elements elements_of(const struct bp_norm_act *op, size_t n, size_
     return e;
 }
 
+/* The ranges of rows that are zero. */
+static void add_zeros(const struct bp_norm_act *op, size_t n) {
+    struct bp_columns to = bp_norm_act_ranges_of_sample(op, n);
+    for (size_t j = 0; j < op->shape.c; j++) {
+        to.lo[j] = fminf(to.lo[j], 0.0f);
+        to.hi[j] = fmaxf(to.hi[j], 0.0f);
+    }
+}
+
 /* Rows of the output with their gradient g, or of y with that of the activation. */
 static void add_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
                      const struct bp_gradient_rows *g, const struct room *room) {
@@ -140,11 +152,9 @@ static void add_rows(const struct bp_norm_act *op, size_t n, size_t row, size_t 
     size_t c = s->c, width = op->sums_from_output ? op->ow : s->w, pixels = rows * width;
     size_t first = (n * (op->sums_from_output ? op->oh : s->h) + row) * width * c;
     const struct elements e = elements_of(op, n, row, rows, first, room);
-    if (op->ranges != NULL)
-        bp_norm_act_add_ranges(op, g, first, pixels, bp_norm_act_ranges_of_sample(op, n));
     for (size_t p = 0; p < pixels; p += BLOCK_PIXELS) {
         const struct bp_gradient_rows from = bp_gradient_from(g, p * c);
-        sum_pixels(op, &from, &e, p * c, bp_min_size(BLOCK_PIXELS, pixels - p), room);
+        sum_pixels(op, n, &from, &e, p * c, bp_min_size(BLOCK_PIXELS, pixels - p), room);
         add_block(op, n, room);
     }
 }
@@ -190,8 +200,7 @@ static void sums_part(void *context, size_t begin, size_t end, int thread) {
     for (size_t n = begin; n < end; n++) {
         begin_sample(op, n);
         if (!has_gradient(op, n) && op->ranges != NULL)
-            bp_norm_act_add_ranges(op, NULL, n * sample_elements(s), s->h * s->w,
-                                   bp_norm_act_ranges_of_sample(op, n));
+            add_zeros(op, n);
         if (has_gradient(op, n) && sums_winners(op)) {
             add_winners(op, n, &room);
             continue;

@@ -54,6 +54,8 @@ void bp_kernels_init_neon(struct bp_kernels *kernels) {
     kernels->act_grad_i16 = bp_act_grad_i16_neon;
     kernels->act_grad_f32 = bp_act_grad_f32_neon;
     kernels->act_grad_f16 = bp_act_grad_f16_neon;
+    kernels->scale_grad_i16 = bp_scale_grad_i16_neon;
+    kernels->scale_sums_i16 = bp_scale_sums_i16_neon;
     kernels->act_range_i16 = bp_act_range_i16_neon;
     kernels->act_columns_i16 = bp_act_columns_i16_neon;
     kernels->act_norm_signs = bp_act_norm_signs_neon;

@@ -106,6 +106,11 @@ void bp_act_grad_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, si
 void bp_act_grad_f32_neon(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, int add, float *out);
+void bp_scale_grad_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                            const float *scale, const float *slope, float *out);
+void bp_scale_sums_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                            const float *scale, const float *slope, struct bp_columns to,
+                            float *sum_gy, float *sum_slope);
 void bp_act_range_i16_neon(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const float *scale, const float *shift, const float *slope,
                            const float *ka, const float *kb, const float *kc, struct bp_columns to);

@@ -62,6 +62,8 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->pool_sums_i16 = bp_pool_sums_i16_c;
     kernels->act_grad_i16 = bp_act_grad_i16_c;
     kernels->act_grad_f32 = bp_act_grad_f32_c;
+    kernels->scale_grad_i16 = bp_scale_grad_i16_c;
+    kernels->scale_sums_i16 = bp_scale_sums_i16_c;
     kernels->act_range_i16 = bp_act_range_i16_c;
     kernels->act_columns_i16 = bp_act_columns_i16_c;
     kernels->act_norm_signs = bp_act_norm_signs_c;

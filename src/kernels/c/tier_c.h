@@ -156,6 +156,11 @@ void bp_act_norm_grad_c(const struct bp_gradient_rows *g, const int16_t *y, size
 void bp_sum_squares_f32_c(const float *g, size_t n, double *sum);
 void bp_adam_f32_c(const struct bp_adam *adam, size_t n, const float *g, float *p, float *m,
                    float *v);
+void bp_scale_grad_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                         const float *scale, const float *slope, float *out);
+void bp_scale_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                         const float *scale, const float *slope, struct bp_columns to,
+                         float *sum_gy, float *sum_slope);
 void bp_act_range_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                         const float *scale, const float *shift, const float *slope, const float *ka,
                         const float *kb, const float *kc, struct bp_columns to);

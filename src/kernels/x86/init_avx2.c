@@ -55,6 +55,8 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->act_grad_i16 = bp_act_grad_i16_avx2;
     kernels->act_grad_f32 = bp_act_grad_f32_avx2;
     kernels->act_grad_f16 = bp_act_grad_f16_avx2;
+    kernels->scale_grad_i16 = bp_scale_grad_i16_avx2;
+    kernels->scale_sums_i16 = bp_scale_sums_i16_avx2;
     kernels->act_range_i16 = bp_act_range_i16_avx2;
     kernels->act_norm_signs = bp_act_norm_signs_avx2;
     kernels->act_norm_sums = bp_act_norm_sums_avx2;

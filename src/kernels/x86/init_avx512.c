@@ -54,6 +54,8 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->pool_sums_i16 = bp_pool_sums_i16_avx512;
     kernels->act_grad_i16 = bp_act_grad_i16_avx512;
     kernels->act_grad_f32 = bp_act_grad_f32_avx512;
+    kernels->scale_grad_i16 = bp_scale_grad_i16_avx512;
+    kernels->scale_sums_i16 = bp_scale_sums_i16_avx512;
     kernels->act_range_i16 = bp_act_range_i16_avx512;
     kernels->act_columns_i16 = bp_act_columns_i16_avx512;
     kernels->act_norm_sums = bp_act_norm_sums_avx512;

@@ -121,6 +121,11 @@ void bp_act_norm_sums_avx512(const struct bp_gradient_rows *g, const int16_t *y,
                              float *sum_gu);
 void bp_act_norm_grad_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const struct bp_act_norm_rows *a, float *out);
+void bp_scale_grad_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                              size_t c, const float *scale, const float *slope, float *out);
+void bp_scale_sums_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                              size_t c, const float *scale, const float *slope,
+                              struct bp_columns to, float *sum_gy, float *sum_slope);
 void bp_act_range_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                              const float *scale, const float *shift, const float *slope,
                              const float *ka, const float *kb, const float *kc,
