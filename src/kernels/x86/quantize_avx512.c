@@ -213,19 +213,19 @@ static int can_pick(const int32_t *column, size_t k) {
 
 static void picks_start(struct picks *p, const int32_t *column, size_t k,
                         const struct bp_grid *grid, float parts) {
-    struct pick *step = p->step - 1;
+    struct pick *step = NULL;
     p->k = k;
+    p->steps = 0;
     p->with_lo = 0;
     for (size_t j = 0; j < k; j++) {
         int32_t from = column[j] / 32 * 32;
-        if (j == 0 || step->from != from || step->count == 16) {
-            step++;
+        if (step == NULL || step->from != from || step->count == 16) {
+            step = &p->step[p->steps++];
             memset(step, 0, sizeof *step);
             step->from = from;
         }
         step->index[step->count++] = column[j] - from;
     }
-    p->steps = (size_t)(step - p->step) + 1;
     for (size_t j = 0; j < k + 64; j++) {
         p->lo[j] = j < k ? grid[j].lo : p->lo[j - k];
         p->by[j] = j < k ? grid[j].inv_step * parts : p->by[j - k];
