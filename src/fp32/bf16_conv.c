@@ -195,13 +195,11 @@ struct settle_job {
 static void settle_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     const struct settle_job *job = context;
-    size_t map = map_elements(job->shape);
-    for (size_t i = begin; i < end; i++) {
-        job->kernels->settle_f16(job->y + i * map, map, job->out + i * map);
-        if (job->sums != NULL)
-            bp_channel_sums_add_f32(job->sums, job->kernels, i, job->y + i * map,
-                                    job->shape->oh * job->shape->ow);
-    }
+    const struct bp_conv_shape *s = job->shape;
+    size_t map = map_elements(s);
+    for (size_t i = begin; i < end; i++)
+        bp_channel_sums_settle_f16(job->sums, job->kernels, i, job->y + i * map, s->oh * s->ow,
+                                   s->k, job->out + i * map);
 }
 
 static bp_status wide_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, size_t n,

@@ -173,14 +173,11 @@ struct job {
 
 static void settle(const struct job *job, const struct piece *piece, float *y) {
     const struct bp_bf16_tiles *self = job->self;
-    const struct bp_kernels *kernels = &job->exec->kernels;
     size_t k = self->shape.k, pixels = piece->rows * self->shape.w;
     uint16_t *to = job->y + first_pixel(self, piece) * k;
-    for (size_t i = 0; i < piece->samples; i++, y += pixels * k, to += pixels * k) {
-        kernels->settle_f16(y, pixels * k, to);
-        if (job->sums != NULL)
-            bp_channel_sums_add_f32(job->sums, kernels, piece->sample + i, y, pixels);
-    }
+    for (size_t i = 0; i < piece->samples; i++, y += pixels * k, to += pixels * k)
+        bp_channel_sums_settle_f16(job->sums, &job->exec->kernels, piece->sample + i, y, pixels, k,
+                                   to);
 }
 
 /* Items are groups of samples, whose pieces follow one another: sums of a sample are in order. */

@@ -72,18 +72,15 @@ static void run_block(struct job *job, int which, size_t block, const void *in, 
 static void run_block_to_halves(struct job *job, size_t block, const void *in, int thread) {
     struct bp_onednn_conv *conv = job->conv;
     const struct bp_conv_shape *s = &conv->shape;
-    const struct bp_kernels *kernels = &job->exec->kernels;
     struct product *product = &conv->products[FORWARD];
     size_t first = block * product->samples, count = bp_min_size(product->samples, job->n - first);
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     void *scratch = bp_carve(&carver, bp_onednn_scratch_bytes(product->onednn));
     float *out = (float *)(void *)carver.next;
     note_status(job, bp_onednn_run(product->onednn, thread, in, out, scratch));
-    for (size_t i = first; i < first + count; i++, out += job->out_floats) {
-        kernels->settle_f16(out, job->out_floats, job->halves + i * job->out_floats);
-        if (job->sums != NULL)
-            bp_channel_sums_add_f32(job->sums, kernels, i, out, s->oh * s->ow);
-    }
+    for (size_t i = first; i < first + count; i++, out += job->out_floats)
+        bp_channel_sums_settle_f16(job->sums, &job->exec->kernels, i, out, s->oh * s->ow, s->k,
+                                   job->halves + i * job->out_floats);
 }
 
 static void run_blocks(void *context, size_t begin, size_t end, int thread) {

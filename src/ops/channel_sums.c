@@ -58,6 +58,13 @@ void bp_channel_sums_add_f32(struct bp_channel_sums *sums, const struct bp_kerne
     kernels->sums_f32(y, pixels, sums->c, to, to + sums->c);
 }
 
+void bp_channel_sums_settle_f16(struct bp_channel_sums *sums, const struct bp_kernels *kernels,
+                                size_t sample, float *y, size_t pixels, size_t c, uint16_t *out) {
+    kernels->settle_f16(y, pixels * c, out);
+    if (sums != NULL)
+        bp_channel_sums_add_f32(sums, kernels, sample, y, pixels);
+}
+
 void bp_channel_sums_end(struct bp_channel_sums *sums) {
     sums->complete = 1;
 }

@@ -43,6 +43,10 @@ void bp_channel_sums_add_i16(struct bp_channel_sums *sums, const struct bp_kerne
                              int thread, const int16_t *y, size_t pixels, int limit);
 void bp_channel_sums_add_f32(struct bp_channel_sums *sums, const struct bp_kernels *kernels,
                              size_t sample, const float *y, size_t pixels);
+/* The same of a tensor in halves: elements y [pixels][c] are rounded to these (settle_f16), to
+ * `out` and in y. sums NULL: nobody wants them. */
+void bp_channel_sums_settle_f16(struct bp_channel_sums *sums, const struct bp_kernels *kernels,
+                                size_t sample, float *y, size_t pixels, size_t c, uint16_t *out);
 /* Where the sums of a sample stand, for a kernel that adds to them itself. */
 double *bp_channel_sums_of_sample(struct bp_channel_sums *sums, size_t sample);
 void bp_channel_sums_end(struct bp_channel_sums *sums);

@@ -241,11 +241,8 @@ static void sample_through_buffers(const struct job *job, size_t n, int thread) 
 /* Row z of the output, from `element` on, to halves; the sums are those of what is stored, which z
  * holds then. */
 static void settle_row(const struct job *job, size_t n, size_t element, float *z) {
-    const struct bp_kernels *kernels = &job->exec->kernels;
-    size_t pixels = job->op->ow;
-    kernels->settle_f16(z, pixels * job->op->shape.c, (uint16_t *)job->out.out + element);
-    if (job->out.sums != NULL)
-        bp_channel_sums_add_f32(job->out.sums, kernels, n, z, pixels);
+    bp_channel_sums_settle_f16(job->out.sums, &job->exec->kernels, n, z, job->op->ow,
+                               job->op->shape.c, (uint16_t *)job->out.out + element);
 }
 
 /* With 3x3 pooling, row by row: z holds rows row - 1 .. row + rows - 1 of the input, activated. */
