@@ -62,6 +62,22 @@ static void make_groups(struct groups *groups, enum kind kind, size_t n, float k
     bp_quant_probabilities(&groups->quant, COUNT, groups->group, n, order);
 }
 
+/* Kernels multiply with inv_step in parts of a step, 65536 at most: where that overflows the group
+ * is constant, as where its step is zero. */
+static void test_grids_are_finite(void **state) {
+    (void)state;
+    for (int grid = BP_GRID_MINMAX; grid <= BP_GRID_SYMMETRIC; grid++)
+        for (int exponent = -149; exponent <= 100; exponent++) {
+            float m = (float)ldexp(1.0, exponent);
+            struct bp_quant quant = {.bits = 8, .grid = (enum bp_quant_grid_kind)grid, .keep = 1};
+            struct bp_group group = {.range = {-m, m, m * m}};
+            bp_quant_grid(&quant, COUNT, &group);
+            assert_true(isfinite(group.grid.inv_step * 65536.0f));
+            assert_true((group.step > 0.0f) == (group.grid.inv_step > 0.0f));
+            assert_true(exponent < -90 || group.step > 0.0f);
+        }
+}
+
 /* --- probabilities ---------------------------------------------------------------------------- */
 
 static double weight_of(const struct groups *groups, size_t i) {
@@ -208,9 +224,8 @@ static void test_fixed_choices(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_probabilities),
-        cmocka_unit_test(test_choices),
-        cmocka_unit_test(test_fixed_choices),
+        cmocka_unit_test(test_grids_are_finite), cmocka_unit_test(test_probabilities),
+        cmocka_unit_test(test_choices),          cmocka_unit_test(test_fixed_choices),
         cmocka_unit_test(stat_finish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
