@@ -68,6 +68,14 @@ int bp_cpu_has_aes(int wide) {
     return wide ? has_all(c7, vaes) : has_all(c, aes);
 }
 
+int bp_cpu_has_fast_bf16(void) {
+    const uint32_t avx512_bf16 = 1u << 5;
+    uint32_t a, b, c, d;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !has_all(a, avx512_bf16))
+        return 0;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx;
+}
+
 #elif defined(__aarch64__)
 
 #if defined(__linux__)
@@ -111,6 +119,12 @@ int bp_cpu_has(enum bp_tier tier) {
     return tier == BP_TIER_C;
 }
 
+#endif
+
+#if !defined(__x86_64__)
+int bp_cpu_has_fast_bf16(void) {
+    return 0;
+}
 #endif
 
 enum bp_tier bp_cpu_best(void) {

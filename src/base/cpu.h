@@ -27,6 +27,10 @@ int bp_cpu_has(enum bp_tier tier);
  * (base/rng.h). Tiers do without where they are missing. */
 int bp_cpu_has_aes(int wide);
 
+/* Whether it adds up products of bfloat16 (AVX512_BF16) twice as fast as those of floats, as AMD's
+ * processors do; Intel's are half as fast (docs/KERNELS.md, "Products of bfloat16"). */
+int bp_cpu_has_fast_bf16(void);
+
 /* The best tier of this machine. */
 enum bp_tier bp_cpu_best(void);
 

@@ -3,8 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/memory.h"
-#include "fp32/bf16_tiles.h"
+#include "fp32/bf16_pointwise.h"
 #include "fp32/fp32_backend.h"
 #include "ops/sign_float.h"
 
@@ -13,8 +14,8 @@ enum { CHUNK = 4096, BACKWARD = BP_FP32_BACKWARD_DATA | BP_FP32_BACKWARD_WEIGHTS
 struct bp_bf16_conv {
     struct bp_conv_shape shape;
     unsigned passes;
-    struct bp_bf16_tiles *tiles; /* where they serve, all passes; else: */
-    unsigned native_passes;      /* by oneDNN, of bfloat16; the others on widened operands */
+    struct bp_bf16_pointwise *pointwise; /* where it serves, all passes; else: */
+    unsigned native_passes; /* by oneDNN, of bfloat16; the others on widened operands */
     struct bp_onednn_conv *onednn;
     uint16_t *weights; /* planned [k][r][r][c] */
     struct bp_fp32_conv *wide;
@@ -30,16 +31,22 @@ int bp_bf16_is_native(enum bp_fp32_backend backend) {
 #endif
 }
 
-/* By the tiles of the processor, without oneDNN: only where that would use them, too, so that who
- * caps it caps both. */
-static int is_on_tiles(enum bp_fp32_backend backend, const struct bp_conv_shape *shape) {
+/* The tier whose kernels multiply in oneDNN's place, as far as oneDNN's variables let it go, too,
+ * so that who caps it caps both; BP_TIER_C: none. Where vectors of bfloat16 are fast, oneDNN stays.
+ */
+static enum bp_tier pointwise_tier(enum bp_fp32_backend backend) {
 #ifdef BP_HAVE_ONEDNN
-    return backend == BP_FP32_ONEDNN && bp_onednn_multiplies_tiles() && bp_bf16_tiles_serve(shape);
+    if (backend != BP_FP32_ONEDNN)
+        return BP_TIER_C;
+    if (bp_cpu_has(BP_TIER_AMX) && bp_onednn_multiplies_tiles())
+        return BP_TIER_AMX;
+    if (bp_cpu_has(BP_TIER_AVX512) && bp_onednn_uses_avx512() &&
+        !(bp_onednn_multiplies_bf16() && bp_cpu_has_fast_bf16()))
+        return BP_TIER_AVX512;
 #else
     (void)backend;
-    (void)shape;
-    return 0;
 #endif
+    return BP_TIER_C;
 }
 
 static size_t image_elements(const struct bp_conv_shape *s) {
@@ -120,9 +127,10 @@ bp_status bp_bf16_conv_create(struct bp_bf16_conv **out, struct bp_exec *exec, s
     BP_TRY(bp_alloc(&conv, sizeof *conv, "a bf16 convolution"));
     conv->shape = *shape;
     conv->passes = passes;
-    if (is_on_tiles(backend, shape)) {
-        status = bp_bf16_tiles_create(&conv->tiles, exec, plan, shape, passes, source_scratch, name,
-                                      forward_time, backward_time);
+    const enum bp_tier tier = pointwise_tier(backend);
+    if (tier != BP_TIER_C && bp_bf16_pointwise_serves(shape)) {
+        status = bp_bf16_pointwise_create(&conv->pointwise, exec, plan, tier, shape, passes,
+                                          source_scratch, name, forward_time, backward_time);
         conv->native_passes = passes;
     } else if (bp_bf16_is_native(backend))
         status = plan_native(conv, exec, plan, source_scratch, name, forward_time, backward_time);
@@ -143,7 +151,7 @@ void bp_bf16_conv_destroy(struct bp_bf16_conv *conv) {
 #ifdef BP_HAVE_ONEDNN
     bp_onednn_destroy(conv->onednn);
 #endif
-    bp_bf16_tiles_destroy(conv->tiles);
+    bp_bf16_pointwise_destroy(conv->pointwise);
     bp_fp32_conv_destroy(conv->wide);
     bp_free(conv);
 }
@@ -248,8 +256,8 @@ bp_status bp_bf16_conv_forward(struct bp_bf16_conv *conv, struct bp_exec *exec, 
                                const uint16_t *x, const float *w, uint16_t *y,
                                struct bp_channel_sums *sums) {
     BP_TRY(check_call(conv, BP_FP32_FORWARD, n));
-    if (conv->tiles != NULL) {
-        bp_bf16_tiles_forward(conv->tiles, exec, n, x, w, y, sums);
+    if (conv->pointwise != NULL) {
+        bp_bf16_pointwise_forward(conv->pointwise, exec, n, x, w, y, sums);
         return BP_OK;
     }
 #ifdef BP_HAVE_ONEDNN
@@ -281,8 +289,8 @@ bp_status bp_bf16_conv_backward(struct bp_bf16_conv *conv, struct bp_exec *exec,
                                 const uint16_t *x, const struct bp_grad_source *source,
                                 const float *w, float *dw, float *dx, int accumulate) {
     BP_TRY(check_call(conv, dx != NULL ? BACKWARD : BP_FP32_BACKWARD_WEIGHTS, n));
-    if (conv->tiles != NULL) {
-        bp_bf16_tiles_backward(conv->tiles, exec, n, x, source, w, dw, dx, accumulate);
+    if (conv->pointwise != NULL) {
+        bp_bf16_pointwise_backward(conv->pointwise, exec, n, x, source, w, dw, dx, accumulate);
         return BP_OK;
     }
 #ifdef BP_HAVE_ONEDNN

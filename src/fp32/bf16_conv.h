@@ -2,10 +2,11 @@
  * are rounded to the nearest bfloat16 (kernel round_bf16); products of two are exact in float, the
  * sums round as those of fp32_ops.h do, and y is rounded to halves (kernel settle_f16).
  *
- * Where the processor multiplies tiles of bfloat16 (AMX), bf16_tiles.h does it; where it multiplies
- * vectors (AVX512_BF16), oneDNN does, at twice the speed of floats; numbers below 2^-126 count as
- * zero in both. Elsewhere the rounded operands are widened, and multiplied as floats. Threads: as
- * in fp32_ops.h. */
+ * Pointwise convolutions are multiplied by kernels of ours, with tiles of bfloat16 (AMX) or AVX-512
+ * (bf16_pointwise.h); others, and all where vectors of bfloat16 are fast (bp_cpu_has_fast_bf16), by
+ * oneDNN if the processor has AVX512_BF16. Tiles and such vectors count numbers below 2^-126 as
+ * zero. Elsewhere the rounded operands are widened, and multiplied as floats. Threads: as in
+ * fp32_ops.h. */
 #ifndef BP_FP32_BF16_CONV_H
 #define BP_FP32_BF16_CONV_H
 

@@ -30,8 +30,9 @@ void bp_onednn_destroy(struct bp_onednn_conv *conv);
 unsigned bp_onednn_passes(const struct bp_onednn_conv *conv);
 /* Has this processor instructions for products of bfloat16? */
 int bp_onednn_multiplies_bf16(void);
-/* And may use tiles (AMX) for it: its environment variables cap what it uses. */
+/* And may use tiles (AMX) for it, or AVX-512 at all: its environment variables cap what it uses. */
 int bp_onednn_multiplies_tiles(void);
+int bp_onednn_uses_avx512(void);
 bp_status bp_onednn_forward(struct bp_onednn_conv *conv, struct bp_exec *exec, size_t n,
                             const void *x, const void *w, const float *bias, float *y);
 /* Of bfloat16: y in halves, as settle_f16 rounds. sums: of these y, filled in unless NULL. */

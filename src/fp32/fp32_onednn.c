@@ -75,6 +75,10 @@ int bp_onednn_multiplies_tiles(void) {
     return may_use(dnnl_cpu_isa_avx512_core_amx);
 }
 
+int bp_onednn_uses_avx512(void) {
+    return may_use(dnnl_cpu_isa_avx512_core);
+}
+
 bp_status bp_onednn_fail(int status, const char *name, const char *doing) {
     if (status == (int)dnnl_out_of_memory)
         return bp_fail(BP_RESOURCE, "out of memory: oneDNN in the %s of %s; use a smaller --batch",

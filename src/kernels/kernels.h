@@ -444,10 +444,10 @@ struct bp_kernels {
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap);
 
-    /* --- products of tiles of bfloat16 -------------------------------------------------------- */
+    /* --- products of bfloat16 ----------------------------------------------------------------- */
 
     /* Rows of x times rows of w, a step of 32 contracted elements at a time; c: lanes, a multiple
-     * of 32. Only a processor that multiplies such tiles is given them (fp32/bf16_tiles.h). */
+     * of 32. Tiers: AVX-512, AMX; C's are for the tests (fp32/bf16_pointwise.h). */
 
     /* Rows [n][c] as steps of tiles: for step s = 0 .. ceil(n / 32) - 1, b = 0 .. c / 16 - 1,
      * q, j = 0 .. 15 and e = 0 .. 1, with p = 32 * s + 2 * q + e,

@@ -241,9 +241,9 @@ struct kc_planted {
 extern const struct kc_planted kc_planted_act[], kc_planted_lookup[], kc_planted_norm[];
 extern const size_t kc_planted_act_count, kc_planted_lookup_count, kc_planted_norm_count;
 extern const struct kc_planted kc_planted_float16[], kc_planted_bytes[], kc_planted_tiles[],
-    kc_planted_bf16_tiles[], kc_planted_act_scale[];
+    kc_planted_bf16[], kc_planted_act_scale[];
 extern const size_t kc_planted_float16_count, kc_planted_bytes_count, kc_planted_tiles_count,
-    kc_planted_bf16_tiles_count, kc_planted_act_scale_count;
+    kc_planted_bf16_count, kc_planted_act_scale_count;
 /* Runs planted broken kernels: each one that is found passed. */
 void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed);
 

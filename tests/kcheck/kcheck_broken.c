@@ -343,8 +343,8 @@ void kc_self_test(struct kcheck *t, unsigned *passed, unsigned *failed) {
         test_planted(t, &kc_planted_float16[i], passed, failed);
     for (size_t i = 0; i < kc_planted_act_scale_count; i++)
         test_planted(t, &kc_planted_act_scale[i], passed, failed);
-    for (size_t i = 0; i < kc_planted_bf16_tiles_count; i++)
-        test_planted(t, &kc_planted_bf16_tiles[i], passed, failed);
+    for (size_t i = 0; i < kc_planted_bf16_count; i++)
+        test_planted(t, &kc_planted_bf16[i], passed, failed);
     for (size_t i = 0; i < kc_planted_bytes_count; i++)
         test_planted(t, &kc_planted_bytes[i], passed, failed);
     for (size_t i = 0; i < kc_planted_tiles_count; i++)

@@ -1,4 +1,4 @@
-/* Products of tiles of bfloat16: 32 rows by 32 lanes in four tiles of sums; and what they take. */
+/* Products of bfloat16 on tiles: 32 rows by 32 lanes in four tiles of sums. */
 #include "kernels/x86/tier_amx.h"
 
 #include "base/bits.h"
@@ -7,63 +7,6 @@
 
 #define STEP       32 /* contracted elements */
 #define TILE_UNITS (TILE_BYTES / sizeof(uint16_t))
-
-/* --- operands --------------------------------------------------------------------------------- */
-
-/* 32 elements of row p; zeros where there is none. */
-BP_INLINE __m512i row_or_zeros(const uint16_t *x, size_t p, size_t n, size_t stride) {
-    return p < n ? _mm512_loadu_si512(x + p * stride) : _mm512_setzero_si512();
-}
-
-void bp_pack_bf16_amx(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out) {
-    /* Pairs of two rows are made in quarters of a vector: 0 1 4 5 and 2 3 6 7 of eight. */
-    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
-    const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-    size_t rows = bp_round_up(n, STEP), block = rows * 16;
-    for (size_t j = 0; j < c; j += 32, x += 32, out += 2 * block)
-        for (size_t p = 0; p < rows; p += 2) {
-            __m512i even = row_or_zeros(x, p, n, stride), odd = row_or_zeros(x, p + 1, n, stride);
-            __m512i a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
-            _mm512_store_si512(out + p * 16, _mm512_permutex2var_epi64(a, low, b));
-            _mm512_store_si512(out + block + p * 16, _mm512_permutex2var_epi64(a, high, b));
-        }
-}
-
-/* Rows i and i + 16 of v become its vectors 2 i and 2 i + 1 with their elements in turn. */
-BP_INLINE void zip(const __m512i v[32], __m512i to[32]) {
-    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
-    const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-#pragma GCC unroll 16
-    for (size_t i = 0; i < 16; i++) {
-        __m512i a = _mm512_unpacklo_epi16(v[i], v[i + 16]);
-        __m512i b = _mm512_unpackhi_epi16(v[i], v[i + 16]);
-        to[2 * i] = _mm512_permutex2var_epi64(a, low, b);
-        to[2 * i + 1] = _mm512_permutex2var_epi64(a, high, b);
-    }
-}
-
-/* Five times zipped, 32 rows have become their 32 columns. */
-BP_INLINE void turn_block(const uint16_t *x, size_t n, size_t stride, uint16_t *out, size_t pitch) {
-    __m512i a[32], b[32];
-    for (size_t i = 0; i < 32; i++)
-        a[i] = row_or_zeros(x, i, n, stride);
-    zip(a, b);
-    zip(b, a);
-    zip(a, b);
-    zip(b, a);
-    zip(a, b);
-    for (size_t i = 0; i < 32; i++)
-        _mm512_storeu_si512(out + i * pitch, b[i]);
-}
-
-void bp_turn_bf16_amx(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out,
-                      size_t pitch) {
-    for (size_t i = 0; i < n; i += STEP)
-        for (size_t j = 0; j < c; j += 32)
-            turn_block(x + i * stride + j, n - i, stride, out + j * pitch + i, pitch);
-}
-
-/* --- product ---------------------------------------------------------------------------------- */
 
 struct operands {
     const uint16_t *w;

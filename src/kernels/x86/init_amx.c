@@ -8,8 +8,6 @@ void bp_kernels_init_amx(struct bp_kernels *kernels) {
     kernels->product_tiles_i16 = bp_product_tiles_i16_amx;
     kernels->product_tiles_i32 = bp_product_tiles_i32_amx;
     kernels->product_turned = bp_product_turned_amx;
-    kernels->pack_bf16 = bp_pack_bf16_amx;
-    kernels->turn_bf16 = bp_turn_bf16_amx;
     kernels->product_bf16 = bp_product_bf16_amx;
     kernels->product_bytes = bp_product_bytes_amx;
     kernels->product_bytes_i16 = bp_product_bytes_i16_amx;

@@ -63,6 +63,9 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_norm_range = bp_act_norm_range_avx512;
     kernels->act_norm_columns = bp_act_norm_columns_avx512;
     kernels->average_back = bp_average_back_avx512;
+    kernels->pack_bf16 = bp_pack_bf16_avx512;
+    kernels->turn_bf16 = bp_turn_bf16_avx512;
+    kernels->product_bf16 = bp_product_bf16_avx512;
     kernels->round_bf16 = bp_round_bf16_avx512;
     kernels->settle_f16 = bp_settle_f16_avx512;
     kernels->widen_bf16 = bp_widen_bf16_avx512;

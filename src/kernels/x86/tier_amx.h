@@ -23,9 +23,6 @@ void bp_product_turned_amx(const uint8_t *codes, int is_signed, int add, size_t 
                            const struct bp_run *runs, const size_t *begin, size_t taps,
                            const int8_t *x, size_t plane, size_t c, int32_t *y, size_t y_stride,
                            size_t y_tap);
-void bp_pack_bf16_amx(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out);
-void bp_turn_bf16_amx(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out,
-                      size_t pitch);
 void bp_product_bf16_amx(const uint16_t *x, size_t n, size_t x_stride, const uint16_t *w,
                          size_t steps, size_t c, int add, float *y, size_t y_stride,
                          struct bp_fetch soon);

@@ -156,6 +156,12 @@ void bp_act_grad_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y,
                             const float *scale, const float *shift, const float *slope,
                             const float *ka, const float *kb, const float *kc,
                             const struct bp_gradient_rows *add, uint16_t *out);
+void bp_pack_bf16_avx512(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out);
+void bp_turn_bf16_avx512(const uint16_t *x, size_t n, size_t c, size_t stride, uint16_t *out,
+                         size_t pitch);
+void bp_product_bf16_avx512(const uint16_t *x, size_t n, size_t x_stride, const uint16_t *w,
+                            size_t steps, size_t c, int add, float *y, size_t y_stride,
+                            struct bp_fetch soon);
 void bp_round_bf16_avx512(const float *x, size_t n, uint16_t *out);
 void bp_settle_f16_avx512(float *x, size_t n, uint16_t *out);
 void bp_widen_bf16_avx512(const uint16_t *x, size_t n, float *out);

@@ -1,4 +1,4 @@
-/* Products of tiles of bfloat16: for the tests, as those of bytes (tiles_c.c). */
+/* Products of bfloat16: for the tests, as those of tiles of bytes (tiles_c.c). */
 #include "kernels/c/tier_c.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Tests of the products of tiles of bfloat16 and of what they take, and planted mistakes. */
+/* Tests of the products of bfloat16 and of what they take, and planted mistakes. */
 #include "kcheck/kcheck.h"
 
 #include <string.h>
@@ -177,7 +177,7 @@ static void multiplies_whole_blocks(const uint16_t *x, size_t n, size_t x_stride
         ((volatile float *)y)[n * y_stride] = 0.0f;
 }
 
-const struct kc_planted kc_planted_bf16_tiles[] = {
+const struct kc_planted kc_planted_bf16[] = {
     {"pack_bf16", "leaves missing rows as they were", {.pack_bf16 = packs_no_zeros}},
     {"pack_bf16", "rows lie one behind the other", {.pack_bf16 = packs_rows_that_lie_close}},
     {"turn_bf16", "leaves missing rows as they were", {.turn_bf16 = turns_no_zeros}},
@@ -186,5 +186,4 @@ const struct kc_planted kc_planted_bf16_tiles[] = {
     {"product_bf16", "leaves out the last step", {.product_bf16 = leaves_out_the_last_step}},
     {"product_bf16", "writes a row behind the last", {.product_bf16 = multiplies_whole_blocks}},
 };
-const size_t kc_planted_bf16_tiles_count =
-    sizeof kc_planted_bf16_tiles / sizeof kc_planted_bf16_tiles[0];
+const size_t kc_planted_bf16_count = sizeof kc_planted_bf16 / sizeof kc_planted_bf16[0];

@@ -1,16 +1,15 @@
-#include "fp32/bf16_tiles.h"
+#include "fp32/bf16_pointwise.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "base/cpu.h"
 #include "base/memory.h"
 
 enum { STEP = 32, LANES = 32, PIXELS = 128 /* of a piece, about */ };
 
-struct bp_bf16_tiles {
+struct bp_bf16_pointwise {
     struct bp_conv_shape shape;
-    struct bp_kernels kernels; /* of the processor, whatever the tier */
+    struct bp_kernels kernels; /* for the products and their operands */
     size_t pixels;             /* of a sample */
     size_t rows, samples;      /* of a piece: some rows of one sample, or some whole samples */
     size_t block;              /* samples of a part of dw */
@@ -21,32 +20,32 @@ struct bp_bf16_tiles {
     float *parts;              /* [blocks][k][c] */
 };
 
-int bp_bf16_tiles_serve(const struct bp_conv_shape *shape) {
-    return bp_cpu_best() == BP_TIER_AMX && shape->r == 1 && shape->stride == 1 && shape->pad == 0 &&
-           shape->c % LANES == 0 && shape->k % LANES == 0;
+int bp_bf16_pointwise_serves(const struct bp_conv_shape *shape) {
+    return shape->r == 1 && shape->stride == 1 && shape->pad == 0 && shape->c % LANES == 0 &&
+           shape->k % LANES == 0;
 }
 
 /* --- planning --------------------------------------------------------------------------------- */
 
-static size_t piece_pixels(const struct bp_bf16_tiles *self) {
+static size_t piece_pixels(const struct bp_bf16_pointwise *self) {
     return self->samples * self->rows * self->shape.w;
 }
 
 /* In whole steps. */
-static size_t piece_pitch(const struct bp_bf16_tiles *self) {
+static size_t piece_pitch(const struct bp_bf16_pointwise *self) {
     return bp_round_up(piece_pixels(self), STEP);
 }
 
-static size_t blocks_of(const struct bp_bf16_tiles *self, size_t n) {
+static size_t blocks_of(const struct bp_bf16_pointwise *self, size_t n) {
     return (n + self->block - 1) / self->block;
 }
 
-static size_t weights(const struct bp_bf16_tiles *self) {
+static size_t weights(const struct bp_bf16_pointwise *self) {
     return self->shape.k * self->shape.c;
 }
 
 /* Rows of a sample are walked in even numbers, as gradient sources want them. */
-static void choose_pieces(struct bp_bf16_tiles *self) {
+static void choose_pieces(struct bp_bf16_pointwise *self) {
     const struct bp_conv_shape *s = &self->shape;
     self->pixels = s->h * s->w;
     self->block = bp_fp32_block_samples(s->n);
@@ -56,18 +55,18 @@ static void choose_pieces(struct bp_bf16_tiles *self) {
         self->rows = bp_min_size(bp_max_size(PIXELS / s->w / 2 * 2, 2), s->h);
 }
 
-static size_t forward_scratch(const struct bp_bf16_tiles *self) {
+static size_t forward_scratch(const struct bp_bf16_pointwise *self) {
     return bp_round_up(piece_pixels(self) * self->shape.k * sizeof(float), BP_ALIGN);
 }
 
-static size_t backward_scratch(const struct bp_bf16_tiles *self, size_t source_scratch) {
+static size_t backward_scratch(const struct bp_bf16_pointwise *self, size_t source_scratch) {
     const struct bp_conv_shape *s = &self->shape;
     size_t bytes = piece_pitch(self) * sizeof(uint16_t);
     return bp_round_up(bytes * s->k, BP_ALIGN) + bp_round_up(bytes * s->k, BP_ALIGN) +
            bp_round_up(bytes * s->c, BP_ALIGN) + source_scratch;
 }
 
-static bp_status plan_buffers(struct bp_bf16_tiles *self, struct bp_plan *plan, unsigned passes,
+static bp_status plan_buffers(struct bp_bf16_pointwise *self, struct bp_plan *plan, unsigned passes,
                               const char *name, int forward_time, int backward_time) {
     size_t bytes = weights(self) * sizeof(uint16_t);
     int forward = (passes & BP_FP32_FORWARD) != 0, backward = passes != BP_FP32_FORWARD;
@@ -95,19 +94,20 @@ static bp_status plan_buffers(struct bp_bf16_tiles *self, struct bp_plan *plan, 
     return BP_OK;
 }
 
-bp_status bp_bf16_tiles_create(struct bp_bf16_tiles **out, struct bp_exec *exec,
-                               struct bp_plan *plan, const struct bp_conv_shape *shape,
-                               unsigned passes, size_t source_scratch, const char *name,
-                               int forward_time, int backward_time) {
-    struct bp_bf16_tiles *self;
+bp_status bp_bf16_pointwise_create(struct bp_bf16_pointwise **out, struct bp_exec *exec,
+                                   struct bp_plan *plan, enum bp_tier tier,
+                                   const struct bp_conv_shape *shape, unsigned passes,
+                                   size_t source_scratch, const char *name, int forward_time,
+                                   int backward_time) {
+    struct bp_bf16_pointwise *self;
     *out = NULL;
     BP_TRY(bp_alloc(&self, sizeof *self, "a bf16 convolution"));
     self->shape = *shape;
-    bp_kernels_init(&self->kernels, bp_cpu_best());
+    bp_kernels_init(&self->kernels, tier);
     choose_pieces(self);
     bp_status status = plan_buffers(self, plan, passes, name, forward_time, backward_time);
     if (status != BP_OK) {
-        bp_bf16_tiles_destroy(self);
+        bp_bf16_pointwise_destroy(self);
         return status;
     }
     bp_exec_need_scratch(exec, forward_scratch(self));
@@ -116,7 +116,7 @@ bp_status bp_bf16_tiles_create(struct bp_bf16_tiles **out, struct bp_exec *exec,
     return BP_OK;
 }
 
-void bp_bf16_tiles_destroy(struct bp_bf16_tiles *self) {
+void bp_bf16_pointwise_destroy(struct bp_bf16_pointwise *self) {
     bp_free(self);
 }
 
@@ -127,12 +127,13 @@ struct piece {
     size_t sample, samples, row, rows;
 };
 
-static size_t pieces_of_sample(const struct bp_bf16_tiles *self) {
+static size_t pieces_of_sample(const struct bp_bf16_pointwise *self) {
     return (self->shape.h + self->rows - 1) / self->rows;
 }
 
 /* Piece i of samples first .. end - 1. */
-static struct piece piece_of(const struct bp_bf16_tiles *self, size_t first, size_t end, size_t i) {
+static struct piece piece_of(const struct bp_bf16_pointwise *self, size_t first, size_t end,
+                             size_t i) {
     size_t of_sample = pieces_of_sample(self);
     struct piece piece = {.sample = first + i / of_sample * self->samples,
                           .row = i % of_sample * self->rows};
@@ -141,15 +142,15 @@ static struct piece piece_of(const struct bp_bf16_tiles *self, size_t first, siz
     return piece;
 }
 
-static size_t pieces_of(const struct bp_bf16_tiles *self, size_t samples) {
+static size_t pieces_of(const struct bp_bf16_pointwise *self, size_t samples) {
     return (samples + self->samples - 1) / self->samples * pieces_of_sample(self);
 }
 
-static size_t first_pixel(const struct bp_bf16_tiles *self, const struct piece *piece) {
+static size_t first_pixel(const struct bp_bf16_pointwise *self, const struct piece *piece) {
     return piece->sample * self->pixels + piece->row * self->shape.w;
 }
 
-static size_t pixels_of(const struct bp_bf16_tiles *self, const struct piece *piece) {
+static size_t pixels_of(const struct bp_bf16_pointwise *self, const struct piece *piece) {
     return piece->samples * piece->rows * self->shape.w;
 }
 
@@ -160,7 +161,7 @@ static struct bp_fetch fetch_of(const void *at, size_t bytes) {
 /* --- forward ---------------------------------------------------------------------------------- */
 
 struct job {
-    struct bp_bf16_tiles *self;
+    struct bp_bf16_pointwise *self;
     struct bp_exec *exec;
     size_t n;
     const uint16_t *x;
@@ -172,7 +173,7 @@ struct job {
 };
 
 static void settle(const struct job *job, const struct piece *piece, float *y) {
-    const struct bp_bf16_tiles *self = job->self;
+    const struct bp_bf16_pointwise *self = job->self;
     size_t k = self->shape.k, pixels = piece->rows * self->shape.w;
     uint16_t *to = job->y + first_pixel(self, piece) * k;
     for (size_t i = 0; i < piece->samples; i++, y += pixels * k, to += pixels * k)
@@ -183,7 +184,7 @@ static void settle(const struct job *job, const struct piece *piece, float *y) {
 /* Items are groups of samples, whose pieces follow one another: sums of a sample are in order. */
 static void forward_part(void *context, size_t begin, size_t end, int thread) {
     const struct job *job = context;
-    const struct bp_bf16_tiles *self = job->self;
+    const struct bp_bf16_pointwise *self = job->self;
     size_t c = self->shape.c, k = self->shape.k;
     float *y = bp_exec_scratch(job->exec, thread);
     for (size_t i = begin * pieces_of_sample(self); i < end * pieces_of_sample(self); i++) {
@@ -195,9 +196,9 @@ static void forward_part(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-void bp_bf16_tiles_forward(struct bp_bf16_tiles *self, struct bp_exec *exec, size_t n,
-                           const uint16_t *x, const float *w, uint16_t *y,
-                           struct bp_channel_sums *sums) {
+void bp_bf16_pointwise_forward(struct bp_bf16_pointwise *self, struct bp_exec *exec, size_t n,
+                               const uint16_t *x, const float *w, uint16_t *y,
+                               struct bp_channel_sums *sums) {
     struct job job = {.self = self, .exec = exec, .n = n, .x = x, .y = y, .sums = sums};
     size_t c = self->shape.c, k = self->shape.k;
     self->kernels.round_bf16(w, weights(self), self->rounded);
@@ -221,7 +222,7 @@ struct room {
 };
 
 static struct room carve(const struct job *job, int thread) {
-    const struct bp_bf16_tiles *self = job->self;
+    const struct bp_bf16_pointwise *self = job->self;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     size_t bytes = piece_pitch(self) * sizeof(uint16_t);
     struct room room;
@@ -234,7 +235,7 @@ static struct room carve(const struct job *job, int thread) {
 
 static void run_piece(const struct job *job, const struct piece *piece, int is_first, float *part,
                       const struct room *room) {
-    const struct bp_bf16_tiles *self = job->self;
+    const struct bp_bf16_pointwise *self = job->self;
     const struct bp_kernels *kernels = &self->kernels;
     size_t c = self->shape.c, k = self->shape.k, row = self->shape.w * k;
     size_t first = first_pixel(self, piece), pixels = pixels_of(self, piece);
@@ -255,7 +256,7 @@ static void run_piece(const struct job *job, const struct piece *piece, int is_f
 /* Items are blocks of samples. */
 static void backward_part(void *context, size_t begin, size_t end, int thread) {
     const struct job *job = context;
-    const struct bp_bf16_tiles *self = job->self;
+    const struct bp_bf16_pointwise *self = job->self;
     struct room room = carve(job, thread);
     for (size_t block = begin; block < end; block++) {
         size_t first = block * self->block, behind = bp_min_size(first + self->block, job->n);
@@ -270,7 +271,7 @@ static void backward_part(void *context, size_t begin, size_t end, int thread) {
 static void add_parts(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     const struct job *job = context;
-    const struct bp_bf16_tiles *self = job->self;
+    const struct bp_bf16_pointwise *self = job->self;
     size_t c = self->shape.c;
     memcpy(job->dw + begin * c, self->parts + begin * c, (end - begin) * c * sizeof *job->dw);
     for (size_t block = 1; block < blocks_of(self, job->n); block++) {
@@ -280,9 +281,9 @@ static void add_parts(void *context, size_t begin, size_t end, int thread) {
     }
 }
 
-void bp_bf16_tiles_backward(struct bp_bf16_tiles *self, struct bp_exec *exec, size_t n,
-                            const uint16_t *x, const struct bp_grad_source *source, const float *w,
-                            float *dw, float *dx, int accumulate) {
+void bp_bf16_pointwise_backward(struct bp_bf16_pointwise *self, struct bp_exec *exec, size_t n,
+                                const uint16_t *x, const struct bp_grad_source *source,
+                                const float *w, float *dw, float *dx, int accumulate) {
     struct job job = {.self = self,
                       .exec = exec,
                       .n = n,
