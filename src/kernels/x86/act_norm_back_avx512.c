@@ -92,24 +92,30 @@ BP_INLINE __m512 grad_16(const struct gradient *g, enum gradient_form form, cons
     return _mm512_mul_ps(gu, k->alpha);
 }
 
+/* 16 * vectors channels, all rows. */
+BP_INLINE void grad_block(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, const struct bp_act_norm_rows *a, int vectors,
+                          size_t j, __mmask16 m, float *out) {
+    struct coefficients k[2];
+    for (int q = 0; q < vectors; q++)
+        k[q] = load_coefficients(a, j + 16 * (size_t)q, m);
+    for (size_t p = 0; p < n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * c + j + 16 * (size_t)q;
+            store_f32(out + at, m, grad_16(g, form, y, at, &k[q], m));
+            if (form != GRADIENT_NONE)
+                fetch_rows_behind(g->at, type_of(form), n, c, j, (size_t)q, p);
+            fetch_rows_behind(y, VALUE_I16, n, c, j, (size_t)q, p);
+        }
+}
+
 BP_INLINE void grad_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
                          size_t n, size_t c, const struct bp_act_norm_rows *a, float *out) {
-    for (size_t p = 0; p < n; p++) {
-        size_t j = 0;
-        for (; j + 16 <= c; j += 16) {
-            const struct coefficients k = load_coefficients(a, j, 0xffff);
-            size_t at = p * c + j;
-            store_f32(out + at, 0xffff, grad_16(g, form, y, at, &k, 0xffff));
-            if (form != GRADIENT_NONE)
-                fetch_elements_behind(g->at, type_of(form), n * c, at, 16);
-            fetch_elements_behind(y, VALUE_I16, n * c, at, 16);
-        }
-        if (j < c) {
-            const struct coefficients k = load_coefficients(a, j, mask_16(c - j));
-            store_f32(out + p * c + j, mask_16(c - j),
-                      grad_16(g, form, y, p * c + j, &k, mask_16(c - j)));
-        }
-    }
+    size_t j = 0;
+    for (; j + 32 <= c; j += 32)
+        grad_block(g, form, y, n, c, a, 2, j, 0xffff, out);
+    for (; j < c; j += 16)
+        grad_block(g, form, y, n, c, a, 1, j, mask_16(c - j), out);
 }
 
 void bp_act_norm_grad_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,

@@ -291,6 +291,34 @@ BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const str
     }
 }
 
+/* All columns, 64 at a time, whose grids stay in registers. */
+BP_INLINE void round_all(const float *g, size_t n, const struct picks *p, const uint8_t *random,
+                         const struct bp_rounding *rounding, int wide, int with_lo,
+                         uint8_t *codes) {
+    const struct rounder r = rounder_of(rounding);
+    const size_t bytes = wide ? 2 : 1;
+    for (size_t j = 0; j < p->k; j += 64) {
+        __m512 los[4], bys[4];
+        if (with_lo)
+            load_64(p->lo + j, los);
+        load_64(p->by + j, bys);
+        for (size_t at = j; at < n * p->k; at += p->k) {
+            __m512 t[4];
+            scale_64(g + at, with_lo ? los : NULL, bys, t);
+            _mm512_storeu_si512(codes + at, round_64(t, random + bytes * at, wide, &r));
+        }
+    }
+}
+
+BP_INLINE void round_some(const float *g, size_t n, size_t g_stride, const struct picks *p,
+                          float *picked, const uint8_t *random, const struct bp_rounding *rounding,
+                          int wide, int with_lo, uint8_t *codes) {
+    if (p->k == g_stride && p->k % 64 == 0)
+        round_all(g, n, p, random, rounding, wide, with_lo, codes);
+    else
+        round_picked(g, n, g_stride, p, picked, random, rounding, wide, with_lo, codes);
+}
+
 static void round_rising(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
                          const uint8_t *random, const struct bp_rounding *rounding,
                          const struct bp_grid *grid, uint8_t *codes) {
@@ -298,11 +326,11 @@ static void round_rising(const float *g, size_t n, size_t g_stride, const int32_
     float picked[PICK_FLOATS + PICK_COLUMNS + 16];
     picks_start(&p, column, k, grid, bp_rounding_parts(rounding));
     if (rounding->wide)
-        round_picked(g, n, g_stride, &p, picked, random, rounding, 1, 1, codes);
+        round_some(g, n, g_stride, &p, picked, random, rounding, 1, 1, codes);
     else if (p.with_lo)
-        round_picked(g, n, g_stride, &p, picked, random, rounding, 0, 1, codes);
+        round_some(g, n, g_stride, &p, picked, random, rounding, 0, 1, codes);
     else
-        round_picked(g, n, g_stride, &p, picked, random, rounding, 0, 0, codes);
+        round_some(g, n, g_stride, &p, picked, random, rounding, 0, 0, codes);
 }
 
 void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
