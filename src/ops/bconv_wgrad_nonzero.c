@@ -142,8 +142,6 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
             multiply(job, l, columns);
             most = 0;
         }
-        for (size_t i = 0; i < rows; i++)
-            __builtin_prefetch(codes + (i + ROWS) * job->kept);
         for (size_t i = 0, n = row / pixels, p = row % pixels; i < rows; p = 0, n++) {
             size_t count = bp_min_size(rows - i, pixels - p);
             locate(op, n, p, count, at + i);

@@ -106,6 +106,13 @@ BP_INLINE void load_columns(const uint8_t *codes, size_t step, int full, size_t 
     }
 }
 
+/* Beside column j of k, its share of the 64 rows that come next: asked for all at once, they would
+ * keep the processor waiting. */
+BP_INLINE void fetch_next_rows(const uint8_t *codes, size_t step, size_t j, size_t k) {
+    for (size_t p = j * ROWS / k; p < (j + 1) * ROWS / k; p++)
+        _mm_prefetch((const char *)codes + (ROWS + p) * step, _MM_HINT_T0);
+}
+
 void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k,
                             const int32_t *at, int32_t *to, size_t capacity, int32_t *count) {
     for (size_t p = 0; p < n; p += ROWS, codes += ROWS * step) {
@@ -124,6 +131,7 @@ void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t 
             for (size_t i = 0; i < columns; i++) {
                 size_t list = (j + i) * 2 * BP_NONZERO_WEIGHTS;
                 list_column(&places, column[i], to + list * capacity, capacity, count + list);
+                fetch_next_rows(codes, step, j + i, k);
             }
         }
     }
