@@ -91,7 +91,8 @@ static float sum_of_step(const uint16_t *x, const uint16_t *w, size_t j) {
 void kcheck_product_bf16(struct kcheck *t) {
     const struct kc_layer *l = t->layer;
     size_t n = draw_rows(t), c = draw_channels(t, l != NULL ? l->k : 0);
-    size_t steps = l != NULL ? bp_round_up(l->c, STEP) / STEP : 1 + kc_below(t, 6);
+    size_t few = 1 + kc_below(t, 6), many = few + 15 + kc_below(t, 20);
+    size_t steps = l != NULL ? bp_round_up(l->c, STEP) / STEP : kc_below(t, 8) != 0 ? few : many;
     size_t x_stride = steps * STEP + (l != NULL ? 0 : kc_below(t, 2) * kc_below(t, 50));
     size_t y_stride = c + (l != NULL ? 0 : kc_below(t, 2) * kc_below(t, 50));
     int add = kc_below(t, 2) != 0;

@@ -80,9 +80,7 @@ void bp_product_bf16_amx(const uint16_t *x, size_t n, size_t x_stride, const uin
                          struct bp_fetch soon) {
     size_t whole = n / 32 * 32, rest = n - whole;
     size_t all_steps = (n + 31) / 32 * (c / 32) * steps;
-    struct operands o = {w, x_stride, y_stride, steps, c, add, soon, 0};
-    if (soon.at != NULL)
-        o.soon_bytes = ((size_t)(soon.end - soon.at) + all_steps - 1) / all_steps;
+    struct operands o = {w, x_stride, y_stride, steps, c, add, soon, fetch_share(&soon, all_steps)};
     if (whole > 0) {
         configure_tiles();
         multiply_all(&o, x, whole, 1, y);

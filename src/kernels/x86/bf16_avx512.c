@@ -140,9 +140,7 @@ void bp_product_bf16_avx512(const uint16_t *x, size_t n, size_t x_stride, const 
                             size_t steps, size_t c, int add, float *y, size_t y_stride,
                             struct bp_fetch soon) {
     size_t all_steps = (n / ROWS + n % ROWS) * (c / 32) * steps;
-    struct operands o = {w, steps, c, x_stride, y_stride, add, soon, 0};
-    if (soon.at != NULL)
-        o.soon_bytes = ((size_t)(soon.end - soon.at) + all_steps - 1) / all_steps;
+    struct operands o = {w, steps, c, x_stride, y_stride, add, soon, fetch_share(&soon, all_steps)};
     size_t i = 0;
     for (; i + ROWS <= n; i += ROWS)
         multiply_rows(&o, x + i * x_stride, ROWS, y + i * y_stride);

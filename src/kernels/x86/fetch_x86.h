@@ -47,4 +47,9 @@ static inline __attribute__((always_inline)) void fetch_soon(struct bp_fetch *so
         _mm_prefetch(soon->at, _MM_HINT_T1);
 }
 
+/* How many bytes that is a step, so that so many steps fetch all of it. */
+static inline size_t fetch_share(const struct bp_fetch *soon, size_t steps) {
+    return soon->at == NULL ? 0 : ((size_t)(soon->end - soon->at) + steps - 1) / steps;
+}
+
 #endif

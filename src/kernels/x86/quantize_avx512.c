@@ -291,34 +291,6 @@ BP_INLINE void round_picked(const float *g, size_t n, size_t g_stride, const str
     }
 }
 
-/* All columns, 64 at a time, whose grids stay in registers. */
-BP_INLINE void round_all(const float *g, size_t n, const struct picks *p, const uint8_t *random,
-                         const struct bp_rounding *rounding, int wide, int with_lo,
-                         uint8_t *codes) {
-    const struct rounder r = rounder_of(rounding);
-    const size_t bytes = wide ? 2 : 1;
-    for (size_t j = 0; j < p->k; j += 64) {
-        __m512 los[4], bys[4];
-        if (with_lo)
-            load_64(p->lo + j, los);
-        load_64(p->by + j, bys);
-        for (size_t at = j; at < n * p->k; at += p->k) {
-            __m512 t[4];
-            scale_64(g + at, with_lo ? los : NULL, bys, t);
-            _mm512_storeu_si512(codes + at, round_64(t, random + bytes * at, wide, &r));
-        }
-    }
-}
-
-BP_INLINE void round_some(const float *g, size_t n, size_t g_stride, const struct picks *p,
-                          float *picked, const uint8_t *random, const struct bp_rounding *rounding,
-                          int wide, int with_lo, uint8_t *codes) {
-    if (p->k == g_stride && p->k % 64 == 0)
-        round_all(g, n, p, random, rounding, wide, with_lo, codes);
-    else
-        round_picked(g, n, g_stride, p, picked, random, rounding, wide, with_lo, codes);
-}
-
 static void round_rising(const float *g, size_t n, size_t g_stride, const int32_t *column, size_t k,
                          const uint8_t *random, const struct bp_rounding *rounding,
                          const struct bp_grid *grid, uint8_t *codes) {
@@ -326,17 +298,54 @@ static void round_rising(const float *g, size_t n, size_t g_stride, const int32_
     float picked[PICK_FLOATS + PICK_COLUMNS + 16];
     picks_start(&p, column, k, grid, bp_rounding_parts(rounding));
     if (rounding->wide)
-        round_some(g, n, g_stride, &p, picked, random, rounding, 1, 1, codes);
+        round_picked(g, n, g_stride, &p, picked, random, rounding, 1, 1, codes);
     else if (p.with_lo)
-        round_some(g, n, g_stride, &p, picked, random, rounding, 0, 1, codes);
+        round_picked(g, n, g_stride, &p, picked, random, rounding, 0, 1, codes);
     else
-        round_some(g, n, g_stride, &p, picked, random, rounding, 0, 0, codes);
+        round_picked(g, n, g_stride, &p, picked, random, rounding, 0, 0, codes);
+}
+
+/* 64 columns of n rows of k, to their places in the codes; lo NULL: zeros. */
+BP_INLINE void round_block(const float *g, size_t n, size_t k, const __m512 lo[4],
+                           const __m512 by[4], const uint8_t *random, int wide,
+                           const struct rounder *r, uint8_t *codes) {
+    for (size_t at = 0; at < n * k; at += k) {
+        __m512 t[4];
+        scale_64(g + at, lo, by, t);
+        _mm512_storeu_si512(codes + at, round_64(t, random + (wide ? 2 : 1) * at, wide, r));
+    }
+}
+
+/* All columns of a row, in multiples of 64, whose grids stay in registers. */
+BP_INLINE void round_all(const float *g, size_t n, size_t k, const uint8_t *random,
+                         const struct bp_rounding *rounding, int wide, const struct bp_grid *grid,
+                         uint8_t *codes) {
+    const struct rounder r = rounder_of(rounding);
+    for (size_t j = 0; j < k; j += 64) {
+        __m512 lo[4], by[4];
+        __mmask16 some = 0;
+        for (size_t v = 0; v < 4; v++) {
+            load_grids(grid + j + 16 * v, 16, &lo[v], &by[v]);
+            by[v] = _mm512_mul_ps(by[v], _mm512_set1_ps(r.parts));
+            some |= _mm512_cmp_ps_mask(lo[v], _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        }
+        const uint8_t *of_block = random + (wide ? 2 : 1) * j;
+        if (some)
+            round_block(g + j, n, k, lo, by, of_block, wide, &r, codes + j);
+        else
+            round_block(g + j, n, k, NULL, by, of_block, wide, &r, codes + j);
+    }
 }
 
 void bp_round_columns_avx512(const float *g, size_t n, size_t g_stride, const int32_t *column,
                              size_t k, const uint8_t *random, const struct bp_rounding *rounding,
                              const struct bp_grid *grid, uint8_t *codes) {
-    if (can_pick(column, k))
+    const int rising = can_pick(column, k);
+    if (rising && k == g_stride && k % 64 == 0 && rounding->wide)
+        round_all(g, n, k, random, rounding, 1, grid, codes);
+    else if (rising && k == g_stride && k % 64 == 0)
+        round_all(g, n, k, random, rounding, 0, grid, codes);
+    else if (rising)
         round_rising(g, n, g_stride, column, k, random, rounding, grid, codes);
     else
         round_grids(g, n, g_stride, column, k, random, rounding, rounding->wide != 0, grid, codes);
