@@ -100,6 +100,19 @@ static inline size_t bp_rounding_bytes(const struct bp_rounding *rounding) {
     return rounding->wide ? 2 : 1;
 }
 
+#define BP_BOTH_CHANNELS 2048
+
+/* Rows [n][c] rounded twice: as round_group does, with one grid, and as round_columns does all
+ * columns in their order. For c that are multiples of 64, up to BP_BOTH_CHANNELS, grids whose lo
+ * is 0, and codes that are not wide. */
+struct bp_rounding_both {
+    struct bp_rounding group, columns;
+    struct bp_grid group_grid;
+    const struct bp_grid *column_grids; /* [c] */
+    const uint8_t *group_random, *column_random;
+    uint8_t *group_codes, *column_codes; /* [n][c] */
+};
+
 /* How codes become tables, for the products by lookup. u = code - code_min, a byte, is cut to the
  * digit (u >> shift) & 15; top is the largest digit, 1 .. 15. Codes of up to 4 bits: shift 0, top =
  * code_max - code_min. Codes of 8 bits have two digits, each with tables of its own: shift 0 and 4,
@@ -704,6 +717,16 @@ struct bp_kernels {
                           const float *scale, const float *shift, const float *slope,
                           const float *ka, const float *kb, const float *kc, struct bp_columns to);
 
+    /* The codes, see struct bp_rounding_both, of the rows that act_grad_i16 would write, and of
+     * those of scale_grad_i16. Only where codes_at_once. */
+    void (*act_codes_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                          const float *scale, const float *shift, const float *slope,
+                          const float *ka, const float *kb, const float *kc,
+                          const struct bp_rounding_both *both);
+    void (*scale_codes_i16)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                            const float *scale, const float *slope,
+                            const struct bp_rounding_both *both);
+
     /* Some columns of such rows: out[p * k + j] = y[p * c + i] * kb[i] + kc[i] with i = column[j],
      * rising. */
     void (*act_columns_i16)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
@@ -734,6 +757,10 @@ struct bp_kernels {
     /* range_columns of the rows that act_norm_grad would write. */
     void (*act_norm_range)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                            const struct bp_act_norm_rows *a, struct bp_columns to);
+
+    /* The codes of these rows, see struct bp_rounding_both. Only where codes_at_once. */
+    void (*act_norm_codes)(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                           const struct bp_act_norm_rows *a, const struct bp_rounding_both *both);
 
     /* Some columns of the rows that act_norm_grad would write with g NULL: out [n][k], column [k]
      * rising. */
@@ -786,6 +813,10 @@ struct bp_kernels {
 
     /* How many quads stand together in this tier's products by lookup. */
     size_t together;
+
+    /* 1 where this tier has the kernels *_codes* of its own; C's are for the tests, else rows and
+     * round_* are faster. */
+    int codes_at_once;
 };
 
 /* The table of a tier: C first, then every tier up to `tier` that this build has. */

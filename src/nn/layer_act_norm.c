@@ -47,6 +47,7 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     layer->in->source.rows = bp_act_norm_grad_rows;
     layer->in->source.ranges = bp_act_norm_grad_ranges;
     layer->in->source.columns = bp_act_norm_grad_columns;
+    layer->in->source.codes = bp_act_norm_grad_codes;
     layer->in->source.context = self->op;
     return BP_OK;
 }

@@ -111,6 +111,7 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
         layer->in->source.rows_bf16 = self->shape.input_f16 ? bp_norm_act_grad_rows_bf16 : NULL;
         layer->in->source.ranges = self->shape.input_i16 ? bp_norm_act_grad_ranges : NULL;
         layer->in->source.columns = self->shape.input_i16 ? bp_norm_act_grad_columns : NULL;
+        layer->in->source.codes = self->shape.input_i16 ? bp_norm_act_grad_codes : NULL;
         layer->in->source.context = self->op;
     } else if (layer->in->needs_grad) {
         self->op->pooled = layer->in->grad_pooled;

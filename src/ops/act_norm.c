@@ -183,6 +183,17 @@ void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t row
                                op->c, &coefficients, out);
 }
 
+void bp_act_norm_grad_codes(const void *context, size_t n, size_t row, size_t rows,
+                            const struct bp_rounding_both *both, void *scratch) {
+    const struct bp_act_norm *op = context;
+    const struct bp_act_norm_rows coefficients = coefficients_of(op);
+    size_t element = (n * op->h + row) * op->w * op->c;
+    const struct bp_gradient_rows g = bp_gradient_at(&op->g, n, element);
+    (void)scratch;
+    op->kernels->act_norm_codes(has_gradient(op, n) ? &g : NULL, op->y + element, rows * op->w,
+                                op->c, &coefficients, both);
+}
+
 void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch) {
     const struct bp_act_norm *op = context;
     const struct bp_act_norm_rows coefficients = coefficients_of(op);

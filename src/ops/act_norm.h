@@ -66,7 +66,9 @@ void bp_act_norm_backward_sums(struct bp_act_norm *op, struct bp_exec *exec, siz
  * op. */
 void bp_act_norm_grad_rows(const void *context, size_t n, size_t row, size_t rows, float *out,
                            void *scratch);
-/* The ranges of these rows of sample n. */
+/* Their codes, and the ranges of all rows of sample n. */
+void bp_act_norm_grad_codes(const void *context, size_t n, size_t row, size_t rows,
+                            const struct bp_rounding_both *both, void *scratch);
 void bp_act_norm_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
 /* Columns of the rows, of samples that have no gradient. */
 int bp_act_norm_grad_columns(const void *context, size_t n, size_t row, size_t rows,

@@ -6,6 +6,7 @@
  *           groups: grid, probability, choice
  *   pass B  rows             -> codes of kept samples -> planes                 (dA)
  *           rows, or columns -> codes of kept channels -> planes per position   (dW)
+ *           or the codes of both at once, without rows
  *   products: bconv_dgrad.c, bconv_wgrad.c */
 #include "ops/bconv_internal.h"
 
@@ -249,15 +250,53 @@ static int make_columns(const struct backward_job *job, size_t n, size_t row, si
                            scratch->rows);
 }
 
+/* Whether the codes of both products come from the source at once: dW keeps all columns, and the
+ * kernels take the codes. */
+static int codes_at_once(const struct backward_job *job) {
+    const struct bp_bconv *op = job->op;
+    size_t k = op->shape.k;
+    return job->exec->kernels.codes_at_once && job->source->codes != NULL &&
+           op->quant_dw.groups == BP_GROUPS_CHANNEL && op->kept_dw == k && k % 64 == 0 &&
+           k <= BP_BOTH_CHANNELS && op->quant_da.grid == BP_GRID_ZERO &&
+           op->quant_dw.grid == BP_GRID_ZERO && !job->rounding_da.wide && !job->rounding_dw.wide &&
+           bp_product_takes_bytes(op->method_da) && bp_product_takes_bytes(op->method_dw);
+}
+
+static void code_chunk_both(const struct backward_job *job, size_t n, size_t row, size_t rows,
+                            const struct worker_scratch *scratch) {
+    struct bp_bconv *op = job->op;
+    size_t k = op->shape.k, elements = rows * op->shape.ow * k;
+    size_t position = (n * op->shape.oh + row) * op->shape.ow;
+    struct worker_scratch behind = *scratch;
+    behind.random += elements; /* whole blocks, as k is a multiple of 64 */
+    const struct bp_rounding_both both = {
+        .group = job->rounding_da,
+        .columns = job->rounding_dw,
+        .group_grid = op->groups_da[n].grid,
+        .column_grids = op->kept_grid,
+        .group_random =
+            random_of(job, &job->stream_da, &job->rounding_da, position * k, elements, scratch),
+        .column_random =
+            random_of(job, &job->stream_dw, &job->rounding_dw, position * k, elements, &behind),
+        .group_codes = codes_of_slot(op, n) + row * op->shape.ow * op->pixel_da,
+        .column_codes = bp_bconv_wgrad_codes(op, position, k)};
+    job->source->codes(job->source->context, n, row, rows, &both, scratch->source);
+}
+
 static void code_part(void *context, size_t begin, size_t end, int thread) {
     struct backward_job *job = context;
     struct bp_bconv *op = job->op;
     struct worker_scratch scratch = carve_scratch(job, thread);
+    const int at_once = codes_at_once(job);
     for (size_t n = begin; n < end; n++) {
         int da = job->want_da && op->groups_da[n].kept;
         int dw = op->quant_dw.groups == BP_GROUPS_SAMPLE ? op->groups_dw[n].kept : op->kept_dw > 0;
         for (size_t row = 0; (da || dw) && row < op->shape.oh; row += op->chunk_rows) {
             size_t rows = rows_of_chunk(op, row);
+            if (da && dw && at_once) {
+                code_chunk_both(job, n, row, rows, &scratch);
+                continue;
+            }
             int packed = !da && make_columns(job, n, row, rows, &scratch);
             if (!packed)
                 job->source->rows(job->source->context, n, row, rows, scratch.rows, scratch.source);

@@ -126,6 +126,9 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
 /* The same rounded to bfloat16, where input_f16: a bp_grad_source's too. */
 void bp_norm_act_grad_rows_bf16(const void *context, size_t n, size_t row, size_t rows,
                                 uint16_t *out, void *scratch);
+/* Their codes, where input_i16: a bp_grad_source's too. */
+void bp_norm_act_grad_codes(const void *context, size_t n, size_t row, size_t rows,
+                            const struct bp_rounding_both *both, void *scratch);
 /* The ranges of these rows of sample n, where input_i16: a bp_grad_source's too. */
 void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to, void *scratch);
 /* Columns of the rows, of samples that have no gradient: a bp_grad_source's too. */

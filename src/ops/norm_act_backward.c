@@ -92,6 +92,46 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
     }
 }
 
+/* The codes from element `at` of the rows on. */
+static struct bp_rounding_both both_from(const struct bp_rounding_both *both, size_t at) {
+    struct bp_rounding_both from = *both;
+    from.group_random += at;
+    from.column_random += at;
+    from.group_codes += at;
+    from.column_codes += at;
+    return from;
+}
+
+/* As grad_chunk. */
+static void codes_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                        const struct bp_rounding_both *both, float *scratch) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm *norm = &op->norm;
+    const int16_t *y = y_i16(op->y, (n * s->h + row) * s->w * s->c);
+    struct bp_gradient_rows made;
+    const struct bp_gradient_rows *g = gradient_or_null(op, n, row, rows, scratch, &made);
+    size_t elements = rows * s->w * s->c;
+    if (takes_ranges(s) && g == NULL) { /* the codes of zeros */
+        memset(both->group_codes, 0, elements);
+        memset(both->column_codes, 0, elements);
+    } else if (takes_ranges(s)) {
+        op->kernels->scale_codes_i16(g, y, rows * s->w, s->c, norm->scale, op->slope, both);
+    } else {
+        op->kernels->act_codes_i16(g, y, rows * s->w, s->c, norm->scale, norm->shift, op->slope,
+                                   norm->ka, norm->kb, norm->kc, both);
+    }
+}
+
+void bp_norm_act_grad_codes(const void *context, size_t n, size_t row, size_t rows,
+                            const struct bp_rounding_both *both, void *scratch) {
+    const struct bp_norm_act *op = context;
+    const struct bp_norm_act_shape *s = &op->shape;
+    for (size_t done = 0; done < rows; done += op->chunk_rows) {
+        const struct bp_rounding_both from = both_from(both, done * s->w * s->c);
+        codes_chunk(op, n, row + done, bp_min_size(op->chunk_rows, rows - done), &from, scratch);
+    }
+}
+
 void bp_norm_act_grad_rows_bf16(const void *context, size_t n, size_t row, size_t rows,
                                 uint16_t *out, void *scratch) {
     const struct bp_norm_act *op = context;

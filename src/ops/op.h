@@ -90,7 +90,11 @@ bp_status bp_conv_shape_set(struct bp_conv_shape *shape, size_t n, size_t h, siz
  *
  * columns(context, n, row, rows, column, k, out): writes columns column[0 .. k - 1], rising, of the
  * rows into out [rows][ow][k] and returns 1, or returns 0 where that is no cheaper than the whole
- * rows; NULL: it never is. */
+ * rows; NULL: it never is.
+ *
+ * codes(context, n, row, rows, both, scratch): the codes of the rows, which `both` tells, without
+ * writing them; where the kernels have codes_at_once, and of k as these take it. NULL: there is no
+ * shorter way than from the rows. */
 struct bp_grad_source {
     void (*rows)(const void *context, size_t n, size_t row, size_t rows, float *out, void *scratch);
     const void *context;
@@ -100,6 +104,8 @@ struct bp_grad_source {
     void (*ranges)(const void *context, size_t n, struct bp_columns to, void *scratch);
     int (*columns)(const void *context, size_t n, size_t row, size_t rows, const int32_t *column,
                    size_t k, float *out);
+    void (*codes)(const void *context, size_t n, size_t row, size_t rows,
+                  const struct bp_rounding_both *both, void *scratch);
 };
 
 /* A gradient dL/dx [n][h][w][c] in memory: floats, these rounded to bfloat16, or the integers of a

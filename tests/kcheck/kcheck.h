@@ -142,6 +142,12 @@ uint64_t kc_random(struct kcheck *t);
 size_t kc_below(struct kcheck *t, size_t n);
 /* A size around the widths of registers and words. */
 size_t kc_edge_size(struct kcheck *t);
+/* What kernels that round rows [n][c] twice are given, see struct bp_rounding_both
+ * (kcheck_quantize.c): inputs and outputs, what is expected of element i = g, where the kernel
+ * finds them. */
+struct bp_rounding_both kc_make_both(struct kcheck *t, size_t n, size_t c);
+void kc_both_expect(const struct bp_rounding_both *both, size_t c, size_t i, float g);
+struct bp_rounding_both kc_both_at(struct kcheck *t, const struct bp_rounding_both *both);
 /* Rows and columns of a case: the first cases sweep the columns from 1 to 130, the next ones the
  * rows; then both are random. A layer: positions and input channels. */
 void kc_sizes(struct kcheck *t, size_t *n, size_t *c);

@@ -46,10 +46,12 @@ static void make_y(struct kcheck *t, struct act *a, enum input input) {
     }
 }
 
-static struct act make_act(struct kcheck *t, enum input input, enum place place) {
+/* c: a multiple of `step`. */
+static struct act make_act_by(struct kcheck *t, enum input input, enum place place, size_t step) {
     static const char *const places[] = {"", ", in place", ", in place of y"};
     struct act a = {.place = place};
     kc_sizes(t, &a.n, &a.c);
+    a.c = bp_round_up(a.c, step);
     size_t count = a.n * a.c;
     a.g = make_gradient(t, count, input, place);
     make_y(t, &a, input);
@@ -67,6 +69,10 @@ static struct act make_act(struct kcheck *t, enum input input, enum place place)
               a.g.form);
     kc_work(t, (double)count, "element");
     return a;
+}
+
+static struct act make_act(struct kcheck *t, enum input input, enum place place) {
+    return make_act_by(t, input, place, 1);
 }
 
 static float input_at(const struct act *a, enum input input, size_t i) {
@@ -294,6 +300,22 @@ void kcheck_act_range_i16(struct kcheck *t) {
         t->kernels->act_range_i16(g_or_null(t, &a, &g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
                                   kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, k.ka),
                                   kc_at(t, k.kb), kc_at(t, k.kc), kc_columns_at(t, &r));
+    }
+}
+
+void kcheck_act_codes_i16(struct kcheck *t) {
+    struct act a = make_act_by(t, INPUT_I16, PLACE_NONE, 64);
+    a.without_g = !t->is_bench && kc_below(t, 3) == 0;
+    struct grad k = make_coefficients(t, &a);
+    struct bp_rounding_both both = kc_make_both(t, a.n, a.c);
+    for (size_t i = 0; i < a.n * a.c; i++)
+        kc_both_expect(&both, a.c, i, gradient_at(&a, &k, INPUT_I16, i));
+    while (kc_next(t)) {
+        const struct bp_rounding_both to = kc_both_at(t, &both);
+        struct bp_gradient_rows g;
+        t->kernels->act_codes_i16(g_or_null(t, &a, &g), kc_at(t, a.y), a.n, a.c, kc_at(t, a.scale),
+                                  kc_at(t, a.shift), kc_at(t, a.slope), kc_at(t, k.ka),
+                                  kc_at(t, k.kb), kc_at(t, k.kc), &to);
     }
 }
 

@@ -13,10 +13,12 @@ struct input {
     float *of[7]; /* coefficients in the order of struct bp_act_norm_rows */
 };
 
-static struct input make_input(struct kcheck *t, int with_g, int in_place) {
+/* c: a multiple of `step`. */
+static struct input make_input_by(struct kcheck *t, int with_g, int in_place, size_t step) {
     static const char *const names[] = {"alpha", "slope", "scale", "shift", "ka", "kb", "kc"};
     struct input in = {0};
     kc_sizes(t, &in.n, &in.c);
+    in.c = bp_round_up(in.c, step);
     in.with_g = with_g;
     if (with_g)
         in.g =
@@ -34,6 +36,10 @@ static struct input make_input(struct kcheck *t, int with_g, int in_place) {
         kc_fill_moderate(t, in.of[i], in.c);
     }
     return in;
+}
+
+static struct input make_input(struct kcheck *t, int with_g, int in_place) {
+    return make_input_by(t, with_g, in_place, 1);
 }
 
 static struct bp_act_norm_rows rows_at(struct kcheck *t, const struct input *in) {
@@ -148,6 +154,19 @@ void kcheck_act_norm_range(struct kcheck *t) {
         const struct bp_gradient_rows g = kc_gradient_at(t, &in.g);
         t->kernels->act_norm_range(in.with_g ? &g : NULL, kc_at(t, in.y), in.n, in.c, &rows,
                                    kc_columns_at(t, &r));
+    }
+}
+
+void kcheck_act_norm_codes(struct kcheck *t) {
+    struct input in = make_input_by(t, t->is_bench || kc_below(t, 3) != 0, 0, 64);
+    struct bp_rounding_both both = kc_make_both(t, in.n, in.c);
+    for (size_t i = 0; i < in.n * in.c; i++)
+        kc_both_expect(&both, in.c, i, times(gu_of(&in, i), in.of[0][i % in.c]));
+    while (kc_next(t)) {
+        const struct bp_act_norm_rows rows = rows_at(t, &in);
+        const struct bp_gradient_rows g = kc_gradient_at(t, &in.g);
+        const struct bp_rounding_both to = kc_both_at(t, &both);
+        t->kernels->act_norm_codes(in.with_g ? &g : NULL, kc_at(t, in.y), in.n, in.c, &rows, &to);
     }
 }
 

@@ -13,9 +13,11 @@ struct scaled {
     float *scale, *slope;
 };
 
-static struct scaled make_scaled(struct kcheck *t) {
+/* c: a multiple of `step`. */
+static struct scaled make_scaled(struct kcheck *t, size_t step) {
     struct scaled s = {.slope = NULL};
     kc_sizes(t, &s.n, &s.c);
+    s.c = bp_round_up(s.c, step);
     size_t count = s.n * s.c;
     s.g = t->is_bench || kc_below(t, 3) == 0 ? kc_make_bf16_gradient(t, count)
                                              : kc_make_gradient(t, count, 0, KC_ANY_FLOAT);
@@ -46,7 +48,7 @@ static float activated(const struct scaled *s, size_t i) {
 }
 
 void kcheck_scale_grad_i16(struct kcheck *t) {
-    struct scaled s = make_scaled(t);
+    struct scaled s = make_scaled(t, 1);
     float *out = kc_output(t, "out", KC_F32, s.n * s.c);
     for (size_t i = 0; i < s.n * s.c; i++)
         out[i] = activated(&s, i) * s.scale[i % s.c];
@@ -58,7 +60,7 @@ void kcheck_scale_grad_i16(struct kcheck *t) {
 }
 
 void kcheck_scale_sums_i16(struct kcheck *t) {
-    struct scaled s = make_scaled(t);
+    struct scaled s = make_scaled(t, 1);
     struct bp_columns r = kc_columns(t, s.c);
     float *gy = kc_output(t, "sum_gy", KC_F32, s.c), *slope = NULL;
     kc_fill_moderate(t, gy, s.c);
@@ -81,6 +83,19 @@ void kcheck_scale_sums_i16(struct kcheck *t) {
         t->kernels->scale_sums_i16(&g, kc_at(t, s.y), s.n, s.c, kc_at(t, s.scale),
                                    kc_at(t, s.slope), kc_columns_at(t, &r), kc_at(t, gy),
                                    kc_at(t, slope));
+    }
+}
+
+void kcheck_scale_codes_i16(struct kcheck *t) {
+    struct scaled s = make_scaled(t, 64);
+    struct bp_rounding_both both = kc_make_both(t, s.n, s.c);
+    for (size_t i = 0; i < s.n * s.c; i++)
+        kc_both_expect(&both, s.c, i, activated(&s, i) * s.scale[i % s.c]);
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &s.g);
+        const struct bp_rounding_both to = kc_both_at(t, &both);
+        t->kernels->scale_codes_i16(&g, kc_at(t, s.y), s.n, s.c, kc_at(t, s.scale),
+                                    kc_at(t, s.slope), &to);
     }
 }
 
@@ -123,9 +138,21 @@ static void ranges_before_the_scale(const struct bp_gradient_rows *g, const int1
     to.hi[c - 1] = scale[c - 1] != 0.0f ? fmaxf(hi, to.hi[c - 1] / scale[c - 1]) : to.hi[c - 1];
 }
 
+/* The group's random bytes for the columns, too. */
+static void random_bytes_of_the_group(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                      size_t c, const float *scale, const float *slope,
+                                      const struct bp_rounding_both *both) {
+    struct bp_rounding_both other = *both;
+    other.column_random = both->group_random;
+    bp_scale_codes_i16_c(g, y, n, c, scale, slope, &other);
+}
+
 const struct kc_planted kc_planted_act_scale[] = {
     {"scale_grad_i16", "slopes by the sign of y", {.scale_grad_i16 = slopes_by_the_sign_of_y}},
     {"scale_grad_i16", "slopes zeros, too", {.scale_grad_i16 = slopes_zeros_too}},
+    {"scale_codes_i16",
+     "the same random bytes twice",
+     {.scale_codes_i16 = random_bytes_of_the_group}},
     {"scale_sums_i16", "sums from zero", {.scale_sums_i16 = sums_from_zero}},
     {"scale_sums_i16", "ranges before the scale", {.scale_sums_i16 = ranges_before_the_scale}},
 };

@@ -33,6 +33,25 @@ static void range_of_first_rows(const struct bp_gradient_rows *g, const int16_t 
     bp_act_norm_range_c(g, y, n > 4 ? n - n % 4 : n, c, a, to);
 }
 
+/* One grid for all columns, that of the first. */
+static void grid_of_the_first_column(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                     size_t c, const struct bp_act_norm_rows *a,
+                                     const struct bp_rounding_both *both) {
+    struct bp_grid grids[BP_BOTH_CHANNELS];
+    struct bp_rounding_both other = *both;
+    for (size_t j = 0; j < c; j++)
+        grids[j] = both->column_grids[0];
+    other.column_grids = grids;
+    bp_act_norm_codes_c(g, y, n, c, a, &other);
+}
+
+static void codes_without_constant(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                                   size_t c, const float *scale, const float *shift,
+                                   const float *slope, const float *ka, const float *kb,
+                                   const float *kc, const struct bp_rounding_both *both) {
+    bp_act_codes_i16_c(g, y, n, c, scale, shift, slope, ka, kb, g == NULL ? kb : kc, both);
+}
+
 static void range_without_constant(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
                                    size_t c, const float *scale, const float *shift,
                                    const float *slope, const float *ka, const float *kb,
@@ -328,6 +347,10 @@ const struct kc_planted kc_planted_act[] = {
     {"act_norm_sums", "the sums change places", {.act_norm_sums = swaps_sums}},
     {"act_norm_grad", "the last element doubled", {.act_norm_grad = grad_of_last_row_twice}},
     {"act_norm_grad", "sums without their sign", {.act_norm_grad = takes_sums_unsigned}},
+    {"act_norm_codes",
+     "the first column's grid for all",
+     {.act_norm_codes = grid_of_the_first_column}},
+    {"act_codes_i16", "another constant without g", {.act_codes_i16 = codes_without_constant}},
     {"act_norm_range", "drops the last rows", {.act_norm_range = range_of_first_rows}},
     {"act_range_i16", "another constant without g", {.act_range_i16 = range_without_constant}},
     {"act_range_i16", "takes bfloat16 for zero", {.act_range_i16 = range_without_bf16}},

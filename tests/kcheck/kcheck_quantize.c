@@ -100,6 +100,51 @@ void kcheck_round_columns(struct kcheck *t) {
                                   kc_at(t, rounding), kc_at(t, grid), kc_at(t, codes));
 }
 
+/* --- both at once ----------------------------------------------------------------------------- */
+
+static struct bp_rounding draw_narrow(struct kcheck *t) {
+    int bits = t->layer != NULL ? 4 : 1 + (int)kc_below(t, 8);
+    int with_zero = bits == 8 || (bits > 1 && (t->layer != NULL || kc_below(t, 3) != 0));
+    int most = with_zero ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
+    return (struct bp_rounding){with_zero ? -most : 0, most, 0};
+}
+
+static struct bp_grid draw_grid_with_zero(struct kcheck *t, const struct bp_rounding *rounding) {
+    struct bp_grid grid = draw_grid(t, rounding);
+    grid.lo = 0.0f;
+    return grid;
+}
+
+struct bp_rounding_both kc_make_both(struct kcheck *t, size_t n, size_t c) {
+    struct bp_rounding_both both = {.group = draw_narrow(t), .columns = draw_narrow(t)};
+    struct bp_grid *grids = kc_input(t, "column_grids", KC_F32, 2 * c);
+    both.group_grid = draw_grid_with_zero(t, &both.group);
+    for (size_t j = 0; j < c; j++)
+        grids[j] = draw_grid_with_zero(t, &both.columns);
+    both.column_grids = grids;
+    both.group_random = draw_random(t, &both.group, n * c);
+    both.column_random = draw_random(t, &both.columns, n * c);
+    both.group_codes = kc_output(t, "group_codes", KC_U8, n * c);
+    both.column_codes = kc_output(t, "column_codes", KC_U8, n * c);
+    return both;
+}
+
+void kc_both_expect(const struct bp_rounding_both *both, size_t c, size_t i, float g) {
+    both->group_codes[i] = expected_code(g, both->group_grid, &both->group, both->group_random, i);
+    both->column_codes[i] =
+        expected_code(g, both->column_grids[i % c], &both->columns, both->column_random, i);
+}
+
+struct bp_rounding_both kc_both_at(struct kcheck *t, const struct bp_rounding_both *both) {
+    struct bp_rounding_both at = *both;
+    at.column_grids = kc_at(t, both->column_grids);
+    at.group_random = kc_at(t, both->group_random);
+    at.column_random = kc_at(t, both->column_random);
+    at.group_codes = kc_at(t, both->group_codes);
+    at.column_codes = kc_at(t, both->column_codes);
+    return at;
+}
+
 void kcheck_scale_mask(struct kcheck *t) {
     size_t n, c, rows = 1 + kc_below(t, 9);
     kc_sizes(t, &n, &c);

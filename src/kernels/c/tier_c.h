@@ -164,6 +164,14 @@ void bp_scale_sums_i16_c(const struct bp_gradient_rows *g, const int16_t *y, siz
 void bp_act_range_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                         const float *scale, const float *shift, const float *slope, const float *ka,
                         const float *kb, const float *kc, struct bp_columns to);
+void bp_act_codes_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                        const float *scale, const float *shift, const float *slope, const float *ka,
+                        const float *kb, const float *kc, const struct bp_rounding_both *both);
+void bp_scale_codes_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                          const float *scale, const float *slope,
+                          const struct bp_rounding_both *both);
+void bp_act_norm_codes_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                         const struct bp_act_norm_rows *a, const struct bp_rounding_both *both);
 void bp_act_norm_range_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                          const struct bp_act_norm_rows *a, struct bp_columns to);
 void bp_act_columns_i16_c(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,

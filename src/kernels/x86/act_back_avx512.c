@@ -4,6 +4,7 @@
 
 #include "base/bits.h"
 #include "kernels/x86/gradient_avx512.h"
+#include "kernels/x86/round_avx512.h"
 
 /* ga, and what the slope's sum takes. */
 BP_INLINE __m512 act_backward(__m512 g, __m512 y, __m512 scale, __m512 shift, int has_slope,
@@ -209,8 +210,10 @@ BP_INLINE enum value_type added(const struct act_grad_job *job, enum value_type 
     return input == VALUE_F16 ? job->add_type : VALUE_F32;
 }
 
-BP_INLINE void act_grad_16(const struct act_grad_job *job, enum gradient_form form,
-                           enum value_type type, int has_slope, size_t at, size_t j, __mmask16 m) {
+/* The gradient at the affine's input, 16 elements from `at` on. */
+BP_INLINE __m512 affine_grad_16(const struct act_grad_job *job, enum gradient_form form,
+                                enum value_type type, int has_slope, size_t at, size_t j,
+                                __mmask16 m) {
     __m512 y = load_y(job->y, at, type, m), v = _mm512_mul_ps(y, load_f32(job->kb + j, m));
     if (form != GRADIENT_NONE) {
         __m512 term, slope = has_slope ? load_f32(job->slope + j, m) : _mm512_setzero_ps();
@@ -219,7 +222,12 @@ BP_INLINE void act_grad_16(const struct act_grad_job *job, enum gradient_form fo
                          load_f32(job->shift + j, m), has_slope, slope, &term);
         v = _mm512_add_ps(_mm512_mul_ps(ga, load_f32(job->ka + j, m)), v);
     }
-    v = _mm512_add_ps(v, load_f32(job->kc + j, m));
+    return _mm512_add_ps(v, load_f32(job->kc + j, m));
+}
+
+BP_INLINE void act_grad_16(const struct act_grad_job *job, enum gradient_form form,
+                           enum value_type type, int has_slope, size_t at, size_t j, __mmask16 m) {
+    __m512 v = affine_grad_16(job, form, type, has_slope, at, j, m);
     if (job->add != NULL)
         v = _mm512_add_ps(load_y(job->add, at, added(job, type), m), v);
     store_y(job->out, at, type_of_out(type), m, v);
@@ -285,6 +293,53 @@ void bp_act_grad_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y,
         gradient_of(g),        y,  scale, shift, slope, ka, kb, kc, elements_of(add),
         type_of(form_of(add)), out};
     act_grad(&job, form_of(g), VALUE_F16, n, c);
+}
+
+BP_INLINE void act_codes_of(const struct act_grad_job *job, enum gradient_form form, int has_slope,
+                            size_t n, size_t c, const struct bp_rounding_both *both) {
+    struct rounder_both r;
+    begin_both(&r, both, c);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j += 64) {
+            size_t at = p * c + j;
+            __m512 v[4];
+            for (size_t q = 0; q < 4; q++)
+                v[q] = affine_grad_16(job, form, VALUE_I16, has_slope, at + 16 * q, j + 16 * q,
+                                      0xffff);
+            round_both(&r, both, v, at, j);
+            fetch_64_behind(job->y, VALUE_I16, n * c, at);
+            if (form != GRADIENT_NONE)
+                fetch_64_behind(job->g.at, type_of(form), n * c, at);
+        }
+}
+
+void bp_act_codes_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
+                             const float *scale, const float *shift, const float *slope,
+                             const float *ka, const float *kb, const float *kc,
+                             const struct bp_rounding_both *both) {
+    const struct act_grad_job job = {.g = gradient_of(g),
+                                     .y = y,
+                                     .scale = scale,
+                                     .shift = shift,
+                                     .slope = slope,
+                                     .ka = ka,
+                                     .kb = kb,
+                                     .kc = kc};
+    const enum gradient_form form = form_of(g);
+    if (form == GRADIENT_NONE)
+        act_codes_of(&job, GRADIENT_NONE, 0, n, c, both);
+    else if (form == GRADIENT_BF16 && slope != NULL)
+        act_codes_of(&job, GRADIENT_BF16, 1, n, c, both);
+    else if (form == GRADIENT_BF16)
+        act_codes_of(&job, GRADIENT_BF16, 0, n, c, both);
+    else if (form == GRADIENT_FLOATS && slope != NULL)
+        act_codes_of(&job, GRADIENT_FLOATS, 1, n, c, both);
+    else if (form == GRADIENT_FLOATS)
+        act_codes_of(&job, GRADIENT_FLOATS, 0, n, c, both);
+    else if (slope != NULL)
+        act_codes_of(&job, GRADIENT_SUMS, 1, n, c, both);
+    else
+        act_codes_of(&job, GRADIENT_SUMS, 0, n, c, both);
 }
 
 struct act_range_job {

@@ -4,6 +4,7 @@
 
 #include "base/bits.h"
 #include "kernels/x86/gradient_avx512.h"
+#include "kernels/x86/round_avx512.h"
 
 /* 16 channels: y, u = y * alpha, where u is negative, h. `m` is all ones but at the end of a row.
  */
@@ -172,4 +173,37 @@ void bp_act_norm_range_avx512(const struct bp_gradient_rows *g, const int16_t *y
         range_rows(&gradient, GRADIENT_SUMS, y, n, c, a, to);
     else
         range_rows(&gradient, GRADIENT_NONE, y, n, c, a, to);
+}
+
+BP_INLINE void codes_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, const struct bp_act_norm_rows *a,
+                          const struct rounder_both *r, const struct bp_rounding_both *both) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 0; j < c; j += 64) {
+            size_t at = p * c + j;
+            __m512 v[4];
+            for (size_t q = 0; q < 4; q++) {
+                const struct coefficients k = load_coefficients(a, j + 16 * q, 0xffff);
+                v[q] = grad_16(g, form, y, at + 16 * q, &k, 0xffff);
+            }
+            round_both(r, both, v, at, j);
+            fetch_64_behind(y, VALUE_I16, n * c, at);
+            if (form != GRADIENT_NONE)
+                fetch_64_behind(g->at, type_of(form), n * c, at);
+        }
+}
+
+void bp_act_norm_codes_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                              size_t c, const struct bp_act_norm_rows *a,
+                              const struct bp_rounding_both *both) {
+    const struct gradient gradient = gradient_of(g);
+    const enum gradient_form form = form_of(g);
+    struct rounder_both r;
+    begin_both(&r, both, c);
+    if (form == GRADIENT_FLOATS)
+        codes_rows(&gradient, GRADIENT_FLOATS, y, n, c, a, &r, both);
+    else if (form == GRADIENT_SUMS)
+        codes_rows(&gradient, GRADIENT_SUMS, y, n, c, a, &r, both);
+    else
+        codes_rows(&gradient, GRADIENT_NONE, y, n, c, a, &r, both);
 }

@@ -3,6 +3,7 @@
 
 #include "base/bits.h"
 #include "kernels/x86/gradient_avx512.h"
+#include "kernels/x86/round_avx512.h"
 
 struct job {
     struct gradient g;
@@ -91,6 +92,59 @@ void bp_scale_grad_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y
         grad_of(&job, GRADIENT_FLOATS, 1, out);
     else
         grad_of(&job, GRADIENT_FLOATS, 0, out);
+}
+
+/* --- codes ------------------------------------------------------------------------------------ */
+
+BP_INLINE void codes_of(const struct job *job, enum gradient_form form, int has_slope,
+                        const struct rounder_both *r, const struct bp_rounding_both *both) {
+    int16_t signs[BP_BOTH_CHANNELS];
+    for (size_t j = 0; j < job->c && has_slope; j += 32) {
+        const struct coefficients k[2] = {load_coefficients(job, 0, j, 0xffff),
+                                          load_coefficients(job, 0, j + 16, 0xffff)};
+        _mm512_storeu_si512(signs + j, signs_of(k));
+    }
+    for (size_t p = 0; p < job->n; p++)
+        for (size_t j = 0; j < job->c; j += 64) {
+            size_t at = p * job->c + j;
+            __mmask32 negative[2] = {0, 0};
+            __m512 v[4];
+            for (size_t i = 0; i < 2 && has_slope; i++)
+                negative[i] = _mm512_movepi16_mask(
+                    _mm512_mullo_epi16(_mm512_loadu_si512(job->y + at + 32 * i),
+                                       _mm512_loadu_si512(signs + j + 32 * i)));
+            for (size_t q = 0; q < 4; q++) {
+                const struct coefficients k = load_coefficients(job, has_slope, j + 16 * q, 0xffff);
+                v[q] = load_gradient(&job->g, form, at + 16 * q, 0xffff);
+                if (has_slope)
+                    v[q] = _mm512_mask_mul_ps(v[q], half_of(negative[q / 2], (int)q % 2), v[q],
+                                              k.slope);
+                v[q] = _mm512_mul_ps(v[q], k.scale);
+            }
+            round_both(r, both, v, at, j);
+            fetch_64_behind(job->y, VALUE_I16, job->n * job->c, at);
+            fetch_64_behind(job->g.at, type_of(form), job->n * job->c, at);
+        }
+}
+
+void bp_scale_codes_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,
+                               size_t c, const float *scale, const float *slope,
+                               const struct bp_rounding_both *both) {
+    const struct job job = {gradient_of(g), y, n, c, scale, slope};
+    struct rounder_both r;
+    begin_both(&r, both, c);
+    if (form_of(g) == GRADIENT_BF16 && slope != NULL)
+        codes_of(&job, GRADIENT_BF16, 1, &r, both);
+    else if (form_of(g) == GRADIENT_BF16)
+        codes_of(&job, GRADIENT_BF16, 0, &r, both);
+    else if (form_of(g) == GRADIENT_SUMS && slope != NULL)
+        codes_of(&job, GRADIENT_SUMS, 1, &r, both);
+    else if (form_of(g) == GRADIENT_SUMS)
+        codes_of(&job, GRADIENT_SUMS, 0, &r, both);
+    else if (slope != NULL)
+        codes_of(&job, GRADIENT_FLOATS, 1, &r, both);
+    else
+        codes_of(&job, GRADIENT_FLOATS, 0, &r, both);
 }
 
 /* --- sums ------------------------------------------------------------------------------------- */

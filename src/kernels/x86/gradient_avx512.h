@@ -22,6 +22,14 @@ BP_INLINE __m512 load_gradient(const struct gradient *g, enum gradient_form form
     return form == GRADIENT_SUMS ? _mm512_mul_ps(g->scale, v) : v;
 }
 
+/* Loops along the rows, a block of `count` elements of x: as many of the lines behind it as the
+ * step reads that has 64 elements from `at` on. */
+BP_INLINE void fetch_64_behind(const void *x, enum value_type type, size_t count, size_t at) {
+    const size_t size = type != VALUE_F32 ? sizeof(int16_t) : sizeof(float);
+    for (size_t i = 0; i < 64 * size; i += 64)
+        fetch_behind((const char *)x + count * size, at * size + i);
+}
+
 /* Loops down the columns: behind n rows of c elements of x, integers or floats, what the rows after
  * them read as the block from column j on does in vector q and row p. */
 BP_INLINE void fetch_rows_behind(const void *x, enum value_type type, size_t n, size_t c, size_t j,

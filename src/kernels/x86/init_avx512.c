@@ -18,6 +18,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->tables_of_samples = bp_tables_of_samples_avx512;
     kernels->product_samples = bp_product_samples_avx512;
     kernels->together = 4;
+    kernels->codes_at_once = 1;
     kernels->list_nonzero = bp_list_nonzero_avx512;
     kernels->list_row = bp_list_row_avx512;
     kernels->product_rows = bp_product_rows_avx512;
@@ -60,6 +61,9 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_columns_i16 = bp_act_columns_i16_avx512;
     kernels->act_norm_sums = bp_act_norm_sums_avx512;
     kernels->act_norm_grad = bp_act_norm_grad_avx512;
+    kernels->act_codes_i16 = bp_act_codes_i16_avx512;
+    kernels->scale_codes_i16 = bp_scale_codes_i16_avx512;
+    kernels->act_norm_codes = bp_act_norm_codes_avx512;
     kernels->act_norm_range = bp_act_norm_range_avx512;
     kernels->act_norm_columns = bp_act_norm_columns_avx512;
     kernels->average_back = bp_average_back_avx512;

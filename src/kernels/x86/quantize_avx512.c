@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "kernels/x86/columns_x86.h"
+#include "kernels/x86/round_avx512.h"
 #include "kernels/x86/vec_avx512.h"
 
 /* --- ranges ----------------------------------------------------------------------------------- */
@@ -32,25 +33,6 @@ void bp_range_columns_avx512(const float *g, size_t n, size_t k, struct bp_colum
 
 /* --- stochastic rounding ---------------------------------------------------------------------- */
 
-/* Codes are made of t in parts of a step, 64 at a time as 16 bits. */
-struct rounder {
-    __m512 most;     /* of t: so that it fits, and no code is above code_max */
-    __m512i least;   /* code_min, 16 bits */
-    __m512 least_32; /* of t */
-    float parts;
-};
-
-BP_INLINE struct rounder rounder_of(const struct bp_rounding *rounding) {
-    const float parts = bp_rounding_parts(rounding);
-    return (struct rounder){_mm512_set1_ps((float)rounding->code_max * parts),
-                            _mm512_set1_epi16((short)rounding->code_min),
-                            _mm512_set1_ps((float)rounding->code_min * parts), parts};
-}
-
-BP_INLINE __m512i to_nearest(__m512 t) {
-    return _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
 /* The codes of up to 16 elements, t not yet rounded. Clamped before the random number is added they
  * are the same; a maximum with NaN is its second operand. */
 BP_INLINE __m128i round_16(__m512 t, const uint8_t *random, __mmask16 m, int wide,
@@ -71,23 +53,6 @@ BP_INLINE void scale_64(const float *g, const __m512 lo[4], const __m512 by[4], 
     load_64(g, t);
     for (int v = 0; v < 4; v++)
         t[v] = _mm512_mul_ps(lo != NULL ? _mm512_sub_ps(t[v], lo[v]) : t[v], by[v]);
-}
-
-/* A t that is NaN, or too small, is the smallest integer, and after packing the smallest of 16
- * bits. Quarters of a packed vector hold four elements of each of its vectors; so do those of the
- * random bytes, turned around. */
-BP_INLINE __m512i round_64_narrow(const __m512 t[4], const uint8_t *random,
-                                  const struct rounder *r) {
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i n[4], u = _mm512_permutexvar_epi32(order, _mm512_loadu_si512(random));
-    for (int v = 0; v < 4; v++)
-        n[v] = to_nearest(_mm512_min_ps(r->most, t[v]));
-    __m512i a = _mm512_add_epi16(_mm512_packs_epi32(n[0], n[1]), _mm512_unpacklo_epi8(u, zero));
-    __m512i b = _mm512_add_epi16(_mm512_packs_epi32(n[2], n[3]), _mm512_unpackhi_epi8(u, zero));
-    a = _mm512_max_epi16(_mm512_srai_epi16(a, 8), r->least);
-    b = _mm512_max_epi16(_mm512_srai_epi16(b, 8), r->least);
-    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b));
 }
 
 /* Codes up to 255: the low bytes of 16 bits. */
@@ -139,19 +104,6 @@ void bp_round_group_avx512(const float *g, size_t n, const uint8_t *random,
         round_one_grid(g, n, random, rounding, 0, 1, grid, codes);
     else
         round_one_grid(g, n, random, rounding, 0, 0, grid, codes);
-}
-
-/* Splits 16 grids into lo and inv_step. */
-BP_INLINE void load_grids(const struct bp_grid *grid, size_t count, __m512 *lo, __m512 *inv_step) {
-    const __m512i even =
-        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    const float *from = &grid->lo;
-    uint32_t m = mask_32(2 * count);
-    __m512 a = _mm512_maskz_loadu_ps((__mmask16)m, from);
-    __m512 b = _mm512_maskz_loadu_ps((__mmask16)(m >> 16), from + 16);
-    *lo = _mm512_permutex2var_ps(a, even, b);
-    *inv_step = _mm512_permutex2var_ps(a, odd, b);
 }
 
 BP_INLINE __m512 load_columns_16(const float *g, const int32_t *column) {
