@@ -68,6 +68,7 @@ static void codes_row(const void *context, size_t sample, size_t of, size_t y, s
     (void)step; /* 1 */
     for (size_t i = 0; i < count; i++, codes += k, out += pitch)
         if (channels == BP_TILE_STEP) {
+            __builtin_prefetch(codes + op->shape.ow * k, 0, 2); /* the row below */
             memcpy(out, codes, BP_TILE_STEP);
         } else {
             memcpy(out, codes, channels);
