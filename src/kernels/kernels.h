@@ -727,6 +727,18 @@ struct bp_kernels {
                             const float *scale, const float *slope,
                             const struct bp_rounding_both *both);
 
+    /* The same of a pair of rows behind 2x2 max pooling, y [2][2 * n][c], of which the gradient g
+     * [n][c] goes to the winners, see max_unpool_2x2, and is 0 elsewhere; ka is finite. Ranges in
+     * order of the pixels, codes [2][2 * n][c]. Only where codes_at_once; g is not bf16. */
+    void (*pool_range_i16)(const struct bp_gradient_rows *g, const int16_t *y,
+                           const uint64_t *which, size_t n, size_t c, const float *scale,
+                           const float *shift, const float *slope, const float *ka, const float *kb,
+                           const float *kc, struct bp_columns to);
+    void (*pool_codes_i16)(const struct bp_gradient_rows *g, const int16_t *y,
+                           const uint64_t *which, size_t n, size_t c, const float *scale,
+                           const float *shift, const float *slope, const float *ka, const float *kb,
+                           const float *kc, const struct bp_rounding_both *both);
+
     /* Some columns of such rows: out[p * k + j] = y[p * c + i] * kb[i] + kc[i] with i = column[j],
      * rising. */
     void (*act_columns_i16)(const int16_t *y, size_t n, size_t c, const int32_t *column, size_t k,
@@ -814,8 +826,8 @@ struct bp_kernels {
     /* How many quads stand together in this tier's products by lookup. */
     size_t together;
 
-    /* 1 where this tier has the kernels *_codes* of its own; C's are for the tests, else rows and
-     * round_* are faster. */
+    /* 1 where this tier has the kernels *_codes* and pool_range_i16 of its own; C's are for the
+     * tests: rows, round_* and max_unpool_2x2 are faster. */
     int codes_at_once;
 };
 

@@ -102,6 +102,40 @@ static struct bp_rounding_both both_from(const struct bp_rounding_both *both, si
     return from;
 }
 
+/* Whether kernels take the gradient of pooled rows as it is, without sending it to the winners. */
+static int takes_pooled(const struct bp_norm_act *op, size_t n) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    return op->kernels->codes_at_once && s->max_pool && s->h % 2 == 0 && s->w % 2 == 0 &&
+           !takes_ranges(s) && has_gradient(op, n);
+}
+
+/* What a pair of rows of sample n reads, from the even row `row` on. */
+struct pooled_pair {
+    struct bp_gradient_rows g;
+    const int16_t *y;
+    const uint64_t *which;
+};
+
+static struct pooled_pair pooled_pair(const struct bp_norm_act *op, size_t n, size_t row) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    size_t window = (n * op->oh + row / 2) * op->ow;
+    return (struct pooled_pair){bp_gradient_at(&op->g, n, window * s->c),
+                                y_i16(op->y, (n * s->h + row) * s->w * s->c),
+                                op->which + window * 2 * op->cw};
+}
+
+static void pooled_codes(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
+                         const struct bp_rounding_both *both) {
+    const struct bp_norm_act_shape *s = &op->shape;
+    const struct bp_batch_norm *norm = &op->norm;
+    for (size_t done = 0; done < rows; done += 2) {
+        const struct pooled_pair pair = pooled_pair(op, n, row + done);
+        const struct bp_rounding_both from = both_from(both, done * s->w * s->c);
+        op->kernels->pool_codes_i16(&pair.g, pair.y, pair.which, op->ow, s->c, norm->scale,
+                                    norm->shift, op->slope, norm->ka, norm->kb, norm->kc, &from);
+    }
+}
+
 /* As grad_chunk. */
 static void codes_chunk(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
                         const struct bp_rounding_both *both, float *scratch) {
@@ -126,6 +160,10 @@ void bp_norm_act_grad_codes(const void *context, size_t n, size_t row, size_t ro
                             const struct bp_rounding_both *both, void *scratch) {
     const struct bp_norm_act *op = context;
     const struct bp_norm_act_shape *s = &op->shape;
+    if (takes_pooled(op, n)) {
+        pooled_codes(op, n, row, rows, both);
+        return;
+    }
     for (size_t done = 0; done < rows; done += op->chunk_rows) {
         const struct bp_rounding_both from = both_from(both, done * s->w * s->c);
         codes_chunk(op, n, row + done, bp_min_size(op->chunk_rows, rows - done), &from, scratch);
@@ -160,7 +198,13 @@ void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to
         }
         return;
     }
-    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
+    for (size_t row = 0; takes_pooled(op, n) && row < s->h; row += 2) {
+        const struct pooled_pair pair = pooled_pair(op, n, row);
+        op->kernels->pool_range_i16(&pair.g, pair.y, pair.which, op->ow, s->c, op->norm.scale,
+                                    op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
+                                    op->norm.kc, to);
+    }
+    for (size_t row = 0; !takes_pooled(op, n) && row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         struct bp_gradient_rows made;
         bp_norm_act_add_ranges(op, gradient_or_null(op, n, row, rows, scratch, &made),

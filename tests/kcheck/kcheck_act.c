@@ -319,6 +319,80 @@ void kcheck_act_codes_i16(struct kcheck *t) {
     }
 }
 
+/* A pair of rows behind 2x2 pooling. */
+struct pooled {
+    struct act pixels; /* of both rows, with the gradient that is sent to them */
+    struct grad k;
+    size_t n; /* windows */
+    struct kc_gradient g;
+    uint64_t *which;
+};
+
+/* c: a multiple of `step`. */
+static struct pooled make_pooled(struct kcheck *t, size_t step) {
+    size_t n, c;
+    kc_sizes(t, &n, &c);
+    n = t->is_bench ? n : bp_min_size(n, 150);
+    c = bp_round_up(c, step);
+    struct pooled a = {.n = n, .g = kc_make_gradient(t, n * c, 0, KC_ANY_FLOAT)};
+    struct act *of = &a.pixels;
+    size_t cw = bp_words(c), count = 4 * n * c;
+    of->n = 4 * n;
+    of->c = c;
+    of->y = kc_input(t, "y", KC_I16, count);
+    of->g.value = kc_input(t, "sent", KC_F32, count); /* not the kernel's */
+    of->scale = kc_input(t, "scale", KC_F32, c);
+    of->shift = kc_input(t, "shift", KC_F32, c);
+    if (t->is_bench || kc_below(t, 4) != 0)
+        of->slope = kc_input(t, "slope", KC_F32, c);
+    a.which = kc_input(t, "which", KC_U64, n * 2 * cw);
+    a.k = make_coefficients(t, of);
+    kc_params(t, "n=%zu c=%zu slope %s%s", n, c, of->slope ? "given" : "NULL", a.g.form);
+    kc_work(t, (double)count, "element");
+    kc_fill_i16(t, of->y, count);
+    kc_fill_bits(t, a.which, n * 2, c);
+    kc_fill_moderate(t, of->scale, c);
+    kc_fill_moderate(t, of->shift, c);
+    if (of->slope != NULL)
+        kc_fill_moderate(t, of->slope, c);
+    for (size_t i = 0; i < n * c; i++) {
+        const uint64_t *which = a.which + i / c * 2 * cw;
+        size_t right = (size_t)bp_bit(which, i % c), below = (size_t)bp_bit(which + cw, i % c);
+        of->g.value[(below * 2 * n + i / c * 2 + right) * c + i % c] = a.g.value[i];
+    }
+    return a;
+}
+
+void kcheck_pool_range_i16(struct kcheck *t) {
+    struct pooled a = make_pooled(t, 1);
+    struct act *of = &a.pixels;
+    struct bp_columns r = kc_columns(t, of->c);
+    for (size_t i = 0; i < of->n * of->c; i++)
+        kc_columns_add(&r, i % of->c, gradient_at(of, &a.k, INPUT_I16, i));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        t->kernels->pool_range_i16(&g, kc_at(t, of->y), kc_at(t, a.which), a.n, of->c,
+                                   kc_at(t, of->scale), kc_at(t, of->shift), kc_at(t, of->slope),
+                                   kc_at(t, a.k.ka), kc_at(t, a.k.kb), kc_at(t, a.k.kc),
+                                   kc_columns_at(t, &r));
+    }
+}
+
+void kcheck_pool_codes_i16(struct kcheck *t) {
+    struct pooled a = make_pooled(t, 64);
+    struct act *of = &a.pixels;
+    struct bp_rounding_both both = kc_make_both(t, of->n, of->c);
+    for (size_t i = 0; i < of->n * of->c; i++)
+        kc_both_expect(&both, of->c, i, gradient_at(of, &a.k, INPUT_I16, i));
+    while (kc_next(t)) {
+        const struct bp_gradient_rows g = kc_gradient_at(t, &a.g);
+        const struct bp_rounding_both to = kc_both_at(t, &both);
+        t->kernels->pool_codes_i16(&g, kc_at(t, of->y), kc_at(t, a.which), a.n, of->c,
+                                   kc_at(t, of->scale), kc_at(t, of->shift), kc_at(t, of->slope),
+                                   kc_at(t, a.k.ka), kc_at(t, a.k.kb), kc_at(t, a.k.kc), &to);
+    }
+}
+
 void kcheck_act_columns_i16(struct kcheck *t) {
     size_t n, c;
     kc_sizes(t, &n, &c);

@@ -144,6 +144,25 @@ static void windows_from_the_last(const struct bp_gradient_rows *g, const int16_
     }
 }
 
+static void pooled_range_without_slope(const struct bp_gradient_rows *g, const int16_t *y,
+                                       const uint64_t *which, size_t n, size_t c,
+                                       const float *scale, const float *shift, const float *slope,
+                                       const float *ka, const float *kb, const float *kc,
+                                       struct bp_columns to) {
+    (void)slope;
+    bp_pool_range_i16_c(g, y, which, n, c, scale, shift, NULL, ka, kb, kc, to);
+}
+
+/* The first row's codes in both rows. */
+static void pooled_codes_of_one_row(const struct bp_gradient_rows *g, const int16_t *y,
+                                    const uint64_t *which, size_t n, size_t c, const float *scale,
+                                    const float *shift, const float *slope, const float *ka,
+                                    const float *kb, const float *kc,
+                                    const struct bp_rounding_both *both) {
+    bp_pool_codes_i16_c(g, y, which, n, c, scale, shift, slope, ka, kb, kc, both);
+    memcpy(both->column_codes + 2 * n * c, both->column_codes, 2 * n * c);
+}
+
 static void changes_its_input(const struct bp_gradient_rows *g, const float *y, size_t n, size_t c,
                               const float *scale, const float *shift, const float *slope,
                               float *sum_g, float *sum_gy, float *sum_slope) {
@@ -372,6 +391,8 @@ const struct kc_planted kc_planted_act[] = {
     {"act_sums_f16", "takes bfloat16 for sums", {.act_sums_f16 = sums_of_halves_f16}},
     {"act_sums_f16", "reads whole vectors", {.act_sums_f16 = reads_whole_vectors}},
     {"act_sums_f16", "reads whole vectors of g", {.act_sums_f16 = reads_whole_vectors_of_g}},
+    {"pool_range_i16", "no slope", {.pool_range_i16 = pooled_range_without_slope}},
+    {"pool_codes_i16", "one row twice", {.pool_codes_i16 = pooled_codes_of_one_row}},
     {"pool_sums_i16", "winners of one row", {.pool_sums_i16 = winners_of_one_row}},
     {"pool_sums_i16", "windows from the last", {.pool_sums_i16 = windows_from_the_last}},
     {"act_grad_i16", "does not work in place", {.act_grad_i16 = not_in_place}},

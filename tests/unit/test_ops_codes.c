@@ -1,4 +1,5 @@
 /* Codes of both products from the gradient's source at once: the same as from its rows. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,12 +66,33 @@ static void check_codes(const struct bp_kernels *kernels, const struct bp_roundi
     bp_free(column);
 }
 
-/* Pooled or not, a plain scale or batch norm, rows in pieces. */
+/* Ranges of a sample are those of its rows. */
+static void check_ranges(const struct norm_act_fixture *f, size_t n, const float *rows,
+                         void *scratch) {
+    enum { C = 64 };
+    float numbers[2][3][C];
+    struct bp_columns to[2];
+    for (int i = 0; i < 2; i++) {
+        for (size_t j = 0; j < C; j++) {
+            numbers[i][0][j] = INFINITY;
+            numbers[i][1][j] = -INFINITY;
+            numbers[i][2][j] = 0.0f;
+        }
+        to[i] = (struct bp_columns){numbers[i][0], numbers[i][1], numbers[i][2]};
+    }
+    f->exec->kernels.range_columns(rows, f->shape.h * f->shape.w, C, to[0]);
+    bp_norm_act_grad_ranges(f->op, n, to[1], scratch);
+    for (size_t j = 0; j < 3 * C; j++)
+        assert_true(numbers[0][j / C][j % C] == numbers[1][j / C][j % C]);
+}
+
+/* Pooled or not, a plain scale or batch norm, rows in pieces, an odd width. */
 static void check_norm_act(enum bp_tier tier, unsigned variant, const uint8_t *kept) {
-    enum { H = 6, W = 5, C = 64 };
+    enum { H = 6, C = 64 };
+    const size_t w = 5 + (variant >> 3), from = 2 * w * C, pixels = (H - 2) * w;
     const struct bp_norm_act_shape shape = {.n = 2,
                                             .h = H,
-                                            .w = W,
+                                            .w = w,
                                             .c = C,
                                             .input_i16 = 1,
                                             .affine = variant & 1 ? BP_AFFINE_SCALE
@@ -79,16 +101,17 @@ static void check_norm_act(enum bp_tier tier, unsigned variant, const uint8_t *k
                                             .max_pool = variant >> 2 & 1};
     struct norm_act_fixture f;
     norm_act_set_up(&f, &shape, 2, 0, tier, 1);
-    float *rows = op_data_take(H * W * C * sizeof *rows);
+    float *rows = op_data_take(H * w * C * sizeof *rows);
     void *scratch = op_data_take(bp_norm_act_grad_scratch_bytes(&shape));
     f.op->chunk_rows = 2; /* so that these rows are some pieces */
     norm_act_run_forward(&f, 1);
     norm_act_run_backward(&f, kept);
     for (size_t n = 0; n < 2; n++) {
-        struct bp_rounding_both both = draw_both((H - 2) * W, C);
-        bp_norm_act_grad_rows(f.op, n, 2, H - 2, rows, scratch);
+        struct bp_rounding_both both = draw_both(pixels, C);
+        bp_norm_act_grad_rows(f.op, n, 0, H, rows, scratch);
         bp_norm_act_grad_codes(f.op, n, 2, H - 2, &both, scratch);
-        check_codes(&f.exec->kernels, &both, rows, (H - 2) * W, C);
+        check_codes(&f.exec->kernels, &both, rows + from, pixels, C);
+        check_ranges(&f, n, rows, scratch);
         free_both(&both);
     }
     bp_free(rows);
@@ -100,7 +123,7 @@ static void test_norm_act(void **state) {
     (void)state;
     static const uint8_t kept[2] = {1, 0};
     for (int tier = 0; tier < BP_TIER_COUNT; tier++)
-        for (unsigned variant = 0; bp_cpu_has((enum bp_tier)tier) && variant < 8; variant++) {
+        for (unsigned variant = 0; bp_cpu_has((enum bp_tier)tier) && variant < 16; variant++) {
             check_norm_act((enum bp_tier)tier, variant, NULL);
             check_norm_act((enum bp_tier)tier, variant, kept);
         }

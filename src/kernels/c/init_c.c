@@ -71,6 +71,8 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->act_norm_grad = bp_act_norm_grad_c;
     kernels->act_codes_i16 = bp_act_codes_i16_c;
     kernels->scale_codes_i16 = bp_scale_codes_i16_c;
+    kernels->pool_range_i16 = bp_pool_range_i16_c;
+    kernels->pool_codes_i16 = bp_pool_codes_i16_c;
     kernels->act_norm_codes = bp_act_norm_codes_c;
     kernels->act_norm_range = bp_act_norm_range_c;
     kernels->act_norm_columns = bp_act_norm_columns_c;

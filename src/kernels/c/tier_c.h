@@ -170,6 +170,14 @@ void bp_act_codes_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size
 void bp_scale_codes_i16_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                           const float *scale, const float *slope,
                           const struct bp_rounding_both *both);
+void bp_pool_range_i16_c(const struct bp_gradient_rows *g, const int16_t *y, const uint64_t *which,
+                         size_t n, size_t c, const float *scale, const float *shift,
+                         const float *slope, const float *ka, const float *kb, const float *kc,
+                         struct bp_columns to);
+void bp_pool_codes_i16_c(const struct bp_gradient_rows *g, const int16_t *y, const uint64_t *which,
+                         size_t n, size_t c, const float *scale, const float *shift,
+                         const float *slope, const float *ka, const float *kb, const float *kc,
+                         const struct bp_rounding_both *both);
 void bp_act_norm_codes_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,
                          const struct bp_act_norm_rows *a, const struct bp_rounding_both *both);
 void bp_act_norm_range_c(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,

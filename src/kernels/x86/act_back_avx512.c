@@ -2,60 +2,8 @@
  * masked. */
 #include "kernels/x86/tier_avx512.h"
 
-#include "base/bits.h"
-#include "kernels/x86/gradient_avx512.h"
+#include "kernels/x86/act_back_avx512.h"
 #include "kernels/x86/round_avx512.h"
-
-/* ga, and what the slope's sum takes. */
-BP_INLINE __m512 act_backward(__m512 g, __m512 y, __m512 scale, __m512 shift, int has_slope,
-                              __m512 slope, __m512 *slope_term) {
-    __m512 v = _mm512_add_ps(_mm512_mul_ps(y, scale), shift);
-    if (!has_slope)
-        return g;
-    __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
-    *slope_term = _mm512_maskz_mul_ps(negative, g, v);
-    return _mm512_mask_mul_ps(g, negative, g, slope);
-}
-
-struct act_sums_job {
-    struct gradient g;
-    const void *y;
-    size_t n, c;
-    const float *scale, *shift, *slope;
-    float *sum_g, *sum_gy, *sum_slope;
-};
-
-/* Coefficients and sums of 16 channels. */
-struct sums_512 {
-    __m512 scale, shift, slope, sum_g, sum_gy, sum_slope;
-};
-
-BP_INLINE struct sums_512 sums_load(const struct act_sums_job *job, int has_slope, size_t j,
-                                    __mmask16 m) {
-    const __m512 zero = _mm512_setzero_ps();
-    return (struct sums_512){load_f32(job->scale + j, m),
-                             load_f32(job->shift + j, m),
-                             has_slope ? load_f32(job->slope + j, m) : zero,
-                             load_f32(job->sum_g + j, m),
-                             load_f32(job->sum_gy + j, m),
-                             has_slope ? load_f32(job->sum_slope + j, m) : zero};
-}
-
-BP_INLINE void sums_add(struct sums_512 *s, int has_slope, __m512 g, __m512 y) {
-    __m512 term, ga = act_backward(g, y, s->scale, s->shift, has_slope, s->slope, &term);
-    s->sum_g = _mm512_add_ps(s->sum_g, ga);
-    s->sum_gy = _mm512_add_ps(s->sum_gy, _mm512_mul_ps(ga, y));
-    if (has_slope)
-        s->sum_slope = _mm512_add_ps(s->sum_slope, term);
-}
-
-BP_INLINE void sums_store(const struct act_sums_job *job, int has_slope, size_t j, __mmask16 m,
-                          const struct sums_512 *s) {
-    store_f32(job->sum_g + j, m, s->sum_g);
-    store_f32(job->sum_gy + j, m, s->sum_gy);
-    if (has_slope)
-        store_f32(job->sum_slope + j, m, s->sum_slope);
-}
 
 /* 16 * vectors channels from channel j on, all rows. */
 BP_INLINE void act_sums_block(const struct act_sums_job *job, enum gradient_form form,
@@ -123,75 +71,6 @@ void bp_act_sums_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y,
     const struct act_sums_job job = {gradient_of(g), y,     n,     c,      scale,
                                      shift,          slope, sum_g, sum_gy, sum_slope};
     act_sums(&job, form_of(g), VALUE_F16);
-}
-
-/* --- sums behind 2x2 pooling ------------------------------------------------------------------ */
-
-struct pool_sums_job {
-    struct act_sums_job sums; /* y is not used, n of windows */
-    const int16_t *upper, *lower;
-    const uint64_t *which;
-};
-
-/* y of the winners of window p, 16 channels from j on. */
-BP_INLINE __m512 winners(const struct pool_sums_job *job, size_t p, size_t j, __mmask16 m) {
-    size_t c = job->sums.c, cw = bp_words(c), at = 2 * p * c + j;
-    const uint64_t *words = job->which + 2 * p * cw + j / 64;
-    __mmask16 right = (__mmask16)(words[0] >> j % 64), below = (__mmask16)(words[cw] >> j % 64);
-    __m256i upper = _mm256_mask_blend_epi16(right, load_i16(job->upper + at, m),
-                                            load_i16(job->upper + at + c, m));
-    __m256i lower = _mm256_mask_blend_epi16(right, load_i16(job->lower + at, m),
-                                            load_i16(job->lower + at + c, m));
-    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_mask_blend_epi16(below, upper, lower)));
-}
-
-/* 16 * vectors channels from channel j on, all windows. */
-BP_INLINE void pool_sums_block(const struct pool_sums_job *job, enum gradient_form form,
-                               int has_slope, int vectors, size_t j, __mmask16 m) {
-    const struct act_sums_job *s = &job->sums;
-    struct sums_512 sums[2];
-    for (int q = 0; q < vectors; q++)
-        sums[q] = sums_load(s, has_slope, j + 16 * (size_t)q, m);
-    for (size_t p = 0; p < s->n; p++)
-        for (int q = 0; q < vectors; q++) {
-            size_t at = j + 16 * (size_t)q, done = at * s->n + 16 * p; /* channels of windows */
-            sums_add(&sums[q], has_slope, load_gradient(&s->g, form, p * s->c + at, m),
-                     winners(job, p, at, m));
-            fetch_rows_behind(s->g.at, type_of(form), s->n, s->c, j, (size_t)q, p);
-            const int16_t *end = job->lower + 2 * s->n * s->c; /* where the next two rows begin */
-            fetch_behind(end, 4 * sizeof *end * done);
-            fetch_behind(end, 4 * sizeof *end * done + 64);
-        }
-    for (int q = 0; q < vectors; q++)
-        sums_store(s, has_slope, j + 16 * (size_t)q, m, &sums[q]);
-}
-
-BP_INLINE void pool_sums(const struct pool_sums_job *job, enum gradient_form form, int has_slope) {
-    size_t j = 0, c = job->sums.c;
-    for (; j + 32 <= c; j += 32)
-        pool_sums_block(job, form, has_slope, 2, j, 0xffff);
-    for (; j < c; j += 16)
-        pool_sums_block(job, form, has_slope, 1, j, mask_16(c - j));
-}
-
-void bp_pool_sums_i16_avx512(const struct bp_gradient_rows *g, const int16_t *upper,
-                             const int16_t *lower, const uint64_t *which, size_t n, size_t c,
-                             const float *scale, const float *shift, const float *slope,
-                             float *sum_g, float *sum_gy, float *sum_slope) {
-    const struct pool_sums_job job = {
-        {gradient_of(g), NULL, n, c, scale, shift, slope, sum_g, sum_gy, sum_slope},
-        upper,
-        lower,
-        which};
-    const enum gradient_form form = form_of(g);
-    if (slope != NULL && form == GRADIENT_FLOATS)
-        pool_sums(&job, GRADIENT_FLOATS, 1);
-    else if (slope != NULL)
-        pool_sums(&job, GRADIENT_SUMS, 1);
-    else if (form == GRADIENT_FLOATS)
-        pool_sums(&job, GRADIENT_FLOATS, 0);
-    else
-        pool_sums(&job, GRADIENT_SUMS, 0);
 }
 
 /* --- rows and their ranges -------------------------------------------------------------------- */

@@ -63,6 +63,8 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->act_norm_grad = bp_act_norm_grad_avx512;
     kernels->act_codes_i16 = bp_act_codes_i16_avx512;
     kernels->scale_codes_i16 = bp_scale_codes_i16_avx512;
+    kernels->pool_range_i16 = bp_pool_range_i16_avx512;
+    kernels->pool_codes_i16 = bp_pool_codes_i16_avx512;
     kernels->act_norm_codes = bp_act_norm_codes_avx512;
     kernels->act_norm_range = bp_act_norm_range_avx512;
     kernels->act_norm_columns = bp_act_norm_columns_avx512;
