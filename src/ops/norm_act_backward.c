@@ -124,6 +124,15 @@ static struct pooled_pair pooled_pair(const struct bp_norm_act *op, size_t n, si
                                 op->which + window * 2 * op->cw};
 }
 
+static void pooled_ranges(const struct bp_norm_act *op, size_t n, struct bp_columns to) {
+    const struct bp_batch_norm *norm = &op->norm;
+    for (size_t row = 0; row < op->shape.h; row += 2) {
+        const struct pooled_pair pair = pooled_pair(op, n, row);
+        op->kernels->pool_range_i16(&pair.g, pair.y, pair.which, op->ow, op->shape.c, norm->scale,
+                                    norm->shift, op->slope, norm->ka, norm->kb, norm->kc, to);
+    }
+}
+
 static void pooled_codes(const struct bp_norm_act *op, size_t n, size_t row, size_t rows,
                          const struct bp_rounding_both *both) {
     const struct bp_norm_act_shape *s = &op->shape;
@@ -198,13 +207,11 @@ void bp_norm_act_grad_ranges(const void *context, size_t n, struct bp_columns to
         }
         return;
     }
-    for (size_t row = 0; takes_pooled(op, n) && row < s->h; row += 2) {
-        const struct pooled_pair pair = pooled_pair(op, n, row);
-        op->kernels->pool_range_i16(&pair.g, pair.y, pair.which, op->ow, s->c, op->norm.scale,
-                                    op->norm.shift, op->slope, op->norm.ka, op->norm.kb,
-                                    op->norm.kc, to);
+    if (takes_pooled(op, n)) {
+        pooled_ranges(op, n, to);
+        return;
     }
-    for (size_t row = 0; !takes_pooled(op, n) && row < s->h; row += op->chunk_rows) {
+    for (size_t row = 0; row < s->h; row += op->chunk_rows) {
         size_t rows = bp_min_size(op->chunk_rows, s->h - row);
         struct bp_gradient_rows made;
         bp_norm_act_add_ranges(op, gradient_or_null(op, n, row, rows, scratch, &made),

@@ -6,6 +6,17 @@
 #include "kernels/x86/act_back_avx512.h"
 #include "kernels/x86/round_avx512.h"
 
+/* Where the winner is, of window p and 16 channels from j on. */
+struct pool_place {
+    __mmask16 right, below;
+};
+
+BP_INLINE struct pool_place place_of(const uint64_t *which, size_t c, size_t p, size_t j) {
+    size_t cw = bp_words(c);
+    const uint64_t *words = which + 2 * p * cw + j / 64;
+    return (struct pool_place){(__mmask16)(words[0] >> j % 64), (__mmask16)(words[cw] >> j % 64)};
+}
+
 /* --- sums ------------------------------------------------------------------------------------- */
 
 struct pool_sums_job {
@@ -16,14 +27,14 @@ struct pool_sums_job {
 
 /* y of the winners of window p, 16 channels from j on. */
 BP_INLINE __m512 winners(const struct pool_sums_job *job, size_t p, size_t j, __mmask16 m) {
-    size_t c = job->sums.c, cw = bp_words(c), at = 2 * p * c + j;
-    const uint64_t *words = job->which + 2 * p * cw + j / 64;
-    __mmask16 right = (__mmask16)(words[0] >> j % 64), below = (__mmask16)(words[cw] >> j % 64);
-    __m256i upper = _mm256_mask_blend_epi16(right, load_i16(job->upper + at, m),
+    size_t c = job->sums.c, at = 2 * p * c + j;
+    const struct pool_place place = place_of(job->which, c, p, j);
+    __m256i upper = _mm256_mask_blend_epi16(place.right, load_i16(job->upper + at, m),
                                             load_i16(job->upper + at + c, m));
-    __m256i lower = _mm256_mask_blend_epi16(right, load_i16(job->lower + at, m),
+    __m256i lower = _mm256_mask_blend_epi16(place.right, load_i16(job->lower + at, m),
                                             load_i16(job->lower + at + c, m));
-    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_mask_blend_epi16(below, upper, lower)));
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi16_epi32(_mm256_mask_blend_epi16(place.below, upper, lower)));
 }
 
 /* 16 * vectors channels from channel j on, all windows. */
@@ -100,17 +111,6 @@ BP_INLINE struct pool_coefficients pool_load(const struct pool_job *job, int has
                                       load_f32(job->kc + j, m)};
 }
 
-/* Where the winner is, of window p and 16 channels from j on. */
-struct pool_place {
-    __mmask16 right, below;
-};
-
-BP_INLINE struct pool_place place_of(const struct pool_job *job, size_t p, size_t j) {
-    size_t cw = bp_words(job->c);
-    const uint64_t *words = job->which + 2 * p * cw + j / 64;
-    return (struct pool_place){(__mmask16)(words[0] >> j % 64), (__mmask16)(words[cw] >> j % 64)};
-}
-
 /* ga * ka of the winner, whose y this is. */
 BP_INLINE __m512 of_winner(const struct pool_job *job, enum gradient_form form, int has_slope,
                            const struct pool_coefficients *k, size_t p, size_t j, __m512 y,
@@ -131,7 +131,7 @@ BP_INLINE void range_window(const struct pool_job *job, enum gradient_form form,
                             const struct pool_coefficients *k, size_t r, size_t p, size_t j,
                             __mmask16 m, struct range_512 *range) {
     size_t c = job->c, at = (r * 2 * job->n + 2 * p) * c + j;
-    const struct pool_place place = place_of(job, p, j);
+    const struct pool_place place = place_of(job->which, c, p, j);
     const __mmask16 row = r == 0 ? (__mmask16)~place.below : place.below;
     __m512 left = load_y(job->y, at, VALUE_I16, m), right = load_y(job->y, at + c, VALUE_I16, m);
     __m512 winner =
@@ -193,7 +193,7 @@ BP_INLINE void window_grads(const struct pool_job *job, enum gradient_form form,
                             size_t p, size_t j, size_t q, __m512 v[4][4]) {
     size_t c = job->c, row = 2 * job->n * c, at = 2 * p * c + j;
     const struct pool_coefficients k = pool_load(job, has_slope, j, 0xffff);
-    const struct pool_place place = place_of(job, p, j);
+    const struct pool_place place = place_of(job->which, c, p, j);
     const __mmask16 left = (__mmask16)~place.right, above = (__mmask16)~place.below;
     __m512 y[4];
     for (size_t i = 0; i < 4; i++)
