@@ -17,7 +17,8 @@ enum bp_onednn_which {
 
 /* `shape`: that of one block (shape->n samples). bf16: both operands are bfloat16 in place of
  * float; results are floats always. *out is NULL, without a failure, where oneDNN has nothing
- * better than its reference loops, or the processor no instructions for bfloat16. */
+ * better than its reference loops or gives wrong results, or the processor has no instructions for
+ * bfloat16. */
 bp_status bp_onednn_product_create(struct bp_onednn_product **out, enum bp_onednn_which which,
                                    const struct bp_conv_shape *shape, int bf16, size_t threads,
                                    const char *name);
