@@ -21,9 +21,11 @@
 
 #define BLOCK_LANES  64  /* input channels of one call of the kernel */
 #define CHUNK_QUADS  256 /* of one output channel, about */
-#define KEPT_COLUMNS 16  /* output channels whose tables stand together, at most */
-#define AT_ONCE      4   /* of these, what the kernels multiply at once */
-#define STEP_SAMPLES 16  /* of the steps of all tiers, at most */
+#define MOST_COLUMNS 32  /* output channels whose tables stand together, .. */
+#define FEW_COLUMNS  16
+#define L2_BYTES     (768 << 10) /* .. fewer where these and their sums would take more */
+#define AT_ONCE      4           /* columns that the kernels multiply at once */
+#define STEP_SAMPLES 16          /* of the steps of all tiers, at most */
 
 struct bp_wgrad_lookup {
     size_t together;       /* quads of a step of the kernels */
@@ -78,7 +80,9 @@ static void choose_sizes(const struct bp_bconv *op, int threads, size_t together
     self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
     self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
     size_t share = (op->slots_dw + (size_t)threads - 1) / (size_t)threads;
-    self->columns = bp_min_size(KEPT_COLUMNS, bp_round_up(share, AT_ONCE));
+    size_t most = MOST_COLUMNS * (column_bytes(op, self) + sum_bytes(op)) <= L2_BYTES ? MOST_COLUMNS
+                                                                                      : FEW_COLUMNS;
+    self->columns = bp_min_size(most, bp_round_up(share, AT_ONCE));
 }
 
 /* The output positions along one axis, of `begin` .. `end` - 1, at which a tap lies inside. */
@@ -248,6 +252,49 @@ static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk,
     }
 }
 
+/* Codes of the next chunk, a line for each of its samples and positions, that are fetched beside
+ * the products of this one: where the samples of a step are far apart, no processor guesses them.
+ */
+struct next_codes {
+    const uint8_t *sample; /* its first position */
+    size_t position, positions, samples;
+    size_t pitch; /* to the next sample */
+    size_t share; /* lines beside each product */
+};
+
+static struct next_codes next_codes_of(const struct wgrad_job *job, size_t group, size_t chunk,
+                                       size_t first) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    const struct bp_conv_shape *s = &op->shape;
+    size_t samples = self->quads * BP_QUAD, products = op->taps * self->blocks;
+    if (++chunk == self->chunks) {
+        chunk = 0;
+        group++;
+    }
+    if (group == groups_now(job))
+        return (struct next_codes){.samples = 0};
+    size_t row = chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
+    size_t at = (group * samples * s->oh + row) * s->ow;
+    struct next_codes next = {.sample = bp_bconv_wgrad_codes(op, at, job->kept) + first,
+                              .positions = rows * s->ow,
+                              .samples = bp_min_size(samples, job->n - group * samples),
+                              .pitch = s->oh * s->ow * job->kept};
+    next.share = (next.samples * next.positions + products - 1) / products;
+    return next;
+}
+
+static void fetch_codes(struct next_codes *next, size_t step) {
+    for (size_t i = 0; i < next->share && next->samples > 0; i++) {
+        __builtin_prefetch(next->sample + next->position * step, 0, 2);
+        if (++next->position == next->positions) {
+            next->position = 0;
+            next->sample += next->pitch;
+            next->samples--;
+        }
+    }
+}
+
 /* Multiplies `columns` output channels' tables with the index of one tap and block. */
 static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, size_t tap,
                      size_t block, const uint8_t *tables, size_t columns, int entry_max, int32_t *y,
@@ -346,11 +393,16 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
             size_t d = i % job->n_digits, chunk = i / job->n_digits % self->chunks;
             size_t group = i / job->n_digits / self->chunks;
             int32_t *y = sums + d * columns * row;
+            struct next_codes next = {.samples = 0};
+            if (d + 1 == job->n_digits)
+                next = next_codes_of(job, group, chunk, first);
             fill_tables(job, group, chunk, first, columns, &job->digits[d], tables);
             for (size_t tap = 0; tap < op->taps; tap++)
-                for (size_t block = 0; block < self->blocks; block++)
+                for (size_t block = 0; block < self->blocks; block++) {
+                    fetch_codes(&next, job->kept);
                     multiply(job, group, chunk, tap, block, tables, columns,
                              BP_QUAD * job->digits[d].top, y + tap * c + block * BLOCK_LANES, row);
+                }
         }
         finish_columns(job, first, columns, sums);
     }

@@ -155,7 +155,7 @@ void kcheck_tables_of_codes(struct kcheck *t) {
 
 void kcheck_tables_of_samples(struct kcheck *t) {
     size_t together = kc_together(t, 0), most = 4 * together, bytes_each = 16 * together;
-    size_t n, k, samples = t->layer != NULL ? most : 1 + kc_below(t, most);
+    size_t n, k, samples = t->layer != NULL || kc_below(t, 2) ? most : 1 + kc_below(t, most);
     kc_sizes(t, &n, &k);
     if (t->layer != NULL)
         k = t->layer->k;

@@ -108,13 +108,22 @@ BP_INLINE __m512i rows_of_samples(const struct digits *d, int full, const uint8_
     return full ? v : _mm512_maskz_mov_epi8(mask, v);
 }
 
-/* The tables of up to 16 columns at one position. */
-BP_INLINE void tables_of_position(const struct digits *d, int full, const uint8_t *codes,
-                                  const int32_t *offset, size_t samples, size_t columns,
-                                  uint8_t *out, size_t column_bytes) {
-    __m512i row[4], pair[4], table[4];
-    for (size_t e = 0; e < 4; e++)
-        row[e] = rows_of_samples(d, full, codes, offset, samples, e, columns);
+/* The same of 32 columns, of samples that all exist: to[0] those of columns 0 .. 15. */
+BP_INLINE void rows_of_32_columns(const struct digits *d, const uint8_t *codes,
+                                  const int32_t *offset, size_t first, __m512i to[2]) {
+    __m256i row[TOGETHER];
+    for (size_t q = 0; q < TOGETHER; q++)
+        row[q] = _mm256_loadu_si256((const __m256i *)(const void *)(codes + offset[4 * q + first]));
+    __m512i low = _mm512_inserti64x4(_mm512_castsi256_si512(row[0]), row[1], 1);
+    __m512i high = _mm512_inserti64x4(_mm512_castsi256_si512(row[2]), row[3], 1);
+    to[0] = cut_digits(d, _mm512_shuffle_i32x4(low, high, 0x88));
+    to[1] = cut_digits(d, _mm512_shuffle_i32x4(low, high, 0xdd));
+}
+
+/* The tables of up to 16 columns at one position, from their digits of samples e, e + 4, .. */
+BP_INLINE void tables_of_rows(const struct digits *d, int full, const __m512i row[4],
+                              size_t columns, uint8_t *out, size_t column_bytes) {
+    __m512i pair[4], table[4];
     for (size_t h = 0; h < 2; h++) { /* samples 0, 1 and 2, 3 of each quad */
         pair[h] = _mm512_unpacklo_epi8(row[2 * h], row[2 * h + 1]);
         pair[2 + h] = _mm512_unpackhi_epi8(row[2 * h], row[2 * h + 1]);
@@ -131,13 +140,40 @@ BP_INLINE void tables_of_position(const struct digits *d, int full, const uint8_
     }
 }
 
+BP_INLINE void tables_of_position(const struct digits *d, int full, const uint8_t *codes,
+                                  const int32_t *offset, size_t samples, size_t columns,
+                                  uint8_t *out, size_t column_bytes) {
+    __m512i row[4];
+    for (size_t e = 0; e < 4; e++)
+        row[e] = rows_of_samples(d, full, codes, offset, samples, e, columns);
+    tables_of_rows(d, full, row, columns, out, column_bytes);
+}
+
+BP_INLINE void tables_of_32_columns(const struct digits *d, const uint8_t *codes,
+                                    const int32_t *offset, uint8_t *out, size_t column_bytes) {
+    __m512i row[2][4];
+    for (size_t e = 0; e < 4; e++) {
+        __m512i both[2];
+        rows_of_32_columns(d, codes, offset, e, both);
+        row[0][e] = both[0];
+        row[1][e] = both[1];
+    }
+    tables_of_rows(d, 1, row[0], 16, out, column_bytes);
+    tables_of_rows(d, 1, row[1], 16, out + 16 * column_bytes, column_bytes);
+}
+
 void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
                                  size_t together, size_t n, size_t code_step, size_t k,
                                  const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
                                  size_t position_bytes) {
     (void)together;
     const struct digits d = digits_of(digit);
-    for (size_t i = 0; i < k; i += 16)
+    size_t i = 0;
+    for (; samples == 16 && k - i >= 32; i += 32)
+        for (size_t p = 0; p < n; p++)
+            tables_of_32_columns(&d, codes + p * code_step + i, offset,
+                                 out + i * column_bytes + p * position_bytes, column_bytes);
+    for (; i < k; i += 16)
         for (size_t p = 0; p < n; p++) {
             size_t columns = bp_min_size(k - i, 16);
             const uint8_t *from = codes + p * code_step + i;
