@@ -155,7 +155,7 @@ static size_t pixels_of(const struct bp_bf16_pointwise *self, const struct piece
 }
 
 static struct bp_fetch fetch_of(const void *at, size_t bytes) {
-    return (struct bp_fetch){at, (const char *)at + bytes};
+    return (struct bp_fetch){.at = at, .end = (const char *)at + bytes};
 }
 
 /* --- forward ---------------------------------------------------------------------------------- */

@@ -160,11 +160,14 @@ struct bp_row_places {
     int32_t step, minus, none;
 };
 
-/* Memory that the caller writes or reads soon, from `at` to before `end`: a kernel whose loop
- * leaves the memory idle may fetch its lines into the cache meanwhile, and sets `at` behind them.
- */
+/* Memory that the caller writes or reads soon, from `at` to before `end`; `rows` more rows of
+ * row_bytes, each `step` bytes behind the one before; and unless NULL, what `then` says. A kernel
+ * whose loop leaves the memory idle may fetch its lines into the cache meanwhile, and leaves in
+ * `soon` what it did not get to. */
 struct bp_fetch {
     const char *at, *end;
+    size_t rows, row_bytes, step;
+    const struct bp_fetch *then;
 };
 
 /* Rows of bytes that are multiplied as tiles: blocks of 16 rows. Distances in bytes. */

@@ -223,11 +223,24 @@ struct bp_fetch bp_dgrad_tile_of_dx(const struct bp_dgrad_job *job,
     const char *dx =
         job->dx_sums != NULL ? (const char *)job->dx_sums->sums : (const char *)job->dx;
     const char *at = dx + first * s->c * size;
-    return (struct bp_fetch){at, at + pixels * s->c * size};
+    return (struct bp_fetch){.at = at, .end = at + pixels * s->c * size};
 }
 
+/* The codes in a tile's window. */
+static struct bp_fetch codes_of_tile(const struct bp_bconv *op, const struct bp_dgrad_tile *tile) {
+    const struct window w = window_of(op, tile);
+    const size_t row = op->shape.ow * op->pixel_da, bytes = w.columns * op->pixel_da;
+    const char *at = (const char *)op->codes_da + tile->slot * bp_dgrad_sample_bytes(op) +
+                     w.first_row * row + w.first_column * op->pixel_da;
+    if (tile->samples > 1) /* all of their rows */
+        return (struct bp_fetch){.at = at, .end = at + tile->samples * bp_dgrad_sample_bytes(op)};
+    return (struct bp_fetch){at, at + bytes, w.rows - 1, bytes, row, NULL};
+}
+
+/* `next`: the tile that comes next, its codes are fetched beside the product. */
 static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
-                         struct bp_dgrad_offsets *offsets, int thread) {
+                         const struct bp_dgrad_tile *next, struct bp_dgrad_offsets *offsets,
+                         int thread) {
     const struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
@@ -238,7 +251,9 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
     struct bp_pixel_run *runs = bp_carve(&carver, most * sizeof *runs);
     uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */
     struct window window = window_of(op, tile);
+    const struct bp_fetch codes = codes_of_tile(op, next);
     struct bp_fetch soon = bp_dgrad_tile_of_dx(job, tile);
+    soon.then = &codes;
     struct bp_dgrad_lists lists = {.capacity = 0};
     if (op->nonzero_da) {
         lists = bp_dgrad_carve_lists(op, &carver);
@@ -261,21 +276,33 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
     }
 }
 
+static struct bp_dgrad_tile tile_of(const struct bp_dgrad_job *job, size_t item, size_t column) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_tiling *tiling = &op->tiling_da;
+    size_t row_tiles = bp_row_tiles(tiling, op->shape.oh);
+    struct bp_dgrad_tile tile = {.slot = item / row_tiles * job->samples,
+                                 .row = item % row_tiles * tiling->rows,
+                                 .column = column};
+    tile.samples = bp_min_size(job->samples, op->kept_da - tile.slot);
+    tile.rows = bp_min_size(tiling->rows, op->shape.oh - tile.row);
+    tile.columns = bp_min_size(tiling->columns, op->shape.ow - tile.column);
+    return tile;
+}
+
 /* Items are (group of slots that are walked together, some rows). */
 static void dgrad_part(void *context, size_t begin, size_t end, int thread) {
     struct bp_dgrad_job *job = context;
-    struct bp_bconv *op = job->op;
-    const struct bp_tiling *tiling = &op->tiling_da;
-    size_t row_tiles = bp_row_tiles(tiling, op->shape.oh);
+    const size_t width = job->op->shape.ow, columns = job->op->tiling_da.columns;
     struct bp_dgrad_offsets offsets = {NULL, NULL, -1};
     for (size_t item = begin; item < end; item++) {
-        struct bp_dgrad_tile tile = {.slot = item / row_tiles * job->samples,
-                                     .row = item % row_tiles * tiling->rows};
-        tile.samples = bp_min_size(job->samples, op->kept_da - tile.slot);
-        tile.rows = bp_min_size(tiling->rows, op->shape.oh - tile.row);
-        for (; tile.column < op->shape.ow; tile.column += tiling->columns) {
-            tile.columns = bp_min_size(tiling->columns, op->shape.ow - tile.column);
-            tile_product(job, &tile, &offsets, thread);
+        struct bp_dgrad_tile tile, next = tile_of(job, item, 0);
+        for (size_t column = 0; column < width; column += columns) {
+            tile = next;
+            if (column + columns < width)
+                next = tile_of(job, item, column + columns);
+            else if (item + 1 < job->items)
+                next = tile_of(job, item + 1, 0);
+            tile_product(job, &tile, &next, &offsets, thread);
         }
     }
 }
@@ -342,6 +369,6 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     }
     job.samples = bp_item_size(exec->threads, op->kept_da, op->tiling_da.samples, 1);
     size_t groups = (op->kept_da + job.samples - 1) / job.samples;
-    bp_parallel_for(exec->threads, groups * bp_row_tiles(&op->tiling_da, op->shape.oh), dgrad_part,
-                    &job);
+    job.items = groups * bp_row_tiles(&op->tiling_da, op->shape.oh);
+    bp_parallel_for(exec->threads, job.items, dgrad_part, &job);
 }

@@ -14,6 +14,7 @@ struct bp_dgrad_job {
     struct bp_digit digits[2];
     size_t n_digits;
     size_t samples; /* of a tile: kept ones; on tiles of bytes groups of them */
+    size_t items;   /* of the work that is shared out */
 };
 
 /* Which rows of offsets a sample needs, filled for its scale: [classes][c], or one row of zeros.

@@ -179,7 +179,7 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_tile *t
     int32_t *sums = job->dx_sums != NULL ? NULL : bp_carve(&carver, sum_bytes(op));
     in.list = bp_tiles_carve_list(&op->tiles_da, &carver);
     uint8_t *window = (uint8_t *)carver.next;
-    struct bp_fetch soon = {NULL, NULL}; /* the product fetches what it writes itself */
+    struct bp_fetch soon = {.at = NULL}; /* the product fetches what it writes itself */
     if (sums != NULL)
         soon = bp_dgrad_tile_of_dx(job, &(struct bp_dgrad_tile){tile->sample, tile->count,
                                                                 tile->row, tile->rows, 0, s->ow});

@@ -121,7 +121,7 @@ void kcheck_product_bf16(struct kcheck *t) {
     while (kc_next(t)) {
         const char *at = kc_at(t, fetched);
         t->kernels->product_bf16(kc_at(t, x), n, x_stride, kc_at(t, w), steps, c, add, kc_at(t, y),
-                                 y_stride, (struct bp_fetch){at, at + soon});
+                                 y_stride, (struct bp_fetch){.at = at, .end = at + soon});
     }
 }
 

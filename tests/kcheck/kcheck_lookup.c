@@ -108,7 +108,8 @@ void kcheck_product_tables(struct kcheck *t) {
     size_t soon_bytes = kc_below(t, n * c * 4), with_soon = kc_below(t, 2);
     while (kc_next(t)) {
         char *at = kc_at(t, y); /* whatever it fetches, y holds the result */
-        struct bp_fetch soon = {at, at + soon_bytes};
+        const struct bp_fetch then = {at, at + soon_bytes, 2, soon_bytes, 64, NULL};
+        struct bp_fetch soon = {.at = at, .end = at + soon_bytes, .then = &then};
         t->kernels->product_tables(kc_at(t, tables), kc_at(t, pixel), n, kc_at(t, tap),
                                    kc_at(t, tap_w), taps, w_taps, quads, together, entry_max,
                                    kc_at(t, index), c, kc_at(t, base), shift, kc_at(t, y),

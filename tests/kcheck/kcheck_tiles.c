@@ -273,7 +273,7 @@ void kcheck_product_tiles_i32(struct kcheck *t) {
     while (kc_next(t)) {
         struct bp_tile_blocks at = blocks_at(t, &s);
         char *soon_at = kc_at(t, y); /* whatever it fetches, y holds the result */
-        struct bp_fetch soon = {soon_at, soon_at + soon_bytes};
+        struct bp_fetch soon = {.at = soon_at, .end = soon_at + soon_bytes};
         t->kernels->product_tiles_i32(kc_at(t, s.x), is_signed, &at, kc_at(t, s.tap),
                                       kc_at(t, s.tap_w), s.taps, s.steps, kc_at(t, s.w), s.lanes,
                                       kc_at(t, y), s.y_stride, with_soon ? &soon : NULL);

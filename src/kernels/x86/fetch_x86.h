@@ -41,13 +41,27 @@ static inline __attribute__((always_inline)) void fetch_place(const void *at, si
         _mm_prefetch((const char *)at + i, _MM_HINT_T1);
 }
 
-/* The next lines of what is needed soon, about `bytes` bytes. */
-static inline __attribute__((always_inline)) void fetch_soon(struct bp_fetch *soon, size_t bytes) {
-    for (size_t i = 0; soon != NULL && i < bytes && soon->at < soon->end; i += 64, soon->at += 64)
-        _mm_prefetch(soon->at, _MM_HINT_T1);
+/* To the next row, or to what comes then. Returns 0 if there is nothing more. */
+static inline int fetch_next_row(struct bp_fetch *soon) {
+    if (soon->rows > 0) {
+        soon->at = soon->end - soon->row_bytes + soon->step;
+        soon->end += soon->step;
+        soon->rows--;
+    } else if (soon->then != NULL)
+        *soon = *soon->then;
+    return soon->at < soon->end;
 }
 
-/* How many bytes that is a step, so that so many steps fetch all of it. */
+/* The next lines of what is needed soon, about `bytes` bytes. */
+static inline __attribute__((always_inline)) void fetch_soon(struct bp_fetch *soon, size_t bytes) {
+    for (size_t i = 0; soon != NULL && i < bytes; i += 64, soon->at += 64) {
+        if (soon->at >= soon->end && !fetch_next_row(soon))
+            return;
+        _mm_prefetch(soon->at, _MM_HINT_T1);
+    }
+}
+
+/* How many bytes of the first row that is a step, so that so many steps fetch all of it. */
 static inline size_t fetch_share(const struct bp_fetch *soon, size_t steps) {
     return soon->at == NULL ? 0 : ((size_t)(soon->end - soon->at) + steps - 1) / steps;
 }
