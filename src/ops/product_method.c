@@ -47,16 +47,16 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
     return bp_product_method_gradient(tier, bits);
 }
 
-/* Cycles as measured, of Zen 4; with tiles those of Granite Rapids (docs/KERNELS.md, "Which
+/* Cycles as measured, of Zen 5; with tiles those of Granite Rapids (docs/KERNELS.md, "Which
  * method"). */
-#define LOOK_UP_WORD 0.37 /* a tap of a code, 64 channels */
+#define LOOK_UP_WORD 0.2 /* a tap of a code, 64 channels */
 
 /* Of dW, for a code. */
-#define LOOK_UP   0.9
-#define LIST      2.3
-#define ROW       0.67 /* a tap of a bit that is set */
-#define ROW_WORD  0.51
-#define END_COUNT 450.0 /* a row of taps, up to 8 words, of one output channel */
+#define LOOK_UP   0.5
+#define LIST      1.9
+#define ROW       0.2 /* a tap of a bit that is set */
+#define ROW_WORD  0.35
+#define END_COUNT 1060.0 /* a row of taps, up to 8 words, of one output channel */
 
 /* The same with tiles. */
 #define TILE_LIST   1.8
@@ -76,13 +76,12 @@ int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size
 }
 
 /* Of dA, for a pixel. */
-#define PIXEL     240.0 /* up to 8 words */
-#define WEIGHTS   450.0 /* of the bits of magnitudes, likewise */
+#define PIXEL     540.0 /* up to 8 words */
 #define LIST_CODE 1.2
-#define SIGN_WORD 3.0  /* of the weights, once for all pixels: copied, and its complement */
-#define FILL      10.0 /* rows that fill up the lists of a pixel */
-#define ROW_FOUR  2.5  /* of up to 4 words */
-#define ROW_EIGHT 3.5
+#define SIGN_WORD 1.7  /* of the weights, once for all pixels: copied, and its complement */
+#define FILL      15.0 /* rows that fill up the lists of a pixel */
+#define ROW_FOUR  1.7  /* of up to 4 words */
+#define ROW_EIGHT 2.5
 
 int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, double taps,
                                      size_t words, double set_bits) {
@@ -91,7 +90,7 @@ int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels,
         return 0;
     double rows = taps * (codes * set_bits + FILL);
     double weights = taps * codes * (double)words * SIGN_WORD / (double)pixels;
-    double nonzero = weights + LIST_CODE * codes + parts * (PIXEL + WEIGHTS) +
+    double nonzero = weights + LIST_CODE * codes + parts * PIXEL +
                      rows * (words <= 4 ? ROW_FOUR : ROW_EIGHT * parts);
     return nonzero < taps * codes * LOOK_UP_WORD * (double)words;
 }

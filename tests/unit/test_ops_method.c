@@ -50,10 +50,13 @@ static void test_weights(void **state) {
 
 static void test_zeros(void **state) {
     (void)state;
-    /* 0.3 bits a code pay from two words of channels on, 0.1 from one; 0.8 never. */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.3));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.02, 0.3));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.1));
+    /* 0.37 bits a code pay from four words of channels on, 0.2 from two, 0.05 from one; 0.8 never.
+     */
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.02, 0.37));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 4, 32768, 0.02, 0.37));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.2));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.02, 0.2));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.05));
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.5));
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.8));
     /* Few positions do not make up for the end of a count. */
