@@ -57,7 +57,7 @@ static void test_zeros(void **state) {
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.2));
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.02, 0.2));
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.05));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.5));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.45));
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.8));
     /* Few positions do not make up for the end of a count. */
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 0.02, 0.1));
