@@ -160,6 +160,9 @@ struct bp_row_places {
     int32_t step, minus, none;
 };
 
+/* Lookups of a quad's tables, one behind the other, that add up in registers. */
+#define BP_STEPS_AT_ONCE 288
+
 /* Memory that the caller writes or reads soon, from `at` to before `end`; `rows` more rows of
  * row_bytes, each `step` bytes behind the one before; and unless NULL, what `then` says. A kernel
  * whose loop leaves the memory idle may fetch its lines into the cache meanwhile, and leaves in
@@ -321,6 +324,16 @@ struct bp_kernels {
                            size_t quads, size_t together, int entry_max, const uint8_t *index,
                            size_t c, const int32_t *base, int shift, int32_t *y,
                            struct bp_fetch *soon);
+
+    /* The same as mask_sums stores it, where the pixels belong:
+     *     out[to[p] * c + j] = base[j] + s where bit j of mask [..][cw], row to[p], is set, else 0
+     * Those that are set fit 16 bits. taps * quads / together <= BP_STEPS_AT_ONCE. Only where
+     * sums_at_once. */
+    void (*product_tables_i16)(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                               size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                               size_t w_taps, size_t quads, size_t together, int entry_max,
+                               const uint8_t *index, size_t c, const int32_t *base,
+                               const uint64_t *mask, int16_t *out, struct bp_fetch *soon);
 
     /* The forward product, as product_xor: y[to[p] * k + j] = bias - 2 * sum over t, i of
      *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, tap_w[t], i))
@@ -832,6 +845,9 @@ struct bp_kernels {
     /* 1 where this tier has the kernels *_codes* and pool_range_i16 of its own; C's are for the
      * tests: rows, round_* and max_unpool_2x2 are faster. */
     int codes_at_once;
+
+    /* 1 where it has product_tables_i16: on the others product_tables and mask_sums are faster. */
+    int sums_at_once;
 };
 
 /* The table of a tier: C first, then every tier up to `tier` that this build has. */

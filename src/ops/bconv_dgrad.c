@@ -125,6 +125,26 @@ static size_t list_pixels(const struct bp_bconv *op, const struct bp_dgrad_tile 
     return n;
 }
 
+/* The pixels of one class: where their codes are, and their numbers in the batch. Returns how many
+ * there are. */
+static size_t list_class(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
+                         const struct bp_pixel_run *runs, size_t n, unsigned pixel_class,
+                         size_t unit, int32_t *pixel, int32_t *to) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    size_t count = 0;
+    for (size_t r = 0; r < n; r++) {
+        const struct bp_pixel_run *run = &runs[r];
+        if (run->pixel_class != pixel_class)
+            continue;
+        int32_t image = job->op->sample_of_slot[tile->slot + run->sample] * (int32_t)(s->h * s->w);
+        for (uint32_t x = 0; x < run->count; x++, count++) {
+            pixel[count] = (run->code + (int32_t)x) * (int32_t)unit;
+            to[count] = image + (int32_t)(run->at + x * s->stride);
+        }
+    }
+    return count;
+}
+
 /* The tables of a tile's window, of all digits. */
 static void fill_tables(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
                         const struct window *window, uint8_t *tables) {
@@ -226,6 +246,24 @@ struct bp_fetch bp_dgrad_tile_of_dx(const struct bp_dgrad_job *job,
     return (struct bp_fetch){.at = at, .end = at + pixels * s->c * size};
 }
 
+/* The same of the whole product, into dx_sums: pixel i is number to[i] of the batch. */
+static void class_to_dx(const struct bp_dgrad_job *job, size_t parity, unsigned pixel_class,
+                        const struct window *window, const uint8_t *tables, const int32_t *pixel,
+                        const int32_t *to, size_t count, struct bp_fetch *soon) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    const size_t c = op->shape.c;
+    int16_t *dx = job->dx_sums->sums;
+    int32_t tap[BP_TAPS_MAX], tap_w[BP_TAPS_MAX];
+    size_t taps = list_taps(op, parity, pixel_class, window, tap, tap_w);
+    for (size_t i = 0; taps == 0 && i < count; i++)
+        memset(dx + (size_t)to[i] * c, 0, c * sizeof *dx);
+    if (taps > 0)
+        kernels->product_tables_i16(tables, pixel, to, count, tap, tap_w, taps, op->taps, op->kq,
+                                    kernels->together, BP_QUAD * job->digits[0].top, op->index_t, c,
+                                    op->base_da + pixel_class * c, job->mask, dx, soon);
+}
+
 /* The codes in a tile's window. */
 static struct bp_fetch codes_of_tile(const struct bp_bconv *op, const struct bp_dgrad_tile *tile) {
     const struct window w = window_of(op, tile);
@@ -248,6 +286,7 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
     int32_t *sums =
         bp_carve(&carver, bp_dgrad_sum_pixels(op, &op->tiling_da) * s->c * sizeof(int32_t));
     int32_t *pixel = bp_carve(&carver, most * sizeof(int32_t));
+    int32_t *to = bp_carve(&carver, most * sizeof(int32_t)); /* its number in the batch */
     struct bp_pixel_run *runs = bp_carve(&carver, most * sizeof *runs);
     uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */
     struct window window = window_of(op, tile);
@@ -263,12 +302,13 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
     for (size_t i = 0; i < s->stride * s->stride; i++) {
         size_t n = list_pixels(op, tile, i, &window, runs);
         for (unsigned pixel_class = 0; pixel_class < op->classes; pixel_class++) {
-            size_t count = 0;
-            for (size_t r = 0; r < n; r++)
-                for (size_t x = 0; runs[r].pixel_class == pixel_class && x < runs[r].count; x++)
-                    pixel[count++] = (runs[r].code + (int32_t)x) * (int32_t)window.unit;
+            size_t count = list_class(job, tile, runs, n, pixel_class, window.unit, pixel, to);
             if (count == 0)
                 continue;
+            if (job->at_once) {
+                class_to_dx(job, i, pixel_class, &window, tables, pixel, to, count, &soon);
+                continue;
+            }
             class_product(job, tile, i, pixel_class, &window, tables, &lists, pixel, count, sums,
                           &soon);
             finish_class(job, tile, runs, n, pixel_class, sums, offsets, thread);
@@ -358,6 +398,9 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
     if (op->nonzero_da)
         bp_dgrad_fill_rows(op, exec);
+    job.at_once = dx_sums != NULL && !op->nonzero_da && op->method_da == BP_PRODUCT_LOOKUP &&
+                  exec->kernels.sums_at_once && job.n_digits == 1 &&
+                  op->taps * op->kq <= BP_STEPS_AT_ONCE * exec->kernels.together;
     bp_parallel_for(exec->threads, op->classes, fill_class, &job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));

@@ -15,6 +15,7 @@ struct bp_dgrad_job {
     size_t n_digits;
     size_t samples; /* of a tile: kept ones; on tiles of bytes groups of them */
     size_t items;   /* of the work that is shared out */
+    int at_once;    /* sums go from the product to dx_sums */
 };
 
 /* Which rows of offsets a sample needs, filled for its scale: [classes][c], or one row of zeros.

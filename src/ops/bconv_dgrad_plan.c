@@ -96,7 +96,7 @@ static size_t digits_of(const struct bp_bconv *op) {
 
 static size_t tile_bytes_before_window(const struct bp_bconv *op, const struct bp_tiling *t) {
     return bp_round_up(bp_dgrad_sum_pixels(op, t) * op->shape.c * sizeof(int32_t), 64) +
-           bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
+           2 * bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
            bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(struct bp_pixel_run), 64);
 }
 

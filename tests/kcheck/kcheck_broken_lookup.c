@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/bits.h"
 #include "kernels/c/tier_c.h"
 
 static volatile uint64_t sink; /* keeps reads that nothing needs */
@@ -56,6 +57,31 @@ static void sums_in_16_bits(const uint8_t *tables, const int32_t *pixel, size_t 
                         index, c, base, shift, y, soon);
     for (size_t i = 0; base != NULL && i < n * c; i++)
         y[i] = base[i % c] + (((y[i] - base[i % c]) >> shift & 0xffff) << shift);
+}
+
+static void stores_in_order(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                            size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                            size_t w_taps, size_t quads, size_t together, int entry_max,
+                            const uint8_t *index, size_t c, const int32_t *base,
+                            const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
+    (void)to;
+    for (size_t p = 0; p < n; p++)
+        bp_product_tables_i16_c(tables, pixel + p, (const int32_t[]){(int32_t)p}, 1, tap, tap_w,
+                                taps, w_taps, quads, together, entry_max, index, c, base, mask, out,
+                                soon);
+}
+
+static void masks_by_the_first_word(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                                    size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                    size_t w_taps, size_t quads, size_t together, int entry_max,
+                                    const uint8_t *index, size_t c, const int32_t *base,
+                                    const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
+    bp_product_tables_i16_c(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads, together,
+                            entry_max, index, c, base, mask, out, soon);
+    for (size_t p = 0; p < n; p++)
+        for (size_t j = 64; j < c; j++)
+            if (!bp_bit(mask + (size_t)to[p] * bp_words(c), j % 64))
+                out[(size_t)to[p] * c + j] = 0;
 }
 
 static void signs_take_taps_in_order(const uint8_t *x, const int32_t *pixel, const int32_t *to,
@@ -206,6 +232,10 @@ const struct kc_planted kc_planted_lookup[] = {
     {"quads_of_signs", "writes the quads of whole words", {.quads_of_signs = writes_whole_words}},
     {"product_tables", "overwrites, does not add", {.product_tables = ignores_old_sums}},
     {"product_tables", "sums in 16 bits", {.product_tables = sums_in_16_bits}},
+    {"product_tables_i16", "stores in order", {.product_tables_i16 = stores_in_order}},
+    {"product_tables_i16",
+     "first word of the mask for all",
+     {.product_tables_i16 = masks_by_the_first_word}},
     {"product_signs", "takes the taps in order", {.product_signs = signs_take_taps_in_order}},
     {"product_signs", "a byte of the sums overflows", {.product_signs = byte_overflows}},
     {"index_of_samples", "reads 4 offsets always", {.index_of_samples = reads_four_samples}},

@@ -65,6 +65,18 @@ static uint8_t index_at(const uint8_t *index, size_t lane, size_t taps, size_t t
     return index[first * 32 + lane % 32 * together + quad % together];
 }
 
+/* The sum of the entries of one pixel and lane. */
+static int32_t sum_of_entries(const uint8_t *tables, int32_t pixel, const int32_t *tap,
+                              const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
+                              size_t together, const uint8_t *index, size_t lane) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < taps; i++)
+        for (size_t q = 0; q < quads; q++)
+            sum += tables[16 * ((size_t)(pixel + tap[i]) + q / together * together) +
+                          index_at(index, lane, w_taps, (size_t)tap_w[i], quads, q, together)];
+    return sum;
+}
+
 void kcheck_product_tables(struct kcheck *t) {
     struct lookup_sizes s = draw_sizes(t);
     if (t->layer != NULL) {
@@ -97,12 +109,8 @@ void kcheck_product_tables(struct kcheck *t) {
     else
         for (size_t p = 0; p < n; p++)
             for (size_t j = 0; j < c; j++) {
-                int32_t sum = 0;
-                for (size_t i = 0; i < taps; i++)
-                    for (size_t q = 0; q < quads; q++)
-                        sum += tables[16 * ((size_t)(pixel[p] + tap[i]) + q / together * together) +
-                                      index_at(index, j, w_taps, (size_t)tap_w[i], quads, q,
-                                               together)];
+                int32_t sum = sum_of_entries(tables, pixel[p], tap, tap_w, taps, w_taps, quads,
+                                             together, index, j);
                 y[p * c + j] = (with_base ? base[j] : y[p * c + j]) + sum * (1 << shift);
             }
     size_t soon_bytes = kc_below(t, n * c * 4), with_soon = kc_below(t, 2);
@@ -114,6 +122,54 @@ void kcheck_product_tables(struct kcheck *t) {
                                    kc_at(t, tap_w), taps, w_taps, quads, together, entry_max,
                                    kc_at(t, index), c, kc_at(t, base), shift, kc_at(t, y),
                                    with_soon ? &soon : NULL);
+    }
+}
+
+void kcheck_product_tables_i16(struct kcheck *t) {
+    struct lookup_sizes s = draw_sizes(t);
+    if (t->layer != NULL) {
+        s.quads = (t->layer->k + 3) / 4;
+        s.lanes = t->layer->c;
+    }
+    size_t together = kc_together(t, 0);
+    size_t n = s.n, taps = s.taps, c = s.lanes, most = BP_STEPS_AT_ONCE / taps * together;
+    size_t quads = bp_min_size(bp_round_up(s.quads, together), most);
+    size_t w_taps = kc_draw_w_taps(t, taps), blocks = (c + 31) / 32, cw = bp_words(c);
+    int entry_max = draw_entry_max(t);
+    kc_params(t, "n=%zu taps=%zu w_taps=%zu quads=%zu together=%zu entry_max=%d c=%zu", n, taps,
+              w_taps, quads, together, entry_max, c);
+    kc_work(t, (double)(n * taps * quads) * 4 * (double)c, "MAC");
+    int32_t *pixel = kc_input(t, "pixel", KC_I32, n), *to = kc_make_places(t, n);
+    int32_t *tap = kc_input(t, "tap", KC_I32, taps);
+    int32_t *tap_w = kc_make_tap_w(t, taps, w_taps);
+    int32_t *base = kc_input(t, "base", KC_I32, c);
+    size_t n_tables = kc_make_windows(t, pixel, n, tap, taps, quads);
+    uint8_t *tables = make_tables(t, n_tables * 16, entry_max);
+    uint8_t *index = make_index(t, blocks * w_taps * quads * 32, together);
+    uint64_t *mask = kc_input(t, "mask", KC_U64, n * cw);
+    int16_t *out = kc_output(t, "out", KC_I16, n * c);
+    kc_fill_bits(t, mask, n, c);
+    for (size_t j = 0; j < c; j++) /* about half the range of the sums below zero */
+        base[j] = (int32_t)kc_below(t, 999) - (int32_t)(taps * quads) * entry_max / 2;
+    if (t->layer != NULL)
+        t->reference->product_tables_i16(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads,
+                                         together, entry_max, index, c, base, mask, out, NULL);
+    else
+        for (size_t p = 0; p < n; p++)
+            for (size_t j = 0; j < c; j++) {
+                int32_t sum = base[j] + sum_of_entries(tables, pixel[p], tap, tap_w, taps, w_taps,
+                                                       quads, together, index, j);
+                size_t row = (size_t)to[p];
+                out[row * c + j] = (int16_t)(bp_bit(mask + row * cw, j) ? sum : 0);
+            }
+    size_t soon_bytes = kc_below(t, n * c * 4), with_soon = kc_below(t, 2);
+    while (kc_next(t)) {
+        char *at = kc_at(t, out); /* whatever it fetches, out holds the result */
+        struct bp_fetch soon = {.at = at, .end = at + soon_bytes};
+        t->kernels->product_tables_i16(kc_at(t, tables), kc_at(t, pixel), kc_at(t, to), n,
+                                       kc_at(t, tap), kc_at(t, tap_w), taps, w_taps, quads,
+                                       together, entry_max, kc_at(t, index), c, kc_at(t, base),
+                                       kc_at(t, mask), kc_at(t, out), with_soon ? &soon : NULL);
     }
 }
 

@@ -13,6 +13,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->tables_of_codes = bp_tables_of_codes_c;
     kernels->quads_of_signs = bp_quads_of_signs_c;
     kernels->product_tables = bp_product_tables_c;
+    kernels->product_tables_i16 = bp_product_tables_i16_c;
     kernels->product_signs = bp_product_signs_c;
     kernels->index_of_samples = bp_index_of_samples_c;
     kernels->tables_of_samples = bp_tables_of_samples_c;

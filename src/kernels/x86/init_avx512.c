@@ -14,11 +14,13 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->index_weights = bp_index_weights_avx512;
     kernels->tables_of_codes = bp_tables_of_codes_avx512;
     kernels->product_tables = bp_product_tables_avx512;
+    kernels->product_tables_i16 = bp_product_tables_i16_avx512;
     kernels->index_of_samples = bp_index_of_samples_avx512;
     kernels->tables_of_samples = bp_tables_of_samples_avx512;
     kernels->product_samples = bp_product_samples_avx512;
     kernels->together = 4;
     kernels->codes_at_once = 1;
+    kernels->sums_at_once = 1;
     kernels->list_nonzero = bp_list_nonzero_avx512;
     kernels->list_row = bp_list_row_avx512;
     kernels->product_rows = bp_product_rows_avx512;

@@ -19,7 +19,7 @@
 
 #define TOGETHER    4
 #define STEP_TABLES (TOGETHER * BP_TABLE_BYTES)
-#define MOST_STEPS  288 /* of a pass: 72 KiB of index, which stay in L2 */
+#define MOST_STEPS  BP_STEPS_AT_ONCE /* of a pass: 72 KiB of index, which stay in L2 */
 #define MAX_ROWS    4
 #define MAX_LANES   ((size_t)64)
 
@@ -43,6 +43,8 @@ struct block {
     int32_t *y; /* = from + (sums << shift); from NULL: y itself */
     const int32_t *from;
     int shift;
+    const uint64_t *mask[MAX_ROWS]; /* in place of y, of each row: where the sums are stored .. */
+    int16_t *out[MAX_ROWS];         /* .. in 16 bits */
 };
 
 /* The sums of a row: 64 lanes. */
@@ -53,12 +55,12 @@ struct lanes {
 /* clang-format off */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings" /* all compilers here take them */
-#define ZERO(s) "vpxord %%zmm" #s ", %%zmm" #s ", %%zmm" #s "\n\t"
+#define ZERO(s) "vpxord %[" #s "], %[" #s "], %[" #s "]\n\t"
 #define LOAD(base, offset, v) "vmovdqu64 " #offset "(%[" #base "],%[at]), %%zmm" #v "\n\t"
 #define LOAD_INDEX(v0, v1, v2, v3)                                                                 \
     LOAD(index, 0, v0) LOAD(index, 64, v1) LOAD(half, 0, v2) LOAD(half, 64, v3)
 #define LOOK_UP(table, index, to) "vpermb %%zmm" #table ", %%zmm" #index ", %%zmm" #to "\n\t"
-#define ADD_FOURS(s) "vpdpbusd %%zmm31, %%zmm26, %%zmm" #s "\n\t"
+#define ADD_FOURS(s) "vpdpbusd %%zmm31, %%zmm26, %[" #s "]\n\t"
 #define ADD_TWO(i, j, s)                                                                           \
     LOOK_UP(24, i, 26) LOOK_UP(25, j, 27) "vpaddb %%zmm26, %%zmm27, %%zmm26\n\t" ADD_FOURS(s)
 #define ADD_ONE(i, s) LOOK_UP(24, i, 26) ADD_FOURS(s)
@@ -67,59 +69,43 @@ struct lanes {
     ADD_TWO(16, 20, s0) ADD_TWO(17, 21, s1) ADD_TWO(18, 22, s2) ADD_TWO(19, 23, s3)
 #define ROW_OF_ONE(row, s0, s1, s2, s3)                                                            \
     LOAD(row, 0, 24) ADD_ONE(16, s0) ADD_ONE(17, s1) ADD_ONE(18, s2) ADD_ONE(19, s3)
-#define WRITE(offset, s)                                                                           \
-    "vpslld %%xmm30, %%zmm" #s ", %%zmm" #s "\n\t"                                                 \
-    "vpaddd " #offset "(%[from]), %%zmm" #s ", %%zmm" #s "\n\t"                                    \
-    "vmovdqu64 %%zmm" #s ", " #offset "(%[y])\n\t"
-#define WRITE_ROW(s0, s1, s2, s3)                                                                  \
-    WRITE(0, s0) WRITE(64, s1) WRITE(128, s2) WRITE(192, s3)                                       \
-    "add %[at], %[y]\n\tadd %[next], %[from]\n\t"
+#define SUM(i) [s##i] "=&v"(sum[i])
 
-/* 4 rows by 64 lanes. Registers: 0 .. 15 sums, 16 .. 23 index bytes, 24 and 25 tables, 26 and 27
- * entries, 30 shift, 31 ones. */
-static __attribute__((noinline)) void add_four_rows(const struct steps *steps,
-                                                    const struct block *b) {
+/* 4 rows by 64 lanes: sum[4 * row + i], 16 lanes each. Registers: 16 .. 23 index bytes, 24 and 25
+ * tables, 26 and 27 entries, 31 ones. */
+BP_INLINE void sum_four_rows(const struct steps *steps, const struct block *b, __m512i sum[16]) {
     const struct step *step = steps->at;
-    const int32_t *from = b->from != NULL ? b->from : b->y;
-    int32_t *y = b->y;
     size_t twos = steps->count / 2, odd = steps->count % 2, at, next;
-    size_t y_bytes = b->y_stride * sizeof(int32_t), from_bytes = b->from != NULL ? 0 : y_bytes;
     __asm__ volatile(
         "vpternlogd $255, %%zmm31, %%zmm31, %%zmm31\n\tvpabsb %%zmm31, %%zmm31\n\t"
-        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7)
-        ZERO(8) ZERO(9) ZERO(10) ZERO(11) ZERO(12) ZERO(13) ZERO(14) ZERO(15)
+        ZERO(s0) ZERO(s1) ZERO(s2) ZERO(s3) ZERO(s4) ZERO(s5) ZERO(s6) ZERO(s7)
+        ZERO(s8) ZERO(s9) ZERO(s10) ZERO(s11) ZERO(s12) ZERO(s13) ZERO(s14) ZERO(s15)
         "test %[twos], %[twos]\n\tjz 2f\n\t"
         ".p2align 6\n1:\n\t"
         "movslq 4(%[step]), %[at]\n\t" LOAD_INDEX(16, 17, 18, 19)
         "movslq 12(%[step]), %[at]\n\t" LOAD_INDEX(20, 21, 22, 23)
         "movslq (%[step]), %[at]\n\tmovslq 8(%[step]), %[next]\n\t"
-        ROW_OF_TWO(row0, 0, 1, 2, 3)
-        ROW_OF_TWO(row1, 4, 5, 6, 7)
-        ROW_OF_TWO(row2, 8, 9, 10, 11)
-        ROW_OF_TWO(row3, 12, 13, 14, 15)
+        ROW_OF_TWO(row0, s0, s1, s2, s3)
+        ROW_OF_TWO(row1, s4, s5, s6, s7)
+        ROW_OF_TWO(row2, s8, s9, s10, s11)
+        ROW_OF_TWO(row3, s12, s13, s14, s15)
         "add $16, %[step]\n\tdec %[twos]\n\tjnz 1b\n"
         "2:\n\tcmpq $0, %[odd]\n\tje 3f\n\t" /* the last of an odd number */
         "movslq 4(%[step]), %[at]\n\t" LOAD_INDEX(16, 17, 18, 19)
         "movslq (%[step]), %[at]\n\t"
-        ROW_OF_ONE(row0, 0, 1, 2, 3)
-        ROW_OF_ONE(row1, 4, 5, 6, 7)
-        ROW_OF_ONE(row2, 8, 9, 10, 11)
-        ROW_OF_ONE(row3, 12, 13, 14, 15)
-        "3:\n\tvmovd %[shift], %%xmm30\n\tmov %[y_bytes], %[at]\n\tmov %[from_bytes], %[next]\n\t"
-        WRITE_ROW(0, 1, 2, 3)
-        WRITE_ROW(4, 5, 6, 7)
-        WRITE_ROW(8, 9, 10, 11)
-        WRITE_ROW(12, 13, 14, 15)
-        : [step] "+r"(step), [twos] "+r"(twos), [at] "=&r"(at), [next] "=&r"(next), [y] "+r"(y),
-          [from] "+r"(from)
+        ROW_OF_ONE(row0, s0, s1, s2, s3)
+        ROW_OF_ONE(row1, s4, s5, s6, s7)
+        ROW_OF_ONE(row2, s8, s9, s10, s11)
+        ROW_OF_ONE(row3, s12, s13, s14, s15)
+        "3:\n\t"
+        : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10),
+          SUM(11), SUM(12), SUM(13), SUM(14), SUM(15), [step] "+r"(step), [twos] "+r"(twos),
+          [at] "=&r"(at), [next] "=&r"(next)
         : [odd] "m"(odd), [index] "r"(b->index), [half] "r"(b->index + b->half_bytes),
           [row0] "r"(b->row[0]), [row1] "r"(b->row[1]), [row2] "r"(b->row[2]),
-          [row3] "r"(b->row[3]), [shift] "m"(b->shift), [y_bytes] "m"(y_bytes),
-          [from_bytes] "m"(from_bytes)
-        : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-          "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18",
-          "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm30",
-          "xmm31");
+          [row3] "r"(b->row[3])
+        : "memory", "cc", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
+          "xmm24", "xmm25", "xmm26", "xmm27", "xmm31");
 }
 #pragma GCC diagnostic pop
 /* clang-format on */
@@ -152,6 +138,28 @@ BP_INLINE void store_vector(__m512i sum, __m128i shift, const int32_t *from, __m
     _mm512_mask_storeu_epi32(y, mask, _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, from)));
 }
 
+BP_INLINE void store_64(const struct block *b, size_t row, __m128i shift, __m512i v0, __m512i v1,
+                        __m512i v2, __m512i v3) {
+    int32_t *y = b->y + row * b->y_stride;
+    const int32_t *from = b->from != NULL ? b->from : y;
+    store_vector(v0, shift, from, 0xffff, y);
+    store_vector(v1, shift, from + 16, 0xffff, y + 16);
+    store_vector(v2, shift, from + 32, 0xffff, y + 32);
+    store_vector(v3, shift, from + 48, 0xffff, y + 48);
+}
+
+/* Without loops over the sums: gcc 12 would copy them to memory for one. */
+static __attribute__((noinline)) void add_four_rows(const struct steps *steps,
+                                                    const struct block *b) {
+    const __m128i shift = _mm_cvtsi32_si128(b->shift);
+    __m512i sum[16];
+    sum_four_rows(steps, b, sum);
+    store_64(b, 0, shift, sum[0], sum[1], sum[2], sum[3]);
+    store_64(b, 1, shift, sum[4], sum[5], sum[6], sum[7]);
+    store_64(b, 2, shift, sum[8], sum[9], sum[10], sum[11]);
+    store_64(b, 3, shift, sum[12], sum[13], sum[14], sum[15]);
+}
+
 static void store_row(const struct lanes *sums, const struct block *b, size_t row) {
     const __m128i shift = _mm_cvtsi32_si128(b->shift);
     int32_t *y = b->y + row * b->y_stride;
@@ -182,6 +190,47 @@ static void add_pass(const struct steps *steps, const struct block *b) {
         add_four_rows(steps, b);
     else
         add_few(steps, b);
+}
+
+/* 32 lanes, of which m exist, in 16 bits, where their bits are set. */
+BP_INLINE void store_masked(__m512i low, __m512i high, const int32_t *from, uint32_t inside,
+                            __mmask32 m, int16_t *out) {
+    const __m512i low_halves =
+        _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26,
+                         24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    low = _mm512_add_epi32(low, _mm512_maskz_loadu_epi32((__mmask16)m, from));
+    high = _mm512_add_epi32(high, _mm512_maskz_loadu_epi32((__mmask16)(m >> 16), from + 16));
+    __m512i v = _mm512_maskz_permutex2var_epi16(inside, low, low_halves, high);
+    _mm512_mask_storeu_epi16(out, m, v);
+}
+
+BP_INLINE void store_64_masked(const struct block *b, size_t row, __m512i v0, __m512i v1,
+                               __m512i v2, __m512i v3) {
+    const uint64_t inside = *b->mask[row];
+    store_masked(v0, v1, b->from, (uint32_t)inside, 0xffffffff, b->out[row]);
+    store_masked(v2, v3, b->from + 32, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
+}
+
+static __attribute__((noinline)) void store_four_rows(const struct steps *steps,
+                                                      const struct block *b) {
+    __m512i sum[16];
+    sum_four_rows(steps, b, sum);
+    store_64_masked(b, 0, sum[0], sum[1], sum[2], sum[3]);
+    store_64_masked(b, 1, sum[4], sum[5], sum[6], sum[7]);
+    store_64_masked(b, 2, sum[8], sum[9], sum[10], sum[11]);
+    store_64_masked(b, 3, sum[12], sum[13], sum[14], sum[15]);
+}
+
+/* Fewer than 64 lanes, or than 4 rows. */
+static void store_few(const struct steps *steps, const struct block *b) {
+    struct lanes sums;
+    for (size_t r = 0; r < b->rows; r++) {
+        add_row(steps, b, b->lanes <= BP_LANES ? 2 : 4, b->row[r], &sums);
+        for (size_t i = 0; 32 * i < b->lanes; i++)
+            store_masked(sums.v[2 * i], sums.v[2 * i + 1], b->from + 32 * i,
+                         (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
+                         b->out[r] + 32 * i);
+    }
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
@@ -228,6 +277,36 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
                 fetch_soon(soon, b.rows * b.lanes * sizeof *y);
                 add_pass(&steps, &b);
             }
+        }
+    }
+}
+
+void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                                  size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                  size_t w_taps, size_t quads, size_t together, int entry_max,
+                                  const uint8_t *index, size_t c, const int32_t *base,
+                                  const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
+    (void)together, (void)entry_max;
+    const size_t cw = bp_words(c);
+    struct steps steps;
+    struct block b = {.half_bytes = w_taps * quads * BP_LANES};
+    steps_of_windows(&steps, 0, tap, tap_w, taps, quads / TOGETHER);
+    for (size_t j = 0; j < c; j += MAX_LANES) {
+        b.index = index + j * w_taps * quads;
+        b.lanes = bp_min_size(c - j, MAX_LANES);
+        b.from = base + j;
+        for (size_t p = 0; p < n; p += b.rows) {
+            b.rows = n - p >= MAX_ROWS ? MAX_ROWS : 1;
+            for (size_t r = 0; r < b.rows; r++) {
+                b.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
+                b.mask[r] = mask + (size_t)to[p + r] * cw + j / 64;
+                b.out[r] = out + (size_t)to[p + r] * c + j;
+            }
+            fetch_soon(soon, b.rows * b.lanes * sizeof(int32_t));
+            if (b.lanes == MAX_LANES && b.rows == MAX_ROWS)
+                store_four_rows(&steps, &b);
+            else
+                store_few(&steps, &b);
         }
     }
 }
