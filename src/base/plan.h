@@ -6,8 +6,7 @@
  *      bits2          [-----------]             offset |y1|
  *      grad                          [----]     offset |y1|  (shares with bits2)
  *
- * Times are step numbers of whoever plans: a graph with L layers uses 0 .. L-1 for the forward pass
- * of its layers and L .. 2L-1 for the backward pass in reverse order. Offsets are multiples of 64.
+ * Times are step numbers of whoever plans (nn/graph.h). Offsets are multiples of 64.
  */
 #ifndef BP_BASE_PLAN_H
 #define BP_BASE_PLAN_H

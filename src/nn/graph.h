@@ -5,7 +5,11 @@
  * weights while the backward pass is at their layer, and bp_graph_weights_updated repacks them.
  *
  * Times for memory plans (base/plan.h) with L layers: layer i runs forward at time i and backward
- * at time 2 L - 1 - i. */
+ * at times 3 L - 2 - 2 i and the one after. Layers that have read the gradient of their output
+ * before they write that of their input, and say so (bp_layer_type.reads_first), do the one at the
+ * first and the other at the second of these times, others everything at the first. Time 3 L is the
+ * end.
+ */
 #ifndef BP_NN_GRAPH_H
 #define BP_NN_GRAPH_H
 
@@ -169,6 +173,9 @@ struct bp_layer_type {
     /* Whether the gradient of its input is planned as integers, see bp_tensor.grad_sums; asked
      * before anything is planned. NULL: no. */
     int (*gives_sums)(const struct bp_graph *graph, const struct bp_layer *layer);
+    /* Whether it needs nothing of what makes its output's gradient when it begins to write that of
+     * its input, which is then planned from its second time on; asked as gives_sums. NULL: no. */
+    int (*reads_first)(const struct bp_graph *graph, const struct bp_layer *layer);
     /* After the parameters changed (optimizer, loading); NULL: nothing to do. signs_packed: the
      * latent parameters' signs are up to date already. */
     void (*weights_changed)(struct bp_graph *graph, struct bp_layer *layer, int signs_packed);
@@ -187,7 +194,7 @@ struct bp_layer {
     /* Does not write in->grad but leaves its part in in->grad_pooled, for the first consumer of
      * `in` (whose type adds_pooled) to add when it writes in->grad itself. */
     int defers;
-    int forward_time, backward_time;
+    int forward_time, backward_time;  /* the first of the two */
     void *self;                       /* the layer type's own struct */
     uint64_t forward_ns, backward_ns; /* of the last step */
 };
@@ -278,6 +285,10 @@ bp_status bp_graph_loss(struct bp_graph *graph, const int32_t *labels, int with_
 
 /* Softmax of the logits -> graph->probabilities. */
 void bp_graph_probabilities(struct bp_graph *graph);
+
+/* For memory plans: the first of the two times of a layer's backward pass, and the end. */
+int bp_graph_backward_time(const struct bp_graph *graph, int layer);
+int bp_graph_end_time(const struct bp_graph *graph);
 
 /* Runs all trained layers backwards; param->grad of each of their parameters is overwritten. The
  * updater (NULL: none) is called after each of them; its time is not in backward_ns. */

@@ -21,8 +21,19 @@ static size_t data_bytes(const struct bp_graph *graph, const struct bp_tensor *t
     return n * t->h * t->w * t->c * sizeof(float);
 }
 
-static int backward_time(const struct bp_graph *graph, int layer) {
-    return 2 * (int)graph->n_layers - 1 - layer;
+int bp_graph_backward_time(const struct bp_graph *graph, int layer) {
+    return 3 * (int)graph->n_layers - 2 - 2 * layer;
+}
+
+int bp_graph_end_time(const struct bp_graph *graph) {
+    return 3 * (int)graph->n_layers;
+}
+
+/* When a layer writes the gradient of its input, and reads the input last. */
+static int write_time(const struct bp_graph *graph, int layer) {
+    const struct bp_layer *l = graph->layers[layer];
+    int later = l->type->reads_first != NULL && l->type->reads_first(graph, l);
+    return bp_graph_backward_time(graph, layer) + later;
 }
 
 static int consumes(const struct bp_layer *layer, const struct bp_tensor *t) {
@@ -73,10 +84,10 @@ static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     if (!graph->config.training || t->last_consumer < (int)graph->first_trained)
         return t->last_consumer;
     if (t->from_source)
-        return backward_time(graph, t->producer);
+        return bp_graph_backward_time(graph, t->producer);
     for (int i = t->first_consumer; i <= t->last_consumer; i++)
         if (i >= (int)graph->first_trained && reads_back(graph->layers[i], t))
-            return backward_time(graph, i);
+            return write_time(graph, i);
     return t->last_consumer;
 }
 
@@ -85,8 +96,8 @@ static int last_read(const struct bp_graph *graph, const struct bp_tensor *t) {
 static int last_gradient_read(const struct bp_graph *graph, const struct bp_tensor *t) {
     const struct bp_tensor *before = graph->layers[t->producer]->in;
     if (graph->layers[t->producer]->defers)
-        return backward_time(graph, before->first_consumer);
-    return backward_time(graph, before->from_source ? before->producer : t->producer);
+        return bp_graph_backward_time(graph, before->first_consumer);
+    return bp_graph_backward_time(graph, before->from_source ? before->producer : t->producer);
 }
 
 /* See bp_tensor.grad_shared. */
@@ -98,7 +109,7 @@ static int shares_gradient(const struct bp_graph *graph, const struct bp_tensor 
         return 0;
     for (int i = 0; i < t->last_consumer; i++)
         if (consumes(graph->layers[i], t) &&
-            backward_time(graph, i) <= last_gradient_read(graph, last->out))
+            bp_graph_backward_time(graph, i) <= last_gradient_read(graph, last->out))
             return 0;
     return 1;
 }
@@ -137,8 +148,11 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
     if (!t->needs_grad || t->from_source)
         return BP_OK;
     snprintf(text, sizeof text, "%s gradient", t->name);
-    int begin =
-        t->last_consumer < 0 ? (int)graph->n_layers : backward_time(graph, t->last_consumer);
+    int first_time = (int)graph->n_layers, begin = first_time; /* the logits': the loss's */
+    if (t->last_consumer >= 0) {
+        first_time = bp_graph_backward_time(graph, t->last_consumer);
+        begin = write_time(graph, t->last_consumer);
+    }
     t->grad_shared = shares_gradient(graph, t);
     if (t->grad_shared)
         return BP_OK;
@@ -153,10 +167,10 @@ static bp_status plan_tensor(struct bp_graph *graph, struct bp_tensor *t) {
         return BP_OK;
     snprintf(text, sizeof text, "%s scales", t->name);
     if (as_sums)
-        BP_TRY(bp_plan_add(graph->step_plan, text, graph->config.batch * sizeof(float), begin, end,
-                           &t->grad_scale));
+        BP_TRY(bp_plan_add(graph->step_plan, text, graph->config.batch * sizeof(float), first_time,
+                           end, &t->grad_scale));
     snprintf(text, sizeof text, "%s kept", t->name);
-    return bp_plan_add(graph->step_plan, text, graph->config.batch, begin, end, &t->grad_kept);
+    return bp_plan_add(graph->step_plan, text, graph->config.batch, first_time, end, &t->grad_kept);
 }
 
 static bp_status plan_gradient(struct bp_graph *graph, struct bp_param *param) {
@@ -167,13 +181,13 @@ static bp_status plan_gradient(struct bp_graph *graph, struct bp_param *param) {
     if (!param->grad_shared)
         return bp_plan_add(graph->model_plan, param->name, bytes, 0, 0, &param->grad);
     snprintf(text, sizeof text, "%s gradient", param->name);
-    return bp_plan_add(graph->step_plan, text, bytes, time, time, &param->grad);
+    return bp_plan_add(graph->step_plan, text, bytes, time, time + 1, &param->grad);
 }
 
 bp_status bp_graph_plan_buffers(struct bp_graph *graph) {
     for (size_t i = 0; i < graph->n_layers; i++) {
         graph->layers[i]->forward_time = (int)i;
-        graph->layers[i]->backward_time = backward_time(graph, (int)i);
+        graph->layers[i]->backward_time = bp_graph_backward_time(graph, (int)i);
     }
     for (size_t i = 0; i < graph->n_tensors; i++) {
         graph->tensors[i]->remade = is_remade(graph, graph->tensors[i]);
@@ -186,8 +200,7 @@ bp_status bp_graph_plan_buffers(struct bp_graph *graph) {
     for (size_t i = 0; i < graph->n_layers; i++)
         BP_TRY(graph->layers[i]->type->plan(graph, graph->layers[i]));
     size_t probabilities = graph->config.batch * graph->config.classes * sizeof(float);
-    int end = 2 * (int)graph->n_layers;
-    BP_TRY(bp_plan_add(graph->step_plan, "probabilities", probabilities, 0, end,
-                       &graph->probabilities));
+    BP_TRY(bp_plan_add(graph->step_plan, "probabilities", probabilities, 0,
+                       bp_graph_end_time(graph), &graph->probabilities));
     return BP_OK;
 }

@@ -14,7 +14,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     const struct bp_tensor *in = layer->in;
     int last = layer->forward_time;
     if (bp_layer_is_trained(graph, layer)) /* the convolution before it asks for gradient rows */
-        last = 2 * (int)graph->n_layers - 1 - in->producer;
+        last = bp_graph_backward_time(graph, in->producer);
     BP_TRY(bp_act_norm_create(&self->op, graph->exec, graph->step_plan, graph->config.batch, in->h,
                               in->w, in->c, layer->name, in->producer, layer->forward_time, last));
     layer->in->sums = &self->op->sums;

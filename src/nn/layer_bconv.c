@@ -40,6 +40,11 @@ static int gives_sums(const struct bp_graph *graph, const struct bp_layer *layer
            bp_bconv_gives_sums(&self->shape, &graph->config.quant_da);
 }
 
+/* All codes are made before the first product (bp_bconv_backward). */
+static int reads_first(const struct bp_graph *graph, const struct bp_layer *layer) {
+    return plans_codes(graph, layer) && !plans_qat(graph, layer);
+}
+
 static bp_status plan_qat(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bconv *self = layer->self;
     const struct bp_conv_shape *s = &self->shape;
@@ -66,13 +71,13 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     int codes = plans_codes(graph, layer);
     BP_TRY(bp_bconv_create(&self->op, graph->exec, graph->step_plan, &self->shape,
                            codes ? &config->quant_da : NULL, codes ? &config->quant_dw : NULL,
-                           layer->name, layer->backward_time, 2 * (int)graph->n_layers));
+                           layer->name, layer->backward_time, bp_graph_end_time(graph)));
     if (codes)
         bp_exec_need_scratch(graph->exec, bp_bconv_backward_scratch_bytes(
                                               &self->shape, layer->out->source.scratch_bytes));
     if (bp_layer_is_trained(graph, layer)) {
         char text[96];
-        int end = self->weight->grad_shared ? layer->backward_time : 2 * (int)graph->n_layers;
+        int end = self->weight->grad_shared ? layer->backward_time + 1 : bp_graph_end_time(graph);
         snprintf(text, sizeof text, "%s zero rows", layer->name);
         BP_TRY(bp_plan_add(graph->step_plan, text, self->shape.k, layer->backward_time, end,
                            &self->weight->grad_zero));
@@ -148,6 +153,7 @@ static const struct bp_layer_type type = {
     .forward = forward,
     .backward = backward,
     .gives_sums = gives_sums,
+    .reads_first = reads_first,
     .weights_changed = weights_changed,
     .destroy = destroy,
 };

@@ -13,7 +13,7 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
     int last = layer->forward_time;
     if (bp_layer_is_trained(
             graph, layer)) /* a convolution before it asks for gradient rows at its own time */
-        last = layer->in->from_source ? 2 * (int)graph->n_layers - 1 - layer->in->producer
+        last = layer->in->from_source ? bp_graph_backward_time(graph, layer->in->producer)
                                       : layer->backward_time;
     BP_TRY(bp_norm_act_create(&self->op, graph->exec, graph->step_plan, &self->shape, layer->name,
                               layer->in->producer, layer->forward_time, last));

@@ -20,7 +20,8 @@ struct bp_bconv; /* geometry, packed weights, workspace */
 
 /* passes: forward only, or forward and backward with the given quantizers (quant NULL: forward
  * only, or float backward done elsewhere). Adds buffers to `plan`: packed weights live from 0 to
- * `last_time`, the backward workspace at backward_time. */
+ * `last_time`, the backward workspace at backward_time, when the codes are made, and the time
+ * after, when they are multiplied: at both, as observers make and multiply them several times. */
 bp_status bp_bconv_create(struct bp_bconv **out, struct bp_exec *exec, struct bp_plan *plan,
                           const struct bp_conv_shape *shape, const struct bp_quant *quant_da,
                           const struct bp_quant *quant_dw, const char *name, int backward_time,

@@ -185,7 +185,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
     char text[96];
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
-        BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time, buffers[i].where));
+        BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time + 1, buffers[i].where));
     }
     return BP_OK;
 }

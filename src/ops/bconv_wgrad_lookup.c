@@ -153,10 +153,10 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
     size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
     bp_exec_need_scratch(exec, self->columns * (column_bytes(op, self) + sum_bytes(op)));
     snprintf(text, sizeof text, "%s activation index", name);
-    BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time, time,
-                       &self->index));
+    BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time,
+                       time + 1, &self->index));
     snprintf(text, sizeof text, "%s counting tables", name);
-    return bp_plan_add(plan, text, tables, time, time, &self->count_tables);
+    return bp_plan_add(plan, text, tables, time, time + 1, &self->count_tables);
 }
 
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self) {

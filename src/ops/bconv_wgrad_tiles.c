@@ -149,7 +149,7 @@ bp_status bp_wgrad_tiles_create(struct bp_bconv *op, struct bp_exec *exec, struc
                                    signs_bytes(op, self) + sums_bytes(op, self->channels));
     size_t rows = most_split_rows(op, (size_t)bp_threads_count(exec->threads));
     snprintf(text, sizeof text, "%s sums of splits", name);
-    return bp_plan_add(plan, text, sums_bytes(op, rows), time, time, &self->split_sums);
+    return bp_plan_add(plan, text, sums_bytes(op, rows), time, time + 1, &self->split_sums);
 }
 
 /* --- signs ------------------------------------------------------------------------------------ */

@@ -58,7 +58,7 @@ bp_status bp_wgrad_words_create(struct bp_bconv *op, struct bp_exec *exec, struc
         if (buffers[i].bytes == 0)
             continue;
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
-        BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time, buffers[i].where));
+        BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time + 1, buffers[i].where));
     }
     size_t wide_row = op->cw > op->kw ? op->cw : op->kw;
     bp_exec_need_scratch(exec, wide_row * 64 * sizeof(uint64_t));
