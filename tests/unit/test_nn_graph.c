@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -168,6 +169,41 @@ static void test_plan_is_creation(void **state) {
         bp_graph_destroy(planned);
         bp_exec_destroy(exec);
         nn_net_destroy(&created);
+    }
+}
+
+static const struct bp_plan_entry *entry_of(const struct bp_graph *graph, const char *name) {
+    for (size_t i = 0; i < bp_plan_count(graph->step_plan); i++) {
+        const struct bp_plan_entry *entry = bp_plan_entry_at(graph->step_plan, i);
+        if (strcmp(entry->name, name) == 0)
+            return entry;
+    }
+    fail_msg("no buffer %s", name);
+    return NULL;
+}
+
+/* What a quantized convolution's codes are made from makes room for the gradient that its products
+ * write; float products read until they have written. */
+static void test_codes_come_first(void **state) {
+    (void)state;
+    for (size_t v = 0; v < VARIANTS; v++) {
+        struct bp_graph_config config = nn_variant_config(&variants[v]);
+        int quantized =
+            config.precision == BP_PRECISION_FQT || config.precision == BP_PRECISION_PSQ;
+        struct nn_net net;
+        nn_net_create(&net, &config, BP_TIER_C, 1);
+        for (size_t i = 0; i < net.graph->n_layers; i++) {
+            const struct bp_layer *layer = net.graph->layers[i];
+            char name[128];
+            if (layer->binary_index < 0 || !layer->in->needs_grad)
+                continue;
+            snprintf(name, sizeof name, "%s gradient", layer->in->name);
+            assert_int_equal(entry_of(net.graph, name)->first, layer->backward_time + quantized);
+            assert_int_equal(entry_of(net.graph, layer->out->name)->last, layer->backward_time);
+            assert_true(entry_of(net.graph, layer->in->name)->last >=
+                        layer->backward_time + quantized);
+        }
+        nn_net_destroy(&net);
     }
 }
 
@@ -433,13 +469,21 @@ static void test_stem_values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes),       cmocka_unit_test(test_same_bytes_default_backend),
-        cmocka_unit_test(test_forward_only),     cmocka_unit_test(test_evaluation_between_steps),
-        cmocka_unit_test(test_plan_is_creation), cmocka_unit_test(test_smaller_batch),
-        cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_allocation_failure),
-        cmocka_unit_test(test_refuses),          cmocka_unit_test(test_input),
-        cmocka_unit_test(test_stem_output),      cmocka_unit_test(test_first_values),
-        cmocka_unit_test(test_shortcut),         cmocka_unit_test(test_stem_values),
+        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_same_bytes_default_backend),
+        cmocka_unit_test(test_forward_only),
+        cmocka_unit_test(test_evaluation_between_steps),
+        cmocka_unit_test(test_plan_is_creation),
+        cmocka_unit_test(test_codes_come_first),
+        cmocka_unit_test(test_smaller_batch),
+        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_allocation_failure),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_input),
+        cmocka_unit_test(test_stem_output),
+        cmocka_unit_test(test_first_values),
+        cmocka_unit_test(test_shortcut),
+        cmocka_unit_test(test_stem_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
