@@ -318,7 +318,7 @@ struct bp_kernels {
      * t = 0 .. taps - 1; i = 0 .. quads / together - 1; q = 0 .. together - 1; index:
      * [ceil(c / 32)][w_taps][quads / together][32][together]. No entry is larger than entry_max
      * (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte aligned, index: 32-byte
-     * aligned. soon: as much as y, or less; NULL: nothing. */
+     * aligned. soon: about as much of it as y has bytes; NULL: nothing. */
     void (*product_tables)(const uint8_t *tables, const int32_t *pixel, size_t n,
                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                            size_t quads, size_t together, int entry_max, const uint8_t *index,

@@ -195,13 +195,9 @@ static void add_pass(const struct steps *steps, const struct block *b) {
 /* 32 lanes, of which m exist, in 16 bits, where their bits are set. */
 BP_INLINE void store_masked(__m512i low, __m512i high, const int32_t *from, uint32_t inside,
                             __mmask32 m, int16_t *out) {
-    const __m512i low_halves =
-        _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26,
-                         24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     low = _mm512_add_epi32(low, _mm512_maskz_loadu_epi32((__mmask16)m, from));
     high = _mm512_add_epi32(high, _mm512_maskz_loadu_epi32((__mmask16)(m >> 16), from + 16));
-    __m512i v = _mm512_maskz_permutex2var_epi16(inside, low, low_halves, high);
-    _mm512_mask_storeu_epi16(out, m, v);
+    _mm512_mask_storeu_epi16(out, m, low_halves(inside, low, high));
 }
 
 BP_INLINE void store_64_masked(const struct block *b, size_t row, __m512i v0, __m512i v1,

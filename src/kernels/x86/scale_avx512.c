@@ -33,11 +33,8 @@ BP_INLINE __m512i load_i32(const int32_t *p, __mmask16 m) {
 
 /* 32 lanes, of which m exist: the low halves of the sums, where their bits are set. */
 BP_INLINE void mask_sums_32(const int32_t *sum, __mmask32 inside, __mmask32 m, int16_t *out) {
-    const __m512i low_halves =
-        _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26,
-                         24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    __m512i v = _mm512_maskz_permutex2var_epi16(inside, load_i32(sum, (__mmask16)m), low_halves,
-                                                load_i32(sum + 16, (__mmask16)(m >> 16)));
+    __m512i v =
+        low_halves(inside, load_i32(sum, (__mmask16)m), load_i32(sum + 16, (__mmask16)(m >> 16)));
     if (m == 0xffffffff)
         _mm512_storeu_si512(out, v);
     else

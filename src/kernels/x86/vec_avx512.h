@@ -28,6 +28,14 @@ BP_INLINE __mmask8 mask_8(size_t rest) {
     return (__mmask8)mask_64(rest);
 }
 
+/* The low 16 bits of 32 numbers, in order, where `inside` is set, else 0. */
+BP_INLINE __m512i low_halves(__mmask32 inside, __m512i low, __m512i high) {
+    const __m512i even =
+        _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26,
+                         24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_maskz_permutex2var_epi16(inside, low, even, high);
+}
+
 /* Transposes the 8 x 8 bytes that each 64-byte register is. */
 BP_INLINE __m512i transpose_bytes(__m512i v) {
     const __m512i columns = _mm512_set_epi64(
