@@ -127,6 +127,13 @@ struct bp_run {
     int32_t table, index, count;
 };
 
+/* The runs of each of some taps: those of tap t are runs[begin[t]] .. runs[begin[t + 1] - 1]. */
+struct bp_tap_runs {
+    const struct bp_run *runs;
+    const size_t *begin; /* [taps + 1] */
+    size_t taps;
+};
+
 #define BP_TABLE_BYTES 16 /* of one quad */
 
 /* Rows of signs, by where they are: words from the first one on. */
@@ -361,16 +368,17 @@ struct bp_kernels {
                               const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
                               size_t position_bytes);
 
-    /* The weight gradient's product:
-     *     y[i * y_stride + j] += (sum over runs r, s = 0 .. r.count - 1, q of
-     *         tables[i * column_bytes + r.table + 16 * s * together +
-     *                index[r.index + s * index_step + j * together + q]]) << shift
+    /* The weight gradient's product, of several taps:
+     *     y[i * y_stride + t * tap_stride + j] = (add ? itself : 0) +
+     *         sum over the runs r of tap t, s = 0 .. r.count - 1, q of
+     *             tables[i * column_bytes + r.table + 16 * s * together +
+     *                    index[r.index + s * index_step + j * together + q]]
      * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) * together bytes and
      * are 32-byte aligned, as index_step is. entry_max as above. */
     void (*product_samples)(const uint8_t *tables, size_t k, size_t column_bytes,
-                            const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                            size_t index_step, size_t c, size_t together, int entry_max, int shift,
-                            int32_t *y, size_t y_stride);
+                            const struct bp_tap_runs *runs, const uint8_t *index, size_t index_step,
+                            size_t c, size_t together, int entry_max, int add, int32_t *y,
+                            size_t y_stride, size_t tap_stride);
 
     /* --- products that leave out zeros -------------------------------------------------------- */
 

@@ -113,13 +113,14 @@ static size_t list_pixels(const struct bp_bconv *op, const struct bp_dgrad_tile 
             size_t code = i * window->sample_pixels +
                           (tile->row + y - window->first_row) * window->columns + tile->column -
                           window->first_column;
-            for (size_t x = 0; x < columns; x++, at += s->stride) {
-                uint16_t pixel_class = op->in_class[at];
-                if (x > 0 && runs[n - 1].pixel_class == pixel_class)
-                    runs[n - 1].count++;
-                else
-                    runs[n++] = (struct bp_pixel_run){(uint32_t)i, (uint32_t)at,
-                                                      (int32_t)(code + x), 1, pixel_class};
+            for (size_t x = 0, count; x < columns; x += count) {
+                const uint8_t *in_class = op->in_class + at + x * s->stride;
+                for (count = 1; x + count < columns; count++)
+                    if (in_class[count * s->stride] != in_class[0])
+                        break;
+                runs[n++] =
+                    (struct bp_pixel_run){(uint32_t)i, (uint32_t)(at + x * s->stride),
+                                          (int32_t)(code + x), (uint16_t)count, in_class[0]};
             }
         }
     return n;
@@ -137,10 +138,13 @@ static size_t list_class(const struct bp_dgrad_job *job, const struct bp_dgrad_t
         if (run->pixel_class != pixel_class)
             continue;
         int32_t image = job->op->sample_of_slot[tile->slot + run->sample] * (int32_t)(s->h * s->w);
-        for (uint32_t x = 0; x < run->count; x++, count++) {
-            pixel[count] = (run->code + (int32_t)x) * (int32_t)unit;
-            to[count] = image + (int32_t)(run->at + x * s->stride);
+        const int32_t code = run->code * (int32_t)unit, at = image + (int32_t)run->at;
+        const int32_t pixels = (int32_t)run->count, stride = (int32_t)s->stride;
+        for (int32_t x = 0; x < pixels; x++) {
+            pixel[count + (size_t)x] = code + x * (int32_t)unit;
+            to[count + (size_t)x] = at + x * stride;
         }
+        count += run->count;
     }
     return count;
 }

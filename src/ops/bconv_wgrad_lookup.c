@@ -40,6 +40,10 @@ struct bp_wgrad_lookup {
     size_t *run_begin;     /* [chunks * taps + 1] */
 };
 
+static size_t lanes_of_block(const struct bp_bconv *op, size_t block) {
+    return bp_min_size(BLOCK_LANES, op->shape.c - block * BLOCK_LANES);
+}
+
 /* --- planning --------------------------------------------------------------------------------- */
 
 static size_t chunk_quads(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
@@ -209,7 +213,7 @@ static void index_part(void *context, size_t begin, size_t end, int thread) {
         for (size_t block = 0; block < self->blocks; block++) {
             uint8_t *row = self->index + (group * self->blocks + block) * block_bytes(op, self) +
                            y * s->w * step;
-            size_t lanes = bp_min_size(BLOCK_LANES, s->c - block * BLOCK_LANES);
+            size_t lanes = lanes_of_block(op, block);
             for (size_t quad = 0; quad < self->quads; quad += self->together) {
                 int32_t offset[STEP_SAMPLES];
                 size_t samples = step_samples(job, group, quad, op->in_words, offset);
@@ -252,78 +256,30 @@ static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk,
     }
 }
 
-/* Codes of the next chunk, a line for each of its samples and positions, that are fetched beside
- * the products of this one: where the samples of a step are far apart, no processor guesses them.
- */
-struct next_codes {
-    const uint8_t *sample; /* its first position */
-    size_t position, positions, samples;
-    size_t pitch; /* to the next sample */
-    size_t share; /* lines beside each product */
-};
-
-static struct next_codes next_codes_of(const struct wgrad_job *job, size_t group, size_t chunk,
-                                       size_t first) {
+/* Multiplies `columns` output channels' tables with the index of a block, at taps `tap` and up. */
+static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, size_t block,
+                     size_t tap, size_t taps, const uint8_t *tables, size_t columns, int entry_max,
+                     int add, int32_t *sums, size_t row) {
     const struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
-    const struct bp_conv_shape *s = &op->shape;
-    size_t samples = self->quads * BP_QUAD, products = op->taps * self->blocks;
-    if (++chunk == self->chunks) {
-        chunk = 0;
-        group++;
-    }
-    if (group == groups_now(job))
-        return (struct next_codes){.samples = 0};
-    size_t row = chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
-    size_t at = (group * samples * s->oh + row) * s->ow;
-    struct next_codes next = {.sample = bp_bconv_wgrad_codes(op, at, job->kept) + first,
-                              .positions = rows * s->ow,
-                              .samples = bp_min_size(samples, job->n - group * samples),
-                              .pitch = s->oh * s->ow * job->kept};
-    next.share = (next.samples * next.positions + products - 1) / products;
-    return next;
-}
-
-static void fetch_codes(struct next_codes *next, size_t step) {
-    for (size_t i = 0; i < next->share && next->samples > 0; i++) {
-        __builtin_prefetch(next->sample + next->position * step, 0, 2);
-        if (++next->position == next->positions) {
-            next->position = 0;
-            next->sample += next->pitch;
-            next->samples--;
-        }
-    }
-}
-
-/* Multiplies `columns` output channels' tables with the index of one tap and block. */
-static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, size_t tap,
-                     size_t block, const uint8_t *tables, size_t columns, int entry_max, int32_t *y,
-                     size_t y_stride) {
-    const struct bp_bconv *op = job->op;
-    const struct bp_wgrad_lookup *self = job->self;
-    const size_t *begin = self->run_begin + chunk * op->taps + tap;
-    size_t lanes = bp_min_size(BLOCK_LANES, op->shape.c - block * BLOCK_LANES);
+    const size_t c = op->shape.c;
+    const struct bp_tap_runs runs = {self->runs, self->run_begin + chunk * op->taps + tap, taps};
     const uint8_t *index = self->index + (group * self->blocks + block) * block_bytes(op, self);
-    job->kernels->product_samples(tables, columns, column_bytes(op, self), self->runs + begin[0],
-                                  begin[1] - begin[0], index, self->index_step, lanes,
-                                  self->together, entry_max, 0, y, y_stride);
+    job->kernels->product_samples(tables, columns, column_bytes(op, self), &runs, index,
+                                  self->index_step, lanes_of_block(op, block), self->together,
+                                  entry_max, add, sums + tap * c + block * BLOCK_LANES, row, c);
 }
 
 /* Items are (tap, block): the negative activations at valid positions, by tables that count. */
 static void count_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct wgrad_job *job = context;
-    struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
-    size_t c = op->shape.c;
-    for (size_t item = begin; item < end; item++) {
-        size_t tap = item / self->blocks, block = item % self->blocks;
-        int32_t *y = op->count_a + tap * c + block * BLOCK_LANES;
-        memset(y, 0, bp_min_size(BLOCK_LANES, c - block * BLOCK_LANES) * sizeof *y);
+    for (size_t item = begin; item < end; item++)
         for (size_t i = 0; i < groups_now(job) * self->chunks; i++)
-            multiply(job, i / self->chunks, i % self->chunks, tap, block, self->count_tables, 1,
-                     BP_QUAD, y, c);
-    }
+            multiply(job, i / self->chunks, i % self->chunks, item % self->blocks,
+                     item / self->blocks, 1, self->count_tables, 1, BP_QUAD, i > 0,
+                     job->op->count_a, 0);
 }
 
 /* --- epilogue --------------------------------------------------------------------------------- */
@@ -382,27 +338,20 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     struct wgrad_job *job = context;
     struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
-    size_t c = op->shape.c, row = op->taps * c;
+    size_t row = op->taps * op->shape.c, parts = groups_now(job) * self->chunks * job->n_digits;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     uint8_t *tables = bp_carve(&carver, self->columns * column_bytes(op, self));
     int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op)); /* [digits][columns][row] */
     for (size_t item = begin; item < end; item++) {
         size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
-        memset(sums, 0, job->n_digits * columns * row * sizeof *sums);
-        for (size_t i = 0; i < groups_now(job) * self->chunks * job->n_digits; i++) {
+        for (size_t i = 0; i < parts; i++) {
             size_t d = i % job->n_digits, chunk = i / job->n_digits % self->chunks;
             size_t group = i / job->n_digits / self->chunks;
-            int32_t *y = sums + d * columns * row;
-            struct next_codes next = {.samples = 0};
-            if (d + 1 == job->n_digits)
-                next = next_codes_of(job, group, chunk, first);
             fill_tables(job, group, chunk, first, columns, &job->digits[d], tables);
-            for (size_t tap = 0; tap < op->taps; tap++)
-                for (size_t block = 0; block < self->blocks; block++) {
-                    fetch_codes(&next, job->kept);
-                    multiply(job, group, chunk, tap, block, tables, columns,
-                             BP_QUAD * job->digits[d].top, y + tap * c + block * BLOCK_LANES, row);
-                }
+            for (size_t block = 0; block < self->blocks; block++)
+                multiply(job, group, chunk, block, 0, op->taps, tables, columns,
+                         BP_QUAD * job->digits[d].top, i >= job->n_digits, sums + d * columns * row,
+                         row);
         }
         finish_columns(job, first, columns, sums);
     }

@@ -128,22 +128,52 @@ static void ignores_code_step(const uint8_t *codes, const int32_t *offset, size_
                            position_bytes);
 }
 
-static void shifts_by_four_at_most(const uint8_t *tables, size_t k, size_t column_bytes,
-                                   const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                                   size_t index_step, size_t c, size_t together, int entry_max,
-                                   int shift, int32_t *y, size_t y_stride) {
-    bp_product_samples_c(tables, k, column_bytes, runs, n_runs, index, index_step, c, together,
-                         entry_max, shift > 4 ? 4 : shift, y, y_stride);
+static void always_adds(const uint8_t *tables, size_t k, size_t column_bytes,
+                        const struct bp_tap_runs *runs, const uint8_t *index, size_t index_step,
+                        size_t c, size_t together, int entry_max, int add, int32_t *y,
+                        size_t y_stride, size_t tap_stride) {
+    (void)add;
+    bp_product_samples_c(tables, k, column_bytes, runs, index, index_step, c, together, entry_max,
+                         1, y, y_stride, tap_stride);
+}
+
+static void overwrites_with_each_run(const uint8_t *tables, size_t k, size_t column_bytes,
+                                     const struct bp_tap_runs *runs, const uint8_t *index,
+                                     size_t index_step, size_t c, size_t together, int entry_max,
+                                     int add, int32_t *y, size_t y_stride, size_t tap_stride) {
+    for (size_t t = 0; t < runs->taps; t++)
+        for (size_t r = runs->begin[t]; r == runs->begin[t] || r < runs->begin[t + 1]; r++) {
+            const size_t begin[2] = {r, r < runs->begin[t + 1] ? r + 1 : r};
+            const struct bp_tap_runs one = {runs->runs, begin, 1};
+            bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
+                                 entry_max, add, y + t * tap_stride, y_stride, tap_stride);
+        }
+}
+
+static void leaves_empty_taps(const uint8_t *tables, size_t k, size_t column_bytes,
+                              const struct bp_tap_runs *runs, const uint8_t *index,
+                              size_t index_step, size_t c, size_t together, int entry_max, int add,
+                              int32_t *y, size_t y_stride, size_t tap_stride) {
+    for (size_t t = 0; t < runs->taps; t++) {
+        const struct bp_tap_runs one = {runs->runs, runs->begin + t, 1};
+        if (runs->begin[t] < runs->begin[t + 1])
+            bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
+                                 entry_max, add, y + t * tap_stride, y_stride, tap_stride);
+    }
 }
 
 static void drops_short_runs(const uint8_t *tables, size_t k, size_t column_bytes,
-                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
-                             int32_t *y, size_t y_stride) {
-    for (size_t r = 0; r < n_runs; r++)
-        if (runs[r].count != 1)
-            bp_product_samples_c(tables, k, column_bytes, runs + r, 1, index, index_step, c,
-                                 together, entry_max, shift, y, y_stride);
+                             const struct bp_tap_runs *runs, const uint8_t *index,
+                             size_t index_step, size_t c, size_t together, int entry_max, int add,
+                             int32_t *y, size_t y_stride, size_t tap_stride) {
+    struct bp_run longer[64];
+    for (size_t r = runs->begin[0]; r < runs->begin[runs->taps]; r++) {
+        longer[r] = runs->runs[r];
+        longer[r].count -= longer[r].count == 1;
+    }
+    const struct bp_tap_runs all = {longer, runs->begin, runs->taps};
+    bp_product_samples_c(tables, k, column_bytes, &all, index, index_step, c, together, entry_max,
+                         add, y, y_stride, tap_stride);
 }
 
 /* Wrong only where four quads stand together. */
@@ -155,16 +185,24 @@ static void numbers_every_second(const uint64_t *bits, size_t lanes, size_t taps
 }
 
 static void one_table_a_step(const uint8_t *tables, size_t k, size_t column_bytes,
-                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
-                             int32_t *y, size_t y_stride) {
-    for (size_t r = 0; r < n_runs; r++)
-        for (int32_t s = 0; s < runs[r].count; s++) {
-            const struct bp_run one = {runs[r].table + BP_TABLE_BYTES * s,
-                                       runs[r].index + s * (int32_t)index_step, 1};
-            bp_product_samples_c(tables, k, column_bytes, &one, 1, index, index_step, c, together,
-                                 entry_max, shift, y, y_stride);
-        }
+                             const struct bp_tap_runs *runs, const uint8_t *index,
+                             size_t index_step, size_t c, size_t together, int entry_max, int add,
+                             int32_t *y, size_t y_stride, size_t tap_stride) {
+    for (size_t t = 0; t < runs->taps; t++) {
+        const size_t none[2] = {0, 0}, first[2] = {0, 1};
+        const struct bp_tap_runs empty = {NULL, none, 1};
+        int32_t *to = y + t * tap_stride;
+        bp_product_samples_c(tables, k, column_bytes, &empty, index, index_step, c, together,
+                             entry_max, add, to, y_stride, tap_stride);
+        for (size_t r = runs->begin[t]; r < runs->begin[t + 1]; r++)
+            for (int32_t s = 0; s < runs->runs[r].count; s++) {
+                const struct bp_run step = {runs->runs[r].table + BP_TABLE_BYTES * s,
+                                            runs->runs[r].index + s * (int32_t)index_step, 1};
+                const struct bp_tap_runs one = {&step, first, 1};
+                bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
+                                     entry_max, 1, to, y_stride, tap_stride);
+            }
+    }
 }
 
 static void few_samples_stay(const uint64_t *bits, const int32_t *offset, size_t samples,
@@ -241,7 +279,9 @@ const struct kc_planted kc_planted_lookup[] = {
     {"index_of_samples", "reads 4 offsets always", {.index_of_samples = reads_four_samples}},
     {"index_of_samples", "clears between the rows", {.index_of_samples = clears_between_rows}},
     {"tables_of_samples", "ignores the step of codes", {.tables_of_samples = ignores_code_step}},
-    {"product_samples", "shifts by 4 at most", {.product_samples = shifts_by_four_at_most}},
+    {"product_samples", "always adds", {.product_samples = always_adds}},
+    {"product_samples", "each run overwrites", {.product_samples = overwrites_with_each_run}},
+    {"product_samples", "leaves empty taps as they were", {.product_samples = leaves_empty_taps}},
     {"product_samples", "drops runs of one table", {.product_samples = drops_short_runs}},
 };
 const size_t kc_planted_lookup_count = sizeof kc_planted_lookup / sizeof kc_planted_lookup[0];

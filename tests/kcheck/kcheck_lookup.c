@@ -217,10 +217,10 @@ void kcheck_product_signs(struct kcheck *t) {
 }
 
 /* Runs of a case: any, or the rows of a layer's image at a tap beside the centre; positions lie one
- * behind the other with `groups` quads of samples each. Returns the number of steps. */
-static size_t fill_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, size_t groups,
-                        size_t table_step, size_t index_step) {
-    size_t steps = 0, at = 0;
+ * behind the other with `groups` quads of samples each. */
+static void fill_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, size_t groups,
+                      size_t table_step, size_t index_step) {
+    size_t at = 0;
     for (size_t r = 0; r < n_runs; r++) {
         size_t w = t->layer != NULL ? t->layer->w / t->layer->stride : 0, h = n_runs;
         size_t longest = t->case_index % 16 == 5 ? 1 : n_runs < 4 ? 700 : 12; /* 1: all empty */
@@ -229,9 +229,7 @@ static size_t fill_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, si
         runs[r] = (struct bp_run){(int32_t)(table_step * (at + (h > 1 ? skip : 0))),
                                   (int32_t)(index_step * at), (int32_t)count};
         at += count + skip;
-        steps += count;
     }
-    return steps;
 }
 
 /* One past the last table or index row that the runs use. */
@@ -245,10 +243,26 @@ static size_t runs_end(const struct bp_run *runs, size_t n_runs, int of_index, s
     return end;
 }
 
+/* Where the runs of each tap begin: any, also none. */
+static void fill_taps(struct kcheck *t, size_t *begin, size_t taps, size_t n_runs) {
+    begin[0] = t->layer == NULL ? kc_below(t, 2) * kc_below(t, (uint32_t)n_runs + 1) : 0;
+    for (size_t i = 1; i <= taps; i++)
+        begin[i] = begin[i - 1] + kc_below(t, (uint32_t)(n_runs - begin[i - 1]) + 1);
+    if (kc_below(t, 4) != 0 || t->layer != NULL)
+        begin[taps] = n_runs;
+}
+
+static size_t count_steps(const struct bp_run *runs, const size_t *begin, size_t taps) {
+    size_t steps = 0;
+    for (size_t r = begin[0]; r < begin[taps]; r++)
+        steps += (size_t)runs[r].count;
+    return steps;
+}
+
 void kcheck_product_samples(struct kcheck *t) {
     const struct kc_layer *l = t->layer;
     size_t together = kc_together(t, 0), table_step = 16 * together;
-    size_t unused, c, k = 1 + kc_below(t, 6), n_runs = 1 + kc_below(t, 30), groups = 1;
+    size_t unused, c, k = 1 + kc_below(t, 6), n_runs = 1 + kc_below(t, 30), groups = 1, taps = 1;
     kc_sizes(t, &unused, &c);
     if (l != NULL) {
         size_t h = l->h / l->stride, w = l->w / l->stride,
@@ -256,44 +270,60 @@ void kcheck_product_samples(struct kcheck *t) {
         k = t->is_bench ? bp_min_size(l->k, 32) : 5;
         n_runs = bp_min_size(h, (steps + w - 1) / w);
         groups = bp_min_size((steps + n_runs * w - 1) / (n_runs * w), 32);
-    } else if (t->case_index >= KC_SWEEP) {
-        c = (c - 1) % 70 + 1;
-        k = t->case_index < 2 * KC_SWEEP ? t->case_index - KC_SWEEP + 1 : k;
+    } else {
+        taps = 1 + kc_below(t, 12); /* also more than go together */
+        if (t->case_index >= KC_SWEEP) {
+            c = (c - 1) % 70 + 1;
+            k = t->case_index < 2 * KC_SWEEP ? t->case_index - KC_SWEEP + 1 : k;
+        }
     }
     size_t row = (c + 31) / 32 * 32 * together,
            index_step = row + (l != NULL ? 0 : 32 * kc_below(t, 3));
-    size_t y_stride = l != NULL ? l->r * l->r * c : c + kc_below(t, 2) * kc_below(t, 20);
-    int entry_max = draw_entry_max(t), shift = draw_shift(t);
+    size_t tap_stride = l != NULL ? c : c + kc_below(t, 2) * kc_below(t, 20);
+    size_t y_stride = l != NULL ? l->r * l->r * c : taps * tap_stride + kc_below(t, 20);
+    int entry_max = draw_entry_max(t), add = l != NULL ? 1 : (int)kc_below(t, 2);
+    size_t *begin = kc_input(t, "begin", KC_U64, taps + 1);
     struct bp_run *runs = kc_input(t, "runs", KC_I32, 3 * n_runs);
-    size_t steps = fill_runs(t, runs, n_runs, groups, table_step, index_step);
+    fill_runs(t, runs, n_runs, groups, table_step, index_step);
+    fill_taps(t, begin, taps, n_runs);
     size_t table_bytes = runs_end(runs, n_runs, 0, table_step);
     size_t column_bytes = table_bytes + 16 * (l != NULL ? 0 : kc_below(t, 3));
-    size_t index_bytes = runs_end(runs, n_runs, 1, index_step);
+    size_t index_bytes = runs_end(runs, n_runs, 1, index_step),
+           steps = count_steps(runs, begin, taps);
     kc_params(t,
-              "k=%zu column_bytes=%zu n_runs=%zu steps=%zu index_step=%zu c=%zu together=%zu "
-              "entry_max=%d shift=%d y_stride=%zu",
-              k, column_bytes, n_runs, steps, index_step, c, together, entry_max, shift, y_stride);
+              "k=%zu column_bytes=%zu n_runs=%zu taps=%zu steps=%zu index_step=%zu c=%zu "
+              "together=%zu entry_max=%d add=%d y_stride=%zu tap_stride=%zu",
+              k, column_bytes, n_runs, taps, steps, index_step, c, together, entry_max, add,
+              y_stride, tap_stride);
     kc_work(t, (double)(steps * together * k) * 4 * (double)c, "MAC");
     uint8_t *tables = make_tables(t, (k - 1) * column_bytes + table_bytes, entry_max);
     uint8_t *index = make_index(t, index_bytes == 0 ? 0 : index_bytes - index_step + row, together);
-    int32_t *y = kc_output(t, "y", KC_I32, (k - 1) * y_stride + c);
-    kc_fill_i32(t, y, (k - 1) * y_stride + c);
+    size_t y_count = (k - 1) * y_stride + (taps - 1) * tap_stride + c;
+    int32_t *y = kc_output(t, "y", KC_I32, y_count);
+    kc_fill_i32(t, y, y_count);
     kc_keep_initial(t, y);
+    struct bp_tap_runs tap_runs = {runs, begin, taps};
     if (l != NULL)
-        t->reference->product_samples(tables, k, column_bytes, runs, n_runs, index, index_step, c,
-                                      together, entry_max, shift, y, y_stride);
+        t->reference->product_samples(tables, k, column_bytes, &tap_runs, index, index_step, c,
+                                      together, entry_max, add, y, y_stride, tap_stride);
     else
-        for (size_t i = 0; i < k; i++)
-            for (size_t r = 0; r < n_runs; r++)
+        for (size_t i = 0; i < k * taps; i++) {
+            int32_t *to = y + i / taps * y_stride + i % taps * tap_stride;
+            for (size_t j = 0; j < c && !add; j++)
+                to[j] = 0;
+            for (size_t r = begin[i % taps]; r < begin[i % taps + 1]; r++)
                 for (size_t q = 0; q < (size_t)runs[r].count; q++) {
                     const uint8_t *table =
-                        tables + i * column_bytes + runs[r].table + table_step * q;
+                        tables + i / taps * column_bytes + runs[r].table + table_step * q;
                     const uint8_t *at = index + (size_t)runs[r].index + q * index_step;
                     for (size_t j = 0; j < c * together; j++)
-                        y[i * y_stride + j / together] += table[at[j]] * (1 << shift);
+                        to[j / together] += table[at[j]];
                 }
-    while (kc_next(t))
-        t->kernels->product_samples(kc_at(t, tables), k, column_bytes, kc_at(t, runs), n_runs,
-                                    kc_at(t, index), index_step, c, together, entry_max, shift,
-                                    kc_at(t, y), y_stride);
+        }
+    while (kc_next(t)) {
+        tap_runs = (struct bp_tap_runs){kc_at(t, runs), kc_at(t, begin), taps};
+        t->kernels->product_samples(kc_at(t, tables), k, column_bytes, &tap_runs, kc_at(t, index),
+                                    index_step, c, together, entry_max, add, kc_at(t, y), y_stride,
+                                    tap_stride);
+    }
 }

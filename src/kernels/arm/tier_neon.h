@@ -34,9 +34,9 @@ void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t 
                             size_t c, const int32_t *base, int shift, int32_t *y,
                             struct bp_fetch *soon);
 void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_bytes,
-                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
-                             int32_t *y, size_t y_stride);
+                             const struct bp_tap_runs *runs, const uint8_t *index,
+                             size_t index_step, size_t c, size_t together, int entry_max, int add,
+                             int32_t *y, size_t y_stride, size_t tap_stride);
 void bp_product_bytes_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                            size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_neon(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,

@@ -144,20 +144,31 @@ void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, const int32_t *t
         }
 }
 
+/* y += the sums of one run. */
+static void add_run(const uint8_t *tables, const struct bp_run *run, const uint8_t *index,
+                    size_t index_step, size_t c, size_t together, int32_t *y) {
+    const uint8_t *table = tables + run->table, *at = index + run->index;
+    for (int32_t s = 0; s < run->count; s++) {
+        for (size_t j = 0; j < c; j++)
+            for (size_t q = 0; q < together; q++)
+                y[j] += table[at[j * together + q]];
+        table += together * BP_TABLE_BYTES;
+        at += index_step;
+    }
+}
+
 void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
-                          const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                          size_t index_step, size_t c, size_t together, int entry_max, int shift,
-                          int32_t *y, size_t y_stride) {
+                          const struct bp_tap_runs *runs, const uint8_t *index, size_t index_step,
+                          size_t c, size_t together, int entry_max, int add, int32_t *y,
+                          size_t y_stride, size_t tap_stride) {
     (void)entry_max;
-    for (size_t i = 0; i < k; i++, tables += column_bytes, y += y_stride)
-        for (size_t r = 0; r < n_runs; r++) {
-            const uint8_t *table = tables + runs[r].table, *at = index + runs[r].index;
-            for (int32_t s = 0; s < runs[r].count; s++) {
-                for (size_t j = 0; j < c; j++)
-                    for (size_t q = 0; q < together; q++)
-                        y[j] += table[at[j * together + q]] * (1 << shift);
-                table += together * BP_TABLE_BYTES;
-                at += index_step;
-            }
+    for (size_t i = 0; i < k; i++)
+        for (size_t t = 0; t < runs->taps; t++) {
+            int32_t *to = y + i * y_stride + t * tap_stride;
+            for (size_t j = 0; j < c && !add; j++)
+                to[j] = 0;
+            for (size_t r = runs->begin[t]; r < runs->begin[t + 1]; r++)
+                add_run(tables + i * column_bytes, &runs->runs[r], index, index_step, c, together,
+                        to);
         }
 }

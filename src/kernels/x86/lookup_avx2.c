@@ -3,6 +3,8 @@
 #include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/tier_avx2.h"
 
+#include <string.h>
+
 #include "base/bits.h"
 
 /* --- results ---------------------------------------------------------------------------------- */
@@ -238,19 +240,17 @@ static void gather_index(const struct pass *pass, const ptrdiff_t *origin, const
     }
 }
 
-void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_bytes,
-                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
-                             int32_t *y, size_t y_stride) {
-    (void)together; /* 1 */
+/* The sums of one tap, which has steps. */
+static void tap_product(const uint8_t *tables, size_t k, size_t column_bytes,
+                        const struct bp_run *runs, size_t n_runs, const uint8_t *index,
+                        size_t index_step, size_t c, int entry_max, int add, int32_t *y,
+                        size_t y_stride) {
+    static const int32_t zeros[2 * BP_LANES];
     uint8_t dense[PASS_STEPS * DENSE_STEP] __attribute__((aligned(64)));
     ptrdiff_t origin[PASS_STEPS];
     struct pass pass;
-    struct block b = {.index = dense,
-                      .index_step = DENSE_STEP,
-                      .vector_bytes = BP_LANES,
-                      .shift = shift,
-                      .y_stride = y_stride};
+    struct block b = {
+        .index = dense, .index_step = DENSE_STEP, .vector_bytes = BP_LANES, .y_stride = y_stride};
     struct run_cursor cursor = first_run(runs, n_runs);
     const size_t rows = choose_rows(&pass, entry_max);
     while (cursor.run < n_runs) {
@@ -263,8 +263,27 @@ void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_byte
                 for (size_t r = 0; r < b.rows; r++)
                     b.row[r] = tables + (i + r) * column_bytes;
                 b.y = y + i * y_stride + j;
+                b.from = add ? NULL : zeros;
                 add_block(&pass, &b);
             }
         }
+        add = 1;
+    }
+}
+
+void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_bytes,
+                             const struct bp_tap_runs *runs, const uint8_t *index,
+                             size_t index_step, size_t c, size_t together, int entry_max, int add,
+                             int32_t *y, size_t y_stride, size_t tap_stride) {
+    (void)together; /* 1 */
+    for (size_t t = 0; t < runs->taps; t++) {
+        const struct bp_run *first = runs->runs + runs->begin[t];
+        const size_t count = runs->begin[t + 1] - runs->begin[t];
+        int32_t *to = y + t * tap_stride;
+        if (has_steps(first, count))
+            tap_product(tables, k, column_bytes, first, count, index, index_step, c, entry_max, add,
+                        to, y_stride);
+        for (size_t i = 0; i < k && !add && !has_steps(first, count); i++)
+            memset(to + i * y_stride, 0, c * sizeof *to);
     }
 }

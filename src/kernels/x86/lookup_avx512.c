@@ -13,7 +13,6 @@
 #include "kernels/x86/tier_avx512.h"
 
 #include "base/bits.h"
-#include "kernels/lookup_pass.h"
 #include "kernels/x86/fetch_x86.h"
 #include "kernels/x86/vec_avx512.h"
 
@@ -39,12 +38,14 @@ struct steps {
 struct block {
     const uint8_t *row[MAX_ROWS], *index;
     size_t half_bytes; /* to the next 32 lanes */
-    size_t rows, lanes, y_stride;
-    int32_t *y; /* = from + (sums << shift); from NULL: y itself */
-    const int32_t *from;
+    size_t rows, lanes;
+    const int32_t *from; /* y = from + (sums << shift) */
+    int32_t *y;
+    size_t from_stride, y_stride; /* to the next row */
     int shift;
-    const uint64_t *mask[MAX_ROWS]; /* in place of y, of each row: where the sums are stored .. */
-    int16_t *out[MAX_ROWS];         /* .. in 16 bits */
+    const uint64_t
+        *mask[MAX_ROWS];    /* in place of y, of each row: where from + sums are stored .. */
+    int16_t *out[MAX_ROWS]; /* .. in 16 bits */
 };
 
 /* The sums of a row: 64 lanes. */
@@ -73,9 +74,8 @@ struct lanes {
 
 /* 4 rows by 64 lanes: sum[4 * row + i], 16 lanes each. Registers: 16 .. 23 index bytes, 24 and 25
  * tables, 26 and 27 entries, 31 ones. */
-BP_INLINE void sum_four_rows(const struct steps *steps, const struct block *b, __m512i sum[16]) {
-    const struct step *step = steps->at;
-    size_t twos = steps->count / 2, odd = steps->count % 2, at, next;
+BP_INLINE void sum_four_rows(const struct step *step, size_t count, const struct block *b, __m512i sum[16]) {
+    size_t twos = count / 2, odd = count % 2, at, next;
     __asm__ volatile(
         "vpternlogd $255, %%zmm31, %%zmm31, %%zmm31\n\tvpabsb %%zmm31, %%zmm31\n\t"
         ZERO(s0) ZERO(s1) ZERO(s2) ZERO(s3) ZERO(s4) ZERO(s5) ZERO(s6) ZERO(s7)
@@ -115,13 +115,12 @@ BP_INLINE __m512i load_entries(const uint8_t *row, const uint8_t *index) {
 }
 
 /* One row, `vectors` times 16 lanes. */
-BP_INLINE void add_row(const struct steps *steps, const struct block *b, int vectors,
+BP_INLINE void add_row(const struct step *step, size_t count, const struct block *b, int vectors,
                        const uint8_t *row, struct lanes *sums) {
     const __m512i one = _mm512_set1_epi8(1);
     const uint8_t *low = b->index, *high = b->index + b->half_bytes;
     __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
-    for (size_t i = 0; i < steps->count; i++) {
-        const struct step *step = &steps->at[i];
+    for (; count > 0; count--, step++) {
         s0 = _mm512_dpbusd_epi32(s0, load_entries(row + step->table, low + step->index), one);
         s1 = _mm512_dpbusd_epi32(s1, load_entries(row + step->table, low + step->index + 64), one);
         if (vectors == 2)
@@ -141,7 +140,7 @@ BP_INLINE void store_vector(__m512i sum, __m128i shift, const int32_t *from, __m
 BP_INLINE void store_64(const struct block *b, size_t row, __m128i shift, __m512i v0, __m512i v1,
                         __m512i v2, __m512i v3) {
     int32_t *y = b->y + row * b->y_stride;
-    const int32_t *from = b->from != NULL ? b->from : y;
+    const int32_t *from = b->from + row * b->from_stride;
     store_vector(v0, shift, from, 0xffff, y);
     store_vector(v1, shift, from + 16, 0xffff, y + 16);
     store_vector(v2, shift, from + 32, 0xffff, y + 32);
@@ -149,11 +148,11 @@ BP_INLINE void store_64(const struct block *b, size_t row, __m128i shift, __m512
 }
 
 /* Without loops over the sums: gcc 12 would copy them to memory for one. */
-static __attribute__((noinline)) void add_four_rows(const struct steps *steps,
+static __attribute__((noinline)) void add_four_rows(const struct step *step, size_t count,
                                                     const struct block *b) {
     const __m128i shift = _mm_cvtsi32_si128(b->shift);
     __m512i sum[16];
-    sum_four_rows(steps, b, sum);
+    sum_four_rows(step, count, b, sum);
     store_64(b, 0, shift, sum[0], sum[1], sum[2], sum[3]);
     store_64(b, 1, shift, sum[4], sum[5], sum[6], sum[7]);
     store_64(b, 2, shift, sum[8], sum[9], sum[10], sum[11]);
@@ -163,7 +162,7 @@ static __attribute__((noinline)) void add_four_rows(const struct steps *steps,
 static void store_row(const struct lanes *sums, const struct block *b, size_t row) {
     const __m128i shift = _mm_cvtsi32_si128(b->shift);
     int32_t *y = b->y + row * b->y_stride;
-    const int32_t *from = b->from != NULL ? b->from : y;
+    const int32_t *from = b->from + row * b->from_stride;
     if (b->lanes == MAX_LANES) {
         for (size_t i = 0; i < 4; i++)
             store_vector(sums->v[i], shift, from + 16 * i, 0xffff, y + 16 * i);
@@ -174,22 +173,22 @@ static void store_row(const struct lanes *sums, const struct block *b, size_t ro
 }
 
 /* Fewer than 64 lanes, or than 4 rows. */
-static void add_few(const struct steps *steps, const struct block *b) {
+static void add_few(const struct step *step, size_t count, const struct block *b) {
     struct lanes sums;
     for (size_t r = 0; r < b->rows; r++) {
         if (b->lanes <= BP_LANES)
-            add_row(steps, b, 2, b->row[r], &sums);
+            add_row(step, count, b, 2, b->row[r], &sums);
         else
-            add_row(steps, b, 4, b->row[r], &sums);
+            add_row(step, count, b, 4, b->row[r], &sums);
         store_row(&sums, b, r);
     }
 }
 
-static void add_pass(const struct steps *steps, const struct block *b) {
+static void add_pass(const struct step *step, size_t count, const struct block *b) {
     if (b->lanes == MAX_LANES && b->rows == MAX_ROWS)
-        add_four_rows(steps, b);
+        add_four_rows(step, count, b);
     else
-        add_few(steps, b);
+        add_few(step, count, b);
 }
 
 /* 32 lanes, of which m exist, in 16 bits, where their bits are set. */
@@ -203,14 +202,15 @@ BP_INLINE void store_masked(__m512i low, __m512i high, const int32_t *from, uint
 BP_INLINE void store_64_masked(const struct block *b, size_t row, __m512i v0, __m512i v1,
                                __m512i v2, __m512i v3) {
     const uint64_t inside = *b->mask[row];
-    store_masked(v0, v1, b->from, (uint32_t)inside, 0xffffffff, b->out[row]);
-    store_masked(v2, v3, b->from + 32, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
+    const int32_t *from = b->from + row * b->from_stride;
+    store_masked(v0, v1, from, (uint32_t)inside, 0xffffffff, b->out[row]);
+    store_masked(v2, v3, from + 32, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
 }
 
-static __attribute__((noinline)) void store_four_rows(const struct steps *steps,
+static __attribute__((noinline)) void store_four_rows(const struct step *step, size_t count,
                                                       const struct block *b) {
     __m512i sum[16];
-    sum_four_rows(steps, b, sum);
+    sum_four_rows(step, count, b, sum);
     store_64_masked(b, 0, sum[0], sum[1], sum[2], sum[3]);
     store_64_masked(b, 1, sum[4], sum[5], sum[6], sum[7]);
     store_64_masked(b, 2, sum[8], sum[9], sum[10], sum[11]);
@@ -218,15 +218,23 @@ static __attribute__((noinline)) void store_four_rows(const struct steps *steps,
 }
 
 /* Fewer than 64 lanes, or than 4 rows. */
-static void store_few(const struct steps *steps, const struct block *b) {
+static void store_few(const struct step *step, size_t count, const struct block *b) {
     struct lanes sums;
     for (size_t r = 0; r < b->rows; r++) {
-        add_row(steps, b, b->lanes <= BP_LANES ? 2 : 4, b->row[r], &sums);
+        add_row(step, count, b, b->lanes <= BP_LANES ? 2 : 4, b->row[r], &sums);
         for (size_t i = 0; 32 * i < b->lanes; i++)
-            store_masked(sums.v[2 * i], sums.v[2 * i + 1], b->from + 32 * i,
+            store_masked(sums.v[2 * i], sums.v[2 * i + 1], b->from + r * b->from_stride + 32 * i,
                          (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
                          b->out[r] + 32 * i);
     }
+}
+
+/* The same of y. */
+static void store_pass(const struct step *step, size_t count, const struct block *b) {
+    if (b->lanes == MAX_LANES && b->rows == MAX_ROWS)
+        store_four_rows(step, count, b);
+    else
+        store_few(step, count, b);
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
@@ -260,22 +268,46 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
     struct block b = {.half_bytes = w_taps * quads * BP_LANES, .shift = shift, .y_stride = c};
     for (size_t step = 0; step < taps * (quads / TOGETHER);) {
         const int32_t *from = step == 0 ? base : NULL;
+        b.from_stride = from != NULL ? 0 : c;
         step = steps_of_windows(&steps, step, tap, tap_w, taps, quads / TOGETHER);
         for (size_t j = 0; j < c; j += MAX_LANES) {
             b.index = index + j * w_taps * quads;
             b.lanes = bp_min_size(c - j, MAX_LANES);
-            b.from = from != NULL ? from + j : NULL;
             for (size_t p = 0; p < n; p += b.rows) {
                 b.rows = n - p >= MAX_ROWS ? MAX_ROWS : 1;
                 for (size_t r = 0; r < b.rows; r++)
                     b.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
                 b.y = y + p * c + j;
+                b.from = from != NULL ? from + j : b.y;
                 fetch_soon(soon, b.rows * b.lanes * sizeof *y);
-                add_pass(&steps, &b);
+                add_pass(steps.at, steps.count, &b);
             }
         }
     }
 }
+
+/* What product_tables_i16 gets. */
+struct masked_job {
+    const uint8_t *tables;
+    const int32_t *pixel, *to;
+    const uint64_t *mask;
+    int16_t *out;
+    size_t c, cw;
+};
+
+/* The block's rows: pixels p and up, lanes j and up. */
+BP_INLINE void place_rows(const struct masked_job *job, size_t p, size_t j, struct block *b) {
+    for (size_t r = 0; r < b->rows; r++) {
+        const size_t to = (size_t)job->to[p + r];
+        b->row[r] = job->tables + (ptrdiff_t)job->pixel[p + r] * BP_TABLE_BYTES;
+        b->mask[r] = job->mask + to * job->cw + j / 64;
+        b->out[r] = job->out + to * job->c + j;
+    }
+}
+
+/* Passes of PASS_STEPS keep the index of a block of lanes and a group's sums in the first cache. */
+#define PASS_STEPS 96
+#define GROUP      32 /* pixels */
 
 void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
                                   size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
@@ -283,61 +315,110 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, c
                                   const uint8_t *index, size_t c, const int32_t *base,
                                   const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
     (void)together, (void)entry_max;
-    const size_t cw = bp_words(c);
     struct steps steps;
-    struct block b = {.half_bytes = w_taps * quads * BP_LANES};
     steps_of_windows(&steps, 0, tap, tap_w, taps, quads / TOGETHER);
+    const size_t passes = (steps.count + PASS_STEPS - 1) / PASS_STEPS;
+    const size_t pass = bp_round_up((steps.count + passes - 1) / passes, 2);
+    const size_t group = passes == 1 ? n : GROUP;
+    int32_t part[GROUP * MAX_LANES] __attribute__((aligned(64))); /* sums of the passes so far */
+    const struct masked_job job = {tables, pixel, to, mask, out, c, bp_words(c)};
+    struct block b = {.half_bytes = w_taps * quads * BP_LANES, .y_stride = MAX_LANES};
     for (size_t j = 0; j < c; j += MAX_LANES) {
         b.index = index + j * w_taps * quads;
         b.lanes = bp_min_size(c - j, MAX_LANES);
-        b.from = base + j;
-        for (size_t p = 0; p < n; p += b.rows) {
-            b.rows = n - p >= MAX_ROWS ? MAX_ROWS : 1;
-            for (size_t r = 0; r < b.rows; r++) {
-                b.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
-                b.mask[r] = mask + (size_t)to[p + r] * cw + j / 64;
-                b.out[r] = out + (size_t)to[p + r] * c + j;
+        for (size_t first = 0; first < n; first += group)
+            for (size_t s = 0; s < steps.count; s += pass) {
+                const size_t end = bp_min_size(n, first + group);
+                const int last = s + pass >= steps.count;
+                for (size_t p = first; p < end; p += b.rows) {
+                    b.rows = end - p >= MAX_ROWS ? MAX_ROWS : 1;
+                    b.y = part + (p - first) * MAX_LANES;
+                    b.from = s == 0 ? base + j : b.y;
+                    b.from_stride = s == 0 ? 0 : MAX_LANES;
+                    place_rows(&job, p, j, &b);
+                    if (last) {
+                        fetch_soon(soon, b.rows * b.lanes * sizeof(int32_t));
+                        store_pass(steps.at + s, steps.count - s, &b);
+                    } else
+                        add_pass(steps.at + s, pass, &b);
+                }
             }
-            fetch_soon(soon, b.rows * b.lanes * sizeof(int32_t));
-            if (b.lanes == MAX_LANES && b.rows == MAX_ROWS)
-                store_four_rows(&steps, &b);
-            else
-                store_few(&steps, &b);
-        }
     }
 }
 
 /* --- weight gradient -------------------------------------------------------------------------- */
 
-/* The next steps of the runs, as many as a pass takes. */
-static void next_steps(struct steps *steps, struct run_cursor *at, size_t index_step) {
-    for (steps->count = 0; at->run < at->n_runs;) {
-        const struct bp_run *r = &at->runs[at->run];
-        size_t count = bp_min_size((size_t)r->count - at->done, MOST_STEPS - steps->count);
+#define MOST_TAP_STEPS 640 /* of the taps that go together: 9 times 64, and more */
+#define MOST_TAPS      9
+
+/* A tap's steps, or those of them that are in the list: steps->at[first] and up. */
+struct tap_steps {
+    size_t tap, first, count;
+    int add; /* to sums that are there */
+};
+
+/* Steps of some taps, in order. */
+struct tap_list {
+    struct step at[MOST_TAP_STEPS];
+    struct tap_steps taps[MOST_TAPS];
+    size_t steps, n;
+};
+
+/* Where the next steps are in the runs: `done` of run `run` of tap `tap` are in lists. */
+struct tap_cursor {
+    size_t tap, run, done;
+    int add;
+};
+
+/* The next steps of a tap, as many as the list has room for. */
+static void list_tap(struct tap_list *list, struct tap_cursor *at, const struct bp_tap_runs *runs,
+                     size_t index_step) {
+    struct tap_steps *tap = &list->taps[list->n++];
+    *tap = (struct tap_steps){.tap = at->tap, .first = list->steps, .add = at->add};
+    while (at->run < runs->begin[at->tap + 1] && list->steps < MOST_TAP_STEPS) {
+        const struct bp_run *r = &runs->runs[at->run];
+        size_t count = bp_min_size((size_t)r->count - at->done, MOST_TAP_STEPS - list->steps);
         int32_t table = r->table + (int32_t)at->done * STEP_TABLES;
         int32_t index = r->index + (int32_t)(at->done * index_step);
         for (size_t i = 0; i < count; i++, table += STEP_TABLES, index += (int32_t)index_step)
-            steps->at[steps->count + i] = (struct step){table, index};
-        steps->count += count;
+            list->at[list->steps + i] = (struct step){table, index};
+        list->steps += count;
         at->done += count;
-        if (at->done < (size_t)r->count)
-            return;
-        at->done = 0;
-        at->run++;
+        if (at->done == (size_t)r->count) {
+            at->done = 0;
+            at->run++;
+        }
+    }
+    tap->count = list->steps - tap->first;
+}
+
+/* The next steps of the taps, as many as the list has room for. */
+static void list_taps(struct tap_list *list, struct tap_cursor *at, const struct bp_tap_runs *runs,
+                      int add, size_t index_step) {
+    list->steps = list->n = 0;
+    while (at->tap < runs->taps && list->steps < MOST_TAP_STEPS && list->n < MOST_TAPS) {
+        list_tap(list, at, runs, index_step);
+        at->add = 1;
+        if (at->run == runs->begin[at->tap + 1]) {
+            at->tap++;
+            at->add = add;
+        }
     }
 }
 
+/* All taps of 4 columns, then the next 4: their tables stay in the first cache, and the index rows
+ * of 64 lanes, which neighbouring taps share, nearly do. */
 void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_bytes,
-                               const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                               size_t index_step, size_t c, size_t together, int entry_max,
-                               int shift, int32_t *y, size_t y_stride) {
+                               const struct bp_tap_runs *runs, const uint8_t *index,
+                               size_t index_step, size_t c, size_t together, int entry_max, int add,
+                               int32_t *y, size_t y_stride, size_t tap_stride) {
     (void)together, (void)entry_max;
-    struct steps steps;
-    struct block b = {
-        .half_bytes = (size_t)TOGETHER * BP_LANES, .shift = shift, .y_stride = y_stride};
-    struct run_cursor cursor = {.runs = runs, .n_runs = n_runs};
-    while (cursor.run < n_runs) {
-        next_steps(&steps, &cursor, index_step);
+    static const int32_t zeros[MAX_LANES];
+    struct tap_list list;
+    struct tap_cursor cursor = {.run = runs->begin[0], .add = add};
+    struct block b = {.half_bytes = (size_t)TOGETHER * BP_LANES, .y_stride = y_stride};
+    while (cursor.tap < runs->taps) {
+        list_taps(&list, &cursor, runs, add, index_step);
         for (size_t j = 0; j < c; j += MAX_LANES) {
             b.index = index + j * TOGETHER;
             b.lanes = bp_min_size(c - j, MAX_LANES);
@@ -345,8 +426,12 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                 b.rows = k - i >= MAX_ROWS ? MAX_ROWS : 1;
                 for (size_t r = 0; r < b.rows; r++)
                     b.row[r] = tables + (i + r) * column_bytes;
-                b.y = y + i * y_stride + j;
-                add_pass(&steps, &b);
+                for (const struct tap_steps *t = list.taps; t < list.taps + list.n; t++) {
+                    b.y = y + i * y_stride + t->tap * tap_stride + j;
+                    b.from = t->add ? b.y : zeros;
+                    b.from_stride = t->add ? y_stride : 0;
+                    add_pass(list.at + t->first, t->count, &b);
+                }
             }
         }
     }

@@ -162,6 +162,14 @@ BP_INLINE void tables_of_32_columns(const struct digits *d, const uint8_t *codes
     tables_of_rows(d, 1, row[1], 16, out + 16 * column_bytes, column_bytes);
 }
 
+/* The samples' codes at a position some steps ahead: 16 samples lie as far apart as no processor
+ * looks, often in one set of the cache. They need not be there. */
+#define POSITIONS_AHEAD 8
+BP_INLINE void fetch_samples(const uint8_t *codes, const int32_t offset[16]) {
+    for (size_t e = 0; e < 16; e++)
+        _mm_prefetch((const char *)codes + offset[e], _MM_HINT_T0);
+}
+
 void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
                                  size_t together, size_t n, size_t code_step, size_t k,
                                  const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
@@ -170,9 +178,12 @@ void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, si
     const struct digits d = digits_of(digit);
     size_t i = 0;
     for (; samples == 16 && k - i >= 32; i += 32)
-        for (size_t p = 0; p < n; p++)
-            tables_of_32_columns(&d, codes + p * code_step + i, offset,
-                                 out + i * column_bytes + p * position_bytes, column_bytes);
+        for (size_t p = 0; p < n; p++) {
+            const uint8_t *from = codes + p * code_step + i;
+            fetch_samples(from + POSITIONS_AHEAD * code_step, offset);
+            tables_of_32_columns(&d, from, offset, out + i * column_bytes + p * position_bytes,
+                                 column_bytes);
+        }
     for (; i < k; i += 16)
         for (size_t p = 0; p < n; p++) {
             size_t columns = bp_min_size(k - i, 16);

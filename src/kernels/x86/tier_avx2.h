@@ -40,9 +40,9 @@ void bp_product_signs_avx2(const uint8_t *x, const int32_t *pixel, const int32_t
                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                            size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y);
 void bp_product_samples_avx2(const uint8_t *tables, size_t k, size_t column_bytes,
-                             const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                             size_t index_step, size_t c, size_t together, int entry_max, int shift,
-                             int32_t *y, size_t y_stride);
+                             const struct bp_tap_runs *runs, const uint8_t *index,
+                             size_t index_step, size_t c, size_t together, int entry_max, int add,
+                             int32_t *y, size_t y_stride, size_t tap_stride);
 void bp_product_bytes_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                            size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_avx2(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,

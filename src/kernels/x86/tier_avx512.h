@@ -41,9 +41,9 @@ void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, si
                                  const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
                                  size_t position_bytes);
 void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_bytes,
-                               const struct bp_run *runs, size_t n_runs, const uint8_t *index,
-                               size_t index_step, size_t c, size_t together, int entry_max,
-                               int shift, int32_t *y, size_t y_stride);
+                               const struct bp_tap_runs *runs, const uint8_t *index,
+                               size_t index_step, size_t c, size_t together, int entry_max, int add,
+                               int32_t *y, size_t y_stride, size_t tap_stride);
 void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k,
                             const int32_t *at, int32_t *to, size_t capacity, int32_t *count);
 void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, struct bp_row_places places,
