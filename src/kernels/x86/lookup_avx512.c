@@ -18,7 +18,8 @@
 
 #define TOGETHER    4
 #define STEP_TABLES (TOGETHER * BP_TABLE_BYTES)
-#define MOST_STEPS  BP_STEPS_AT_ONCE /* of a pass: 72 KiB of index, which stay in L2 */
+#define MOST_STEPS  BP_STEPS_AT_ONCE
+#define PASS_STEPS  96 /* of a pass: 24 KiB of index, which stay in the first cache, .. */
 #define MAX_ROWS    4
 #define MAX_LANES   ((size_t)64)
 
@@ -242,8 +243,8 @@ static void store_pass(const struct step *step, size_t count, const struct block
 /* The steps of the windows from `step` on, as many as a pass takes; returns the next one. The
  * passes are about equally long. */
 static size_t steps_of_windows(struct steps *steps, size_t step, const int32_t *tap,
-                               const int32_t *tap_w, size_t taps, size_t tap_steps) {
-    const size_t all = taps * tap_steps, passes = (all + MOST_STEPS - 1) / MOST_STEPS;
+                               const int32_t *tap_w, size_t taps, size_t tap_steps, size_t most) {
+    const size_t all = taps * tap_steps, passes = (all + most - 1) / most;
     const size_t end = bp_min_size(all, step + bp_round_up((all + passes - 1) / passes, 2));
     size_t t = step / tap_steps, i = step % tap_steps;
     for (steps->count = 0; step < end; step++, i++) {
@@ -269,7 +270,7 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
     for (size_t step = 0; step < taps * (quads / TOGETHER);) {
         const int32_t *from = step == 0 ? base : NULL;
         b.from_stride = from != NULL ? 0 : c;
-        step = steps_of_windows(&steps, step, tap, tap_w, taps, quads / TOGETHER);
+        step = steps_of_windows(&steps, step, tap, tap_w, taps, quads / TOGETHER, PASS_STEPS);
         for (size_t j = 0; j < c; j += MAX_LANES) {
             b.index = index + j * w_taps * quads;
             b.lanes = bp_min_size(c - j, MAX_LANES);
@@ -305,9 +306,7 @@ BP_INLINE void place_rows(const struct masked_job *job, size_t p, size_t j, stru
     }
 }
 
-/* Passes of PASS_STEPS keep the index of a block of lanes and a group's sums in the first cache. */
-#define PASS_STEPS 96
-#define GROUP      32 /* pixels */
+#define GROUP 32 /* .. and with them the sums of so many pixels, 8 KiB */
 
 void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
                                   size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
@@ -316,11 +315,11 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, c
                                   const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
     (void)together, (void)entry_max;
     struct steps steps;
-    steps_of_windows(&steps, 0, tap, tap_w, taps, quads / TOGETHER);
+    steps_of_windows(&steps, 0, tap, tap_w, taps, quads / TOGETHER, MOST_STEPS);
     const size_t passes = (steps.count + PASS_STEPS - 1) / PASS_STEPS;
     const size_t pass = bp_round_up((steps.count + passes - 1) / passes, 2);
     const size_t group = passes == 1 ? n : GROUP;
-    int32_t part[GROUP * MAX_LANES] __attribute__((aligned(64))); /* sums of the passes so far */
+    int32_t part[GROUP * MAX_LANES] __attribute__((aligned(64))); /* sums of the first passes */
     const struct masked_job job = {tables, pixel, to, mask, out, c, bp_words(c)};
     struct block b = {.half_bytes = w_taps * quads * BP_LANES, .y_stride = MAX_LANES};
     for (size_t j = 0; j < c; j += MAX_LANES) {
@@ -332,7 +331,7 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, c
                 const int last = s + pass >= steps.count;
                 for (size_t p = first; p < end; p += b.rows) {
                     b.rows = end - p >= MAX_ROWS ? MAX_ROWS : 1;
-                    b.y = part + (p - first) * MAX_LANES;
+                    b.y = part + (passes == 1 ? 0 : p - first) * MAX_LANES;
                     b.from = s == 0 ? base + j : b.y;
                     b.from_stride = s == 0 ? 0 : MAX_LANES;
                     place_rows(&job, p, j, &b);
