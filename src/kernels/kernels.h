@@ -267,6 +267,19 @@ struct bp_kernels {
                         const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                         size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
 
+    /* product_xor of taps that lie in rows of three, cw words apart:
+     *     y[to[p] * k + j] = bias + add[add_row[p] * k + j] - 2 * sum over r, e = 0 .. 2, i of
+     *         popcount(x[pixel[p] + row[r] + e * cw + i] ^ w(j, row_w[r], e, i))
+     * r = 0 .. rows - 1; add NULL: nothing is added. parity[a] = x[a] ^ x[a + cw] ^ x[a + 2 * cw],
+     * where e = 0 reads x. w: triples [ceil(k / 32)][w_rows][cw][3][32], 64-byte aligned, of which
+     * row_w[r] picks a row: the words of e = 0 and 1, as packed weights have them, and the parity
+     * of all three. 3 * rows
+     * * cw * 64 <= 32767. Used where in_triples. */
+    void (*product_triples)(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
+                            const int32_t *to, size_t n, const int32_t *row, const int32_t *row_w,
+                            size_t rows, size_t w_rows, size_t cw, const uint64_t *w, size_t k,
+                            int bias, const int16_t *add, const uint8_t *add_row, int16_t *y);
+
     /* The activation gradient's product: a sum of codes, with signs, over bit planes. With
      *     value(plane j) = 2^j, except -2^j for j = planes - 1 if is_signed,
      *     y[p * c + j] = sum over t, plane l, i of value(l) *
@@ -853,6 +866,9 @@ struct bp_kernels {
     /* 1 where this tier has the kernels *_codes* and pool_range_i16 of its own; C's are for the
      * tests: rows, round_* and max_unpool_2x2 are faster. */
     int codes_at_once;
+
+    /* 1 where it has product_triples. */
+    int in_triples;
 
     /* 1 where it has product_tables_i16: on the others product_tables and mask_sums are faster. */
     int sums_at_once;

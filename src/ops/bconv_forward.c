@@ -6,6 +6,8 @@
  * reads as +1 everywhere, and what it adds is taken back. */
 #include "ops/bconv_internal.h"
 
+#include <string.h>
+
 #define TILE_PIXELS 256 /* of one call of the kernel, about */
 
 /* Rows and columns of the input that a tile sees, halo included. */
@@ -21,6 +23,12 @@ static size_t window_quads(const struct bp_bconv *op) {
     const struct bp_tiling *tiling = &op->tiling_forward;
     return tiling->samples * window_rows(&op->shape, tiling->rows) * window_columns(&op->shape) *
            op->cq;
+}
+
+/* From the first word of x that a tile sees to behind the last. */
+static size_t window_words(const struct bp_bconv *op, const struct bp_tiling *tile) {
+    const struct bp_conv_shape *s = &op->shape;
+    return (tile->samples - 1) * op->in_words + window_rows(s, tile->rows) * (s->w + 2) * op->cw;
 }
 
 static size_t tile_pixels(const struct bp_bconv *op) {
@@ -43,7 +51,12 @@ void bp_bconv_forward_plan(struct bp_bconv *op, struct bp_exec *exec) {
     else
         op->tiling_forward.rows =
             bp_even_rows(s->oh, s->ow >= TILE_PIXELS ? 1 : TILE_PIXELS / s->ow);
+    op->in_triples = op->method_forward == BP_PRODUCT_BITS && exec->kernels.in_triples &&
+                     s->r == 3 && (!op->by_class || s->ow > 2);
     size_t bytes = 2 * bp_round_up(tile_pixels(op) * sizeof(int32_t), 64);
+    if (op->in_triples)
+        bytes += bp_round_up(tile_pixels(op), 64) +
+                 bp_round_up(window_words(op, &op->tiling_forward) * sizeof(uint64_t), 64);
     if (op->method_forward == BP_PRODUCT_LOOKUP)
         bytes += bp_round_up(window_quads(op), 64);
     bp_exec_need_scratch(exec, bytes);
@@ -134,18 +147,36 @@ static size_t list_taps(const struct bp_bconv *op, unsigned border_class,
     return n;
 }
 
+/* The same in rows of three. */
+static size_t list_tap_rows(const struct bp_bconv *op, unsigned border_class,
+                            const struct layout *layout, int32_t row[BP_TAPS_MAX],
+                            int32_t row_w[BP_TAPS_MAX]) {
+    size_t n = 0;
+    for (size_t r = 0; r < op->shape.r; r++) {
+        if (bp_bconv_tap_is_cut(border_class, r * op->shape.r + 1, op->shape.r))
+            continue;
+        row[n] = (int32_t)(r * layout->row_pixels * layout->unit);
+        row_w[n++] = (int32_t)r;
+    }
+    return n;
+}
+
 /* What the products of a tile read and write. */
 struct operands {
     const uint64_t *x;     /* on words */
-    const uint8_t *window; /* by lookup: [samples][rows][columns][cq] */
+    uint8_t *border_class; /* in triples: of each pixel */
+    uint64_t *parity;      /* in triples: of a word and the next two of its row */
+    uint8_t *window;       /* by lookup: [samples][rows][columns][cq] */
     struct layout layout;
     int32_t *pixel, *to;
     int16_t *y;
 };
 
-/* Pixels of an area, all with the taps of one border class. */
+/* Pixels of an area, all with the taps of one border class; in triples, add_row, unless NULL: the
+ * row of the border table that is added to each. */
 static void area_product(const struct forward_job *job, const struct tile *tile,
-                         const struct area *area, unsigned border_class, const struct operands *o) {
+                         const struct area *area, unsigned border_class, const uint8_t *add_row,
+                         const struct operands *o) {
     const struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
     const struct bp_kernels *kernels = &job->exec->kernels;
@@ -155,6 +186,13 @@ static void area_product(const struct forward_job *job, const struct tile *tile,
     int bias = (int)(taps * s->c);
     if (count == 0)
         return;
+    if (op->in_triples && (border_class & (BP_CLASS_LEFT | BP_CLASS_RIGHT)) == 0) {
+        size_t rows = list_tap_rows(op, border_class, &o->layout, tap, tap_w);
+        kernels->product_triples(o->x, o->parity, o->pixel, o->to, count, tap, tap_w, rows, s->r,
+                                 op->cw, op->triples, s->k, bias,
+                                 add_row == NULL ? NULL : op->border, add_row, o->y);
+        return;
+    }
     if (op->method_forward == BP_PRODUCT_LOOKUP)
         kernels->product_signs(o->window, o->pixel, o->to, count, tap, tap_w, taps, op->taps,
                                op->cq, op->index, s->k, bias, o->y);
@@ -168,8 +206,14 @@ static void whole_product(const struct forward_job *job, const struct tile *tile
                           const struct operands *o) {
     const struct bp_bconv *op = job->op;
     const struct area all = {{tile->row, tile->rows}, {0, op->shape.ow}};
-    size_t k = op->shape.k;
-    area_product(job, tile, &all, 0, o);
+    size_t k = op->shape.k, ow = op->shape.ow, rows = tile->rows * ow;
+    if (op->in_triples) {
+        for (size_t i = 0; i < tile->samples; i++)
+            memcpy(o->border_class + i * rows, op->border_class + tile->row * ow, rows);
+        area_product(job, tile, &all, 0, o->border_class, o);
+        return;
+    }
+    area_product(job, tile, &all, 0, NULL, o);
     for (unsigned border_class = 1; border_class < BP_BORDER_CLASSES; border_class++) {
         const int16_t *add = op->border + border_class * k;
         struct area area = area_of_class(op, tile, border_class);
@@ -180,6 +224,16 @@ static void whole_product(const struct forward_job *job, const struct tile *tile
                 y[j] = (int16_t)(y[j] + add[j]);
         }
     }
+}
+
+/* The parity of each word of a tile's window and the next two; the last two have none. */
+static void fill_parity(const struct bp_bconv *op, const struct tile *tile, const uint64_t *x,
+                        uint64_t *parity) {
+    struct bp_tiling window = {tile->samples, tile->rows, op->shape.ow};
+    size_t words = window_words(op, &window) - 2 * op->cw;
+    const uint64_t *second = x + op->cw, *third = x + 2 * op->cw;
+    for (size_t i = 0; i < words; i++)
+        parity[i] = x[i] ^ second[i] ^ third[i];
 }
 
 /* Signs of a tile's window as the tables' lookup takes them. */
@@ -200,22 +254,31 @@ static void tile_product(const struct forward_job *job, const struct tile *tile,
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     int32_t *pixel = bp_carve(&carver, tile_pixels(op) * sizeof *pixel);
     int32_t *to = bp_carve(&carver, tile_pixels(op) * sizeof *to);
-    uint8_t *window = (uint8_t *)carver.next;
+    uint8_t *border_class = op->in_triples ? bp_carve(&carver, tile_pixels(op)) : NULL;
     size_t inside = s->pad == 0 ? 1 : 0; /* 1x1 kernels start inside the halo */
     const uint64_t *x = job->x + tile->sample * op->in_words +
                         ((tile->row * s->stride + inside) * (s->w + 2) + inside) * op->cw;
     int16_t *y = job->y + ((tile->sample * s->oh + tile->row) * s->ow) * s->k;
-    struct operands o = {x, window, {op->cw, s->w + 2, op->in_words / op->cw}, pixel, to, y};
+    struct operands o = {.x = x,
+                         .border_class = border_class,
+                         .parity = (uint64_t *)carver.next,
+                         .window = (uint8_t *)carver.next,
+                         .layout = {op->cw, s->w + 2, op->in_words / op->cw},
+                         .pixel = pixel,
+                         .to = to,
+                         .y = y};
+    if (op->in_triples)
+        fill_parity(op, tile, x, o.parity);
     if (op->method_forward == BP_PRODUCT_LOOKUP) {
         size_t columns = window_columns(s);
         o.layout = (struct layout){op->cq, columns, window_rows(s, tile->rows) * columns};
-        fill_window(job, tile, x, window);
+        fill_window(job, tile, x, o.window);
     }
     if (!op->by_class)
         whole_product(job, tile, &o);
     for (unsigned b = 0; op->by_class && b < BP_BORDER_CLASSES; b++) {
         struct area area = area_of_class(op, tile, b);
-        area_product(job, tile, &area, b, &o);
+        area_product(job, tile, &area, b, NULL, &o);
     }
     if (job->sums != NULL)
         bp_channel_sums_add_i16(job->sums, &job->exec->kernels, thread, y,

@@ -53,6 +53,7 @@ struct bp_bconv {
     uint64_t *bits;     /* [k][taps][cw] */
     uint64_t *bits_t;   /* [c][taps][kw] */
     uint64_t *w;        /* packed [ceil(k/32)][taps][cw][32] */
+    uint64_t *triples;  /* [ceil(k/32)][r][cw][3][32], see product_triples; in_triples */
     uint64_t *w_t;      /* packed [ceil(c/32)][taps][kw][32] */
     uint8_t *index;     /* [ceil(k/32)][taps][cq][32] */
     uint8_t *index_t;   /* [ceil(c/32)][taps][kq / together][32][together] */
@@ -60,7 +61,8 @@ struct bp_bconv {
     int32_t *tap_sum_t; /* [taps][c] sum over k of the signs */
 
     /* geometry, fixed at creation */
-    int by_class; /* the forward product leaves out what is outside the image */
+    int by_class;   /* the forward product leaves out what is outside the image */
+    int in_triples; /* and takes rows of three taps at once */
     struct bp_tiling tiling_forward, tiling_da;
     struct bp_tiles tiles_forward, tiles_da; /* in their place, by the methods of tiles */
     int32_t *pixel_base; /* [oh ow] words from the sample's bits to the first tap */

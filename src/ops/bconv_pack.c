@@ -19,6 +19,7 @@ bp_status bp_bconv_pack_buffers(struct bp_bconv *op, struct bp_exec *exec, struc
     } buffers[] = {
         {"sign bits", s->k * op->taps * op->cw * 8, &op->bits, 1},
         {"packed weights", k_round * op->taps * op->cw * 8, &op->w, !lookup},
+        {"packed triples", k_round * op->taps * op->cw * 8, &op->triples, op->in_triples},
         {"weight index", k_round * op->taps * op->cq, &op->index, lookup},
         {"border table", BP_BORDER_CLASSES * s->k * sizeof(int16_t), &op->border, !op->by_class},
         {"transposed sign bits", s->c * op->taps * op->kw * 8, &op->bits_t, op->backward},
@@ -72,6 +73,21 @@ static void fill_border(struct bp_bconv *op, size_t first, size_t count) {
     }
 }
 
+/* The packed weights of a block of lanes as triples: two taps of a row and the parity of three. */
+static void fill_triples(const struct bp_bconv *op, size_t block) {
+    size_t word = BP_LANES, tap = op->cw * word, at = block * op->taps * tap;
+    for (size_t r = 0; r < op->shape.r; r++)
+        for (size_t i = 0; i < op->cw; i++) {
+            const uint64_t *w = op->w + at + r * 3 * tap + i * word;
+            uint64_t *to = op->triples + at + (r * op->cw + i) * 3 * word;
+            for (size_t j = 0; j < BP_LANES; j++) {
+                to[j] = w[j];
+                to[word + j] = w[tap + j];
+                to[2 * word + j] = w[j] ^ w[tap + j] ^ w[2 * tap + j];
+            }
+        }
+}
+
 /* Blocks of 32 output channels: signs, then the forward layout and the border's table. */
 static void pack_forward(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
@@ -89,6 +105,8 @@ static void pack_forward(void *context, size_t begin, size_t end, int thread) {
                                op->index + first * op->taps * op->cq);
     else
         kernels->pack_weights(bits, count, op->taps, op->cw, op->w + first * row);
+    for (size_t block = begin; block < end && op->in_triples; block++)
+        fill_triples(op, block);
     for (size_t i = 0; i < count && !op->by_class; i += BP_LANES)
         fill_border(op, first + i, bp_min_size(count - i, BP_LANES));
 }

@@ -116,6 +116,40 @@ static void one_off_past_100_words(const uint64_t *x, const int32_t *pixel, cons
         y[0] = (int16_t)(y[0] + 2);
 }
 
+static void adds_first_row_to_all(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
+                                  const int32_t *to, size_t n, const int32_t *row,
+                                  const int32_t *row_w, size_t rows, size_t w_rows, size_t cw,
+                                  const uint64_t *w, size_t k, int bias, const int16_t *add,
+                                  const uint8_t *add_row, int16_t *y) {
+    for (size_t p = 0; p < n; p++) /* one by one: of all the first pixel's */
+        bp_product_triples_c(x, parity, pixel + p, to + p, 1, row, row_w, rows, w_rows, cw, w, k,
+                             bias, add, add_row, y);
+}
+
+static void adds_nothing(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
+                         const int32_t *to, size_t n, const int32_t *row, const int32_t *row_w,
+                         size_t rows, size_t w_rows, size_t cw, const uint64_t *w, size_t k,
+                         int bias, const int16_t *add, const uint8_t *add_row, int16_t *y) {
+    (void)add;
+    bp_product_triples_c(x, parity, pixel, to, n, row, row_w, rows, w_rows, cw, w, k, bias, NULL,
+                         add_row, y);
+}
+
+/* Of the last row only the first two taps. */
+static void loses_the_third_tap(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
+                                const int32_t *to, size_t n, const int32_t *row,
+                                const int32_t *row_w, size_t rows, size_t w_rows, size_t cw,
+                                const uint64_t *w, size_t k, int bias, const int16_t *add,
+                                const uint8_t *add_row, int16_t *y) {
+    bp_product_triples_c(x, parity, pixel, to, n, row, row_w, rows, w_rows, cw, w, k, bias, add,
+                         add_row, y);
+    for (size_t j = 0; j < k; j += 32)
+        y[(size_t)to[0] * k + j] =
+            (int16_t)(y[(size_t)to[0] * k + j] +
+                      2 * __builtin_popcountll(parity[pixel[0] + row[rows - 1]] ^
+                                               x[pixel[0] + row[rows - 1]]));
+}
+
 static void takes_codes_unsigned(const uint64_t *x, const int32_t *pixel, size_t n,
                                  const int32_t *tap, const int32_t *tap_w, size_t taps,
                                  size_t w_taps, size_t kw, int planes, int is_signed,
@@ -277,6 +311,9 @@ static const struct kc_planted planted[] = {
     {"transpose_gather", "reads 64 offsets always", {.transpose_gather = always_64_rows}},
     {"pack_planes", "one pad bit set", {.pack_planes = dirty_plane_pads}},
     {"pack_weights", "leaves empty lanes as they were", {.pack_weights = keeps_old_lanes}},
+    {"product_triples", "adds the first row to all", {.product_triples = adds_first_row_to_all}},
+    {"product_triples", "adds nothing", {.product_triples = adds_nothing}},
+    {"product_triples", "loses the third tap", {.product_triples = loses_the_third_tap}},
     {"product_xor", "wrong tail of channels", {.product_xor = drops_tail_channels}},
     {"product_xor", "two pixels at one place", {.product_xor = loses_a_place}},
     {"product_xor", "writes whole blocks of channels", {.product_xor = writes_whole_blocks}},

@@ -110,6 +110,76 @@ void kcheck_product_xor(struct kcheck *t) {
                                 kc_at(t, y));
 }
 
+/* Packed weights of 3 * w_rows taps as triples. */
+static uint64_t *make_triples(struct kcheck *t, const uint64_t *w, size_t k, size_t w_rows,
+                              size_t cw) {
+    uint64_t *triples = kc_input(t, "triples", KC_U64, (k + 31) / 32 * w_rows * cw * 96);
+    for (size_t j = 0; j < (k + 31) / 32 * 32; j++)
+        for (size_t r = 0; r < w_rows; r++)
+            for (size_t i = 0; i < cw; i++) {
+                uint64_t *to = triples + ((j / 32 * w_rows + r) * cw + i) * 96 + j % 32, all = 0;
+                for (size_t e = 0; e < 3; e++) {
+                    to[32 * e] = w[weight_index(j, 3 * w_rows, 3 * r + e, cw, i)];
+                    all ^= to[32 * e];
+                }
+                to[64] = all;
+            }
+    return triples;
+}
+
+void kcheck_product_triples(struct kcheck *t) {
+    struct product_sizes s = draw_sizes(t, 3);
+    if (t->layer != NULL ? t->layer->r != 3 : s.taps > 3) /* 1x1 layers as 3x3, small */
+        s.taps = t->layer != NULL ? 9 : 3;
+    size_t n = s.n, cw = s.cw > 170 ? 170 : s.cw, c = s.cw > 170 ? 170 * 64 : s.c, k = s.k;
+    size_t rows = t->layer != NULL ? 3 : bp_min_size(s.taps, 170 / cw);
+    int bias = (int)(3 * rows * c), with_add = t->layer != NULL || kc_below(t, 2);
+    size_t w_rows = kc_draw_w_taps(t, rows), add_rows = 1 + kc_below(t, 9);
+    kc_params(t, "n=%zu rows=%zu w_rows=%zu cw=%zu c=%zu k=%zu bias=%d add_rows=%zu", n, rows,
+              w_rows, cw, c, k, bias, with_add ? add_rows : 0);
+    kc_work(t, (double)(n * 3 * rows * c) * (double)k, "MAC");
+    int32_t *pixel = kc_input(t, "pixel", KC_I32, n);
+    int32_t *row = kc_input(t, "row", KC_I32, rows);
+    int32_t *to = kc_make_places(t, n), *row_w = kc_make_tap_w(t, rows, w_rows);
+    size_t words = kc_make_windows(t, pixel, n, row, rows, 3 * cw);
+    uint64_t *x = kc_input(t, "x", KC_U64, words);
+    uint64_t *parity = kc_input(t, "parity", KC_U64, words - 2 * cw);
+    kc_fill_bits(t, x, 1, words * 64);
+    clear_pads(x, words, pixel, n, row, rows, 3, cw, c);
+    for (size_t i = 0; i < words - 2 * cw; i++)
+        parity[i] = x[i] ^ x[i + cw] ^ x[i + 2 * cw];
+    uint64_t *w = make_weights(t, k, 3 * w_rows, cw, c);
+    uint64_t *triples = make_triples(t, w, k, w_rows, cw);
+    int16_t *add = kc_input(t, "add", KC_I16, add_rows * k);
+    uint8_t *add_row = kc_input(t, "add_row", KC_U8, n);
+    for (size_t i = 0; i < add_rows * k; i++)
+        add[i] = (int16_t)((int)kc_below(t, 401) - 200);
+    for (size_t i = 0; i < n; i++)
+        add_row[i] = (uint8_t)kc_below(t, (uint32_t)add_rows);
+    int16_t *y = kc_output(t, "y", KC_I16, n * k);
+    if (t->layer != NULL)
+        t->reference->product_triples(x, parity, pixel, to, n, row, row_w, rows, w_rows, cw,
+                                      triples, k, bias, add, add_row, y);
+    else
+        for (size_t p = 0; p < n; p++)
+            for (size_t j = 0; j < k; j++) {
+                int sum = with_add ? add[add_row[p] * k + j] : 0;
+                for (size_t i = 0; i < 3 * rows; i++)
+                    for (size_t b = 0; b < c; b++) {
+                        int a = bp_bit(x + pixel[p] + row[i / 3] + i % 3 * cw, b) ? -1 : 1;
+                        size_t tap = 3 * (size_t)row_w[i / 3] + i % 3;
+                        size_t at = weight_index(j, 3 * w_rows, tap, cw, b / 64);
+                        sum += (w[at] >> b % 64 & 1) ? -a : a;
+                    }
+                y[(size_t)to[p] * k + j] = (int16_t)sum;
+            }
+    while (kc_next(t))
+        t->kernels->product_triples(kc_at(t, x), kc_at(t, parity), kc_at(t, pixel), kc_at(t, to), n,
+                                    kc_at(t, row), kc_at(t, row_w), rows, w_rows, cw,
+                                    kc_at(t, triples), k, bias, with_add ? kc_at(t, add) : NULL,
+                                    kc_at(t, add_row), kc_at(t, y));
+}
+
 /* Code number `bit` of `planes` planes that lie `stride` words apart. */
 static int code_at(const uint64_t *planes_words, size_t stride, size_t bit, int planes,
                    int is_signed) {

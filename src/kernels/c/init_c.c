@@ -6,6 +6,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->pack_planes = bp_pack_planes_c;
     kernels->pack_weights = bp_pack_weights_c;
     kernels->product_xor = bp_product_xor_c;
+    kernels->product_triples = bp_product_triples_c;
     kernels->product_planes = bp_product_planes_c;
     kernels->product_positions = bp_product_positions_c;
     kernels->count_positions = bp_count_positions_c;

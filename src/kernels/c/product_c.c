@@ -41,6 +41,33 @@ void bp_product_xor_c(const uint64_t *x, const int32_t *pixel, const int32_t *to
         }
 }
 
+void bp_product_triples_c(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
+                          const int32_t *to, size_t n, const int32_t *row, const int32_t *row_w,
+                          size_t rows, size_t w_rows, size_t cw, const uint64_t *w, size_t k,
+                          int bias, const int16_t *add, const uint8_t *add_row, int16_t *y) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t b = 0; b < k; b += BP_LANES) {
+            int32_t mismatches[BP_LANES] = {0};
+            for (size_t r = 0; r < rows; r++) {
+                const uint64_t *weights = w + (b * w_rows + (size_t)row_w[r] * BP_LANES) * cw * 3;
+                const uint64_t *word = x + pixel[p] + row[r];
+                for (size_t i = 0; i < cw; i++, weights += 3 * BP_LANES)
+                    for (size_t j = 0; j < BP_LANES; j++) {
+                        const uint64_t first = word[i] ^ weights[j];
+                        const uint64_t second = word[cw + i] ^ weights[BP_LANES + j];
+                        const uint64_t all = parity[(ptrdiff_t)pixel[p] + row[r] + (ptrdiff_t)i] ^
+                                             weights[2 * BP_LANES + j];
+                        mismatches[j] +=
+                            popcount(first) + popcount(second) + popcount(first ^ second ^ all);
+                    }
+            }
+            for (size_t j = 0; j < BP_LANES && b + j < k; j++)
+                y[(size_t)to[p] * k + b + j] =
+                    (int16_t)(bias + (add != NULL ? add[add_row[p] * k + b + j] : 0) -
+                              2 * mismatches[j]);
+        }
+}
+
 void bp_product_planes_c(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw, int planes,
                          int is_signed, const uint64_t *w, size_t c, int32_t *y) {

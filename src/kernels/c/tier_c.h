@@ -12,6 +12,10 @@ void bp_pack_weights_c(const uint64_t *bits, size_t k, size_t taps, size_t cw, u
 void bp_product_xor_c(const uint64_t *x, const int32_t *pixel, const int32_t *to, size_t n,
                       const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                       size_t cw, const uint64_t *w, size_t k, int bias, int16_t *y);
+void bp_product_triples_c(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
+                          const int32_t *to, size_t n, const int32_t *row, const int32_t *row_w,
+                          size_t rows, size_t w_rows, size_t cw, const uint64_t *w, size_t k,
+                          int bias, const int16_t *add, const uint8_t *add_row, int16_t *y);
 void bp_product_planes_c(const uint64_t *x, const int32_t *pixel, size_t n, const int32_t *tap,
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t kw, int planes,
                          int is_signed, const uint64_t *w, size_t c, int32_t *y);

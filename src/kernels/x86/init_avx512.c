@@ -8,6 +8,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->pack_planes = bp_pack_planes_avx512;
     kernels->pack_weights = bp_pack_weights_avx512;
     kernels->product_xor = bp_product_xor_avx512;
+    kernels->product_triples = bp_product_triples_avx512;
     kernels->product_planes = bp_product_planes_avx512;
     kernels->product_positions = bp_product_positions_avx512;
     kernels->count_positions = bp_count_positions_avx512;
@@ -20,6 +21,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->product_samples = bp_product_samples_avx512;
     kernels->together = 4;
     kernels->codes_at_once = 1;
+    kernels->in_triples = 1;
     kernels->sums_at_once = 1;
     kernels->list_nonzero = bp_list_nonzero_avx512;
     kernels->list_row = bp_list_row_avx512;
