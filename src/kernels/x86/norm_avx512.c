@@ -198,10 +198,9 @@ BP_INLINE void fetch_affine(const struct affine_job *job, enum value_type type, 
 }
 
 /* 16 * vectors channels from channel j on, all rows; the coefficients stay in registers. Without an
- * activation the slope is 1, which changes nothing. narrow, a constant: residual and z are bfloat16
- * in place of floats. */
+ * activation the slope is 1, which changes nothing. */
 BP_INLINE void affine_block(const struct affine_job *job, enum value_type type, int with_sums,
-                            int narrow, int vectors, size_t j, __mmask16 m) {
+                            int vectors, size_t j, __mmask16 m) {
     __m512 scale[4], shift[4], slope[4];
     struct double_sums sums[4];
     for (int q = 0; q < vectors; q++) {
@@ -215,23 +214,16 @@ BP_INLINE void affine_block(const struct affine_job *job, enum value_type type, 
     for (size_t p = 0; p < job->n; p++)
         for (int q = 0; q < vectors; q++) {
             size_t at = p * job->c + j + 16 * (size_t)q;
-            if (narrow)
-                fetch_affine(job, type, j * job->n + 16 * ((size_t)vectors * p + (size_t)q));
             __m512 v = _mm512_mul_ps(load_y(job->y, at, type, m), scale[q]);
             v = _mm512_add_ps(v, shift[q]);
             __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
             v = _mm512_mask_mul_ps(v, negative, v, slope[q]);
             if (job->residual != NULL)
-                v = _mm512_add_ps(v, load_y(job->residual, at, narrow ? VALUE_F16 : VALUE_F32, m));
-            if (narrow) { /* what is stored is summed, too */
-                __m256i half = halved(v);
-                store_u16((uint16_t *)job->z + at, m, half);
-                v = of_halves(half);
-            } else if (job->stream) {
+                v = _mm512_add_ps(v, load_f32((const float *)job->residual + at, m));
+            if (job->stream)
                 _mm512_stream_ps((float *)job->z + at, v);
-            } else {
+            else
                 store_f32((float *)job->z + at, m, v);
-            }
             if (with_sums)
                 add_sums(&sums[q], v);
         }
@@ -241,32 +233,87 @@ BP_INLINE void affine_block(const struct affine_job *job, enum value_type type, 
     }
 }
 
-BP_INLINE void affine_blocks(const struct affine_job *job, enum value_type type, int with_sums,
-                             int narrow) {
+struct halves_channels {
+    __m512 scale, shift, slope;
+    struct double_sums sums;
+    __m256i last; /* halves that are not in the sums yet */
+};
+
+BP_INLINE __m256i half_of(const struct affine_job *job, enum value_type type,
+                          const struct halves_channels *k, size_t at, __mmask16 m) {
+    __m512 v = _mm512_mul_ps(load_y(job->y, at, type, m), k->scale);
+    v = _mm512_add_ps(v, k->shift);
+    __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
+    v = _mm512_mask_mul_ps(v, negative, v, k->slope);
+    if (job->residual != NULL)
+        v = _mm512_add_ps(v, load_y(job->residual, at, VALUE_F16, m));
+    return halved(v);
+}
+
+/* The same to halves, of which sums are one row behind: by then they are there, and the processor,
+ * which holds so many instructions that wait, none of theirs. */
+BP_INLINE void halves_block(const struct affine_job *job, enum value_type type, int with_sums,
+                            int vectors, size_t j, __mmask16 m) {
+    struct halves_channels k[2];
+    for (int q = 0; q < vectors; q++) {
+        size_t at = j + 16 * (size_t)q;
+        k[q].scale = load_f32(job->a->scale + at, m);
+        k[q].shift = load_f32(job->a->shift + at, m);
+        k[q].slope = job->a->slope != NULL ? load_f32(job->a->slope + at, m) : _mm512_set1_ps(1.0f);
+        k[q].last = _mm256_setzero_si256();
+        if (with_sums)
+            load_sums(&k[q].sums, job->sum + at, job->sum_squares + at, m);
+    }
+    for (size_t p = 0; p < job->n; p++)
+        for (int q = 0; q < vectors; q++) {
+            size_t at = p * job->c + j + 16 * (size_t)q;
+            fetch_affine(job, type, j * job->n + 16 * ((size_t)vectors * p + (size_t)q));
+            __m256i half = half_of(job, type, &k[q], at, m);
+            store_u16((uint16_t *)job->z + at, m, half);
+            if (with_sums)
+                add_sums(&k[q].sums, of_halves(k[q].last));
+            k[q].last = half;
+        }
+    for (int q = 0; q < vectors && with_sums; q++) {
+        size_t at = j + 16 * (size_t)q;
+        add_sums(&k[q].sums, of_halves(k[q].last));
+        store_sums(&k[q].sums, job->sum + at, job->sum_squares + at, m);
+    }
+}
+
+BP_INLINE void affine_blocks(const struct affine_job *job, enum value_type type, int with_sums) {
     size_t j = 0;
     for (; j + 64 <= job->c; j += 64)
-        affine_block(job, type, with_sums, narrow, 4, j, 0xffff);
+        affine_block(job, type, with_sums, 4, j, 0xffff);
     for (; j + 32 <= job->c; j += 32)
-        affine_block(job, type, with_sums, narrow, 2, j, 0xffff);
+        affine_block(job, type, with_sums, 2, j, 0xffff);
     for (; j < job->c; j += 16)
-        affine_block(job, type, with_sums, narrow, 1, j, mask_16(job->c - j));
+        affine_block(job, type, with_sums, 1, j, mask_16(job->c - j));
+}
+
+BP_INLINE void halves_blocks(const struct affine_job *job, enum value_type type, int with_sums) {
+    size_t j = 0;
+    for (; j + 32 <= job->c; j += 32)
+        halves_block(job, type, with_sums, 2, j, 0xffff);
+    for (; j < job->c; j += 16)
+        halves_block(job, type, with_sums, 1, j, mask_16(job->c - j));
 }
 
 BP_INLINE void affine_act(struct affine_job *job, enum value_type type) {
     job->stream = job->stream && job->c % 16 == 0 && (uintptr_t)job->z % 64 == 0;
     if (job->sum != NULL)
-        affine_blocks(job, type, 1, 0);
+        affine_blocks(job, type, 1);
     else
-        affine_blocks(job, type, 0, 0);
+        affine_blocks(job, type, 0);
     if (job->stream)
         _mm_sfence();
 }
 
 BP_INLINE void to_halves(const struct affine_job *job, enum value_type type) {
     if (job->sum != NULL)
-        affine_blocks(job, type, 1, 1);
+        halves_blocks(job, type, 1);
     else
-        affine_blocks(job, type, 0, 1);
+        halves_blocks(job, type, 0);
 }
 
 void bp_affine_act_i16_avx512(const int16_t *y, size_t n, size_t c, const struct bp_affine_rows *a,
