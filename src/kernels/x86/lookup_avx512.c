@@ -247,14 +247,16 @@ static size_t steps_of_windows(struct steps *steps, size_t step, const int32_t *
     const size_t all = taps * tap_steps, passes = (all + most - 1) / most;
     const size_t end = bp_min_size(all, step + bp_round_up((all + passes - 1) / passes, 2));
     size_t t = step / tap_steps, i = step % tap_steps;
-    for (steps->count = 0; step < end; step++, i++) {
-        if (i == tap_steps) {
-            i = 0;
-            t++;
-        }
-        steps->at[steps->count++] =
-            (struct step){(tap[t] + (int32_t)i * TOGETHER) * BP_TABLE_BYTES,
-                          (int32_t)(((size_t)tap_w[t] * tap_steps + i) * TOGETHER * BP_LANES)};
+    for (steps->count = 0; step < end; t++, i = 0) {
+        const size_t count = bp_min_size(tap_steps - i, end - step);
+        const int32_t table = (tap[t] + (int32_t)i * TOGETHER) * BP_TABLE_BYTES;
+        const int32_t index = (int32_t)(((size_t)tap_w[t] * tap_steps + i) * TOGETHER * BP_LANES);
+        struct step *to = steps->at + steps->count;
+        for (int32_t s = 0; s < (int32_t)count; s++)
+            to[s] = (struct step){table + s * (int32_t)STEP_TABLES,
+                                  index + s * (int32_t)(TOGETHER * BP_LANES)};
+        steps->count += count;
+        step += count;
     }
     return end;
 }
