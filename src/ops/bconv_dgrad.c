@@ -21,6 +21,14 @@ int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant
            (size_t)code_max * shape->k * shape->r * shape->r <= INT16_MAX;
 }
 
+int bp_dgrad_at_once(const struct bp_bconv *op, const struct bp_exec *exec) {
+    struct bp_digit digits[2];
+    return op->method_da == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once &&
+           bp_bconv_gives_sums(&op->shape, &op->quant_da) &&
+           bp_bconv_digits(&op->quant_da, digits) == 1 &&
+           op->taps * op->kq <= BP_STEPS_AT_ONCE * exec->kernels.together;
+}
+
 /* --- epilogue --------------------------------------------------------------------------------- */
 
 static void fill_offsets(const struct bp_dgrad_job *job, int thread, int32_t sample,
@@ -402,9 +410,7 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
     if (op->nonzero_da)
         bp_dgrad_fill_rows(op, exec);
-    job.at_once = dx_sums != NULL && !op->nonzero_da && op->method_da == BP_PRODUCT_LOOKUP &&
-                  exec->kernels.sums_at_once && job.n_digits == 1 &&
-                  op->taps * op->kq <= BP_STEPS_AT_ONCE * exec->kernels.together;
+    job.at_once = dx_sums != NULL && !op->nonzero_da && bp_dgrad_at_once(op, exec);
     bp_parallel_for(exec->threads, op->classes, fill_class, &job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));

@@ -94,9 +94,12 @@ static size_t digits_of(const struct bp_bconv *op) {
     return bp_bconv_digits(&op->quant_da, digits);
 }
 
+static size_t sum_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
+    return bp_round_up(bp_dgrad_sum_pixels(op, t) * op->shape.c * sizeof(int32_t), 64);
+}
+
 static size_t tile_bytes_before_window(const struct bp_bconv *op, const struct bp_tiling *t) {
-    return bp_round_up(bp_dgrad_sum_pixels(op, t) * op->shape.c * sizeof(int32_t), 64) +
-           2 * bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
+    return sum_bytes(op, t) + 2 * bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
            bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(struct bp_pixel_run), 64);
 }
 
@@ -107,23 +110,28 @@ static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
     return bytes;
 }
 
+/* What a tile has to keep in the cache. */
+static size_t live_bytes(const struct bp_bconv *op, const struct bp_tiling *t, int at_once) {
+    return tile_bytes(op, t) - (at_once ? sum_bytes(op, t) : 0);
+}
+
 /* Whole samples, four or eight where they fit, so that each class has a multiple of 4 pixels; or
  * about equally many rows of one, but at least one row. */
-static struct bp_tiling choose_tiling(const struct bp_bconv *op) {
+static struct bp_tiling choose_tiling(const struct bp_bconv *op, int at_once) {
     const struct bp_conv_shape *s = &op->shape;
     struct bp_tiling best = {1, s->oh, s->ow}, larger;
     if (op->method_da == BP_PRODUCT_LOOKUP)
         best.columns = bp_min_size(s->ow, TILE_COLUMNS);
-    if (best.columns == s->ow && tile_bytes(op, &best) <= 2 * TILE_BYTES) {
+    if (best.columns == s->ow && live_bytes(op, &best, at_once) <= 2 * TILE_BYTES) {
         larger = best;
         for (larger.samples = 4; larger.samples <= bp_min_size(s->n, TILE_SAMPLES) &&
-                                 tile_bytes(op, &larger) <= 2 * TILE_BYTES;
+                                 live_bytes(op, &larger, at_once) <= 2 * TILE_BYTES;
              larger.samples += 4)
             best = larger;
         return best;
     }
     best.rows = 1;
-    for (larger = best; larger.rows <= s->oh && tile_bytes(op, &larger) <= TILE_BYTES;
+    for (larger = best; larger.rows <= s->oh && live_bytes(op, &larger, at_once) <= TILE_BYTES;
          larger.rows++)
         best = larger;
     best.rows = bp_even_rows(s->oh, best.rows);
@@ -142,7 +150,7 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
         bp_dgrad_tiles_plan(op, exec);
         return BP_OK;
     }
-    op->tiling_da = choose_tiling(op);
+    op->tiling_da = choose_tiling(op, bp_dgrad_at_once(op, exec));
     if (s->oh * s->ow * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
         return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
     bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da));

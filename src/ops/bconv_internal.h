@@ -136,6 +136,9 @@ size_t bp_forward_tiles_joined(const struct bp_bconv *op);
 void bp_dgrad_tiles_plan(struct bp_bconv *op, struct bp_exec *exec);
 size_t bp_dgrad_tiles_joined(const struct bp_bconv *op);
 
+/* bconv_dgrad.c: whether sums go from the product to dx_sums, by lookup. */
+int bp_dgrad_at_once(const struct bp_bconv *op, const struct bp_exec *exec);
+
 /* bconv_dgrad_plan.c */
 /* Pixels of a class that are neighbours in a row of a tile. */
 struct bp_pixel_run {
