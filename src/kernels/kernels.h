@@ -273,8 +273,7 @@ struct bp_kernels {
      * r = 0 .. rows - 1; add NULL: nothing is added. parity[a] = x[a] ^ x[a + cw] ^ x[a + 2 * cw],
      * where e = 0 reads x. w: triples [ceil(k / 32)][w_rows][cw][3][32], 64-byte aligned, of which
      * row_w[r] picks a row: the words of e = 0 and 1, as packed weights have them, and the parity
-     * of all three. 3 * rows
-     * * cw * 64 <= 32767. Used where in_triples. */
+     * of all three. rows * cw <= 170. Used where in_triples. */
     void (*product_triples)(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
                             const int32_t *to, size_t n, const int32_t *row, const int32_t *row_w,
                             size_t rows, size_t w_rows, size_t cw, const uint64_t *w, size_t k,
