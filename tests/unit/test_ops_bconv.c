@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "ops/product_method.h"
 #include "unit/bconv_fixture.h"
 #include "unit/op_data.h"
 
@@ -326,8 +327,53 @@ static void test_refuses(void **state) {
     bp_exec_destroy(exec);
 }
 
+/* --- rows of three taps ----------------------------------------------------------------------- */
+
+static struct bp_kernels tier_kernels;
+static size_t pixels_in_threes;
+
+static void counted_triples(const uint64_t *x, const uint64_t *parity, const int32_t *pixel,
+                            const int32_t *to, size_t n, const int32_t *row, const int32_t *row_w,
+                            size_t rows, size_t w_rows, size_t cw, const uint64_t *w, size_t k,
+                            int bias, const int16_t *add, const uint8_t *add_row, int16_t *y) {
+    pixels_in_threes += n;
+    tier_kernels.product_triples(x, parity, pixel, to, n, row, row_w, rows, w_rows, cw, w, k, bias,
+                                 add, add_row, y);
+}
+
+/* Where a tier has them, 3x3 kernels take all pixels so, or, class by class, those whose rows of
+ * taps are whole. */
+static void test_rows_of_three(void **state) {
+    (void)state;
+    static const struct {
+        size_t dims[7], pixels; /* n, h, w, c, k, r, stride */
+    } cases[] = {{{2, 8, 9, 70, 35, 3, 1}, 144}, {{1, 20, 40, 5, 33, 3, 1}, 800},
+                 {{3, 9, 8, 64, 16, 3, 2}, 60},  {{2, 4, 4, 130, 40, 3, 1}, 16},
+                 {{2, 2, 2, 9, 8, 3, 1}, 0},     {{2, 8, 8, 9, 8, 1, 1}, 0}};
+    for (int i = 0; i < BP_TIER_COUNT; i++)
+        for (size_t j = 0; bp_cpu_has((enum bp_tier)i) && j < sizeof cases / sizeof cases[0]; j++) {
+            const size_t *d = cases[j].dims;
+            struct bp_conv_shape shape;
+            struct bconv_fixture f;
+            assert_int_equal(
+                bp_conv_shape_set(&shape, d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[5] / 2),
+                BP_OK);
+            bconv_set_up(&f, &shape, NULL, NULL, (enum bp_tier)i, 1);
+            int in_threes = bp_product_method_forward((enum bp_tier)i) == BP_PRODUCT_BITS &&
+                            f.exec->kernels.in_triples;
+            tier_kernels = f.exec->kernels;
+            f.exec->kernels.product_triples = counted_triples;
+            pixels_in_threes = 0;
+            bp_bconv_forward(f.op, f.exec, shape.n, f.x, f.y, NULL);
+            check_forward(&f);
+            assert_int_equal(pixels_in_threes, in_threes ? cases[j].pixels : 0);
+            bconv_tear_down(&f);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_of_three),
         cmocka_unit_test(test_where_sums_are_given),
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_threads_and_partial_batch),
