@@ -74,8 +74,9 @@ int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec,
     const struct bp_conv_shape *s = &op->shape;
     size_t positions = n * s->oh * s->ow;
     double pixels = (double)(s->h * s->w) / (double)(s->oh * s->ow * op->kept_dw);
+    double looked_up = (double)bp_round_up(n, exec->kernels.together * BP_QUAD) / (double)n;
     return is_possible(op) &&
-           bp_product_zeros_pay_weights(exec->tier, s->r, op->cw, positions, pixels,
+           bp_product_zeros_pay_weights(exec->tier, s->r, op->cw, positions, looked_up, pixels,
                                         bp_bconv_set_bits(op->codes_dw, positions, op->kept_dw));
 }
 

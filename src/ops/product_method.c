@@ -65,14 +65,15 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 #define TILE_SPREAD 14.0  /* a word of signs */
 
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
-                                 double pixels, double set_bits) {
+                                 double looked_up, double pixels, double set_bits) {
     const double taps = (double)(r * r), w = (double)words;
     double counts = (double)(r * ((r * words + 7) / 8)) * END_COUNT / (double)positions;
     double nonzero = taps * set_bits * (ROW + ROW_WORD * w) + counts;
     if (tier == BP_TIER_AMX)
         return TILE_LIST + nonzero < TILE_TURN + (taps * TILE_WORD + TILE_SPREAD * pixels) * w;
     /* not measured elsewhere */
-    return tier == BP_TIER_AVX512 && LIST + nonzero < LOOK_UP + taps * LOOK_UP_WORD * w;
+    return tier == BP_TIER_AVX512 &&
+           LIST + nonzero < looked_up * (LOOK_UP + taps * LOOK_UP_WORD * w);
 }
 
 /* Of dA, for a pixel. */

@@ -52,22 +52,24 @@ static void test_zeros(void **state) {
     (void)state;
     /* 0.37 bits a code pay from four words of channels on, 0.2 from two, 0.05 from one; 0.8 never.
      */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.02, 0.37));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 4, 32768, 0.02, 0.37));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.2));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 0.02, 0.2));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 0.02, 0.05));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.45));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 0.02, 0.8));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 1, 0.02, 0.37));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 4, 32768, 1, 0.02, 0.37));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 1, 0.02, 0.2));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 1, 0.02, 0.2));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 1, 0.02, 0.05));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 0.45));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 0.8));
+    /* 8 samples take as many lookups as 16. */
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 2, 0.02, 0.2));
     /* Few positions do not make up for the end of a count. */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 0.02, 0.1));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 1, 0.02, 0.1));
     /* Tiles cost little a code, but signs are spread for all, however few are kept. */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 64, 0.33));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 16, 0.135));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1.0 / 16, 0.03));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 8, 2048, 1.0 / 512, 0.55));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 2048, 4.0 / 128, 0.14));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 4.0 / 128, 0.19));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 64, 0.33));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 16, 0.135));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 16, 0.03));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 8, 2048, 1, 1.0 / 512, 0.55));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 2048, 1, 4.0 / 128, 0.14));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 1, 4.0 / 128, 0.19));
     /* dA: from 8 words of channels on, from 4 where fewer bits are set. */
     assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.45));
     assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.9));
@@ -82,7 +84,8 @@ static void test_zeros(void **state) {
             continue;
         assert_false(bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 6.25, 8, 0.1));
         if (tier != BP_TIER_AMX)
-            assert_false(bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 0.02, 0.1));
+            assert_false(
+                bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 1, 0.02, 0.1));
     }
 }
 
