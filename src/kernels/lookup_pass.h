@@ -75,13 +75,6 @@ static inline struct run_cursor first_run(const struct bp_run *runs, size_t n_ru
     return cursor;
 }
 
-static inline int has_steps(const struct bp_run *runs, size_t n_runs) {
-    for (size_t r = 0; r < n_runs; r++)
-        if (runs[r].count > 0)
-            return 1;
-    return 0;
-}
-
 /* The next steps of the runs; origin: where the index rows of each segment are. The index rows are
  * to be copied to a dense place, dense_step bytes apart. */
 static inline void pass_of_runs(struct pass *pass, struct run_cursor *at, size_t index_step,

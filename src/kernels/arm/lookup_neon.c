@@ -4,8 +4,6 @@
  * registers, so that with two of indices, a table and an entry everything fits. */
 #include "kernels/arm/tier_neon.h"
 
-#include <string.h>
-
 #include "base/bits.h"
 #include "kernels/arm/vec_neon.h"
 #include "kernels/lookup_pass.h"
@@ -211,7 +209,7 @@ static void gather_index(const struct pass *pass, const ptrdiff_t *origin, const
     }
 }
 
-/* The sums of one tap, which has steps. */
+/* The sums of one tap; without steps they are 0. */
 static void tap_product(const uint8_t *tables, size_t k, size_t column_bytes,
                         const struct bp_run *runs, size_t n_runs, const uint8_t *index,
                         size_t index_step, size_t c, int entry_max, int add, int32_t *y,
@@ -223,7 +221,7 @@ static void tap_product(const uint8_t *tables, size_t k, size_t column_bytes,
     struct block b = {.index = dense, .y_stride = y_stride};
     struct run_cursor cursor = first_run(runs, n_runs);
     pass.groups = pass_groups(entry_max);
-    while (cursor.run < n_runs) {
+    do {
         pass_of_runs(&pass, &cursor, index_step, BP_LANES, origin);
         for (size_t j = 0; j < c; j += BP_LANES) {
             b.lanes = bp_min_size(c - j, BP_LANES);
@@ -238,7 +236,7 @@ static void tap_product(const uint8_t *tables, size_t k, size_t column_bytes,
             }
         }
         add = 1;
-    }
+    } while (cursor.run < n_runs);
 }
 
 void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_bytes,
@@ -246,14 +244,8 @@ void bp_product_samples_neon(const uint8_t *tables, size_t k, size_t column_byte
                              size_t index_step, size_t c, size_t together, int entry_max, int add,
                              int32_t *y, size_t y_stride, size_t tap_stride) {
     (void)together; /* 1 */
-    for (size_t t = 0; t < runs->taps; t++) {
-        const struct bp_run *first = runs->runs + runs->begin[t];
-        const size_t count = runs->begin[t + 1] - runs->begin[t];
-        int32_t *to = y + t * tap_stride;
-        if (has_steps(first, count))
-            tap_product(tables, k, column_bytes, first, count, index, index_step, c, entry_max, add,
-                        to, y_stride);
-        for (size_t i = 0; i < k && !add && !has_steps(first, count); i++)
-            memset(to + i * y_stride, 0, c * sizeof *to);
-    }
+    for (size_t t = 0; t < runs->taps; t++)
+        tap_product(tables, k, column_bytes, runs->runs + runs->begin[t],
+                    runs->begin[t + 1] - runs->begin[t], index, index_step, c, entry_max, add,
+                    y + t * tap_stride, y_stride);
 }

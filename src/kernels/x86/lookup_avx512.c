@@ -20,6 +20,7 @@
 #define STEP_TABLES (TOGETHER * BP_TABLE_BYTES)
 #define MOST_STEPS  BP_STEPS_AT_ONCE
 #define PASS_STEPS  96 /* of a pass: 24 KiB of index, which stay in the first cache, .. */
+#define GROUP       32 /* .. and with them the sums of so many pixels, 8 KiB */
 #define MAX_ROWS    4
 #define MAX_LANES   ((size_t)64)
 
@@ -240,12 +241,17 @@ static void store_pass(const struct step *step, size_t count, const struct block
 
 /* --- activation gradient ---------------------------------------------------------------------- */
 
-/* The steps of the windows from `step` on, as many as a pass takes; returns the next one. The
- * passes are about equally long. */
+/* Of passes of `most` steps or fewer, about equally long, in pairs of steps. */
+static size_t pass_of(size_t all, size_t most) {
+    const size_t passes = (all + most - 1) / most;
+    return bp_round_up((all + passes - 1) / passes, 2);
+}
+
+/* The steps of the windows from `step` on, those of a pass of `most` or fewer; returns the next
+ * one. */
 static size_t steps_of_windows(struct steps *steps, size_t step, const int32_t *tap,
                                const int32_t *tap_w, size_t taps, size_t tap_steps, size_t most) {
-    const size_t all = taps * tap_steps, passes = (all + most - 1) / most;
-    const size_t end = bp_min_size(all, step + bp_round_up((all + passes - 1) / passes, 2));
+    const size_t all = taps * tap_steps, end = bp_min_size(all, step + pass_of(all, most));
     size_t t = step / tap_steps, i = step % tap_steps;
     for (steps->count = 0; step < end; t++, i = 0) {
         const size_t count = bp_min_size(tap_steps - i, end - step);
@@ -308,8 +314,6 @@ BP_INLINE void place_rows(const struct masked_job *job, size_t p, size_t j, stru
     }
 }
 
-#define GROUP 32 /* .. and with them the sums of so many pixels, 8 KiB */
-
 void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
                                   size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
                                   size_t w_taps, size_t quads, size_t together, int entry_max,
@@ -318,9 +322,9 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, c
     (void)together, (void)entry_max;
     struct steps steps;
     steps_of_windows(&steps, 0, tap, tap_w, taps, quads / TOGETHER, MOST_STEPS);
-    const size_t passes = (steps.count + PASS_STEPS - 1) / PASS_STEPS;
-    const size_t pass = bp_round_up((steps.count + passes - 1) / passes, 2);
-    const size_t group = passes == 1 ? n : GROUP;
+    const size_t pass = pass_of(steps.count, PASS_STEPS);
+    const int one_pass = steps.count <= PASS_STEPS;
+    const size_t group = one_pass ? n : GROUP;
     int32_t part[GROUP * MAX_LANES] __attribute__((aligned(64))); /* sums of the first passes */
     const struct masked_job job = {tables, pixel, to, mask, out, c, bp_words(c)};
     struct block b = {.half_bytes = w_taps * quads * BP_LANES, .y_stride = MAX_LANES};
@@ -333,7 +337,7 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, c
                 const int last = s + pass >= steps.count;
                 for (size_t p = first; p < end; p += b.rows) {
                     b.rows = end - p >= MAX_ROWS ? MAX_ROWS : 1;
-                    b.y = part + (passes == 1 ? 0 : p - first) * MAX_LANES;
+                    b.y = part + (one_pass ? 0 : p - first) * MAX_LANES;
                     b.from = s == 0 ? base + j : b.y;
                     b.from_stride = s == 0 ? 0 : MAX_LANES;
                     place_rows(&job, p, j, &b);

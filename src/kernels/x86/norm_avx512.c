@@ -233,12 +233,14 @@ BP_INLINE void affine_block(const struct affine_job *job, enum value_type type, 
     }
 }
 
+/* What 16 channels of halves keep in registers. */
 struct halves_channels {
     __m512 scale, shift, slope;
     struct double_sums sums;
     __m256i last; /* halves that are not in the sums yet */
 };
 
+/* 16 outputs from element `at` on. */
 BP_INLINE __m256i half_of(const struct affine_job *job, enum value_type type,
                           const struct halves_channels *k, size_t at, __mmask16 m) {
     __m512 v = _mm512_mul_ps(load_y(job->y, at, type, m), k->scale);

@@ -17,7 +17,7 @@
 
 #define PIXELS     3
 #define STEP_WORDS ((size_t)3 * BP_LANES) /* of weights */
-#define MOST_STEPS 171                    /* 3 * rows * cw * 64 <= 32767 */
+#define MOST_STEPS 170                    /* rows * cw */
 
 /* Bytes to a step's first word of x, and to its weights in a block of lanes. */
 struct step {
