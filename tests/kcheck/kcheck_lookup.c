@@ -216,20 +216,55 @@ void kcheck_product_signs(struct kcheck *t) {
                                   kc_at(t, y));
 }
 
-/* Runs of a case: any, or the rows of a layer's image at a tap beside the centre; positions lie one
- * behind the other with `groups` quads of samples each. */
-static void fill_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, size_t groups,
-                      size_t table_step, size_t index_step) {
-    size_t at = 0;
+/* Runs of a case: any, also none. */
+static void draw_runs(struct kcheck *t, struct bp_run *runs, size_t n_runs, size_t table_step,
+                      size_t index_step) {
+    size_t at = 0, longest = t->case_index % 16 == 5 ? 1 : n_runs < 4 ? 700 : 12; /* 1: all empty */
     for (size_t r = 0; r < n_runs; r++) {
-        size_t w = t->layer != NULL ? t->layer->w / t->layer->stride : 0, h = n_runs;
-        size_t longest = t->case_index % 16 == 5 ? 1 : n_runs < 4 ? 700 : 12; /* 1: all empty */
-        size_t count = w != 0 ? bp_min_size(w > 2 ? w - 1 : w, 200) * groups : kc_below(t, longest);
-        size_t skip = w != 0 ? (w > 2) * groups : kc_below(t, 5);
-        runs[r] = (struct bp_run){(int32_t)(table_step * (at + (h > 1 ? skip : 0))),
+        size_t count = kc_below(t, (uint32_t)longest), skip = kc_below(t, 5);
+        runs[r] = (struct bp_run){(int32_t)(table_step * (at + (n_runs > 1 ? skip : 0))),
                                   (int32_t)(index_step * at), (int32_t)count};
         at += count + skip;
     }
+}
+
+/* Where the runs of each tap begin: any, also none. */
+static void draw_taps(struct kcheck *t, size_t *begin, size_t taps, size_t n_runs) {
+    begin[0] = kc_below(t, 2) * kc_below(t, (uint32_t)n_runs + 1);
+    for (size_t i = 1; i <= taps; i++)
+        begin[i] = begin[i - 1] + kc_below(t, (uint32_t)(n_runs - begin[i - 1]) + 1);
+    if (kc_below(t, 4) != 0)
+        begin[taps] = n_runs;
+}
+
+/* A layer's chunk as bconv_wgrad_lookup.c cuts it: some rows of a map, or maps of more samples side
+ * by side; in the tests a smaller one. */
+struct chunk {
+    size_t rows, w, groups; /* steps of samples side by side */
+};
+
+static struct chunk chunk_of(const struct kcheck *t) {
+    const struct kc_layer *l = t->layer;
+    size_t h = l->h / l->stride, w = l->w / l->stride, steps = t->is_bench ? 64 : 16;
+    size_t rows = bp_min_size(h, bp_max_size(steps / w, 1));
+    return (struct chunk){rows, w, bp_max_size(steps / (rows * w), 1)};
+}
+
+/* The rows of a chunk at each tap, as in the middle of an image: with the row above and below. */
+static void runs_of_chunk(const struct chunk *chunk, size_t r, size_t table_step, size_t index_step,
+                          struct bp_run *runs, size_t *begin) {
+    size_t n = 0, pad = r / 2, step = chunk->groups;
+    for (size_t tap = 0; tap < r * r; tap++) {
+        size_t tx = tap % r, left = tx < pad ? pad - tx : 0, right = tx > pad ? tx - pad : 0;
+        begin[tap] = n;
+        for (size_t y = 0; left + right < chunk->w && y < chunk->rows; y++) {
+            size_t from = y * chunk->w + left, at = (y + tap / r) * chunk->w + left + tx - pad;
+            runs[n++] = (struct bp_run){(int32_t)(from * step * table_step),
+                                        (int32_t)(at * step * index_step),
+                                        (int32_t)((chunk->w - left - right) * step)};
+        }
+    }
+    begin[r * r] = n;
 }
 
 /* One past the last table or index row that the runs use. */
@@ -243,15 +278,6 @@ static size_t runs_end(const struct bp_run *runs, size_t n_runs, int of_index, s
     return end;
 }
 
-/* Where the runs of each tap begin: any, also none. */
-static void fill_taps(struct kcheck *t, size_t *begin, size_t taps, size_t n_runs) {
-    begin[0] = t->layer == NULL ? kc_below(t, 2) * kc_below(t, (uint32_t)n_runs + 1) : 0;
-    for (size_t i = 1; i <= taps; i++)
-        begin[i] = begin[i - 1] + kc_below(t, (uint32_t)(n_runs - begin[i - 1]) + 1);
-    if (kc_below(t, 4) != 0 || t->layer != NULL)
-        begin[taps] = n_runs;
-}
-
 static size_t count_steps(const struct bp_run *runs, const size_t *begin, size_t taps) {
     size_t steps = 0;
     for (size_t r = begin[0]; r < begin[taps]; r++)
@@ -262,14 +288,15 @@ static size_t count_steps(const struct bp_run *runs, const size_t *begin, size_t
 void kcheck_product_samples(struct kcheck *t) {
     const struct kc_layer *l = t->layer;
     size_t together = kc_together(t, 0), table_step = 16 * together;
-    size_t unused, c, k = 1 + kc_below(t, 6), n_runs = 1 + kc_below(t, 30), groups = 1, taps = 1;
+    size_t unused, c, k = 1 + kc_below(t, 6), n_runs = 1 + kc_below(t, 30), taps;
     kc_sizes(t, &unused, &c);
+    struct chunk chunk = {0};
     if (l != NULL) {
-        size_t h = l->h / l->stride, w = l->w / l->stride,
-               steps = (t->is_bench ? 512 : 64) / together;
+        chunk = chunk_of(t);
+        taps = l->r * l->r;
+        n_runs = taps * chunk.rows;
         k = t->is_bench ? bp_min_size(l->k, 32) : 5;
-        n_runs = bp_min_size(h, (steps + w - 1) / w);
-        groups = bp_min_size((steps + n_runs * w - 1) / (n_runs * w), 32);
+        c = bp_min_size(l->c, 64);
     } else {
         taps = 1 + kc_below(t, 12); /* also more than go together */
         if (t->case_index >= KC_SWEEP) {
@@ -279,15 +306,20 @@ void kcheck_product_samples(struct kcheck *t) {
     }
     size_t row = (c + 31) / 32 * 32 * together,
            index_step = row + (l != NULL ? 0 : 32 * kc_below(t, 3));
-    size_t tap_stride = l != NULL ? c : c + kc_below(t, 2) * kc_below(t, 20);
-    size_t y_stride = l != NULL ? l->r * l->r * c : taps * tap_stride + kc_below(t, 20);
+    size_t tap_stride = l != NULL ? l->c : c + kc_below(t, 2) * kc_below(t, 20);
+    size_t y_stride = l != NULL ? taps * l->c : taps * tap_stride + kc_below(t, 20);
     int entry_max = draw_entry_max(t), add = l != NULL ? 1 : (int)kc_below(t, 2);
     size_t *begin = kc_input(t, "begin", KC_U64, taps + 1);
     struct bp_run *runs = kc_input(t, "runs", KC_I32, 3 * n_runs);
-    fill_runs(t, runs, n_runs, groups, table_step, index_step);
-    fill_taps(t, begin, taps, n_runs);
+    if (l != NULL) {
+        runs_of_chunk(&chunk, l->r, table_step, index_step, runs, begin);
+        n_runs = begin[taps];
+    } else {
+        draw_runs(t, runs, n_runs, table_step, index_step);
+        draw_taps(t, begin, taps, n_runs);
+    }
     size_t table_bytes = runs_end(runs, n_runs, 0, table_step);
-    size_t column_bytes = table_bytes + 16 * (l != NULL ? 0 : kc_below(t, 3));
+    size_t column_bytes = table_bytes + 16 * (l != NULL ? 4 : kc_below(t, 3));
     size_t index_bytes = runs_end(runs, n_runs, 1, index_step),
            steps = count_steps(runs, begin, taps);
     kc_params(t,

@@ -157,17 +157,21 @@ void kcheck_tables_of_samples(struct kcheck *t) {
     size_t together = kc_together(t, 0), most = 4 * together, bytes_each = 16 * together;
     size_t n, k, samples = t->layer != NULL || kc_below(t, 2) ? most : 1 + kc_below(t, most);
     kc_sizes(t, &n, &k);
-    if (t->layer != NULL)
-        k = t->layer->k;
+    const struct kc_layer *l = t->layer;
+    if (l != NULL) { /* a chunk of bconv_wgrad_lookup.c */
+        n = t->is_bench ? 64 : 16;
+        k = bp_min_size(l->k, 32);
+    }
     struct bp_digit digit = draw_digit(t);
-    size_t code_step = k + (t->layer != NULL ? 0 : kc_below(t, 2) * kc_below(t, 40));
+    size_t code_step = l != NULL ? l->k : k + kc_below(t, 2) * kc_below(t, 40);
     /* Positions of a column in a row, or columns of a position; with gaps. */
-    int by_column = t->layer != NULL || kc_below(t, 2);
-    size_t gap = 16 * (t->layer != NULL ? 0 : kc_below(t, 3));
+    int by_column = l != NULL || kc_below(t, 2);
+    size_t gap = 16 * (l != NULL ? 0 : kc_below(t, 3));
     size_t position_bytes = by_column ? bytes_each + gap : k * (bytes_each + gap);
-    size_t column_bytes = by_column ? n * position_bytes : bytes_each + gap;
+    size_t column_bytes = by_column ? n * position_bytes + (l != NULL ? 64 : 0) : bytes_each + gap;
     size_t bytes = (n - 1) * position_bytes + (k - 1) * column_bytes + bytes_each;
-    size_t sample_bytes = (n - 1) * code_step + k, span = sample_bytes + kc_below(t, 300);
+    size_t sample_bytes = (n - 1) * code_step + k;
+    size_t span = l != NULL ? samples * n * code_step : sample_bytes + kc_below(t, 300);
     kc_params(t,
               "samples=%zu together=%zu n=%zu code_step=%zu k=%zu code_min=%d shift=%d top=%d "
               "column_bytes=%zu position_bytes=%zu",
@@ -179,6 +183,7 @@ void kcheck_tables_of_samples(struct kcheck *t) {
     fill_codes(t, codes, span, &digit);
     for (size_t e = 0; e < samples; e++) /* the last one ends with the codes */
         offset[e] = (int32_t)(e + 1 == samples ? span - sample_bytes
+                              : l != NULL      ? e * n * code_step
                                                : kc_below(t, span - sample_bytes + 1));
     uint8_t *out = kc_output(t, "out", KC_U8, bytes);
     kc_fill_bytes(t, out, bytes);
