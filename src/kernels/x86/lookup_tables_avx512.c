@@ -54,35 +54,45 @@ BP_INLINE void sixteen_tables(const struct digits *d, __m512i quads, __m512i tab
         __m512i sums = _mm512_add_epi8(shuffle(v, 0x08000800, 0x0a020a02, 0x0c040c04, 0x0e060e06),
                                        shuffle(v, 0x09090101, 0x0b0b0303, 0x0d0d0505, 0x0f0f0707));
         table[2 * h] =
-            _mm512_add_epi8(shuffle(sums, 0x03020100, 0x03020100, 0x03020100, 0x03020100),
+            _mm512_add_epi8(_mm512_shuffle_epi32(sums, _MM_PERM_AAAA),
                             shuffle(sums, 0x04040404, 0x05050505, 0x06060606, 0x07070707));
         table[2 * h + 1] =
-            _mm512_add_epi8(shuffle(sums, 0x0b0a0908, 0x0b0a0908, 0x0b0a0908, 0x0b0a0908),
+            _mm512_add_epi8(_mm512_shuffle_epi32(sums, _MM_PERM_CCCC),
                             shuffle(sums, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f));
     }
+}
+
+/* The tables of up to 64 codes: their digits, those that are missing 0. */
+BP_INLINE void tables_of_digits(const struct digits *d, __m512i digits, size_t steps,
+                                uint8_t *tables) {
+    /* quad 4 i + x to quad i of part x */
+    const __m512i by_part = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i table[4];
+    sixteen_tables(d, _mm512_permutexvar_epi32(by_part, digits), table);
+    store_first(tables, STEP_TABLES, table, steps);
 }
 
 void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
                                const struct bp_digit *digit, uint8_t *tables) {
     (void)together;
     const struct digits d = digits_of(digit);
-    /* quad 4 i + x to quad i of part x */
-    const __m512i by_part = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     if (k % 16 == 0) { /* no rest in the rows: they are one */
         k *= n;
         n = 1;
     }
-    for (size_t p = 0; p < n; p++)
-        for (size_t i = 0; i < k; i += 64) {
-            size_t count = bp_min_size(k - i, 64), steps = (count + 15) / 16;
-            __mmask64 mask = mask_64(count);
-            __m512i table[4], v = _mm512_maskz_loadu_epi8(mask, codes);
-            v = _mm512_maskz_mov_epi8(mask, cut_digits(&d, v));
-            sixteen_tables(&d, _mm512_permutexvar_epi32(by_part, v), table);
-            store_first(tables, STEP_TABLES, table, steps);
-            codes += count;
-            tables += steps * STEP_TABLES;
-        }
+    for (size_t p = 0; p < n; p++) {
+        size_t left = k;
+        for (; left >= 64; left -= 64, codes += 64, tables += 4 * STEP_TABLES)
+            tables_of_digits(&d, cut_digits(&d, _mm512_loadu_si512(codes)), 4, tables);
+        if (left == 0)
+            continue;
+        const __mmask64 mask = mask_64(left);
+        const size_t steps = (left + 15) / 16;
+        const __m512i v = cut_digits(&d, _mm512_maskz_loadu_epi8(mask, codes));
+        tables_of_digits(&d, _mm512_maskz_mov_epi8(mask, v), steps, tables);
+        codes += left;
+        tables += steps * STEP_TABLES;
+    }
 }
 
 /* The digits of up to 16 columns of samples first, first + 4, .. first + 12, 16 bytes each; `full`:
