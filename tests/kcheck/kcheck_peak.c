@@ -19,8 +19,9 @@ static int kind_of(const struct kcheck *t, enum bp_peak_kind *out) {
         {"product_triples", 0, 0, BP_PEAK_WORDS},   {"product_xor", 0, 0, BP_PEAK_WORDS},
         {"product_planes", 0, 0, BP_PEAK_WORDS},    {"product_positions", 0, 0, BP_PEAK_WORDS},
         {"product_signs", 1, 4, BP_PEAK_WORDS},     {"product_tables", 1, 0, BP_PEAK_WORDS},
-        {"product_samples", 1, 0, BP_PEAK_WORDS},   {"product_tiles_i16", 0, 0, BP_PEAK_TILES},
-        {"product_tiles_i32", 0, 0, BP_PEAK_TILES}, {"product_turned", 0, 0, BP_PEAK_TILES}};
+        {"product_samples", 1, 0, BP_PEAK_WORDS},   {"product_tables_i16", 1, 0, BP_PEAK_WORDS},
+        {"product_tiles_i16", 0, 0, BP_PEAK_TILES}, {"product_tiles_i32", 0, 0, BP_PEAK_TILES},
+        {"product_turned", 0, 0, BP_PEAK_TILES}};
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
         if (strcmp(t->kernel_name, products[i].name) != 0)
             continue;
