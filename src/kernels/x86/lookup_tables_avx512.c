@@ -44,32 +44,82 @@ BP_INLINE __m512i shuffle(__m512i v, int b0, int b4, int b8, int b12) {
     return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_setr_epi32(b0, b4, b8, b12)));
 }
 
-/* 4 quads of digits in each 16 bytes: table[i], byte 16 x and up, is that of quad i of part x.
- * Entry m is one of four sums of elements 0 and 1 plus one of four of 2 and 3. */
-BP_INLINE void sixteen_tables(const struct digits *d, __m512i quads, __m512i table[4]) {
-    __m512i rest = _mm512_sub_epi8(d->top, quads);
-    for (int h = 0; h < 2; h++) { /* two quads, and 8 bytes behind them top - digit */
-        __m512i v =
-            h == 0 ? _mm512_unpacklo_epi64(quads, rest) : _mm512_unpackhi_epi64(quads, rest);
-        __m512i sums = _mm512_add_epi8(shuffle(v, 0x08000800, 0x0a020a02, 0x0c040c04, 0x0e060e06),
-                                       shuffle(v, 0x09090101, 0x0b0b0303, 0x0d0d0505, 0x0f0f0707));
-        table[2 * h] =
-            _mm512_add_epi8(_mm512_shuffle_epi32(sums, _MM_PERM_AAAA),
-                            shuffle(sums, 0x04040404, 0x05050505, 0x06060606, 0x07070707));
-        table[2 * h + 1] =
-            _mm512_add_epi8(_mm512_shuffle_epi32(sums, _MM_PERM_CCCC),
-                            shuffle(sums, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f));
-    }
+/* Sums of two quads in each 16 bytes: v holds their digits and, 8 bytes behind them, top - digit.
+ * Of each quad, the four sums of elements 0 and 1, then those of 2 and 3. */
+BP_INLINE __m512i sums_of_two(__m512i v) {
+    return _mm512_add_epi8(shuffle(v, 0x08000800, 0x0a020a02, 0x0c040c04, 0x0e060e06),
+                           shuffle(v, 0x09090101, 0x0b0b0303, 0x0d0d0505, 0x0f0f0707));
 }
 
-/* The tables of up to 64 codes: their digits, those that are missing 0. */
+/* Entry m of a table is one of the four sums of elements 0 and 1 plus one of 2 and 3. */
+BP_INLINE void two_tables(__m512i sums, __m512i table[2]) {
+    table[0] = _mm512_add_epi8(_mm512_shuffle_epi32(sums, _MM_PERM_AAAA),
+                               shuffle(sums, 0x04040404, 0x05050505, 0x06060606, 0x07070707));
+    table[1] = _mm512_add_epi8(_mm512_shuffle_epi32(sums, _MM_PERM_CCCC),
+                               shuffle(sums, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f));
+}
+
+/* The sums of 4 quads of digits in each 16 bytes: 0 and 1, 2 and 3. */
+BP_INLINE void sums_of_four(const struct digits *d, __m512i quads, __m512i sums[2]) {
+    __m512i rest = _mm512_sub_epi8(d->top, quads);
+    sums[0] = sums_of_two(_mm512_unpacklo_epi64(quads, rest));
+    sums[1] = sums_of_two(_mm512_unpackhi_epi64(quads, rest));
+}
+
+/* 4 quads of digits in each 16 bytes: table[i], byte 16 x and up, is that of quad i of part x. */
+BP_INLINE void sixteen_tables(const struct digits *d, __m512i quads, __m512i table[4]) {
+    __m512i sums[2];
+    sums_of_four(d, quads, sums);
+    two_tables(sums[0], table);
+    two_tables(sums[1], table + 2);
+}
+
+/* Quad 4 i + x of 64 digits to quad i of part x. */
+BP_INLINE __m512i quads_by_part(__m512i digits) {
+    const __m512i by_part = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(by_part, digits);
+}
+
+/* The tables of less than 64 codes: their digits, those that are missing 0. */
 BP_INLINE void tables_of_digits(const struct digits *d, __m512i digits, size_t steps,
                                 uint8_t *tables) {
-    /* quad 4 i + x to quad i of part x */
-    const __m512i by_part = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i table[4];
-    sixteen_tables(d, _mm512_permutexvar_epi32(by_part, digits), table);
+    sixteen_tables(d, quads_by_part(digits), table);
     store_first(tables, STEP_TABLES, table, steps);
+}
+
+/* The compiler does not move what makes v beyond this place. */
+BP_INLINE void keep_here(__m512i *v) {
+    __asm__ volatile("" : "+v"(*v));
+}
+
+/* The tables of blocks of 64 codes. What makes a block's tables waits for itself all the way, so
+ * that four blocks are under way, each a stage behind the next: an instruction finds its operands
+ * ready. Behind the last block comes this one again. */
+static void tables_of_blocks(const struct digits *d, const uint8_t *codes, size_t blocks,
+                             uint8_t *tables) {
+    const uint8_t *last = codes + 64 * (blocks - 1);
+    __m512i sums[2], quads = quads_by_part(cut_digits(d, _mm512_loadu_si512(codes)));
+    sums_of_four(d, quads, sums);
+    codes = codes < last ? codes + 64 : last;
+    quads = quads_by_part(cut_digits(d, _mm512_loadu_si512(codes)));
+    codes = codes < last ? codes + 64 : last;
+    __m512i digits = cut_digits(d, _mm512_loadu_si512(codes));
+    for (; blocks > 0; blocks--, tables += 4 * STEP_TABLES) {
+        __m512i table[4];
+        two_tables(sums[0], table);
+        two_tables(sums[1], table + 2);
+        store_first(tables, STEP_TABLES, table, 4);
+        keep_here(&quads);
+        sums_of_four(d, quads, sums);
+        keep_here(&sums[0]);
+        keep_here(&sums[1]);
+        quads = quads_by_part(digits);
+        keep_here(&quads);
+        codes = codes < last ? codes + 64 : last;
+        digits = cut_digits(d, _mm512_loadu_si512(codes));
+        keep_here(&digits);
+    }
 }
 
 void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
@@ -81,9 +131,11 @@ void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t 
         n = 1;
     }
     for (size_t p = 0; p < n; p++) {
-        size_t left = k;
-        for (; left >= 64; left -= 64, codes += 64, tables += 4 * STEP_TABLES)
-            tables_of_digits(&d, cut_digits(&d, _mm512_loadu_si512(codes)), 4, tables);
+        const size_t blocks = k / 64, left = k % 64;
+        if (blocks > 0)
+            tables_of_blocks(&d, codes, blocks, tables);
+        codes += 64 * blocks;
+        tables += blocks * 4 * STEP_TABLES;
         if (left == 0)
             continue;
         const __mmask64 mask = mask_64(left);
