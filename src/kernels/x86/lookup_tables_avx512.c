@@ -80,7 +80,7 @@ BP_INLINE __m512i quads_by_part(__m512i digits) {
     return _mm512_permutexvar_epi32(by_part, digits);
 }
 
-/* The tables of less than 64 codes: their digits, those that are missing 0. */
+/* The tables of fewer than 64 codes: their digits, those that are missing 0. */
 BP_INLINE void tables_of_digits(const struct digits *d, __m512i digits, size_t steps,
                                 uint8_t *tables) {
     __m512i table[4];
@@ -88,37 +88,27 @@ BP_INLINE void tables_of_digits(const struct digits *d, __m512i digits, size_t s
     store_first(tables, STEP_TABLES, table, steps);
 }
 
-/* The compiler does not move what makes v beyond this place. */
-BP_INLINE void keep_here(__m512i *v) {
-    __asm__ volatile("" : "+v"(*v));
-}
-
 /* The tables of blocks of 64 codes. What makes a block's tables waits for itself all the way, so
  * that four blocks are under way, each a stage behind the next: an instruction finds its operands
- * ready. Behind the last block comes this one again. */
+ * ready. Where no block is left, the last one goes in again and does not come out. */
 static void tables_of_blocks(const struct digits *d, const uint8_t *codes, size_t blocks,
                              uint8_t *tables) {
-    const uint8_t *last = codes + 64 * (blocks - 1);
-    __m512i sums[2], quads = quads_by_part(cut_digits(d, _mm512_loadu_si512(codes)));
-    sums_of_four(d, quads, sums);
-    codes = codes < last ? codes + 64 : last;
-    quads = quads_by_part(cut_digits(d, _mm512_loadu_si512(codes)));
-    codes = codes < last ? codes + 64 : last;
-    __m512i digits = cut_digits(d, _mm512_loadu_si512(codes));
-    for (; blocks > 0; blocks--, tables += 4 * STEP_TABLES) {
+    const size_t last = blocks - 1;
+    const uint8_t *second = codes + 64 * bp_min_size(1, last);
+    const uint8_t *third = codes + 64 * bp_min_size(2, last);
+    __m512i sums[2], quads, digits;
+    sums_of_four(d, quads_by_part(cut_digits(d, _mm512_loadu_si512(codes))), sums);
+    quads = quads_by_part(cut_digits(d, _mm512_loadu_si512(second)));
+    digits = cut_digits(d, _mm512_loadu_si512(third));
+    for (size_t i = 0; i < blocks; i++, tables += 4 * STEP_TABLES) {
+        const uint8_t *next = codes + 64 * bp_min_size(i + 3, last);
         __m512i table[4];
         two_tables(sums[0], table);
         two_tables(sums[1], table + 2);
         store_first(tables, STEP_TABLES, table, 4);
-        keep_here(&quads);
         sums_of_four(d, quads, sums);
-        keep_here(&sums[0]);
-        keep_here(&sums[1]);
         quads = quads_by_part(digits);
-        keep_here(&quads);
-        codes = codes < last ? codes + 64 : last;
-        digits = cut_digits(d, _mm512_loadu_si512(codes));
-        keep_here(&digits);
+        digits = cut_digits(d, _mm512_loadu_si512(next));
     }
 }
 
