@@ -53,7 +53,7 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 
 /* Of dW, for a code. */
 #define LOOK_UP   0.5
-#define LIST      1.9
+#define LIST      1.7
 #define ROW       0.2 /* a tap of a bit that is set */
 #define ROW_WORD  0.35
 #define END_COUNT 1060.0 /* a row of taps, up to 8 words, of one output channel */

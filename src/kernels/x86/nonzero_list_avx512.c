@@ -14,37 +14,42 @@ struct places {
     __m512i at[4];
 };
 
-/* 16 rows from entry `first` of `rows` on; those that the mask leaves out are not read. */
-BP_INLINE void append_rows(const struct places *places, __m512i rows, size_t n, int32_t *to) {
-    for (size_t first = 0; first < n; first += 16) {
-        __m512i row = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(rows));
-        __m512i low = _mm512_permutex2var_epi32(places->at[0], row, places->at[1]);
-        __m512i high = _mm512_permutex2var_epi32(places->at[2], row, places->at[3]);
-        __mmask16 is_high = _mm512_test_epi32_mask(row, _mm512_set1_epi32(32));
-        _mm512_mask_storeu_epi32(to + first, mask_16(n - first),
-                                 _mm512_mask_mov_epi32(low, is_high, high));
-        rows = _mm512_shuffle_i64x2(rows, rows, 0x39); /* the next 16 */
-    }
+/* The places of 16 rows. */
+BP_INLINE __m512i places_of(const struct places *places, __m512i rows) {
+    __m512i row = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(rows));
+    __m512i low = _mm512_permutex2var_epi32(places->at[0], row, places->at[1]);
+    __m512i high = _mm512_permutex2var_epi32(places->at[2], row, places->at[3]);
+    __mmask16 is_high = _mm512_test_epi32_mask(row, _mm512_set1_epi32(32));
+    return _mm512_mask_mov_epi32(low, is_high, high);
 }
 
+/* The rows of a mask to a list. Up to 16, none too, without a branch: how many there are no
+ * processor foresees. */
 BP_INLINE void append(const struct places *places, __mmask64 mask, int32_t *to, int32_t *count) {
     const __m512i numbers = _mm512_set_epi8(
         63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41,
         40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18,
         17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    size_t n = (size_t)_mm_popcnt_u64(mask);
-    append_rows(places, _mm512_maskz_compress_epi8(mask, numbers), n, to + *count);
+    const size_t n = (size_t)_mm_popcnt_u64(mask);
+    __m512i rows = _mm512_maskz_compress_epi8(mask, numbers);
+    to += *count;
     *count += (int32_t)n;
+    _mm512_mask_storeu_epi32(to, (__mmask16)_bzhi_u32(0xffff, (unsigned)n),
+                             places_of(places, rows));
+    for (size_t first = 16; first < n; first += 16) {
+        rows = _mm512_shuffle_i64x2(rows, rows, 0x39); /* the next 16 */
+        _mm512_mask_storeu_epi32(to + first, mask_16(n - first), places_of(places, rows));
+    }
 }
 
-/* The codes of a column, to its lists. */
+/* The codes of a column, to its lists. Few are larger than 1. */
 BP_INLINE void list_column(const struct places *places, __m512i codes, int32_t *to, size_t capacity,
                            int32_t *count) {
     __mmask64 minus = _mm512_movepi8_mask(codes);
     __m512i magnitude = _mm512_abs_epi8(codes);
     for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++, to += 2 * capacity, count += 2) {
         __mmask64 set = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w)));
-        if (set == 0)
+        if (w > 0 && set == 0)
             continue;
         append(places, set & ~minus, to, count);
         append(places, set & minus, to + capacity, count + 1);
@@ -106,15 +111,16 @@ BP_INLINE void load_columns(const uint8_t *codes, size_t step, int full, size_t 
     }
 }
 
-/* Beside column j of k, its share of the 64 rows that come next: asked for all at once, they would
- * keep the processor waiting. */
-BP_INLINE void fetch_next_rows(const uint8_t *codes, size_t step, size_t j, size_t k) {
-    for (size_t p = j * ROWS / k; p < (j + 1) * ROWS / k; p++)
+/* Beside column j, its share of the 64 rows that come next: asked for all at once, they would keep
+ * the processor waiting. */
+BP_INLINE void fetch_next_rows(const uint8_t *codes, size_t step, size_t j, size_t share) {
+    for (size_t p = j * share; p < bp_min_size((j + 1) * share, ROWS); p++)
         _mm_prefetch((const char *)codes + (ROWS + p) * step, _MM_HINT_T0);
 }
 
 void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k,
                             const int32_t *at, int32_t *to, size_t capacity, int32_t *count) {
+    const size_t share = (ROWS + k - 1) / k;
     for (size_t p = 0; p < n; p += ROWS, codes += ROWS * step) {
         size_t rows = bp_min_size(n - p, ROWS);
         struct places places;
@@ -131,7 +137,7 @@ void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t 
             for (size_t i = 0; i < columns; i++) {
                 size_t list = (j + i) * 2 * BP_NONZERO_WEIGHTS;
                 list_column(&places, column[i], to + list * capacity, capacity, count + list);
-                fetch_next_rows(codes, step, j + i, k);
+                fetch_next_rows(codes, step, j + i, share);
             }
         }
     }
