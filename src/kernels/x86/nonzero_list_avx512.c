@@ -23,37 +23,80 @@ BP_INLINE __m512i places_of(const struct places *places, __m512i rows) {
     return _mm512_mask_mov_epi32(low, is_high, high);
 }
 
-/* The rows of a mask to a list. Up to 16, none too, without a branch: how many there are no
- * processor foresees. */
-BP_INLINE void append(const struct places *places, __mmask64 mask, int32_t *to, int32_t *count) {
+/* The numbers of the rows of a mask, one behind the other. */
+BP_INLINE __m512i pack_rows(__mmask64 mask) {
     const __m512i numbers = _mm512_set_epi8(
         63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41,
         40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18,
         17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_maskz_compress_epi8(mask, numbers);
+}
+
+BP_INLINE __m512i next_16(__m512i rows) {
+    return _mm512_shuffle_i64x2(rows, rows, 0x39);
+}
+
+/* The first n of 16 rows, or none. */
+BP_INLINE __mmask16 first_of_16(size_t n) {
+    return (__mmask16)_bzhi_u32(0xffff, (unsigned)n);
+}
+
+/* The rows of a mask to a list. */
+BP_INLINE void append(const struct places *places, __mmask64 mask, int32_t *to, int32_t *count) {
     const size_t n = (size_t)_mm_popcnt_u64(mask);
-    __m512i rows = _mm512_maskz_compress_epi8(mask, numbers);
+    __m512i rows = pack_rows(mask);
     to += *count;
     *count += (int32_t)n;
-    _mm512_mask_storeu_epi32(to, (__mmask16)_bzhi_u32(0xffff, (unsigned)n),
-                             places_of(places, rows));
+    _mm512_mask_storeu_epi32(to, first_of_16(n), places_of(places, rows));
     for (size_t first = 16; first < n; first += 16) {
-        rows = _mm512_shuffle_i64x2(rows, rows, 0x39); /* the next 16 */
+        rows = next_16(rows);
         _mm512_mask_storeu_epi32(to + first, mask_16(n - first), places_of(places, rows));
     }
 }
 
-/* The codes of a column, to its lists. Few are larger than 1. */
+/* Those places of 16 that a mask has, to the end of a list. */
+BP_INLINE void append_some(__m512i at, __mmask16 which, int32_t *to, int32_t *count) {
+    const int n = _mm_popcnt_u32(which);
+    _mm512_mask_storeu_epi32(to + *count, first_of_16((size_t)n),
+                             _mm512_maskz_compress_epi32(which, at));
+    *count += n;
+}
+
+/* The rows of a mask to the list of plus or, `capacity` behind it, that of minus. Up to 16, none
+ * too, without a branch: how many there are no processor foresees. Packed once for both. */
+BP_INLINE void append_signed(const struct places *places, __mmask64 mask, __mmask64 minus,
+                             int32_t *to, size_t capacity, int32_t count[2]) {
+    const size_t n = (size_t)_mm_popcnt_u64(mask);
+    uint64_t signs = _pext_u64(minus, mask);
+    __m512i rows = pack_rows(mask);
+    size_t first = 0;
+    do {
+        const __mmask16 here = first_of_16(n - first);
+        const __m512i at = places_of(places, rows);
+        append_some(at, (__mmask16)(here & ~signs), to, &count[0]);
+        append_some(at, (__mmask16)(here & signs), to + capacity, &count[1]);
+        rows = next_16(rows);
+        signs >>= 16;
+        first += 16;
+    } while (first < n);
+}
+
+/* The codes of a column, to its lists. Most are 1 or -1. */
 BP_INLINE void list_column(const struct places *places, __m512i codes, int32_t *to, size_t capacity,
                            int32_t *count) {
-    __mmask64 minus = _mm512_movepi8_mask(codes);
-    __m512i magnitude = _mm512_abs_epi8(codes);
-    for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++, to += 2 * capacity, count += 2) {
-        __mmask64 set = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w)));
-        if (w > 0 && set == 0)
-            continue;
-        append(places, set & ~minus, to, count);
-        append(places, set & minus, to + capacity, count + 1);
-    }
+    const __mmask64 minus = _mm512_movepi8_mask(codes);
+    const __m512i magnitude = _mm512_abs_epi8(codes);
+    const __mmask64 ones = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8(1));
+    const __mmask64 more = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8(6));
+    if (ones != 0)
+        append_signed(places, ones, minus, to, capacity, count);
+    if (more == 0)
+        return;
+    const __mmask64 twos = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8(2));
+    const __mmask64 fours = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8(4));
+    append_signed(places, twos, minus, to + 2 * capacity, capacity, count + 2);
+    if (fours != 0)
+        append_signed(places, fours, minus, to + 4 * capacity, capacity, count + 4);
 }
 
 /* Rows 0 .. 3 of up to 16 columns; `full`, a constant: all of them, else those beyond are zero. */
