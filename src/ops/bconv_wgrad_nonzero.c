@@ -5,7 +5,7 @@
  * first tap sees; the taps of a row lie behind it, so that one call of the kernel makes one row of
  * taps:
  *
- *   lists [channel][weight][sign][LIST_ROWS]     words from x on
+ *   lists [channel][weight][sign][LIST_STEP]     words from x on
  *   sums  [channel][tap][64 * cw]                sum of code * a^, in the halo a^ = 1
  *
  * What the halo added is the sum of the codes at whose positions a tap lies outside: taken back at
@@ -14,7 +14,8 @@
 
 #include <string.h>
 
-#define LIST_ROWS    1024 /* of a list: a few hundred make the end of a count cheap */
+#define LIST_ROWS    1024             /* of a list: a few hundred make the end of a count cheap */
+#define LIST_STEP    (LIST_ROWS + 16) /* a page apart, their ends would share a set of the cache */
 #define LISTS        (2 * (size_t)BP_NONZERO_WEIGHTS)
 #define MOST_COLUMNS 32 /* output channels of a work item */
 #define AT_ONCE      16
@@ -31,7 +32,7 @@ struct nonzero_job {
 
 /* What a worker has listed of its channels. */
 struct listed {
-    int32_t *at;     /* [columns][weights][signs][LIST_ROWS] */
+    int32_t *at;     /* [columns][weights][signs][LIST_STEP] */
     int32_t *count;  /* [columns][weights][signs] */
     int32_t *border; /* [BP_BORDER_CLASSES][MOST_COLUMNS] sum of the codes of such positions */
     int32_t *sums;   /* [columns][taps][64 * cw] */
@@ -42,7 +43,7 @@ static size_t lanes_of(const struct bp_bconv *op) {
 }
 
 static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
-    return bp_round_up(columns * LISTS * LIST_ROWS * sizeof(int32_t), 64) +
+    return bp_round_up(columns * LISTS * LIST_STEP * sizeof(int32_t), 64) +
            bp_round_up(columns * LISTS * sizeof(int32_t), 64) +
            bp_round_up(BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t), 64) +
            bp_round_up(columns * op->taps * lanes_of(op) * sizeof(int32_t), 64);
@@ -51,7 +52,7 @@ static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
 static struct listed carve(void *scratch, const struct bp_bconv *op, size_t columns) {
     struct bp_carver carver = {scratch};
     struct listed l;
-    l.at = bp_carve(&carver, columns * LISTS * LIST_ROWS * sizeof(int32_t));
+    l.at = bp_carve(&carver, columns * LISTS * LIST_STEP * sizeof(int32_t));
     l.count = bp_carve(&carver, columns * LISTS * sizeof(int32_t));
     l.border = bp_carve(&carver, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t));
     l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof(int32_t));
@@ -116,8 +117,8 @@ static void multiply(const struct nonzero_job *job, struct listed *l, size_t col
         struct bp_nonzeros of;
         for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
             size_t plus = i * LISTS + 2 * w, minus = plus + 1;
-            of.plus[w] = (struct bp_row_list){l->at + plus * LIST_ROWS, (size_t)l->count[plus]};
-            of.minus[w] = (struct bp_row_list){l->at + minus * LIST_ROWS, (size_t)l->count[minus]};
+            of.plus[w] = (struct bp_row_list){l->at + plus * LIST_STEP, (size_t)l->count[plus]};
+            of.minus[w] = (struct bp_row_list){l->at + minus * LIST_STEP, (size_t)l->count[minus]};
         }
         for (size_t ty = 0; ty < r; ty++)
             job->exec->kernels.product_nonzero(job->x + op->tap_offset[ty * r], &of, r * op->cw,
@@ -149,7 +150,7 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
             add_borders(l, op->border_class + p, count, codes + i * job->kept, job->kept, columns);
             i += count;
         }
-        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, at, l->at, LIST_ROWS,
+        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, at, l->at, LIST_STEP,
                                         l->count);
         most += rows;
     }
