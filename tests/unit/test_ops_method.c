@@ -59,6 +59,9 @@ static void test_zeros(void **state) {
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 1, 0.02, 0.05));
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 0.45));
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 0.8));
+    /* Behind a pooling, where 0.09 are set, so do many positions of one word. */
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 131072, 1, 1.0 / 64, 0.09));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 131072, 1, 1.0 / 64, 0.15));
     /* 8 samples take as many lookups as 16. */
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 2, 0.02, 0.2));
     /* Few positions do not make up for the end of a count. */

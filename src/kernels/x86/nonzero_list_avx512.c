@@ -36,7 +36,7 @@ BP_INLINE __m512i next_16(__m512i rows) {
     return _mm512_shuffle_i64x2(rows, rows, 0x39);
 }
 
-/* The first n of 16 rows, or none. */
+/* mask_16 of up to 64, in one instruction. */
 BP_INLINE __mmask16 first_of_16(size_t n) {
     return (__mmask16)_bzhi_u32(0xffff, (unsigned)n);
 }
@@ -45,13 +45,14 @@ BP_INLINE __mmask16 first_of_16(size_t n) {
 BP_INLINE void append(const struct places *places, __mmask64 mask, int32_t *to, int32_t *count) {
     const size_t n = (size_t)_mm_popcnt_u64(mask);
     __m512i rows = pack_rows(mask);
+    size_t first = 0;
     to += *count;
     *count += (int32_t)n;
-    _mm512_mask_storeu_epi32(to, first_of_16(n), places_of(places, rows));
-    for (size_t first = 16; first < n; first += 16) {
+    do {
+        _mm512_mask_storeu_epi32(to + first, first_of_16(n - first), places_of(places, rows));
         rows = next_16(rows);
-        _mm512_mask_storeu_epi32(to + first, mask_16(n - first), places_of(places, rows));
-    }
+        first += 16;
+    } while (first < n);
 }
 
 /* Those places of 16 that a mask has, to the end of a list. */
@@ -80,6 +81,8 @@ BP_INLINE void append_signed(const struct places *places, __mmask64 mask, __mmas
         first += 16;
     } while (first < n);
 }
+
+_Static_assert(BP_NONZERO_WEIGHTS == 3, "weights 1, 2 and 4");
 
 /* The codes of a column, to its lists. Most are 1 or -1. */
 BP_INLINE void list_column(const struct places *places, __m512i codes, int32_t *to, size_t capacity,
