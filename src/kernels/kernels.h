@@ -189,35 +189,48 @@ struct bp_kernels {
     /* --- products that leave out zeros -------------------------------------------------------- */
 
     /* Lists the codes of columns that are not zero. For column j = 0 .. k - 1 and row p = 0 .. n -
-     * 1 in order, x = (int8_t)codes[p * step + j], |x| <= 7: for each bit w of |x| that is set,
-     * at[p] is appended to the list l = (j * BP_NONZERO_WEIGHTS + w) * 2 + (x < 0) that is to[l *
-     * capacity + count[l]] = at[p], count[l]++. No list grows beyond capacity. */
-    void (*list_nonzero)(const uint8_t *codes, size_t n, size_t step, size_t k, const int32_t *at,
-                         int32_t *to, size_t capacity, int32_t *count);
+     * 1 in order, x = (int8_t)codes[p * step + j], |x| < 2^weights: for each bit w of |x| that is
+     * set, at[p] + (x < 0 ? minus : 0), below 65536, is appended to the list l = j * weights + w
+     * that is to[l * capacity + count[l]] = that, count[l]++. No list grows beyond capacity - 64:
+     * what is behind its end may be written. weights <= BP_ROW_WEIGHTS. */
+    void (*list_nonzero)(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
+                         const uint16_t *at, uint16_t minus, uint16_t *to, size_t capacity,
+                         int32_t *count);
 
-    /* Lists the codes of rows that are not zero. For row p = 0 .. n - 1 and column j = 0 .. k - 1
-     * in order, x = (int8_t)codes[p * k + j], |x| <= 7: for each bit w of |x| that is set, j *
-     * places.step, and places.minus more where x < 0, is appended to the empty list
-     *     l = p * BP_NONZERO_WEIGHTS + w
-     * at to + l * capacity; then places.none, up to a multiple of BP_HALF_BLOCK, which capacity is
-     * too. count[l] = the length, total[p] = the sum of |x|. */
-    void (*list_row)(const uint8_t *codes, size_t n, size_t k, struct bp_row_places places,
-                     int32_t *to, size_t capacity, int32_t *count, int32_t *total);
+    /* Lists the codes of pixels that are not zero. For pixel p = 0 .. n - 1 and channel j = 0 ..
+     * k - 1 in order, x = (int8_t)codes[p * k + j], |x| < 2^weights: for each bit w of |x| that is
+     * set, the number of a row
+     *     first + p * step + j / 64 * 128 + j % 64 + (x < 0 ? BP_ROW_MINUS : 0)
+     * is appended to the list of weight w, empty at first, at to + w * room. count[w]: its length;
+     * total[p]: the sum of |x|. Numbers are below 65536; weights <= BP_ROW_WEIGHTS. room >= n * k +
+     * 64: what is behind a list's end may be written. */
+    void (*list_row)(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
+                     size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total);
 
-    /* Counts bits: for lane j = 0 .. 64 * words - 1
-     *     y[j] = total - 2 * sum over segments s, weights w, i of 2^w * bit(s, s.of[w].at[i], j)
-     * bit(s, at, j) = bit j % 64 of s.x[at + j / 64]. No lane's sum is above total, which is at
-     * most 65535. */
-    void (*product_rows)(const struct bp_row_segment *of, size_t segments, size_t words,
-                         int32_t total, int32_t *y);
+    /* For weight w, lists 0 .. n - 1, to whose numbers their `first` is added, one behind the other
+     * at to + w * room, then `none` up to a multiple of BP_ROW_BLOCK, which count[w] is. What is
+     * up to 64 numbers behind a list's end is read, 128 behind that of the result written. */
+    void (*join_rows)(const struct bp_row_lists *lists, size_t n, size_t weights, uint16_t none,
+                      uint16_t *to, size_t room, size_t *count);
+
+    /* Counts bits: for lane j = 0 .. 64 * words - 1, words = 1 .. BP_ROW_WORDS,
+     *     y[j] = total[j / 64 / words_each] - 2 * sum over weights w, i = 0 .. count[w] - 1 of
+     *                2^w * bit j % 64 of rows[at[w * room + i] * BP_ROW_WORDS + j / 64]
+     * where bit j of the mask is set, else 0. rows: 64-byte aligned is faster; each
+     * count is a multiple of BP_ROW_BLOCK. No lane is counted more than 65535 times; y that are
+     * wanted fit 16 bits. */
+    void (*product_rows)(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
+                         const size_t *count, const int32_t *total, size_t words_each,
+                         size_t words, const uint64_t *mask, int16_t *y);
 
     /* A sum of small integers with signs: for lane j = 0 .. 64 * words - 1
-     *     y[j] += sum over weights w, i of 2^w * s(of->plus[w].at[i], j)
-     *           - sum over weights w, i of 2^w * s(of->minus[w].at[i], j)
+     *     y[j] += sum over weights w, i = 0 .. count[w] - 1 of
+     *                 2^w * s(at[w * capacity + i], j)
      * s(at, j) = -1 where bit j % 64 of x[at + j / 64] is set, else 1. The weights of all rows add
-     * up to at most 65535, and int32 must suffice for y. */
-    void (*product_nonzero)(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
-                            int32_t *y);
+     * up to less than 2^28, and int32 must suffice for y. 8 words behind a row's first one are read
+     * even if it has fewer, and 16 numbers behind a list's end. */
+    void (*product_nonzero)(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
+                            const int32_t *count, size_t words, int32_t *y);
 
     /* --- products of tiles of bytes ----------------------------------------------------------- */
 

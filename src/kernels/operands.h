@@ -115,35 +115,23 @@ struct bp_tap_runs {
 
 #define BP_TABLE_BYTES 16 /* of one quad */
 
-/* Rows of signs, by where they are: words from the first one on. */
-struct bp_row_list {
-    const int32_t *at;
-    size_t n;
-};
-
 #define BP_NONZERO_WEIGHTS 3 /* of the bits of a magnitude up to 7 */
 
-/* The elements of a vector of small integers that are not zero: for each bit w of their magnitudes,
- * the rows that belong to the elements in which it is set. An element of magnitude 3 is in two
- * lists. */
-struct bp_nonzeros {
-    struct bp_row_list plus[BP_NONZERO_WEIGHTS], minus[BP_NONZERO_WEIGHTS];
-};
+/* Rows of dA without zeros are numbered; those of an element and of its negative are so far apart,
+ * and the elements of one are by 64. */
+#define BP_ROW_MINUS 64
+#define BP_ROW_WORDS 8  /* of a row */
+#define BP_ROW_BLOCK 16 /* rows are counted by so many */
 
-/* Lists of struct bp_row_segment are so many rows long, or a multiple, up to BP_SEGMENT_ROWS. */
-#define BP_HALF_BLOCK   8
-#define BP_SEGMENT_ROWS 2400
+#define BP_ROW_WEIGHTS 7 /* at most, of magnitudes below 128 */
 
-/* Lists of rows that are counted, by weight; their places are from x on. */
-struct bp_row_segment {
-    const uint64_t *x;
-    struct bp_row_list of[BP_NONZERO_WEIGHTS];
-};
-
-/* Where the rows of an element j of list_row are: j * step words from the first one on, and `minus`
- * words behind that one's complement; at `none` is a row of zeros. */
-struct bp_row_places {
-    int32_t step, minus, none;
+/* Lists of numbers of rows, for weight w count[w] of them from at + w * room on, and what is added
+ * to them. */
+struct bp_row_lists {
+    const uint16_t *at;
+    size_t room;
+    const size_t *count;
+    size_t first;
 };
 
 /* Lookups of a quad's tables, one behind the other, that add up in registers. */

@@ -93,13 +93,13 @@ struct window {
     size_t unit, first_row, rows, first_column, columns, sample_pixels;
 };
 
-/* By lookup, or without zeros, the window of a tile; else all codes of its samples. */
+/* By lookup the window of a tile; else all codes of its samples. */
 static struct window window_of(const struct bp_bconv *op, const struct bp_dgrad_tile *tile) {
     const struct bp_conv_shape *s = &op->shape;
     struct window w = {(size_t)op->quant_da.bits * op->kw, 0, s->oh, 0, s->ow, s->oh * s->ow};
     if (op->method_da == BP_PRODUCT_BITS)
         return w;
-    w.unit = op->nonzero_da ? 1 : op->kq;
+    w.unit = op->kq;
     w.first_row = tile->row > 0 ? tile->row - 1 : 0;
     w.first_column = tile->column > 0 ? tile->column - 1 : 0;
     w.rows = bp_min_size(tile->row + tile->rows + 1, s->oh) - w.first_row;
@@ -175,21 +175,6 @@ static void fill_tables(const struct bp_dgrad_job *job, const struct bp_dgrad_ti
         }
 }
 
-/* The lists of a tile's window. */
-static void fill_lists(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
-                       const struct window *window, struct bp_dgrad_lists *lists) {
-    const struct bp_bconv *op = job->op;
-    size_t pixel = 0;
-    for (size_t i = 0; i < tile->samples; i++)
-        for (size_t y = 0; y < window->rows; y++, pixel += window->columns) {
-            size_t at = (window->first_row + y) * op->shape.ow + window->first_column;
-            bp_dgrad_list(op, &job->exec->kernels,
-                          op->codes_da + (tile->slot + i) * bp_dgrad_sample_bytes(op) +
-                              at * op->pixel_da,
-                          window->columns, lists, pixel);
-        }
-}
-
 /* The taps of a parity that pixels of this class see. Returns their number. */
 static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel_class,
                         const struct window *window, int32_t tap[BP_TAPS_MAX],
@@ -209,9 +194,8 @@ static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel
 /* Sums of codes and signs for `count` pixels of one parity and class. */
 static void class_product(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
                           size_t parity, unsigned pixel_class, const struct window *window,
-                          const uint8_t *tables, const struct bp_dgrad_lists *lists,
-                          const int32_t *pixel, size_t count, int32_t *sums,
-                          struct bp_fetch *soon) {
+                          const uint8_t *tables, const int32_t *pixel, size_t count,
+                          int32_t *sums, struct bp_fetch *soon) {
     const struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t c = op->shape.c;
@@ -219,10 +203,6 @@ static void class_product(const struct bp_dgrad_job *job, const struct bp_dgrad_
     size_t taps = list_taps(op, parity, pixel_class, window, tap, tap_w);
     if (taps == 0) { /* a 1x1 kernel of stride 2 never sees these pixels */
         memset(sums, 0, count * c * sizeof *sums);
-        return;
-    }
-    if (op->nonzero_da) {
-        bp_dgrad_nonzero_product(op, kernels, lists, pixel, count, tap, tap_w, taps, sums);
         return;
     }
     if (op->method_da == BP_PRODUCT_BITS) {
@@ -305,11 +285,7 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
     const struct bp_fetch codes = codes_of_tile(op, next);
     struct bp_fetch soon = bp_dgrad_tile_of_dx(job, tile);
     soon.then = &codes;
-    struct bp_dgrad_lists lists = {.capacity = 0};
-    if (op->nonzero_da) {
-        lists = bp_dgrad_carve_lists(op, &carver);
-        fill_lists(job, tile, &window, &lists);
-    } else if (op->method_da == BP_PRODUCT_LOOKUP)
+    if (op->method_da == BP_PRODUCT_LOOKUP)
         fill_tables(job, tile, &window, tables);
     for (size_t i = 0; i < s->stride * s->stride; i++) {
         size_t n = list_pixels(op, tile, i, &window, runs);
@@ -321,8 +297,7 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
                 class_to_dx(job, i, pixel_class, &window, tables, pixel, to, count, &soon);
                 continue;
             }
-            class_product(job, tile, i, pixel_class, &window, tables, &lists, pixel, count, sums,
-                          &soon);
+            class_product(job, tile, i, pixel_class, &window, tables, pixel, count, sums, &soon);
             finish_class(job, tile, runs, n, pixel_class, sums, offsets, thread);
         }
     }
@@ -407,15 +382,17 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
     for (size_t i = 0; dx_sums != NULL && i < n; i++)
         dx_sums->scale[i] = op->groups_da[i].scale;
-    op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
-    if (op->nonzero_da)
-        bp_dgrad_fill_rows(op, exec);
-    job.at_once = dx_sums != NULL && !op->nonzero_da && bp_dgrad_at_once(op, exec);
+    op->nonzero_da = dx_sums != NULL && op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
+    if (!leave_dropped)
+        bp_parallel_for(exec->threads, n, clear_dropped, &job);
+    if (op->nonzero_da) {
+        bp_dgrad_nonzero_run(op, exec, mask, dx_sums);
+        return;
+    }
+    job.at_once = dx_sums != NULL && bp_dgrad_at_once(op, exec);
     bp_parallel_for(exec->threads, op->classes, fill_class, &job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
     memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
-    if (!leave_dropped)
-        bp_parallel_for(exec->threads, n, clear_dropped, &job);
     if (op->method_da == BP_PRODUCT_TILES) {
         bp_dgrad_tiles_run(&job);
         return;

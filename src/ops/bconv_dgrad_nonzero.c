@@ -1,88 +1,291 @@
-/* dA from the codes that are not zero: each pixel of a tile's window lists its own, by the bits of
- * their magnitudes, as places of the signs of their output channels' weights, complemented where
- * the code is negative. The bits of the rows that a pixel of dA sees through its taps are counted,
- * all input channels at a time:
+/* dA from the codes that are not zero: each pixel of the gradient lists its own, by the bits of
+ * their magnitudes, as numbers of rows: the signs of an output channel's weights, complemented
+ * where the code is negative. The bits of the rows that a pixel of dA sees through its taps are
+ * counted, 512 at a time:
  *
- *   lists  [window pixel][weight][capacity]      words from a tap's first row on
- *   rows   [taps][2 k + 1][cw]                   signs, their complements, zeros to fill up
+ *   sum of code * w^ = sum of magnitudes - 2 * (counted bits)
  *
- *   sum of code * w^ = sum of magnitudes - 2 * (counted bits) */
+ * Where 512 bits are the input channels of several pixels, a unit is that many pixels side by side.
+ * A pixel of the gradient in column j of those that a unit sees reaches its pixel i through tap
+ * i + r - 1 - j, and a row holds the weights of these taps, or nothing where there is none, so that
+ * what is listed counts for all pixels at once:
+ *
+ *   columns seen   j = 0     j = 1     j = 2     j = 3        r = 3, two pixels of 256 channels
+ *   row            w2  -     w1  w2    w0  w1    -   w0       pixels i = 0, 1
+ *
+ *   rows  [parts of 8 words of channels][seen rows r][columns J][64s of k][sign][64][8 words],
+ *         after each part a row of zeros, which fills lists up
+ *   lists [r seen rows, a ring][units of a row][weight]       numbers of a part with first row 0
+ *
+ * A worker walks down an image and lists each row of the gradient once. */
 #include "ops/bconv_internal.h"
 
 #include <string.h>
 
-/* Codes as the kernels take them, one byte each, |code| <= 7; counts below 2^16, lists that fit a
- * segment; channels that fill their words, as the complement of what is beyond them would count. */
-int bp_dgrad_nonzero_possible(const struct bp_bconv *op) {
-    return op->backward && op->method_da == BP_PRODUCT_LOOKUP &&
-           op->quant_da.grid == BP_GRID_ZERO && op->quant_da.bits <= 4 && op->shape.c % 64 == 0 &&
-           op->taps * op->shape.k * 7 <= UINT16_MAX && op->shape.k <= BP_SEGMENT_ROWS &&
-           (2 * op->shape.k + 1) * op->cw <= INT32_MAX;
+#define UNITS         8 /* whose lists are joined before the first one is counted */
+#define FEWEST_ROWS   4 /* of a band: the rows beside it are listed again */
+#define BANDS_A_THREAD 4
+
+/* What follows from the shape. */
+struct units {
+    size_t pixels, units; /* pixels of a unit, units of a row */
+    size_t columns;       /* J, that a unit sees */
+    size_t parts;         /* of the channels */
+    size_t step;          /* rows of one column */
+    size_t part_rows;     /* rows of a part */
+    size_t list_room, joined_room;
+};
+
+struct nonzero_job {
+    struct bp_bconv *op;
+    struct bp_exec *exec;
+    const uint64_t *mask;
+    int16_t *dx;
+    struct units u;
+    size_t bands;
+};
+
+/* A worker's lists. */
+struct listed {
+    uint16_t *at;     /* [r][units][weights][list_room] */
+    size_t *count;    /* [r][units][weights] */
+    int32_t *total;   /* [r][ow] sum of magnitudes of each pixel */
+    int32_t *column;  /* [ow + 2 (r - 1)] */
+    int32_t *seen;    /* [w] */
+    uint16_t *joined; /* [UNITS][weights][joined_room] */
+};
+
+static struct units units_of(const struct bp_bconv *op) {
+    const struct bp_conv_shape *s = &op->shape;
+    struct units u = {.pixels = op->cw >= BP_ROW_WORDS ? 1 : BP_ROW_WORDS / op->cw};
+    u.pixels = bp_min_size(u.pixels, s->w);
+    u.units = (s->w + u.pixels - 1) / u.pixels;
+    u.columns = u.pixels + s->r - 1;
+    u.parts = (op->cw + BP_ROW_WORDS - 1) / BP_ROW_WORDS;
+    u.step = (s->k + 63) / 64 * 128;
+    u.part_rows = s->r * u.columns * u.step + 1;
+    u.list_room = bp_round_up(u.columns * s->k + 64, 32);
+    u.joined_room = bp_round_up(s->r * u.columns * s->k + 128, 32);
+    return u;
 }
 
-/* Items are taps. */
+/* Codes as the kernels take them, one byte each, whose sums fit 16 bits and whose counts do; rows
+ * that 16 bits number. */
+int bp_dgrad_nonzero_possible(const struct bp_bconv *op) {
+    return op->backward && op->method_da == BP_PRODUCT_LOOKUP && op->quant_da.bits <= 4 &&
+           bp_bconv_gives_sums(&op->shape, &op->quant_da) && op->shape.c % 64 == 0 &&
+           op->shape.stride == 1 && units_of(op).part_rows <= (size_t)UINT16_MAX + 1;
+}
+
+size_t bp_dgrad_nonzero_rows(const struct bp_bconv *op) {
+    struct units u = units_of(op);
+    return u.parts * u.part_rows;
+}
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+/* The words of a row that are not zero: those of `count` taps from `tap` on, from word `at` on. */
+struct filled {
+    size_t at, words, tap;
+};
+
+static struct filled filled_of(const struct bp_bconv *op, const struct units *u, size_t part,
+                               size_t column) {
+    const size_t r = op->shape.r, last = r - 1 - column; /* tap of pixel 0, wraps below 0 */
+    const size_t first = column > r - 1 ? column - (r - 1) : 0; /* the first pixel that has one */
+    const size_t end = bp_min_size(column + 1, u->pixels);
+    const size_t words = u->pixels > 1 ? (end - first) * op->cw
+                                       : bp_min_size(op->cw - part * BP_ROW_WORDS, BP_ROW_WORDS);
+    return (struct filled){first * op->cw, words, first + last};
+}
+
+/* Items are (part, seen row, column). */
 static void fill_rows(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
-    struct bp_bconv *op = context;
-    size_t k = op->shape.k, cw = op->cw;
-    for (size_t t = begin; t < end; t++) {
-        uint64_t *row = op->rows_t + t * (2 * k + 1) * cw;
-        for (size_t i = 0; i < k; i++, row += cw)
-            for (size_t j = 0; j < cw; j++) {
-                row[j] = op->bits[(i * op->taps + t) * cw + j];
-                row[k * cw + j] = ~row[j];
+    const struct nonzero_job *job = context;
+    const struct bp_bconv *op = job->op;
+    const struct units *u = &job->u;
+    const size_t r = op->shape.r, of_part = r * u->columns;
+    for (size_t item = begin; item < end; item++) {
+        const size_t part = item / of_part, seen = item % of_part / u->columns;
+        const struct filled filled = filled_of(op, u, part, item % u->columns);
+        const uint64_t *bits = op->bits + ((r - 1 - seen) * r + filled.tap) * op->cw +
+                               part * BP_ROW_WORDS;
+        uint64_t *rows =
+            op->rows_t + (part * u->part_rows + item % of_part * u->step) * BP_ROW_WORDS;
+        for (size_t k = 0; k < op->shape.k; k++, bits += op->taps * op->cw) {
+            uint64_t *row = rows + (k / 64 * 128 + k % 64) * BP_ROW_WORDS;
+            uint64_t *minus = row + BP_ROW_MINUS * BP_ROW_WORDS;
+            for (size_t j = 0; j < BP_ROW_WORDS; j++) {
+                const int inside = j - filled.at < filled.words;
+                row[j] = inside ? bits[j - filled.at] : 0;
+                minus[j] = inside ? ~row[j] : 0;
             }
-        memset(row + k * cw, 0, cw * sizeof *row);
+        }
+        if (item % of_part == 0)
+            memset(rows + (u->part_rows - 1) * BP_ROW_WORDS, 0, BP_ROW_WORDS * sizeof *rows);
     }
 }
 
-void bp_dgrad_fill_rows(struct bp_bconv *op, struct bp_exec *exec) {
-    bp_parallel_for(exec->threads, op->taps, fill_rows, op);
+/* --- lists ------------------------------------------------------------------------------------ */
+
+size_t bp_dgrad_nonzero_scratch_bytes(const struct bp_bconv *op) {
+    const struct units u = units_of(op);
+    const size_t r = op->shape.r, lists = r * u.units * BP_NONZERO_WEIGHTS;
+    return bp_round_up(lists * u.list_room * sizeof(uint16_t), 64) +
+           bp_round_up(lists * sizeof(size_t), 64) +
+           bp_round_up(r * op->shape.ow * sizeof(int32_t), 64) +
+           bp_round_up((op->shape.ow + 2 * (r - 1)) * sizeof(int32_t), 64) +
+           bp_round_up(op->shape.w * sizeof(int32_t), 64) +
+           bp_round_up(UNITS * BP_NONZERO_WEIGHTS * u.joined_room * sizeof(uint16_t), 64);
 }
 
-size_t bp_dgrad_lists_bytes(const struct bp_bconv *op) {
-    size_t pixels = bp_dgrad_window_pixels(op, &op->tiling_da);
-    size_t list = bp_round_up(op->shape.k, BP_HALF_BLOCK) * sizeof(int32_t);
-    return bp_round_up(pixels * BP_NONZERO_WEIGHTS * list, 64) +
-           bp_round_up(pixels * BP_NONZERO_WEIGHTS * sizeof(int32_t), 64) +
-           bp_round_up(pixels * sizeof(int32_t), 64);
-}
-
-struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver) {
-    size_t pixels = bp_dgrad_window_pixels(op, &op->tiling_da);
-    struct bp_dgrad_lists l = {.capacity = bp_round_up(op->shape.k, BP_HALF_BLOCK)};
-    l.at = bp_carve(carver, pixels * BP_NONZERO_WEIGHTS * l.capacity * sizeof *l.at);
-    l.count = bp_carve(carver, pixels * BP_NONZERO_WEIGHTS * sizeof *l.count);
-    l.total = bp_carve(carver, pixels * sizeof *l.total);
+static struct listed carve(void *scratch, const struct bp_bconv *op, const struct units *u) {
+    struct bp_carver carver = {scratch};
+    const size_t r = op->shape.r, lists = r * u->units * BP_NONZERO_WEIGHTS;
+    struct listed l;
+    l.at = bp_carve(&carver, lists * u->list_room * sizeof *l.at);
+    l.count = bp_carve(&carver, lists * sizeof *l.count);
+    l.total = bp_carve(&carver, r * op->shape.ow * sizeof *l.total);
+    l.column = bp_carve(&carver, (op->shape.ow + 2 * (r - 1)) * sizeof *l.column);
+    l.seen = bp_carve(&carver, op->shape.w * sizeof *l.seen);
+    l.joined = bp_carve(&carver, UNITS * BP_NONZERO_WEIGHTS * u->joined_room * sizeof *l.joined);
     return l;
 }
 
-void bp_dgrad_list(const struct bp_bconv *op, const struct bp_kernels *kernels,
-                   const uint8_t *codes, size_t n, struct bp_dgrad_lists *lists, size_t first) {
-    int32_t row = (int32_t)op->cw, k = (int32_t)op->shape.k;
-    const struct bp_row_places places = {row, k * row, 2 * k * row};
-    kernels->list_row(codes, n, op->shape.k, places,
-                      lists->at + first * BP_NONZERO_WEIGHTS * lists->capacity, lists->capacity,
-                      lists->count + first * BP_NONZERO_WEIGHTS, lists->total + first);
+/* Columns of the gradient that a unit sees, and which of J is the first that there is. */
+struct seen {
+    size_t first, count, column;
+};
+
+static struct seen columns_seen(const struct nonzero_job *job, size_t unit) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    /* from x0 + pad - (r - 1) on, which may be negative */
+    const size_t from = unit * job->u.pixels + s->pad, back = s->r - 1;
+    struct seen seen = {from > back ? from - back : 0, 0, from > back ? 0 : back - from};
+    const size_t end = bp_min_size(from + job->u.pixels, s->ow);
+    seen.count = end > seen.first ? end - seen.first : 0;
+    return seen;
 }
 
-void bp_dgrad_nonzero_product(const struct bp_bconv *op, const struct bp_kernels *kernels,
-                              const struct bp_dgrad_lists *lists, const int32_t *pixel,
-                              size_t count, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                              int32_t *sums) {
-    struct bp_row_segment of[BP_TAPS_MAX];
-    for (size_t i = 0; i < count; i++, sums += op->shape.c) {
-        int32_t total = 0;
-        for (size_t t = 0; t < taps; t++) {
-            size_t seen = (size_t)(pixel[i] + tap[t]), list = seen * BP_NONZERO_WEIGHTS;
-            of[t].x = op->rows_t + (size_t)tap_w[t] * (2 * op->shape.k + 1) * op->cw;
-            for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++, list++)
-                of[t].of[w] = (struct bp_row_list){lists->at + list * lists->capacity,
-                                                   (size_t)lists->count[list]};
-            total += lists->total[seen];
-        }
-        kernels->product_rows(of, taps, op->cw, total, sums);
+/* Lists row y of a sample's gradient, for each unit that sees it. */
+static void list_gradient_row(const struct nonzero_job *job, const struct listed *l,
+                              const uint8_t *codes, size_t y) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    const struct units *u = &job->u;
+    const size_t ring = y % s->r;
+    int32_t *total = l->total + ring * s->ow;
+    for (size_t unit = 0; unit < u->units; unit++) {
+        const struct seen seen = columns_seen(job, unit);
+        const size_t lists = (ring * u->units + unit) * BP_NONZERO_WEIGHTS;
+        job->exec->kernels.list_row(codes + (y * s->ow + seen.first) * s->k, seen.count, s->k,
+                                    BP_NONZERO_WEIGHTS, seen.column * u->step, u->step,
+                                    l->at + lists * u->list_room, u->list_room, l->count + lists,
+                                    total + seen.first);
     }
+}
+
+/* The rows of the gradient that row y of dA sees: first .. end - 1. */
+static void rows_seen(const struct bp_conv_shape *s, size_t y, size_t *first, size_t *end) {
+    *first = y + s->pad > s->r - 1 ? y + s->pad - (s->r - 1) : 0;
+    *end = bp_min_size(y + s->pad + 1, s->oh);
+}
+
+/* --- product ---------------------------------------------------------------------------------- */
+
+/* Joins the lists that a unit of row y sees. */
+static void join(const struct nonzero_job *job, const struct listed *l, size_t y, size_t unit,
+                 uint16_t *joined, size_t *count) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    const struct units *u = &job->u;
+    struct bp_row_lists lists[BP_TAPS_MAX];
+    size_t first, end, n = 0;
+    rows_seen(s, y, &first, &end);
+    for (size_t row = first; row < end; row++, n++) {
+        const size_t list = (row % s->r * u->units + unit) * BP_NONZERO_WEIGHTS;
+        const size_t seen = row + s->r - 1 - y - s->pad;
+        lists[n] = (struct bp_row_lists){l->at + list * u->list_room, u->list_room,
+                                         l->count + list, seen * u->columns * u->step};
+    }
+    job->exec->kernels.join_rows(lists, n, BP_NONZERO_WEIGHTS, (uint16_t)(u->part_rows - 1), joined,
+                                 u->joined_room, count);
+}
+
+/* The sums of magnitudes that the pixels of row y of dA see: l->seen. */
+static void add_totals(const struct nonzero_job *job, const struct listed *l, size_t y) {
+    const struct bp_conv_shape *s = &job->op->shape;
+    const size_t r = s->r;
+    int32_t *sum = l->column; /* of column x of the gradient at r - 1 + x, zeros beside it */
+    size_t first, end;
+    rows_seen(s, y, &first, &end);
+    memset(sum, 0, (s->ow + 2 * (r - 1)) * sizeof *sum);
+    for (size_t row = first; row < end; row++)
+        for (size_t x = 0; x < s->ow; x++)
+            sum[r - 1 + x] += l->total[row % r * s->ow + x];
+    memset(l->seen, 0, s->w * sizeof *l->seen);
+    for (size_t t = 0; t < r; t++)
+        for (size_t x = 0; x < s->w; x++) /* column x + pad - t */
+            l->seen[x] += sum[r - 1 + x + s->pad - t];
+}
+
+/* Row y of a sample's dA. */
+static void row_product(const struct nonzero_job *job, const struct listed *l, size_t sample,
+                        size_t y) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    const struct units *u = &job->u;
+    const size_t lists = BP_NONZERO_WEIGHTS * u->joined_room;
+    size_t count[UNITS][BP_NONZERO_WEIGHTS];
+    add_totals(job, l, y);
+    for (size_t first = 0; first < u->units; first += UNITS) {
+        const size_t units = bp_min_size(UNITS, u->units - first);
+        for (size_t i = 0; i < units; i++)
+            join(job, l, y, first + i, l->joined + i * lists, count[i]);
+        for (size_t i = 0; i < units; i++) {
+            const size_t x0 = (first + i) * u->pixels, pixels = bp_min_size(u->pixels, s->w - x0);
+            const size_t at = (sample * s->h + y) * s->w + x0;
+            for (size_t part = 0; part < u->parts; part++) {
+                const size_t word = part * BP_ROW_WORDS;
+                const size_t words = bp_min_size(pixels * op->cw - word, BP_ROW_WORDS);
+                job->exec->kernels.product_rows(
+                    op->rows_t + part * u->part_rows * BP_ROW_WORDS, BP_NONZERO_WEIGHTS,
+                    l->joined + i * lists, u->joined_room, count[i], l->seen + x0, op->cw, words,
+                    job->mask + at * op->cw + word, job->dx + at * s->c + 64 * word);
+            }
+        }
+    }
+}
+
+/* Items are (kept sample, band of rows). */
+static void product_part(void *context, size_t begin, size_t end, int thread) {
+    const struct nonzero_job *job = context;
+    const struct bp_bconv *op = job->op;
+    const struct bp_conv_shape *s = &op->shape;
+    const struct listed l = carve(bp_exec_scratch(job->exec, thread), op, &job->u);
+    for (size_t item = begin; item < end; item++) {
+        const size_t slot = item / job->bands, band = item % job->bands;
+        const size_t sample = (size_t)op->sample_of_slot[slot];
+        const uint8_t *codes = op->codes_da + slot * bp_dgrad_sample_bytes(op);
+        size_t first, last, listed;
+        rows_seen(s, band * s->h / job->bands, &listed, &last);
+        for (size_t y = band * s->h / job->bands; y < (band + 1) * s->h / job->bands; y++) {
+            rows_seen(s, y, &first, &last);
+            for (; listed < last; listed++)
+                list_gradient_row(job, &l, codes, listed);
+            row_product(job, &l, sample, y);
+        }
+    }
+}
+
+void bp_dgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, const uint64_t *mask,
+                          const struct bp_bconv_sums *dx_sums) {
+    struct nonzero_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx_sums->sums};
+    const size_t wanted = BANDS_A_THREAD * (size_t)bp_threads_count(exec->threads);
+    job.u = units_of(op);
+    job.bands = bp_min_size((wanted + op->kept_da - 1) / op->kept_da,
+                            (op->shape.h + FEWEST_ROWS - 1) / FEWEST_ROWS);
+    bp_parallel_for(exec->threads, job.u.parts * op->shape.r * job.u.columns, fill_rows, &job);
+    bp_parallel_for(exec->threads, op->kept_da * job.bands, product_part, &job);
 }
 
 int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec) {
@@ -90,6 +293,6 @@ int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec)
     double taps = (double)bp_bconv_joined_pixels(op) / (double)(s->h * s->w);
     return bp_dgrad_nonzero_possible(op) &&
            bp_product_zeros_pay_activations(
-               exec->tier, s->k, op->kept_da * s->h * s->w, taps, op->cw,
+               exec->tier, s->k, op->kept_da * s->h * s->w, s->r, taps, op->cw,
                bp_bconv_set_bits(op->codes_da, op->kept_da * s->oh * s->ow, s->k));
 }

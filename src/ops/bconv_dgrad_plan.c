@@ -155,8 +155,7 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
         return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
     bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da));
     if (bp_dgrad_nonzero_possible(op))
-        bp_exec_need_scratch(exec, tile_bytes_before_window(op, &op->tiling_da) +
-                                       bp_dgrad_lists_bytes(op));
+        bp_exec_need_scratch(exec, bp_dgrad_nonzero_scratch_bytes(op));
     return BP_OK;
 }
 
@@ -175,7 +174,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time) {
     const struct bp_conv_shape *s = &op->shape;
     size_t n = s->n, threads = (size_t)bp_threads_count(exec->threads);
-    size_t rows = bp_dgrad_nonzero_possible(op) ? op->taps * (2 * s->k + 1) : 0;
+    size_t rows = bp_dgrad_nonzero_possible(op) ? bp_dgrad_nonzero_rows(op) : 0;
     op->slots_da = slots(&op->quant_da, n);
     const struct {
         const char *what;
@@ -186,7 +185,7 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         {"offsets dA", (threads * op->classes + 1) * s->c * sizeof(float), &op->offset_table},
         {"class sums dA", op->classes * s->c * sizeof(int32_t), &op->class_sum},
         {"base dA", op->classes * s->c * sizeof(int32_t), &op->base_da},
-        {"sign rows dA", rows * op->cw * sizeof(uint64_t), &op->rows_t},
+        {"sign rows dA", rows * BP_ROW_WORDS * sizeof(uint64_t), &op->rows_t},
         {"slots dA", n * sizeof(int32_t), &op->slot_of_sample},
         {"samples dA", op->slots_da * sizeof(int32_t), &op->sample_of_slot},
     };

@@ -90,11 +90,12 @@ struct bp_bconv {
     struct bp_grid *kept_grid;  /* [slots_dw] */
     size_t pixel_da;            /* bytes of a pixel of codes_da: planes [bits][kw], or codes [k] */
     uint8_t *codes_da;          /* [slots_da][oh][ow][pixel_da] */
-    uint64_t *rows_t;           /* without zeros: [taps][2 k + 1][cw] signs, complements, zeros */
+    uint64_t *rows_t;           /* without zeros: [rows][8], see bconv_dgrad_nonzero.c */
     float *offset_table;        /* [threads][classes][c] and one row of zeros */
     int32_t *class_sum;         /* [classes][c] sum of the weights' signs of the class's taps */
     int32_t *base_da;           /* by lookup: [classes][c] what the entries are off by */
     uint8_t *codes_dw;          /* [n][oh ow]: planes [bits][kept words], or codes [kept] */
+    uint64_t *signs_dw;         /* without zeros: see bconv_wgrad_nonzero.c */
     int32_t *sum_dw;            /* on words: [slots_dw rounded][taps][c] */
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */
     size_t samples;             /* of the last backward call */
@@ -163,29 +164,13 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
 double bp_bconv_set_bits(const uint8_t *codes, size_t positions, size_t k);
 
 /* bconv_dgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
-/* The lists of a tile's window: [pixels][weights][capacity]. */
-struct bp_dgrad_lists {
-    int32_t *at;
-    int32_t *count; /* [pixels][weights] */
-    int32_t *total; /* [pixels] sum of magnitudes */
-    size_t capacity;
-};
-
 int bp_dgrad_nonzero_possible(const struct bp_bconv *op);
 int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec);
-/* Fills op->rows_t from the signs of the weights. */
-void bp_dgrad_fill_rows(struct bp_bconv *op, struct bp_exec *exec);
-size_t bp_dgrad_lists_bytes(const struct bp_bconv *op);
-struct bp_dgrad_lists bp_dgrad_carve_lists(const struct bp_bconv *op, struct bp_carver *carver);
-/* Lists `n` pixels of codes from pixel `first` of the window on. */
-void bp_dgrad_list(const struct bp_bconv *op, const struct bp_kernels *kernels,
-                   const uint8_t *codes, size_t n, struct bp_dgrad_lists *lists, size_t first);
-/* sums [count][c]: the sums of code * w^ of pixels that see the taps tap_w at window pixels pixel +
- * tap. */
-void bp_dgrad_nonzero_product(const struct bp_bconv *op, const struct bp_kernels *kernels,
-                              const struct bp_dgrad_lists *lists, const int32_t *pixel,
-                              size_t count, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                              int32_t *sums);
+size_t bp_dgrad_nonzero_rows(const struct bp_bconv *op); /* of op->rows_t */
+size_t bp_dgrad_nonzero_scratch_bytes(const struct bp_bconv *op);
+/* The sums of kept samples; dropped ones are not touched. */
+void bp_dgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, const uint64_t *mask,
+                          const struct bp_bconv_sums *dx_sums);
 
 /* bconv_dgrad.c */
 /* To dx, or dx_sums unless NULL. leave_dropped: what is not kept is not touched, else it is written
@@ -230,7 +215,8 @@ void bp_wgrad_tiles_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
 size_t bp_wgrad_tiles_joined(const struct bp_bconv *op);
 
 /* bconv_wgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
-void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec);
+bp_status bp_wgrad_nonzero_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                   const char *name, int time);
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n);
 void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                           const float *w, float *dw);

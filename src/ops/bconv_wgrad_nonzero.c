@@ -1,25 +1,27 @@
 /* dW from the codes that are not zero. A zero grid makes most codes zero: the range of a channel is
  * that of its largest element, and the others are small beside it. Each worker takes some output
- * channels and lists, for each of them, the positions of the codes that are not zero, by the bits
- * of their magnitudes (struct bp_nonzeros). A position is the row of activation signs that the
- * first tap sees; the taps of a row lie behind it, so that one call of the kernel makes one row of
- * taps:
+ * channels, and chunks of positions, for which it lists where the codes of a channel are that are
+ * not zero, by the bits of their magnitudes. A position is the row of activation signs that the
+ * first tap sees, or, where the code is negative, its complement; the taps of a row lie behind it,
+ * so that one call of the kernel makes one row of taps:
  *
- *   lists [channel][weight][sign][LIST_STEP]     words from x on
+ *   signs [n][h + 2][2][w + 2][cw]               each row of an image, and its complement
+ *   lists [channel][weight][LIST_STEP]           words from the chunk's first one on
  *   sums  [channel][tap][64 * cw]                sum of code * a^, in the halo a^ = 1
  *
  * What the halo added is the sum of the codes at whose positions a tap lies outside: taken back at
  * the end. */
 #include "ops/bconv_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define LIST_ROWS    1024             /* of a list: a few hundred make the end of a count cheap */
-#define LIST_STEP    (LIST_ROWS + 16) /* a page apart, their ends would share a set of the cache */
-#define LISTS        (2 * (size_t)BP_NONZERO_WEIGHTS)
+#define ROWS         64   /* positions that are listed together */
+#define CHUNK        4096 /* positions, at most: their end costs less, the more they are */
+#define LIST_STEP    (CHUNK + ROWS + 32) /* pages apart, ends would share a set of the cache */
+#define WEIGHTS      BP_NONZERO_WEIGHTS
 #define MOST_COLUMNS 32 /* output channels of a work item */
 #define AT_ONCE      16
-#define ROWS         64 /* positions that are listed together */
 
 struct nonzero_job {
     struct bp_bconv *op;
@@ -32,8 +34,8 @@ struct nonzero_job {
 
 /* What a worker has listed of its channels. */
 struct listed {
-    int32_t *at;     /* [columns][weights][signs][LIST_STEP] */
-    int32_t *count;  /* [columns][weights][signs] */
+    uint16_t *at;    /* [columns][weights][LIST_STEP] */
+    int32_t *count;  /* [columns][weights] */
     int32_t *border; /* [BP_BORDER_CLASSES][MOST_COLUMNS] sum of the codes of such positions */
     int32_t *sums;   /* [columns][taps][64 * cw] */
 };
@@ -42,9 +44,13 @@ static size_t lanes_of(const struct bp_bconv *op) {
     return 64 * op->cw;
 }
 
+static size_t row_words(const struct bp_bconv *op) {
+    return (op->shape.w + 2) * op->cw;
+}
+
 static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
-    return bp_round_up(columns * LISTS * LIST_STEP * sizeof(int32_t), 64) +
-           bp_round_up(columns * LISTS * sizeof(int32_t), 64) +
+    return bp_round_up(columns * WEIGHTS * LIST_STEP * sizeof(uint16_t), 64) +
+           bp_round_up(columns * WEIGHTS * sizeof(int32_t), 64) +
            bp_round_up(BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t), 64) +
            bp_round_up(columns * op->taps * lanes_of(op) * sizeof(int32_t), 64);
 }
@@ -52,23 +58,29 @@ static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
 static struct listed carve(void *scratch, const struct bp_bconv *op, size_t columns) {
     struct bp_carver carver = {scratch};
     struct listed l;
-    l.at = bp_carve(&carver, columns * LISTS * LIST_STEP * sizeof(int32_t));
-    l.count = bp_carve(&carver, columns * LISTS * sizeof(int32_t));
-    l.border = bp_carve(&carver, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t));
-    l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof(int32_t));
+    l.at = bp_carve(&carver, columns * WEIGHTS * LIST_STEP * sizeof *l.at);
+    l.count = bp_carve(&carver, columns * WEIGHTS * sizeof *l.count);
+    l.border = bp_carve(&carver, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof *l.border);
+    l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof *l.sums);
     return l;
 }
 
-/* Codes as the kernels take them, one byte each, |code| <= 7, and rows that an int32 finds. */
+/* Codes as the kernels take them, one byte each, |code| <= 7, and rows that 16 bits find. */
 static int is_possible(const struct bp_bconv *op) {
     return bp_product_takes_bytes(op->method_dw) && op->quant_dw.grid == BP_GRID_ZERO &&
            op->quant_dw.bits <= 4 && op->quant_dw.groups == BP_GROUPS_CHANNEL &&
-           op->shape.n * op->in_words <= INT32_MAX;
+           4 * op->shape.stride * row_words(op) <= UINT16_MAX;
 }
 
-void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
-    if (is_possible(op))
-        bp_exec_need_scratch(exec, scratch_bytes(op, MOST_COLUMNS));
+bp_status bp_wgrad_nonzero_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
+                                   const char *name, int time) {
+    char text[96];
+    if (!is_possible(op))
+        return BP_OK;
+    bp_exec_need_scratch(exec, scratch_bytes(op, MOST_COLUMNS));
+    snprintf(text, sizeof text, "%s signs dW", name);
+    size_t words = 2 * op->shape.n * op->in_words + BP_ROW_WORDS;
+    return bp_plan_add(plan, text, words * sizeof(uint64_t), time, time + 1, &op->signs_dw);
 }
 
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
@@ -81,13 +93,42 @@ int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec,
                                         bp_bconv_set_bits(op->codes_dw, positions, op->kept_dw));
 }
 
+/* --- signs ------------------------------------------------------------------------------------ */
+
+/* Items are samples. */
+static void copy_signs(void *context, size_t begin, size_t end, int thread) {
+    (void)thread;
+    const struct nonzero_job *job = context;
+    const size_t row = row_words(job->op), rows = job->op->shape.h + 2;
+    for (size_t y = begin * rows; y < end * rows; y++) {
+        const uint64_t *from = job->x + y * row;
+        uint64_t *to = job->op->signs_dw + 2 * y * row;
+        for (size_t i = 0; i < row; i++) {
+            to[i] = from[i];
+            to[row + i] = ~from[i];
+        }
+    }
+}
+
 /* --- lists ------------------------------------------------------------------------------------ */
 
-/* Where the signs of `count` positions of a sample are, from position p on. */
-static void locate(const struct bp_bconv *op, size_t n, size_t p, size_t count, int32_t *at) {
-    const int32_t sample = (int32_t)(n * op->in_words), *base = op->pixel_base + p;
-    for (size_t i = 0; i < count; i++)
-        at[i] = sample + base[i];
+/* Where the signs of a position are, in words. */
+static size_t place_of(const struct bp_bconv *op, size_t position) {
+    const size_t pixels = op->shape.oh * op->shape.ow, row = row_words(op);
+    const size_t base = (size_t)op->pixel_base[position % pixels];
+    return position / pixels * 2 * op->in_words + base + base / row * row;
+}
+
+/* The same of `count` positions of a sample from p on, from `origin` on. */
+static void locate(const struct bp_bconv *op, size_t n, size_t p, size_t count, size_t origin,
+                   uint16_t *at) {
+    const size_t width = op->shape.ow;
+    for (size_t i = 0, some; i < count; i += some) {
+        const size_t first = place_of(op, n * op->shape.oh * width + p + i) - origin;
+        some = bp_min_size(width - (p + i) % width, count - i);
+        for (size_t x = 0; x < some; x++)
+            at[i + x] = (uint16_t)(first + x * op->shape.stride * op->cw);
+    }
 }
 
 /* Adds up the codes of positions at which taps lie outside, by class. */
@@ -102,60 +143,52 @@ static void add_borders(struct listed *l, const uint8_t *border_class, size_t co
     }
 }
 
-static size_t longest(const struct listed *l, size_t columns) {
-    int32_t most = 0;
-    for (size_t i = 0; i < columns * LISTS; i++)
-        most = l->count[i] > most ? l->count[i] : most;
-    return (size_t)most;
+/* Fetches the signs that the positions of a block see for the first time: they lie one behind the
+ * other. */
+static void fetch_signs(const struct bp_bconv *op, const uint64_t *from, const uint16_t *at,
+                        size_t rows) {
+    const size_t reach = (2 * op->shape.r - 1) * row_words(op);
+    const char *end = (const char *)(from + at[rows - 1] + reach);
+    for (const char *line = (const char *)(from + at[0] + reach); line < end; line += 64)
+        __builtin_prefetch(line, 0, 2);
 }
 
-/* Multiplies what is listed, and empties the lists. */
-static void multiply(const struct nonzero_job *job, struct listed *l, size_t columns) {
-    const struct bp_bconv *op = job->op;
-    size_t r = op->shape.r, lanes = lanes_of(op);
-    for (size_t i = 0; i < columns; i++) {
-        struct bp_nonzeros of;
-        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-            size_t plus = i * LISTS + 2 * w, minus = plus + 1;
-            of.plus[w] = (struct bp_row_list){l->at + plus * LIST_STEP, (size_t)l->count[plus]};
-            of.minus[w] = (struct bp_row_list){l->at + minus * LIST_STEP, (size_t)l->count[minus]};
-        }
-        for (size_t ty = 0; ty < r; ty++)
-            job->exec->kernels.product_nonzero(job->x + op->tap_offset[ty * r], &of, r * op->cw,
-                                               l->sums + (i * op->taps + ty * r) * lanes);
-    }
-    memset(l->count, 0, columns * LISTS * sizeof *l->count);
-}
-
-/* All positions of `columns` channels, from `first` on. */
-static void multiply_columns(const struct nonzero_job *job, struct listed *l, size_t first,
-                             size_t columns) {
+/* Lists the positions of a chunk: begin .. end - 1, whose signs begin at `origin`. */
+static void list_chunk(const struct nonzero_job *job, struct listed *l, size_t first,
+                       size_t columns, size_t begin, size_t end, size_t origin) {
     const struct bp_bconv *op = job->op;
     const size_t pixels = op->shape.oh * op->shape.ow;
-    size_t most = 0; /* no list is longer */
-    memset(l->count, 0, columns * LISTS * sizeof *l->count);
-    memset(l->border, 0, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof *l->border);
-    memset(l->sums, 0, columns * op->taps * lanes_of(op) * sizeof *l->sums);
-    int32_t at[ROWS];
-    for (size_t row = 0, rows; row < job->n * pixels; row += rows) {
+    uint16_t at[ROWS];
+    memset(l->count, 0, columns * WEIGHTS * sizeof *l->count);
+    for (size_t row = begin, rows; row < end; row += rows) {
         const uint8_t *codes = bp_bconv_wgrad_codes(op, row, job->kept) + first;
-        rows = bp_min_size(ROWS, job->n * pixels - row);
-        if (most + rows > LIST_ROWS && (most = longest(l, columns)) + rows > LIST_ROWS) {
-            multiply(job, l, columns);
-            most = 0;
-        }
+        rows = bp_min_size(ROWS, end - row);
         for (size_t i = 0, n = row / pixels, p = row % pixels; i < rows; p = 0, n++) {
             size_t count = bp_min_size(rows - i, pixels - p);
-            locate(op, n, p, count, at + i);
+            locate(op, n, p, count, origin, at + i);
             add_borders(l, op->border_class + p, count, codes + i * job->kept, job->kept, columns);
             i += count;
         }
-        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, at, l->at, LIST_STEP,
-                                        l->count);
-        most += rows;
+        fetch_signs(op, op->signs_dw + origin, at, rows);
+        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, WEIGHTS, at,
+                                        (uint16_t)row_words(op), l->at, LIST_STEP, l->count);
     }
-    multiply(job, l, columns);
 }
+
+/* The end of the chunk that begins at a position: up to CHUNK, whose signs 16 bits find. */
+static size_t end_of_chunk(const struct bp_bconv *op, size_t begin, size_t positions) {
+    const size_t origin = place_of(op, begin), row = row_words(op);
+    size_t end = bp_min_size(begin + ROWS, positions);
+    while (end < positions && end - begin < CHUNK) {
+        const size_t next = bp_min_size(end + ROWS, positions);
+        if (place_of(op, next - 1) + row - origin > UINT16_MAX)
+            break;
+        end = next;
+    }
+    return end;
+}
+
+/* --- product ---------------------------------------------------------------------------------- */
 
 /* The sum of the codes of a channel at whose positions a tap lies outside. */
 static int32_t sum_outside(const struct listed *l, size_t column, size_t tap, size_t r) {
@@ -166,29 +199,61 @@ static int32_t sum_outside(const struct listed *l, size_t column, size_t tap, si
     return sum;
 }
 
-/* --- all together ----------------------------------------------------------------------------- */
+/* The rows of dW of a channel, from its sums. */
+static void finish(const struct nonzero_job *job, const struct listed *l, size_t first,
+                   size_t column) {
+    const struct bp_bconv *op = job->op;
+    const size_t c = op->shape.c, k = (size_t)op->kept_channel[first + column];
+    const struct bp_group *group = &op->groups_dw[k];
+    for (size_t tap = 0; tap < op->taps; tap++) {
+        size_t at = (k * op->taps + tap) * c, sum = column * op->taps + tap;
+        struct bp_latent_scale by = {-sum_outside(l, column, tap, op->shape.r), 0, 0, group->scale,
+                                     group->offset};
+        job->exec->kernels.scale_latent(&by, l->sums + sum * lanes_of(op), NULL, NULL,
+                                        job->w == NULL ? NULL : job->w + at, c, job->dw + at);
+    }
+}
+
+/* All positions of `columns` channels, from `first` on. */
+static void multiply_columns(const struct nonzero_job *job, struct listed *l, size_t first,
+                             size_t columns) {
+    const struct bp_bconv *op = job->op;
+    const size_t positions = job->n * op->shape.oh * op->shape.ow, r = op->shape.r;
+    memset(l->border, 0, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof *l->border);
+    for (size_t begin = 0, end; begin < positions; begin = end) {
+        const size_t origin = place_of(op, begin);
+        end = end_of_chunk(op, begin, positions);
+        list_chunk(job, l, first, columns, begin, end, origin);
+        for (size_t i = 0; i < columns; i++) {
+            int32_t *sums = l->sums + i * op->taps * lanes_of(op);
+            if (begin == 0)
+                memset(sums, 0, op->taps * lanes_of(op) * sizeof *sums);
+            for (size_t ty = 0; ty < r; ty++) {
+                if (end == positions) {
+                    size_t at = ((size_t)op->kept_channel[first + i] * op->taps + ty * r) * op->shape.c;
+                    for (size_t j = 0; j < r * op->shape.c; j += 16) {
+                        __builtin_prefetch(job->dw + at + j, 1, 2);
+                        if (job->w) __builtin_prefetch(job->w + at + j, 0, 2);
+                    }
+                }
+                job->exec->kernels.product_nonzero(
+                    op->signs_dw + origin + 2 * ty * row_words(op), WEIGHTS,
+                    l->at + i * WEIGHTS * LIST_STEP, LIST_STEP, l->count + i * WEIGHTS, r * op->cw,
+                    sums + ty * r * lanes_of(op));
+            }
+            if (end == positions)
+                finish(job, l, first, i);
+        }
+    }
+}
 
 /* Items are groups of kept output channels. */
 static void nonzero_part(void *context, size_t begin, size_t end, int thread) {
     const struct nonzero_job *job = context;
-    struct bp_bconv *op = job->op;
-    size_t c = op->shape.c;
-    struct listed l = carve(bp_exec_scratch(job->exec, thread), op, job->columns);
+    struct listed l = carve(bp_exec_scratch(job->exec, thread), job->op, job->columns);
     for (size_t item = begin; item < end; item++) {
-        size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
-        multiply_columns(job, &l, first, columns);
-        for (size_t i = 0; i < columns; i++) {
-            size_t k = (size_t)op->kept_channel[first + i];
-            const struct bp_group *group = &op->groups_dw[k];
-            for (size_t tap = 0; tap < op->taps; tap++) {
-                size_t at = (k * op->taps + tap) * c, sum = i * op->taps + tap;
-                struct bp_latent_scale by = {-sum_outside(&l, i, tap, op->shape.r), 0, 0,
-                                             group->scale, group->offset};
-                job->exec->kernels.scale_latent(&by, l.sums + sum * lanes_of(op), NULL, NULL,
-                                                job->w == NULL ? NULL : job->w + at, c,
-                                                job->dw + at);
-            }
-        }
+        size_t first = item * job->columns;
+        multiply_columns(job, &l, first, bp_min_size(job->columns, job->kept - first));
     }
 }
 
@@ -197,5 +262,6 @@ void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, c
     struct nonzero_job job = {
         .op = op, .exec = exec, .x = x, .w = w, .dw = dw, .n = n, .kept = op->kept_dw};
     job.columns = bp_item_size(exec->threads, job.kept, MOST_COLUMNS, AT_ONCE);
+    bp_parallel_for(exec->threads, n, copy_signs, &job);
     bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, nonzero_part, &job);
 }

@@ -48,15 +48,17 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 }
 
 /* Cycles as measured, of Zen 5; with tiles those of Granite Rapids (docs/KERNELS.md, "Which
- * method"). */
-#define LOOK_UP_WORD 0.2 /* a tap of a code, 64 channels */
+ * method"). What leaves out zeros counts rows of so many words at once: */
+#define ROW_WORDS 8
 
 /* Of dW, for a code. */
-#define LOOK_UP   0.5
-#define LIST      1.7
-#define ROW       0.2 /* a tap of a bit that is set */
-#define ROW_WORD  0.35
-#define END_COUNT 1060.0 /* a row of taps, up to 8 words, of one output channel */
+#define LOOK_UP      0.3
+#define LOOK_UP_WORD 0.17 /* a tap, 64 channels */
+#define LIST         0.6
+#define ROW          2.6   /* of a bit that is set */
+#define END_COUNT    500.0 /* a row of one output channel, for each chunk of positions */
+#define CHUNK        4096.0
+#define CHUNK_WORDS  24000.0
 
 /* The same with tiles. */
 #define TILE_LIST   1.8
@@ -67,8 +69,10 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
                                  double looked_up, double pixels, double set_bits) {
     const double taps = (double)(r * r), w = (double)words;
-    double counts = (double)(r * ((r * words + 7) / 8)) * END_COUNT / (double)positions;
-    double nonzero = taps * set_bits * (ROW + ROW_WORD * w) + counts;
+    const double rows = (double)(r * ((r * words + ROW_WORDS - 1) / ROW_WORDS));
+    double chunk = CHUNK_WORDS / w < CHUNK ? CHUNK_WORDS / w : CHUNK;
+    chunk = (double)positions < chunk ? (double)positions : chunk;
+    double nonzero = rows * (set_bits * ROW + END_COUNT / chunk);
     if (tier == BP_TIER_AMX)
         return TILE_LIST + nonzero < TILE_TURN + (taps * TILE_WORD + TILE_SPREAD * pixels) * w;
     /* not measured elsewhere */
@@ -77,21 +81,22 @@ int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size
 }
 
 /* Of dA, for a pixel. */
-#define PIXEL     540.0 /* up to 8 words */
-#define LIST_CODE 1.2
-#define SIGN_WORD 1.7  /* of the weights, once for all pixels: copied, and its complement */
-#define FILL      15.0 /* rows that fill up the lists of a pixel */
-#define ROW_FOUR  1.7  /* of up to 4 words */
-#define ROW_EIGHT 2.5
+#define LOOK_UP_TAP 0.21 /* a tap of a code, 64 channels */
+#define UNIT        416.0 /* pixels that are counted at once */
+#define LIST_CODE   0.35
+#define PIXEL_ROW   1.75
+#define FILL_ROW    10.0 /* of the weights, once for all pixels */
 
-int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, double taps,
-                                     size_t words, double set_bits) {
-    const double codes = (double)k, parts = (double)((words + 7) / 8);
+int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, size_t r,
+                                     double taps, size_t words, double set_bits) {
+    const double codes = (double)k, unit = words < ROW_WORDS ? (double)(ROW_WORDS / words) : 1;
+    const double parts = (double)((words + ROW_WORDS - 1) / ROW_WORDS);
+    const double columns = unit + (double)r - 1; /* of codes that a unit sees */
     if (tier != BP_TIER_AVX512)
         return 0;
-    double rows = taps * (codes * set_bits + FILL);
-    double weights = taps * codes * (double)words * SIGN_WORD / (double)pixels;
-    double nonzero = weights + LIST_CODE * codes + parts * PIXEL +
-                     rows * (words <= 4 ? ROW_FOUR : ROW_EIGHT * parts);
-    return nonzero < taps * codes * LOOK_UP_WORD * (double)words;
+    double rows = codes * set_bits * taps / (double)r * columns;
+    double weights = (double)r * columns * 2 * codes * parts * FILL_ROW / (double)pixels;
+    double nonzero =
+        weights + (LIST_CODE * columns * codes + parts * (UNIT + rows * PIXEL_ROW)) / unit;
+    return nonzero < taps * codes * LOOK_UP_TAP * (double)words;
 }

@@ -41,9 +41,9 @@ int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size
                                  double looked_up, double pixels, double set_bits);
 
 /* The same for the activation gradient and lookups; never with tiles. k: output channels; pixels:
- * of the input, in all samples; taps: that one of them sees, on average. */
-int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, double taps,
-                                     size_t words, double set_bits);
+ * of the input, in all samples; taps: of r * r, that one of them sees, on average. */
+int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, size_t r,
+                                     double taps, size_t words, double set_bits);
 
 #ifdef __cplusplus
 }

@@ -213,54 +213,64 @@ static void few_samples_stay(const uint64_t *bits, const int32_t *offset, size_t
 }
 
 /* Of more than 255 rows only the low bits count. */
-static void counts_in_bytes(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
-                            int32_t *y) {
-    struct bp_nonzeros less = *of;
-    for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
-        less.plus[w].n %= 256;
-    bp_product_nonzero_c(x, &less, words, y);
+static void counts_in_bytes(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
+                            const int32_t *count, size_t words, int32_t *y) {
+    int32_t less[BP_ROW_WEIGHTS];
+    for (size_t w = 0; w < weights; w++)
+        less[w] = count[w] % 256;
+    bp_product_nonzero_c(x, weights, at, capacity, less, words, y);
 }
 
-static void forgets_last_minus(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
-                               int32_t *y) {
-    struct bp_nonzeros less = *of;
-    less.minus[2].n -= less.minus[2].n % 16 == 1;
-    bp_product_nonzero_c(x, &less, words, y);
+static void forgets_last_row(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
+                             const int32_t *count, size_t words, int32_t *y) {
+    int32_t less[BP_ROW_WEIGHTS];
+    for (size_t w = 0; w < weights; w++)
+        less[w] = count[w] - (count[w] % 16 == 1);
+    bp_product_nonzero_c(x, weights, at, capacity, less, words, y);
 }
 
 static void takes_five_for_one(const uint8_t *codes, size_t n, size_t step, size_t k,
-                               const int32_t *at, int32_t *to, size_t capacity, int32_t *count) {
+                               size_t weights, const uint16_t *at, uint16_t minus, uint16_t *to,
+                               size_t capacity, int32_t *count) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < k; j++) {
             uint8_t code = (uint8_t)(codes[p * step + j] == 5 ? 1 : codes[p * step + j]);
-            bp_list_nonzero_c(&code, 1, 1, 1, at + p, to + j * 2 * BP_NONZERO_WEIGHTS * capacity,
-                              capacity, count + j * 2 * BP_NONZERO_WEIGHTS);
+            bp_list_nonzero_c(&code, 1, 1, 1, weights, at + p, minus, to + j * weights * capacity,
+                              capacity, count + j * weights);
         }
 }
 
-static void counts_first_segment_twice(const struct bp_row_segment *of, size_t segments,
-                                       size_t words, int32_t total, int32_t *y) {
-    struct bp_row_segment wrong[64];
-    for (size_t s = 0; s < segments; s++)
-        wrong[s] = of[s == 2 ? 0 : s];
-    bp_product_rows_c(wrong, segments, words, total, y);
+static void counts_two_words_as_one(const uint64_t *rows, size_t weights, const uint16_t *at,
+                                    size_t room, const size_t *count, const int32_t *total,
+                                    size_t words_each, size_t words, const uint64_t *mask,
+                                    int16_t *y) {
+    bp_product_rows_c(rows, weights, at, room, count, total, words_each == 2 ? 1 : words_each,
+                      words_each == 2 ? (words + 1) / 2 : words, mask, y);
 }
 
-static void fills_up_with_first_row(const uint8_t *codes, size_t n, size_t k,
-                                    struct bp_row_places places, int32_t *to, size_t capacity,
-                                    int32_t *count, int32_t *total) {
-    places.none = 0;
-    bp_list_row_c(codes, n, k, places, to, capacity, count, total);
+static void fills_up_with_first_row(const struct bp_row_lists *lists, size_t n, size_t weights,
+                                    uint16_t none, uint16_t *to, size_t room, size_t *count) {
+    (void)none;
+    bp_join_rows_c(lists, n, weights, 0, to, room, count);
+}
+
+static void numbers_on_from_63(const uint8_t *codes, size_t n, size_t k, size_t weights,
+                               size_t first, size_t step, uint16_t *to, size_t room, size_t *count,
+                               int32_t *total) {
+    bp_list_row_c(codes, n, k, weights, first, step, to, room, count, total);
+    for (size_t w = 0; w < weights; w++)
+        for (size_t i = 0; i < count[w]; i++)
+            if ((to[w * room + i] - first) / 128 > 0 && n == 1)
+                to[w * room + i] = (uint16_t)(to[w * room + i] - 64);
 }
 
 const struct kc_planted kc_planted_lookup[] = {
-    {"product_rows",
-     "counts the first segment twice",
-     {.product_rows = counts_first_segment_twice}},
-    {"list_row", "fills up with the first row", {.list_row = fills_up_with_first_row}},
+    {"product_rows", "takes a total for each word", {.product_rows = counts_two_words_as_one}},
+    {"join_rows", "fills up with the first row", {.join_rows = fills_up_with_first_row}},
+    {"list_row", "numbers on from 63", {.list_row = numbers_on_from_63}},
     {"list_nonzero", "takes 5 for 1", {.list_nonzero = takes_five_for_one}},
     {"product_nonzero", "counts in bytes", {.product_nonzero = counts_in_bytes}},
-    {"product_nonzero", "forgets the last of 17", {.product_nonzero = forgets_last_minus}},
+    {"product_nonzero", "forgets the last of 17", {.product_nonzero = forgets_last_row}},
     {"index_weights", "numbers every second quad", {.index_weights = numbers_every_second}},
     {"product_samples", "one table a step", {.product_samples = one_table_a_step}},
     {"index_of_samples", "takes 8 samples at most", {.index_of_samples = few_samples_stay}},

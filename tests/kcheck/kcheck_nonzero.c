@@ -1,191 +1,257 @@
-/* Tests of the product that leaves out zeros. The reference adds one sign at a time. */
+/* Tests of the products that leave out zeros, and of their lists. The references go over the
+ * elements one at a time. */
 #include "kcheck/kcheck.h"
+
+#include <string.h>
 
 #include "base/bits.h"
 
-/* Lengths of the lists: sweeps those around a block, then any; layers: a few hundred elements, most
- * of magnitude 1. The weights add up to at most 65535. */
-static void draw_lengths(struct kcheck *t, size_t n[2 * BP_NONZERO_WEIGHTS]) {
+/* Lengths of the lists of weights: sweeps those around blocks, then any; layers: some hundred
+ * elements, most of magnitude 1. `most`: of a list. */
+static void draw_lengths(struct kcheck *t, size_t weights, size_t most, size_t n[BP_ROW_WEIGHTS]) {
     unsigned i = t->case_index;
-    for (size_t l = 0; l < 2 * BP_NONZERO_WEIGHTS; l++) {
+    for (size_t w = 0; w < weights; w++) {
         if (t->layer != NULL)
-            n[l] = (t->is_bench ? 300u : 70u) >> 2 * (l / 2);
+            n[w] = (t->is_bench ? 600u : 140u) >> 2 * w;
         else if (i < KC_SWEEP)
-            n[l] = l == i % 6 ? i : kc_below(t, 4) == 0 ? kc_below(t, 40) : 0;
+            n[w] = w == i % weights ? i : kc_below(t, 4) == 0 ? kc_below(t, 40) : 0;
         else if (i % 16 == 3) /* all planes of the counts */
-            n[l] = l == i % 5 ? (size_t)(65535u >> l / 2) - 200 : kc_below(t, 10);
+            n[w] = w == i % weights ? most >> w : kc_below(t, 10);
         else
-            n[l] = kc_below(t, 200);
+            n[w] = kc_below(t, 200);
+        n[w] = bp_min_size(n[w], most);
     }
+}
+
+/* Numbers that are listed, below `end`. */
+static void draw_numbers(struct kcheck *t, uint16_t *at, size_t n, size_t end) {
+    for (size_t i = 0; i < n; i++)
+        at[i] = (uint16_t)kc_below(t, end);
 }
 
 void kcheck_product_nonzero(struct kcheck *t) {
-    size_t n[2 * BP_NONZERO_WEIGHTS], words = 1 + kc_below(t, 27), all = 0;
-    draw_lengths(t, n);
-    if (t->layer != NULL)
+    size_t n[BP_ROW_WEIGHTS], words = 1 + kc_below(t, 27), weights = 1 + kc_below(t, 7), all = 0;
+    if (t->layer != NULL) {
         words = t->layer->r * bp_words(t->layer->c);
-    for (size_t l = 0; l < 2 * BP_NONZERO_WEIGHTS; l++)
-        all += n[l];
-    size_t places = t->layer != NULL ? 2000 : 1 + kc_below(t, 60);
-    size_t unit = t->layer != NULL ? bp_words(t->layer->c) : 1; /* words of a pixel */
-    kc_params(t, "words=%zu rows +%zu -%zu, of 2 +%zu -%zu, of 4 +%zu -%zu", words, n[0], n[1],
-              n[2], n[3], n[4], n[5]);
+        weights = 3;
+    }
+    /* The sum of weights goes beyond 16 bits, and stays below them. */
+    draw_lengths(t, weights, t->case_index % 32 == 3 ? 70000 : 21000, n);
+    size_t capacity = 16 + kc_below(t, 20), places = t->layer != NULL ? 20000 : 1 + kc_below(t, 60);
+    for (size_t w = 0; w < weights; w++) {
+        all += n[w];
+        capacity = n[w] + 16 > capacity ? n[w] + 16 : capacity;
+    }
+    kc_params(t, "words=%zu weights=%zu, rows %zu %zu", words, weights, n[0],
+              weights > 1 ? n[1] : 0);
     kc_work(t, (double)(all * words * 64), "MAC");
-    uint64_t *x = kc_input(t, "x", KC_U64, places + words - 1);
-    kc_fill_bits(t, x, places + words - 1, 64);
-    int32_t *y = kc_output(t, "y", KC_I32, 64 * words), *at[2 * BP_NONZERO_WEIGHTS];
+    const size_t x_words = places - 1 + bp_round_up(words, 8);
+    uint64_t *x = kc_input(t, "x", KC_U64, x_words);
+    kc_fill_bits(t, x, x_words, 64);
+    int32_t *y = kc_output(t, "y", KC_I32, 64 * words), *count = kc_input(t, "count", KC_I32, weights);
+    uint16_t *at = kc_input(t, "at", KC_I16, weights * capacity);
     kc_fill_i32(t, y, 64 * words);
     kc_keep_initial(t, y);
-    for (size_t l = 0; l < 2 * BP_NONZERO_WEIGHTS; l++) {
-        int32_t weight = (l % 2 ? -1 : 1) * (1 << l / 2);
-        at[l] = kc_input(t, "at", KC_I32, n[l]);
-        for (size_t i = 0; i < n[l]; i++) {
-            at[l][i] = (int32_t)(kc_below(t, places) / unit * unit);
+    draw_numbers(t, at, weights * capacity, 65536); /* what is behind a list means nothing */
+    for (size_t w = 0; w < weights; w++) {
+        count[w] = (int32_t)n[w];
+        draw_numbers(t, at + w * capacity, n[w], places);
+        for (size_t i = 0; i < n[w]; i++)
             for (size_t j = 0; j < 64 * words; j++)
-                y[j] += bp_bit(x + at[l][i], j) ? -weight : weight;
-        }
+                y[j] += bp_bit(x + at[w * capacity + i], j) ? -(1 << w) : 1 << w;
     }
-    while (kc_next(t)) {
-        struct bp_nonzeros of;
-        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-            of.plus[w] = (struct bp_row_list){kc_at(t, at[2 * w]), n[2 * w]};
-            of.minus[w] = (struct bp_row_list){kc_at(t, at[2 * w + 1]), n[2 * w + 1]};
-        }
-        t->kernels->product_nonzero(kc_at(t, x), &of, words, kc_at(t, y));
-    }
+    while (kc_next(t))
+        t->kernels->product_nonzero(kc_at(t, x), weights, kc_at(t, at), capacity, kc_at(t, count),
+                                    words, kc_at(t, y));
 }
 
-/* A code of magnitude 0 .. 7, `zeros` of 8 times zero. */
-static int draw_code(struct kcheck *t, size_t zeros) {
-    return kc_below(t, 8) < zeros ? 0 : (int)kc_below(t, 15) - 7;
+/* A code below 2^weights in magnitude, `zeros` of 8 times zero. */
+static int draw_code(struct kcheck *t, size_t weights, size_t zeros) {
+    const size_t most = ((size_t)1 << weights) - 1;
+    return kc_below(t, 8) < zeros ? 0 : (int)kc_below(t, 2 * most + 1) - (int)most;
+}
+
+/* What is behind the ends of lists may be anything. */
+static void clear_behind(uint16_t *list, size_t length, size_t capacity) {
+    if (length < capacity)
+        memset(list + length, 0, (capacity - length) * sizeof *list);
 }
 
 void kcheck_list_nonzero(struct kcheck *t) {
-    size_t n, k, spare = kc_below(t, 3), lists;
+    size_t n, k, spare = kc_below(t, 3), weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7);
     kc_sizes(t, &n, &k);
     if (t->layer != NULL)
         k = bp_min_size(t->layer->k, 16);
-    lists = k * 2 * BP_NONZERO_WEIGHTS;
-    size_t step = k + (t->layer != NULL ? t->layer->k - k : kc_below(t, 2) * kc_below(t, 20));
-    size_t zeros = t->layer != NULL ? 6 : kc_below(t, 9);
-    kc_params(t, "n=%zu step=%zu k=%zu, %zu of 8 zero, spare=%zu", n, step, k, zeros, spare);
+    const size_t lists = k * weights, capacity = n + 3 + spare + 64;
+    const size_t step = k + (t->layer != NULL ? t->layer->k - k : kc_below(t, 2) * kc_below(t, 20));
+    const size_t zeros = t->layer != NULL ? 6 : kc_below(t, 9);
+    const uint16_t minus = (uint16_t)kc_below(t, 30000);
+    kc_params(t, "n=%zu step=%zu k=%zu weights=%zu, %zu of 8 zero, minus=%u spare=%zu", n, step, k,
+              weights, zeros, minus, spare);
     kc_work(t, (double)(n * k), "codes");
     uint8_t *codes = kc_input(t, "codes", KC_U8, (n - 1) * step + k);
     for (size_t i = 0; i < (n - 1) * step + k; i++)
-        codes[i] = (uint8_t)draw_code(t, zeros);
-    int32_t *at = kc_input(t, "at", KC_I32, n), *count = kc_output(t, "count", KC_I32, lists);
-    kc_fill_i32(t, at, n);
-    for (size_t l = 0; l < lists; l++)
+        codes[i] = (uint8_t)draw_code(t, weights, zeros);
+    uint16_t *at = kc_input(t, "at", KC_I16, n), *to = kc_output(t, "to", KC_I16, lists * capacity);
+    int32_t *count = kc_output(t, "count", KC_I32, lists);
+    draw_numbers(t, at, n, (size_t)65536 - minus);
+    draw_numbers(t, to, lists * capacity, 65536);
+    for (size_t l = 0; l < lists; l++) {
         count[l] = (int32_t)kc_below(t, 4);
+        clear_behind(to + l * capacity, (size_t)count[l], capacity);
+    }
     kc_keep_initial(t, count);
-    size_t capacity = n + 3 + spare;
-    int32_t *to = kc_output(t, "to", KC_I32, lists * capacity);
-    kc_fill_i32(t, to, lists * capacity);
     kc_keep_initial(t, to);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < k; j++) {
             int x = (int8_t)codes[p * step + j];
-            for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-                size_t l = (j * BP_NONZERO_WEIGHTS + w) * 2 + (x < 0);
+            for (size_t w = 0; w < weights; w++) {
+                size_t l = j * weights + w;
                 if ((x < 0 ? -x : x) >> w & 1)
-                    to[l * capacity + (size_t)count[l]++] = at[p];
-            }
-        }
-    while (kc_next(t))
-        t->kernels->list_nonzero(kc_at(t, codes), n, step, k, kc_at(t, at), kc_at(t, to), capacity,
-                                 kc_at(t, count));
-}
-
-void kcheck_list_row(struct kcheck *t) {
-    size_t n, k, lists;
-    kc_sizes(t, &n, &k);
-    if (t->layer != NULL)
-        k = t->layer->k;
-    lists = n * BP_NONZERO_WEIGHTS;
-    size_t zeros = t->layer != NULL ? 6 : kc_below(t, 9);
-    size_t capacity = bp_round_up(k, BP_HALF_BLOCK) + BP_HALF_BLOCK * kc_below(t, 2);
-    struct bp_row_places places = {1 + (int32_t)kc_below(t, 5000), (int32_t)kc_below(t, 1000000),
-                                   (int32_t)kc_below(t, 1000000)};
-    kc_params(t, "n=%zu k=%zu, %zu of 8 zero, step=%d minus=%d none=%d", n, k, zeros, places.step,
-              places.minus, places.none);
-    kc_work(t, (double)(n * k), "codes");
-    uint8_t *codes = kc_input(t, "codes", KC_U8, n * k);
-    int32_t *to = kc_output(t, "to", KC_I32, lists * capacity);
-    int32_t *count = kc_output(t, "count", KC_I32, lists);
-    int32_t *total = kc_output(t, "total", KC_I32, n);
-    kc_fill_i32(t, to, lists * capacity);
-    kc_keep_initial(t, to);
-    for (size_t p = 0; p < n; p++) {
-        total[p] = 0;
-        for (size_t j = 0; j < k; j++)
-            codes[p * k + j] = (uint8_t)draw_code(t, zeros);
-        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-            size_t l = p * BP_NONZERO_WEIGHTS + w, length = 0;
-            for (size_t j = 0; j < k; j++) {
-                int x = (int8_t)codes[p * k + j];
-                if ((x < 0 ? -x : x) >> w & 1) {
-                    to[l * capacity + length++] =
-                        (int32_t)j * places.step + (x < 0 ? places.minus : 0);
-                    total[p] += 1 << w;
-                }
-            }
-            for (; length % BP_HALF_BLOCK != 0; length++)
-                to[l * capacity + length] = places.none;
-            count[l] = (int32_t)length;
-        }
-    }
-    while (kc_next(t))
-        t->kernels->list_row(kc_at(t, codes), n, k, places, kc_at(t, to), capacity, kc_at(t, count),
-                             kc_at(t, total));
-}
-
-#define SEGMENTS 3
-
-void kcheck_product_rows(struct kcheck *t) {
-    size_t n[SEGMENTS][BP_NONZERO_WEIGHTS], words = 1 + kc_below(t, 27), all = 0;
-    size_t places = t->layer != NULL ? 2000 : 1 + kc_below(t, 60), segments = SEGMENTS;
-    size_t unit = t->layer != NULL ? bp_words(t->layer->c) : 1, first[SEGMENTS];
-    if (t->layer != NULL)
-        words = unit;
-    else
-        segments = 1 + kc_below(t, SEGMENTS);
-    for (size_t s = 0; s < SEGMENTS; s++) {
-        first[s] = kc_below(t, places) / unit * unit;
-        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-            size_t most = t->layer != NULL ? 25u >> 2 * w : t->case_index % 16 == 3 ? 301 : 9;
-            n[s][w] = BP_HALF_BLOCK * (t->layer != NULL ? most : kc_below(t, most));
-            all += s < segments ? n[s][w] : 0;
-        }
-    }
-    kc_params(t, "words=%zu segments=%zu, first one's lists %zu %zu %zu", words, segments, n[0][0],
-              n[0][1], n[0][2]);
-    kc_work(t, (double)(all * words * 64), "MAC");
-    uint64_t *x = kc_input(t, "x", KC_U64, 2 * places + words);
-    kc_fill_bits(t, x, 2 * places + words, 64);
-    int32_t *y = kc_output(t, "y", KC_I32, 64 * words), total = 0, *at[SEGMENTS][3];
-    for (size_t s = 0; s < segments; s++)
-        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
-            total += (int32_t)n[s][w] << w;
-    total += (int32_t)kc_below(t, 100); /* a bound, not more */
-    for (size_t j = 0; j < 64 * words; j++)
-        y[j] = total;
-    for (size_t s = 0; s < segments; s++)
-        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-            at[s][w] = kc_input(t, "at", KC_I32, n[s][w]);
-            for (size_t i = 0; i < n[s][w]; i++) {
-                at[s][w][i] = (int32_t)(kc_below(t, places) / unit * unit);
-                for (size_t j = 0; j < 64 * words; j++)
-                    y[j] -= 2 * bp_bit(x + first[s] + at[s][w][i], j) << w;
+                    to[l * capacity + (size_t)count[l]++] =
+                        (uint16_t)(at[p] + (x < 0 ? minus : 0));
             }
         }
     while (kc_next(t)) {
-        struct bp_row_segment of[SEGMENTS];
-        const uint64_t *from = kc_at(t, x);
-        for (size_t s = 0; s < segments; s++) {
-            of[s].x = from + first[s];
-            for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++)
-                of[s].of[w] = (struct bp_row_list){kc_at(t, at[s][w]), n[s][w]};
-        }
-        t->kernels->product_rows(of, segments, words, total, kc_at(t, y));
+        uint16_t *got = kc_at(t, to);
+        int32_t *got_count = kc_at(t, count);
+        t->kernels->list_nonzero(kc_at(t, codes), n, step, k, weights, kc_at(t, at), minus, got,
+                                 capacity, got_count);
+        for (size_t l = 0; l < lists && !t->is_bench; l++)
+            clear_behind(got + l * capacity, (size_t)got_count[l], capacity);
     }
+}
+
+void kcheck_list_row(struct kcheck *t) {
+    size_t n, k, weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7);
+    kc_sizes(t, &n, &k);
+    if (t->layer != NULL)
+        k = t->layer->k;
+    n = bp_min_size(n, 10);
+    const size_t zeros = t->layer != NULL ? 6 : kc_below(t, 9), room = n * k + 64 + kc_below(t, 2);
+    const size_t step = kc_below(t, 4000), first = kc_below(t, 20000);
+    kc_params(t, "n=%zu k=%zu weights=%zu, %zu of 8 zero, first=%zu step=%zu", n, k, weights, zeros,
+              first, step);
+    kc_work(t, (double)(n * k), "codes");
+    uint8_t *codes = kc_input(t, "codes", KC_U8, n * k);
+    uint16_t *to = kc_output(t, "to", KC_I16, weights * room);
+    size_t *count = kc_output(t, "count", KC_U64, weights);
+    int32_t *total = kc_output(t, "total", KC_I32, n);
+    memset(to, 0, weights * room * sizeof *to);
+    kc_keep_initial(t, to);
+    memset(count, 0, weights * sizeof *count);
+    for (size_t p = 0; p < n; p++) {
+        total[p] = 0;
+        for (size_t j = 0; j < k; j++) {
+            int x = draw_code(t, weights, zeros), magnitude = x < 0 ? -x : x;
+            codes[p * k + j] = (uint8_t)x;
+            total[p] += magnitude;
+            for (size_t w = 0; w < weights; w++)
+                if (magnitude >> w & 1)
+                    to[w * room + count[w]++] =
+                        (uint16_t)(first + p * step + j / 64 * 128 + j % 64 + (x < 0 ? 64 : 0));
+        }
+    }
+    while (kc_next(t)) {
+        uint16_t *got = kc_at(t, to);
+        size_t *got_count = kc_at(t, count);
+        t->kernels->list_row(kc_at(t, codes), n, k, weights, first, step, got, room, got_count,
+                             kc_at(t, total));
+        for (size_t w = 0; w < weights && !t->is_bench; w++)
+            clear_behind(got + w * room, got_count[w], room);
+    }
+}
+
+#define LISTS 4
+
+void kcheck_join_rows(struct kcheck *t) {
+    const size_t weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7);
+    const size_t lists = t->layer != NULL ? 3 : kc_below(t, LISTS + 1);
+    size_t n[LISTS][BP_ROW_WEIGHTS], room[LISTS], first[LISTS], most = 0, all = 0;
+    const uint16_t none = (uint16_t)kc_below(t, 65536);
+    uint16_t *at[LISTS];
+    size_t *length[LISTS];
+    for (size_t i = 0; i < lists; i++) {
+        draw_lengths(t, weights, 3000, n[i]);
+        first[i] = kc_below(t, 20000);
+        room[i] = 64;
+        for (size_t w = 0; w < weights; w++) {
+            room[i] = n[i][w] + 64 > room[i] ? n[i][w] + 64 : room[i];
+            all += n[i][w];
+        }
+        most += room[i];
+        at[i] = kc_input(t, "at", KC_I16, weights * room[i]);
+        length[i] = kc_input(t, "length", KC_U64, weights);
+        draw_numbers(t, at[i], weights * room[i], 45000);
+        for (size_t w = 0; w < weights; w++)
+            length[i][w] = n[i][w];
+    }
+    kc_params(t, "lists=%zu weights=%zu none=%u", lists, weights, none);
+    kc_work(t, (double)all, "rows");
+    const size_t to_room = most + 128;
+    uint16_t *to = kc_output(t, "to", KC_I16, weights * to_room);
+    size_t *count = kc_output(t, "count", KC_U64, weights);
+    memset(to, 0, weights * to_room * sizeof *to);
+    kc_keep_initial(t, to);
+    for (size_t w = 0; w < weights; w++) {
+        count[w] = 0;
+        for (size_t i = 0; i < lists; i++)
+            for (size_t j = 0; j < n[i][w]; j++)
+                to[w * to_room + count[w]++] = (uint16_t)(at[i][w * room[i] + j] + first[i]);
+        while (count[w] % BP_ROW_BLOCK != 0)
+            to[w * to_room + count[w]++] = none;
+    }
+    while (kc_next(t)) {
+        struct bp_row_lists of[LISTS];
+        uint16_t *got = kc_at(t, to);
+        size_t *got_count = kc_at(t, count);
+        for (size_t i = 0; i < lists; i++)
+            of[i] = (struct bp_row_lists){kc_at(t, at[i]), room[i], kc_at(t, length[i]), first[i]};
+        t->kernels->join_rows(of, lists, weights, none, got, to_room, got_count);
+        for (size_t w = 0; w < weights && !t->is_bench; w++)
+            clear_behind(got + w * to_room, got_count[w], to_room);
+    }
+}
+
+void kcheck_product_rows(struct kcheck *t) {
+    size_t n[BP_ROW_WEIGHTS], weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7), room = 0, all = 0;
+    const size_t words = t->layer != NULL ? 8 : 1 + kc_below(t, 8);
+    const size_t words_each = t->layer != NULL ? bp_min_size(bp_words(t->layer->c), 8)
+                                               : 1 + kc_below(t, 9);
+    const size_t numbers = t->layer != NULL ? 8192 : 1 + kc_below(t, 60);
+    /* Sums of 16 bits: half of the rows' weights at most. */
+    draw_lengths(t, weights, (size_t)16000 >> weights, n);
+    for (size_t w = 0; w < weights; w++) {
+        n[w] = bp_round_up(n[w], BP_ROW_BLOCK);
+        all += n[w];
+        room = n[w] > room ? n[w] : room;
+    }
+    room += kc_below(t, 20);
+    kc_params(t, "words=%zu of %zu each, weights=%zu, rows %zu %zu", words, words_each, weights,
+              n[0], weights > 1 ? n[1] : 0);
+    kc_work(t, (double)(all * words * 64), "MAC");
+    uint64_t *rows = kc_input(t, "rows", KC_U64, numbers * BP_ROW_WORDS);
+    kc_fill_bits(t, rows, numbers * BP_ROW_WORDS, 64);
+    uint64_t *mask = kc_input(t, "mask", KC_U64, words);
+    kc_fill_bits(t, mask, words, 64);
+    const size_t totals = (words + words_each - 1) / words_each;
+    int32_t *total = kc_input(t, "total", KC_I32, totals);
+    for (size_t i = 0; i < totals; i++)
+        total[i] = (int32_t)kc_below(t, 20000);
+    size_t *count = kc_input(t, "count", KC_U64, weights);
+    uint16_t *at = kc_input(t, "at", KC_I16, weights * room);
+    draw_numbers(t, at, weights * room, numbers);
+    int16_t *y = kc_output(t, "y", KC_I16, 64 * words);
+    for (size_t w = 0; w < weights; w++)
+        count[w] = n[w];
+    for (size_t j = 0; j < 64 * words; j++) {
+        int32_t sum = total[j / 64 / words_each];
+        for (size_t w = 0; w < weights; w++)
+            for (size_t i = 0; i < n[w]; i++)
+                sum -= 2 * bp_bit(rows + at[w * room + i] * BP_ROW_WORDS, j) << w;
+        y[j] = bp_bit(mask, j) ? (int16_t)sum : 0;
+    }
+    while (kc_next(t))
+        t->kernels->product_rows(kc_at(t, rows), weights, kc_at(t, at), room, kc_at(t, count),
+                                 kc_at(t, total), words_each, words, kc_at(t, mask), kc_at(t, y));
 }

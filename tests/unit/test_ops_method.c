@@ -73,19 +73,26 @@ static void test_zeros(void **state) {
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 8, 2048, 1, 1.0 / 512, 0.55));
     assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 2048, 1, 4.0 / 128, 0.14));
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 1, 4.0 / 128, 0.19));
-    /* dA: from 8 words of channels on, from 4 where fewer bits are set. */
-    assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.45));
-    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 2048, 6.25, 8, 0.9));
-    assert_true(bp_product_zeros_pay_activations(BP_TIER_AVX512, 256, 8192, 7.5, 4, 0.13));
-    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 256, 8192, 7.5, 4, 0.45));
+    /* dA: 0.45 bits a code pay from four words of channels on, 0.1 from one. */
+    const enum bp_tier avx512 = BP_TIER_AVX512;
+    assert_true(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 0.45));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 0.9));
+    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 0.45));
+    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 2, 0.45));
+    assert_true(bp_product_zeros_pay_activations(avx512, 128, 32768, 3, 8.3, 2, 0.1));
+    assert_true(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 0.07));
+    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 0.2));
     /* For few pixels the rows of signs are not made. */
-    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 512, 16, 6.25, 8, 0.45));
-    assert_false(bp_product_zeros_pay_activations(BP_TIER_AVX512, 64, 131072, 9, 1, 0.1));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 16, 3, 6.25, 8, 0.1));
+    /* One tap sees as many columns as there are pixels. */
+    assert_true(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 0.25));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 0.6));
     /* Not measured on the others. */
     for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++) {
         if (tier == BP_TIER_AVX512)
             continue;
-        assert_false(bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 6.25, 8, 0.1));
+        assert_false(
+            bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 3, 6.25, 8, 0.1));
         if (tier != BP_TIER_AMX)
             assert_false(
                 bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 1, 0.02, 0.1));

@@ -14,14 +14,15 @@
 
 /* n, h, w, c, k, r, stride: large enough to pay for dW; and whether they are for dA. */
 static const size_t shapes[][8] = {
-    {9, 20, 20, 128, 64, 3, 1, 0},  /* rows of taps of 6 words */
+    {9, 20, 20, 128, 64, 3, 1, 1},  /* rows of taps of 6 words; dA of 4 pixels at once */
     {64, 10, 8, 256, 37, 3, 1, 0},  /* of 12, channels that are no multiple of 16 */
     {130, 4, 4, 512, 166, 3, 1, 1}, /* of 24 */
     {24, 21, 17, 200, 48, 3, 2, 0}, /* channels that do not fill words, stride 2 */
     {40, 9, 9, 1024, 33, 1, 1, 0},  /* one tap */
-    {60, 17, 9, 1000, 20, 1, 2, 0},  {60, 7, 6, 256, 270, 3, 1, 1}, /* dA of 4 words */
-    {24, 13, 11, 512, 500, 3, 2, 1},                                /* in four parities */
-    {100, 5, 5, 832, 130, 3, 1, 1},                                 /* 8 words and 5 */
+    {60, 17, 9, 1000, 20, 1, 2, 0},  {60, 7, 6, 256, 270, 3, 1, 1}, /* dA of 2 pixels at once */
+    {60, 7, 7, 192, 270, 3, 1, 1},                                  /* the last one alone */
+    {20, 12, 21, 64, 150, 3, 1, 1},                                 /* of 8, at last 5 */
+    {24, 13, 11, 512, 500, 3, 2, 0}, {100, 5, 5, 832, 130, 3, 1, 1}, /* 8 words and 5 */
 };
 
 static const struct bp_quant sample_quant = {
@@ -46,8 +47,9 @@ static void rows_of_gradient(const void *context, size_t n, size_t row, size_t r
 }
 
 struct results {
-    float *dx, *dw;
-    size_t dx_count, dw_count;
+    void *dx; /* sums of 16 bits, or, where the codes' could be larger, floats */
+    float *dw;
+    size_t dx_bytes, dw_count;
     enum bp_product_method method_da, method_dw;
 };
 
@@ -76,20 +78,25 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
                 if (v < 0.5f)
                     mask[(n * s->h + y) * s->w * cw + word] |= bit;
             }
-    struct results r = {.dx_count = pixels * s->c, .dw_count = s->k * taps * s->c};
-    float *w = op_data_numbers(5, r.dw_count);
-    r.dx = op_data_soiled(r.dx_count * sizeof(float));
+    const int in_sums = bp_bconv_gives_sums(s, da);
+    struct results r = {.dx_bytes = pixels * s->c * (in_sums ? sizeof(int16_t) : sizeof(float)),
+                        .dw_count = s->k * taps * s->c};
+    float *w = op_data_numbers(5, r.dw_count), *scale = op_data_numbers(6, s->n);
+    r.dx = op_data_soiled(r.dx_bytes);
     r.dw = op_data_soiled(r.dw_count * sizeof(float));
     bp_bconv_pack(op, exec, w);
     const struct gradient gradient = {s, power};
     const struct bp_grad_source source = {
         .rows = rows_of_gradient, .context = &gradient, .scratch_bytes = 1};
-    bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, r.dx, r.dw, NULL, NULL);
+    const struct bp_bconv_sums sums = {r.dx, scale};
+    bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, in_sums ? NULL : r.dx, r.dw,
+                      NULL, in_sums ? &sums : NULL);
     r.method_da = bp_bconv_method(op, BP_BCONV_DA);
     r.method_dw = bp_bconv_method(op, BP_BCONV_DW);
     bp_free(x);
     bp_free(mask);
     bp_free(w);
+    bp_free(scale);
     bp_bconv_destroy(op);
     bp_plan_destroy(plan);
     bp_exec_destroy(exec);
@@ -124,7 +131,7 @@ static void compare(const size_t *dims, int bits, float keep, float power, int w
         instead_of_tiles += tier == BP_TIER_AMX && got.method_dw == BP_PRODUCT_NONZERO;
         assert_int_equal(got.method_da == BP_PRODUCT_NONZERO, tier == BP_TIER_AVX512 && with_da);
         assert_memory_equal(got.dw, want.dw, want.dw_count * sizeof(float));
-        assert_memory_equal(got.dx, want.dx, want.dx_count * sizeof(float));
+        assert_memory_equal(got.dx, want.dx, want.dx_bytes);
         bp_free(got.dx);
         bp_free(got.dw);
     }
@@ -145,15 +152,16 @@ static void test_more_codes(void **state) {
     compare((const size_t[]){64, 16, 16, 256, 40, 3, 1}, 4, 1, 13, 0, BP_PRODUCT_NONZERO);
     compare((const size_t[]){32, 16, 16, 256, 40, 3, 1}, 4, 0.5f, 13, 0, BP_PRODUCT_NONZERO);
     compare((const size_t[]){96, 5, 4, 512, 300, 3, 1}, 4, 0.5f, 13, 1, BP_PRODUCT_NONZERO);
-    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 2, 1, 49, 0, BP_PRODUCT_NONZERO);
-    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 3, 1, 49, 0, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 2, 1, 49, 1, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 3, 1, 49, 1, BP_PRODUCT_NONZERO);
 }
 
-/* Where most codes are not zero, lists would be too long, or codes have 8 bits, lookups stay. */
+/* Where most codes are not zero, or have 8 bits, lookups stay. */
 static void test_many_codes(void **state) {
     (void)state;
     compare((const size_t[]){16, 16, 16, 128, 32, 3, 1}, 4, 1, 1, 0, BP_PRODUCT_LOOKUP);
-    compare((const size_t[]){16, 2, 2, 512, 2500, 1, 1}, 4, 1, 25, 0, BP_PRODUCT_LOOKUP);
+    /* dW of few positions; dA of one tap, with rows that fill up their 64s. */
+    compare((const size_t[]){16, 2, 2, 512, 2500, 1, 1}, 4, 1, 25, 1, BP_PRODUCT_LOOKUP);
     compare((const size_t[]){16, 8, 8, 128, 32, 3, 1}, 8, 1, 9, 0, BP_PRODUCT_LOOKUP);
 }
 

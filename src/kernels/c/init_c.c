@@ -21,6 +21,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->product_samples = bp_product_samples_c;
     kernels->list_nonzero = bp_list_nonzero_c;
     kernels->list_row = bp_list_row_c;
+    kernels->join_rows = bp_join_rows_c;
     kernels->product_rows = bp_product_rows_c;
     kernels->product_nonzero = bp_product_nonzero_c;
     kernels->spread_signs = bp_spread_signs_c;

@@ -1,81 +1,71 @@
 /* The product that leaves out zeros, a word at a time. */
 #include "kernels/c/tier_c.h"
 
-void bp_list_nonzero_c(const uint8_t *codes, size_t n, size_t step, size_t k, const int32_t *at,
-                       int32_t *to, size_t capacity, int32_t *count) {
+#include <string.h>
+
+void bp_list_nonzero_c(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
+                       const uint16_t *at, uint16_t minus, uint16_t *to, size_t capacity,
+                       int32_t *count) {
     for (size_t p = 0; p < n; p++, codes += step)
         for (size_t j = 0; j < k; j++) {
-            int x = (int8_t)codes[j];
-            unsigned magnitude = (unsigned)(x < 0 ? -x : x);
-            size_t list = j * 2 * BP_NONZERO_WEIGHTS + (x < 0);
-            for (; magnitude != 0; magnitude >>= 1, list += 2)
-                if (magnitude & 1)
-                    to[list * capacity + (size_t)count[list]++] = at[p];
+            int x = (int8_t)codes[j], magnitude = x < 0 ? -x : x;
+            for (size_t w = 0; w < weights; w++)
+                if (magnitude >> w & 1)
+                    to[(j * weights + w) * capacity + (size_t)count[j * weights + w]++] =
+                        (uint16_t)(at[p] + (x < 0 ? minus : 0));
         }
 }
 
-void bp_list_row_c(const uint8_t *codes, size_t n, size_t k, struct bp_row_places places,
-                   int32_t *to, size_t capacity, int32_t *count, int32_t *total) {
-    for (size_t p = 0; p < n; p++, codes += k, to += BP_NONZERO_WEIGHTS * capacity) {
+void bp_list_row_c(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
+                   size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total) {
+    memset(count, 0, weights * sizeof *count);
+    for (size_t p = 0; p < n; p++, codes += k, first += step) {
         total[p] = 0;
-        for (size_t w = 0; w < BP_NONZERO_WEIGHTS; w++) {
-            int32_t *list = to + w * capacity, length = 0;
-            for (size_t j = 0; j < k; j++) {
-                int x = (int8_t)codes[j], magnitude = x < 0 ? -x : x;
-                if (!(magnitude >> w & 1))
-                    continue;
-                list[length++] = (int32_t)j * places.step + (x < 0 ? places.minus : 0);
-                total[p] += 1 << w;
-            }
-            while (length % BP_HALF_BLOCK != 0)
-                list[length++] = places.none;
-            *count++ = length;
+        for (size_t j = 0; j < k; j++) {
+            int x = (int8_t)codes[j], magnitude = x < 0 ? -x : x;
+            size_t number = first + j / 64 * 128 + j % 64 + (size_t)(x < 0 ? BP_ROW_MINUS : 0);
+            total[p] += magnitude;
+            for (size_t w = 0; w < weights; w++)
+                if (magnitude >> w & 1)
+                    to[w * room + count[w]++] = (uint16_t)number;
         }
     }
 }
 
-#define COUNT(name)                 name##_word
-#define VEC                         uint64_t
-#define VEC_WORDS                   1
-#define VEC_LOAD(p, n)              ((void)(n), *(p))
-#define VEC_ZERO()                  ((uint64_t)0)
-#define VEC_FLIP(a)                 (~(a))
-#define VEC_AND(a, b)               ((a) & (b))
-#define VEC_XOR(a, b)               ((a) ^ (b))
-#define VEC_SUM(a, b, c)            ((a) ^ (b) ^ (c))
-#define VEC_NO_SUM(a, b, c)         (~VEC_SUM(a, b, c))
-#define VEC_CARRY(a, b, c)          (((a) & ((b) | (c))) | ((b) & (c)))
-#define VEC_NO_CARRY(a, b, c)       (~VEC_CARRY(a, b, c))
-#define VEC_CARRY_NOT_LAST(a, b, c) VEC_CARRY(a, b, ~(c))
-#include "kernels/count_rows.inc"
-
-/* y[j] = from[j] + total - 2 * the counts of a word; from NULL: zeros. */
-static void finish_lanes(const uint64_t *plane, size_t levels, int32_t total, const int32_t *from,
-                         int32_t *y) {
-    for (size_t j = 0; j < 64; j++) {
-        int32_t count = 0;
-        for (size_t l = 0; l < levels; l++)
-            count += (int32_t)(plane[l] >> j & 1) << l;
-        y[j] = (from != NULL ? from[j] : 0) + total - 2 * count;
+void bp_join_rows_c(const struct bp_row_lists *lists, size_t n, size_t weights, uint16_t none,
+                    uint16_t *to, size_t room, size_t *count) {
+    for (size_t w = 0; w < weights; w++, to += room) {
+        count[w] = 0;
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < lists[i].count[w]; j++)
+                to[count[w]++] = (uint16_t)(lists[i].at[w * lists[i].room + j] + lists[i].first);
+        while (count[w] % BP_ROW_BLOCK != 0)
+            to[count[w]++] = none;
     }
 }
 
-void bp_product_rows_c(const struct bp_row_segment *of, size_t segments, size_t words,
-                       int32_t total, int32_t *y) {
-    const size_t levels = count_levels((size_t)total);
-    struct counter_word c;
-    for (size_t i = 0; i < words; i++, y += 64) {
-        count_segments_word(&c, of, segments, i, 1, levels);
-        finish_lanes(c.plane, levels, total, NULL, y);
+void bp_product_rows_c(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
+                       const size_t *count, const int32_t *total, size_t words_each, size_t words,
+                       const uint64_t *mask, int16_t *y) {
+    for (size_t word = 0; word < words; word++, y += 64) {
+        int32_t counted[64] = {0};
+        for (size_t w = 0; w < weights; w++)
+            for (size_t i = 0; i < count[w]; i++) {
+                uint64_t row = rows[(size_t)at[w * room + i] * BP_ROW_WORDS + word];
+                for (size_t j = 0; j < 64; j++)
+                    counted[j] += (int32_t)(row >> j & 1) << w;
+            }
+        for (size_t j = 0; j < 64; j++)
+            y[j] = mask[word] >> j & 1 ? (int16_t)(total[word / words_each] - 2 * counted[j]) : 0;
     }
 }
 
-void bp_product_nonzero_c(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
-                          int32_t *y) {
-    const size_t most = count_most(of), levels = count_levels(most);
-    struct counter_word c;
-    for (size_t i = 0; i < words; i++, x++, y += 64) {
-        count_rows_word(&c, x, of, 1, levels);
-        finish_lanes(c.plane, levels, (int32_t)most, y, y);
-    }
+void bp_product_nonzero_c(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
+                          const int32_t *count, size_t words, int32_t *y) {
+    for (size_t w = 0; w < weights; w++)
+        for (size_t i = 0; i < (size_t)count[w]; i++) {
+            const uint64_t *row = x + at[w * capacity + i];
+            for (size_t j = 0; j < 64 * words; j++)
+                y[j] += row[j / 64] >> j % 64 & 1 ? -(1 << w) : 1 << w;
+        }
 }

@@ -25,6 +25,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->sums_at_once = 1;
     kernels->list_nonzero = bp_list_nonzero_avx512;
     kernels->list_row = bp_list_row_avx512;
+    kernels->join_rows = bp_join_rows_avx512;
     kernels->product_rows = bp_product_rows_avx512;
     kernels->product_nonzero = bp_product_nonzero_avx512;
     kernels->product_bytes = bp_product_bytes_avx512;

@@ -1,215 +1,263 @@
-/* The product that leaves out zeros, AVX-512: vpternlogq adds three bits in two instructions.
- * Vectors of 512 bits, and of 256 for up to 4 words, as those cost half. */
+/* Products that leave out zeros, AVX-512: bits are counted in columns, 512 at a time. The count of a
+ * bit stands across planes, bit l of it in plane l. Three bits of one weight become a sum of that
+ * weight and a carry of twice it, by two vpternlogq: 15 such pairs add 16 rows to the planes of
+ * weights 1, 2, 4, 8, and leave a carry of weight 16. How many rows there are decides about
+ * branches, not what they hold. */
 #include "kernels/x86/tier_avx512.h"
 
+#include <string.h>
+
+#include "base/bits.h"
 #include "kernels/x86/vec_avx512.h"
 
-/* vpternlogq's tables of results: bit 4 a + 2 b + c. */
-#define SUM            0x96
-#define CARRY          0xe8
-#define CARRY_NOT_LAST 0xd4
+#define COUNTED     12  /* planes of the rows of one weight, */
+#define MOST_BLOCKS 255 /* of so many blocks at most, and what is left of one */
 
-BP_INLINE __m512i load_512(const uint64_t *p, size_t words) {
-    return words == 8 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi64(mask_8(words), p);
+/* a + b + c: returns the sum's bit, *carry is what weighs twice as much. */
+BP_INLINE __m512i add_three(__m512i a, __m512i b, __m512i c, __m512i *carry) {
+    *carry = _mm512_ternarylogic_epi64(a, b, c, 0xe8);
+    return _mm512_ternarylogic_epi64(a, b, c, 0x96);
 }
 
-BP_INLINE __m256i load_256_words(const uint64_t *p, size_t words) {
-    return words == 4 ? _mm256_loadu_si256((const __m256i *)(const void *)p)
-                      : _mm256_maskz_loadu_epi64(mask_8(words), p);
+/* Where four rows are, in words, by one load: vectors of 512 bits are loaded two a cycle, and a
+ * number that is loaded takes the place of one. unit: words that a number counts, 1 or 8. */
+struct four_rows {
+    size_t at[4];
+};
+
+BP_INLINE struct four_rows locate_four(const uint16_t *at, int unit) {
+    uint64_t all;
+    memcpy(&all, at, sizeof all);
+    __asm__("" : "+r"(all)); /* not four loads */
+    if (unit == 1)
+        return (struct four_rows){{(uint16_t)all, (uint16_t)(all >> 16), (uint16_t)(all >> 32),
+                                   all >> 48}};
+    return (struct four_rows){{all << 3 & 0x7fff8, all >> 13 & 0x7fff8, all >> 29 & 0x7fff8,
+                               all >> 45 & 0x7fff8}};
 }
 
-#define COUNT(name)                 name##_512
-#define VEC                         __m512i
-#define VEC_WORDS                   8
-#define VEC_LOAD(p, n)              load_512(p, n)
-#define VEC_ZERO()                  _mm512_setzero_si512()
-#define VEC_FLIP(a)                 _mm512_ternarylogic_epi64(a, a, a, 0x0f)
-#define VEC_AND(a, b)               _mm512_and_si512(a, b)
-#define VEC_XOR(a, b)               _mm512_xor_si512(a, b)
-#define VEC_SUM(a, b, c)            _mm512_ternarylogic_epi64(a, b, c, SUM)
-#define VEC_NO_SUM(a, b, c)         _mm512_ternarylogic_epi64(a, b, c, SUM ^ 0xff)
-#define VEC_CARRY(a, b, c)          _mm512_ternarylogic_epi64(a, b, c, CARRY)
-#define VEC_NO_CARRY(a, b, c)       _mm512_ternarylogic_epi64(a, b, c, CARRY ^ 0xff)
-#define VEC_CARRY_NOT_LAST(a, b, c) _mm512_ternarylogic_epi64(a, b, c, CARRY_NOT_LAST)
-#include "kernels/count_rows.inc"
-#undef COUNT
-#undef VEC
-#undef VEC_WORDS
-#undef VEC_LOAD
-#undef VEC_ZERO
-#undef VEC_FLIP
-#undef VEC_AND
-#undef VEC_XOR
-#undef VEC_SUM
-#undef VEC_NO_SUM
-#undef VEC_CARRY
-#undef VEC_NO_CARRY
-#undef VEC_CARRY_NOT_LAST
+/* 16 rows to sums of weights 1, 2, 4, 8; returns the carry of weight 16. A tree, in which nothing
+ * waits long for what was added before. */
+#define ADD_BLOCK(ROW, sum, out)                                                                   \
+    do {                                                                                           \
+        __m512i two[8], quad[4], eight[2];                                                         \
+        __m512i a = add_three(ROW(0), ROW(1), ROW(2), &two[0]);                                    \
+        __m512i b = add_three(ROW(3), ROW(4), ROW(5), &two[1]);                                    \
+        __m512i c = add_three(ROW(6), ROW(7), ROW(8), &two[2]);                                    \
+        a = add_three(a, b, c, &two[3]);                                                           \
+        b = add_three(ROW(9), ROW(10), ROW(11), &two[4]);                                          \
+        c = add_three(ROW(12), ROW(13), ROW(14), &two[5]);                                         \
+        b = add_three(b, c, ROW(15), &two[6]);                                                     \
+        (sum)[0] = add_three((sum)[0], a, b, &two[7]);                                             \
+        a = add_three(two[0], two[1], two[2], &quad[0]);                                           \
+        b = add_three(two[3], two[4], two[5], &quad[1]);                                           \
+        a = add_three(a, b, two[6], &quad[2]);                                                     \
+        (sum)[1] = add_three((sum)[1], a, two[7], &quad[3]);                                       \
+        a = add_three(quad[0], quad[1], quad[2], &eight[0]);                                       \
+        (sum)[2] = add_three((sum)[2], a, quad[3], &eight[1]);                                     \
+        (sum)[3] = add_three((sum)[3], eight[0], eight[1], &(out));                                \
+    } while (0)
 
-#define COUNT(name)                 name##_256
-#define VEC                         __m256i
-#define VEC_WORDS                   4
-#define VEC_LOAD(p, n)              load_256_words(p, n)
-#define VEC_ZERO()                  _mm256_setzero_si256()
-#define VEC_FLIP(a)                 _mm256_ternarylogic_epi64(a, a, a, 0x0f)
-#define VEC_AND(a, b)               _mm256_and_si256(a, b)
-#define VEC_XOR(a, b)               _mm256_xor_si256(a, b)
-#define VEC_SUM(a, b, c)            _mm256_ternarylogic_epi64(a, b, c, SUM)
-#define VEC_NO_SUM(a, b, c)         _mm256_ternarylogic_epi64(a, b, c, SUM ^ 0xff)
-#define VEC_CARRY(a, b, c)          _mm256_ternarylogic_epi64(a, b, c, CARRY)
-#define VEC_NO_CARRY(a, b, c)       _mm256_ternarylogic_epi64(a, b, c, CARRY ^ 0xff)
-#define VEC_CARRY_NOT_LAST(a, b, c) _mm256_ternarylogic_epi64(a, b, c, CARRY_NOT_LAST)
-#include "kernels/count_rows.inc"
+/* Of the rows with these numbers. */
+BP_INLINE __m512i add_block(__m512i sum[4], const uint64_t *rows, const uint16_t *at, int unit) {
+#define NUMBERED(i) _mm512_loadu_si512(rows + four[(i) / 4].at[(i) % 4])
+    const struct four_rows four[4] = {locate_four(at, unit), locate_four(at + 4, unit),
+                                      locate_four(at + 8, unit), locate_four(at + 12, unit)};
+    __m512i out;
+    ADD_BLOCK(NUMBERED, sum, out);
+    return out;
+#undef NUMBERED
+}
+
+/* Of the first n only. */
+BP_INLINE __m512i add_some(__m512i sum[4], const uint64_t *rows, const uint16_t *at, size_t n,
+                           int unit) {
+#define NUMBERED(i)                                                                                \
+    _mm512_maskz_loadu_epi64((__mmask8)-(int)(first >> (i) & 1), rows + four[(i) / 4].at[(i) % 4])
+    const unsigned first = (1u << n) - 1;
+    const struct four_rows four[4] = {locate_four(at, unit), locate_four(at + 4, unit),
+                                      locate_four(at + 8, unit), locate_four(at + 12, unit)};
+    __m512i out;
+    ADD_BLOCK(NUMBERED, sum, out);
+    return out;
+#undef NUMBERED
+}
+
+BP_INLINE void clear(__m512i *v, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        v[i] = _mm512_setzero_si512();
+        __asm__ volatile("" : "+v"(v[i])); /* not a call of memset, which is slow here */
+    }
+}
+
+/* Adds a vector of weight 2^level. */
+BP_INLINE void ripple(__m512i *plane, size_t level, size_t planes, __m512i carry) {
+    for (size_t l = level; l < planes; l++) {
+        const __m512i before = plane[l];
+        plane[l] = _mm512_xor_si512(before, carry);
+        carry = _mm512_and_si512(before, carry);
+    }
+}
+
+/* Counts n rows. It starts from nothing, so that it does not wait for the rows of another weight. */
+BP_INLINE void count_rows(const uint64_t *rows, const uint16_t *at, size_t n, int unit,
+                          __m512i plane[COUNTED]) {
+    clear(plane, COUNTED);
+    for (; n >= 2 * BP_ROW_BLOCK; n -= 2 * BP_ROW_BLOCK, at += 2 * BP_ROW_BLOCK) {
+        __m512i carry = add_block(plane, rows, at, unit);
+        __m512i other = add_block(plane, rows, at + BP_ROW_BLOCK, unit);
+        plane[4] = add_three(plane[4], carry, other, &carry);
+        ripple(plane, 5, COUNTED, carry);
+    }
+    if (n >= BP_ROW_BLOCK) {
+        ripple(plane, 4, COUNTED, add_block(plane, rows, at, unit));
+        n -= BP_ROW_BLOCK, at += BP_ROW_BLOCK;
+    }
+    if (n > 0)
+        ripple(plane, 4, COUNTED, add_some(plane, rows, at, n, unit));
+}
+
+/* Adds 2^level times what another has counted. */
+BP_INLINE void add_counts(__m512i *plane, size_t planes, size_t level,
+                          const __m512i counted[COUNTED]) {
+    __m512i carry = _mm512_setzero_si512();
+    for (size_t l = 0; l < COUNTED && level + l < planes; l++)
+        plane[level + l] = add_three(plane[level + l], counted[l], carry, &carry);
+    ripple(plane, level + COUNTED, planes, carry);
+}
+
+/* Counts the n rows of a list as 2^level each. */
+BP_INLINE void count_list(__m512i *plane, size_t planes, size_t level, const uint64_t *rows,
+                          const uint16_t *at, size_t n, int unit) {
+    __m512i counted[COUNTED];
+    for (size_t some; n > 0; n -= some, at += some) {
+        some = bp_min_size(n, MOST_BLOCKS * BP_ROW_BLOCK);
+        count_rows(rows, at, some, unit, counted);
+        add_counts(plane, planes, level, counted);
+    }
+}
 
 /* --- from planes to sums ---------------------------------------------------------------------- */
 
-/* A word of 8 planes, those of 0, 1, 4, 5, 2, 3, 6, 7: byte j = bits j of the planes in order. */
-BP_INLINE __m512i bytes_of_lanes(__m512i words) {
-    const __m512i order = _mm512_setr_epi64(0, 1, 4, 5, 2, 3, 6, 7);
-    return bits_of_lanes(_mm512_permutexvar_epi64(order, words));
+/* Swaps the bits of *b under a mask's lower parts with those of *a `shift` above them. */
+BP_INLINE void swap_parts(__m512i *a, __m512i *b, unsigned shift, int mask) {
+    const __m512i low = _mm512_set1_epi8((char)mask);
+    const __m512i up = _mm512_slli_epi32(*b, shift), down = _mm512_srli_epi32(*a, shift);
+    *a = _mm512_ternarylogic_epi64(low, *a, up, 0xca);   /* low ? a : up */
+    *b = _mm512_ternarylogic_epi64(low, down, *b, 0xca); /* low ? down : b */
 }
 
-/* Four words of 8 planes, v[i] those of planes i and i + 4: bytes[i] = the lanes of word i. */
-BP_INLINE void bytes_of_words(const __m512i v[4], __m512i bytes[4]) {
-    __m512i low[2], high[2];
-    for (size_t i = 0; i < 2; i++) { /* words 0 and 2, 1 and 3, of planes 2 i, 2 i + 1 */
-        low[i] = _mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]);
-        high[i] = _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]);
+/* Eight planes to bytes: bit j of byte i of v[l], l = 0 .. 7, becomes bit l of byte i of v[j]. */
+BP_INLINE void bytes_of_planes(__m512i v[8]) {
+    for (size_t l = 0; l < 4; l++)
+        swap_parts(&v[l], &v[l + 4], 4, 0x0f);
+    for (size_t l = 0; l < 8; l += l % 4 == 1 ? 3 : 1)
+        swap_parts(&v[l], &v[l + 2], 2, 0x33);
+    for (size_t l = 0; l < 8; l += 2)
+        swap_parts(&v[l], &v[l + 1], 1, 0x55);
+}
+
+/* v[2 i], v[2 i + 1]: lanes 64 i .. 64 i + 63 of what 16 planes count. */
+BP_INLINE void counts_of_planes(const __m512i plane[16], __m512i v[16]) {
+    /* byte 16 L + 2 i + h of a plane: byte 8 i + 4 h + L, so that unpacking leaves lanes in order */
+    const __m512i order = _mm512_set_epi64(
+        0x3f3b37332f2b2723, 0x1f1b17130f0b0703, 0x3e3a36322e2a2622, 0x1e1a16120e0a0602,
+        0x3d3935312d292521, 0x1d1915110d090501, 0x3c3834302c282420, 0x1c1814100c080400);
+    __m512i low[8], high[8], pair[16], quad[16];
+    for (size_t l = 0; l < 8; l++) {
+        low[l] = _mm512_permutexvar_epi8(order, plane[l]);
+        high[l] = _mm512_permutexvar_epi8(order, plane[8 + l]);
     }
-    bytes[0] = bytes_of_lanes(_mm512_shuffle_i64x2(low[0], low[1], 0x88));
-    bytes[1] = bytes_of_lanes(_mm512_shuffle_i64x2(high[0], high[1], 0x88));
-    bytes[2] = bytes_of_lanes(_mm512_shuffle_i64x2(low[0], low[1], 0xdd));
-    bytes[3] = bytes_of_lanes(_mm512_shuffle_i64x2(high[0], high[1], 0xdd));
-}
-
-/* Four of the words of 8 planes, `half` 0 the lower ones. */
-BP_INLINE void bytes_512(const __m512i plane[8], int half, __m512i bytes[4]) {
-    __m512i v[4];
-    for (size_t i = 0; i < 4; i++)
-        v[i] = half == 0 ? _mm512_inserti64x4(plane[i], _mm512_castsi512_si256(plane[i + 4]), 1)
-                         : _mm512_shuffle_i64x2(plane[i], plane[i + 4], 0xee);
-    bytes_of_words(v, bytes);
-}
-
-BP_INLINE void bytes_256(const __m256i plane[8], __m512i bytes[4]) {
-    __m512i v[4];
-    for (size_t i = 0; i < 4; i++)
-        v[i] = _mm512_inserti64x4(_mm512_castsi256_si512(plane[i]), plane[i + 4], 1);
-    bytes_of_words(v, bytes);
-}
-
-/* y[j] = from[j] + total - 2 * (low[j] + 256 * high[j]), 64 lanes; from NULL: zeros. */
-BP_INLINE void finish_lanes(__m512i low, __m512i high, int with_high, int32_t total,
-                            const int32_t *from, int32_t *y) {
-    for (size_t j = 0; j < 64; j += 16) {
-        __m512i count = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(low));
-        __m512i sum = _mm512_set1_epi32(total);
-        if (with_high) {
-            __m512i above = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(high));
-            count = _mm512_add_epi32(count, _mm512_slli_epi32(above, 8));
+    bytes_of_planes(low);
+    bytes_of_planes(high);
+    for (size_t e = 0; e < 8; e++) { /* 16 bits: lanes e of bytes 0 .. 7 and of 8 .. 15 of each 16 */
+        pair[e] = _mm512_unpacklo_epi8(low[e], high[e]);
+        pair[8 + e] = _mm512_unpackhi_epi8(low[e], high[e]);
+    }
+    for (size_t half = 0; half < 16; half += 8) {
+        for (size_t e = 0; e < 8; e += 2) { /* lanes e, e + 1 */
+            quad[half + e] = _mm512_unpacklo_epi16(pair[half + e], pair[half + e + 1]);
+            quad[half + e + 1] = _mm512_unpackhi_epi16(pair[half + e], pair[half + e + 1]);
         }
-        if (from != NULL)
-            sum = _mm512_add_epi32(sum, _mm512_loadu_si512(from + j));
-        _mm512_storeu_si512(y + j, _mm512_sub_epi32(sum, _mm512_slli_epi32(count, 1)));
-        low = _mm512_shuffle_i64x2(low, low, 0x39); /* the next 16 */
-        high = _mm512_shuffle_i64x2(high, high, 0x39);
+        for (size_t part = 0; part < 2; part++) {
+            const __m512i *q = quad + half + part; /* of lanes 0 1, 2 3, 4 5, 6 7 */
+            __m512i a = _mm512_unpacklo_epi32(q[0], q[2]), b = _mm512_unpacklo_epi32(q[4], q[6]);
+            __m512i c = _mm512_unpackhi_epi32(q[0], q[2]), d = _mm512_unpackhi_epi32(q[4], q[6]);
+            v[half + 4 * part + 0] = _mm512_unpacklo_epi64(a, b);
+            v[half + 4 * part + 1] = _mm512_unpackhi_epi64(a, b);
+            v[half + 4 * part + 2] = _mm512_unpacklo_epi64(c, d);
+            v[half + 4 * part + 3] = _mm512_unpackhi_epi64(c, d);
+        }
     }
-}
-
-/* Up to four words. */
-BP_INLINE void finish_words(const __m512i low[4], const __m512i high[4], size_t words,
-                            int with_high, int32_t total, const int32_t *from, int32_t *y) {
-    for (size_t i = 0; i < words; i++) {
-        const int32_t *here = from != NULL ? from + 64 * i : NULL;
-        if (with_high)
-            finish_lanes(low[i], high[i], 1, total, here, y + 64 * i);
-        else
-            finish_lanes(low[i], low[i], 0, total, here, y + 64 * i);
-    }
-}
-
-/* 5 .. 8 words. */
-static void finish_512(const struct counter_512 *c, size_t words, int32_t total,
-                       const int32_t *from, int32_t *y) {
-    const int with_high = c->levels > 8;
-    __m512i low[4], high[4];
-    for (int half = 0; half < 2; half++) {
-        bytes_512(c->plane, half, low);
-        if (with_high)
-            bytes_512(c->plane + 8, half, high);
-        finish_words(low, high, half == 0 ? 4 : words - 4, with_high, total, from, y);
-        from = from != NULL ? from + 256 : NULL;
-        y += 256;
-    }
-}
-
-/* 1 .. 4 words. */
-static void finish_256(const struct counter_256 *c, size_t words, int32_t total,
-                       const int32_t *from, int32_t *y) {
-    const int with_high = c->levels > 8;
-    __m512i low[4], high[4];
-    bytes_256(c->plane, low);
-    if (with_high)
-        bytes_256(c->plane + 8, high);
-    finish_words(low, high, words, with_high, total, from, y);
 }
 
 /* --- products --------------------------------------------------------------------------------- */
 
-static void nonzero_512(const uint64_t *x, const struct bp_nonzeros *of, size_t words, size_t most,
-                        int32_t *y) {
-    struct counter_512 c;
-    if (words == 8) /* loads without a mask */
-        count_rows_512(&c, x, of, 8, count_levels(most));
-    else
-        count_rows_512(&c, x, of, words, count_levels(most));
-    finish_512(&c, words, (int32_t)most, y, y);
+void bp_product_rows_avx512(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
+                            const size_t *count, const int32_t *total, size_t words_each,
+                            size_t words, const uint64_t *mask, int16_t *y) {
+    __m512i plane[16], v[16];
+    for (size_t i = 0; i < 2 * words; i++) /* what lies behind is likely next */
+        _mm_prefetch((const char *)(y + 512 + 32 * i), _MM_HINT_T0);
+    clear(plane, 16);
+    for (size_t w = 0; w < weights; w++)
+        count_list(plane, 16, w, rows, at + w * room, count[w], BP_ROW_WORDS);
+    counts_of_planes(plane, v);
+    for (size_t i = 0; i < words; i++) {
+        const __m512i all = _mm512_set1_epi16((short)total[i / words_each]);
+        for (size_t half = 0; half < 2; half++) {
+            const __m512i twice = _mm512_add_epi16(v[2 * i + half], v[2 * i + half]);
+            const __mmask32 wanted = (__mmask32)(mask[i] >> 32 * half);
+            _mm512_storeu_si512(y + 64 * i + 32 * half,
+                                _mm512_maskz_sub_epi16(wanted, all, twice));
+        }
+    }
 }
 
-static void nonzero_256(const uint64_t *x, const struct bp_nonzeros *of, size_t words, size_t most,
-                        int32_t *y) {
-    struct counter_256 c;
-    if (words == 4)
-        count_rows_256(&c, x, of, 4, count_levels(most));
-    else
-        count_rows_256(&c, x, of, words, count_levels(most));
-    finish_256(&c, words, (int32_t)most, y, y);
+/* y += total - 2 * count, 16 lanes. */
+BP_INLINE void add_lanes(__m512i count, int32_t total, int32_t *y) {
+    const __m512i sum = _mm512_sub_epi32(_mm512_set1_epi32(total), _mm512_add_epi32(count, count));
+    _mm512_storeu_si512(y, _mm512_add_epi32(_mm512_loadu_si512(y), sum));
 }
 
-void bp_product_nonzero_avx512(const uint64_t *x, const struct bp_nonzeros *of, size_t words,
-                               int32_t *y) {
-    const size_t most = count_most(of);
-    for (; words > 4; words -= words < 8 ? words : 8, x += 8, y += 512)
-        nonzero_512(x, of, words < 8 ? words : 8, most, y);
-    if (words > 0)
-        nonzero_256(x, of, words, most, y);
+/* The same of `words` words, from counts below 2^16, and those above unless NULL. */
+BP_INLINE void add_words(const __m512i v[16], const __m512i *above, size_t words, int32_t total,
+                         int32_t *y) {
+    for (size_t i = 0; i < 2 * words; i++, y += 32)
+        for (size_t half = 0; half < 2; half++) {
+            __m512i count = _mm512_cvtepu16_epi32(half == 0 ? _mm512_castsi512_si256(v[i])
+                                                            : _mm512_extracti64x4_epi64(v[i], 1));
+            if (above != NULL) {
+                __m512i more = _mm512_cvtepu16_epi32(half == 0
+                                                         ? _mm512_castsi512_si256(above[i])
+                                                         : _mm512_extracti64x4_epi64(above[i], 1));
+                count = _mm512_add_epi32(count, _mm512_slli_epi32(more, 16));
+            }
+            add_lanes(count, total, y + 16 * half);
+        }
 }
 
-static void rows_512(const struct bp_row_segment *of, size_t segments, size_t first, size_t words,
-                     int32_t total, int32_t *y) {
-    struct counter_512 c;
-    if (words == 8)
-        count_segments_512(&c, of, segments, first, 8, count_levels((size_t)total));
-    else
-        count_segments_512(&c, of, segments, first, words, count_levels((size_t)total));
-    finish_512(&c, words, total, NULL, y);
-}
-
-static void rows_256(const struct bp_row_segment *of, size_t segments, size_t first, size_t words,
-                     int32_t total, int32_t *y) {
-    struct counter_256 c;
-    if (words == 4)
-        count_segments_256(&c, of, segments, first, 4, count_levels((size_t)total));
-    else
-        count_segments_256(&c, of, segments, first, words, count_levels((size_t)total));
-    finish_256(&c, words, total, NULL, y);
-}
-
-void bp_product_rows_avx512(const struct bp_row_segment *of, size_t segments, size_t words,
-                            int32_t total, int32_t *y) {
-    size_t first = 0;
-    for (; words - first > 4; first += words - first < 8 ? words - first : 8)
-        rows_512(of, segments, first, words - first < 8 ? words - first : 8, total, y + 64 * first);
-    if (words > first)
-        rows_256(of, segments, first, words - first, total, y + 64 * first);
+void bp_product_nonzero_avx512(const uint64_t *x, size_t weights, const uint16_t *at,
+                               size_t capacity, const int32_t *count, size_t words, int32_t *y) {
+    size_t most = 0;
+    for (size_t w = 0; w < weights; w++)
+        most += (size_t)count[w] << w;
+    for (size_t first = 0; first < words; first += 8, x += 8, y += 512) {
+        const size_t some = bp_min_size(words - first, 8);
+        __m512i plane[32], v[16], above[16];
+        if (most <= UINT16_MAX) {
+            clear(plane, 16);
+            for (size_t w = 0; w < weights; w++)
+                count_list(plane, 16, w, x, at + w * capacity, (size_t)count[w], 1);
+            counts_of_planes(plane, v);
+            add_words(v, NULL, some, (int32_t)most, y);
+        } else {
+            clear(plane, 32);
+            for (size_t w = 0; w < weights; w++)
+                count_list(plane, 32, w, x, at + w * capacity, (size_t)count[w], 1);
+            counts_of_planes(plane, v);
+            counts_of_planes(plane + 16, above);
+            add_words(v, above, some, (int32_t)most, y);
+        }
+    }
 }
