@@ -190,12 +190,11 @@ struct bp_kernels {
 
     /* Lists the codes of columns that are not zero. For column j = 0 .. k - 1 and row p = 0 .. n -
      * 1 in order, x = (int8_t)codes[p * step + j], |x| < 2^weights: for each bit w of |x| that is
-     * set, at[p] + (x < 0 ? minus : 0), below 65536, is appended to the list l = j * weights + w
-     * that is to[l * capacity + count[l]] = that, count[l]++. No list grows beyond capacity - 64:
-     * what is behind its end may be written. weights <= BP_ROW_WEIGHTS. */
+     * set, at[p] is appended to the list l = (j * weights + w) * 2 + (x < 0) that is to[l *
+     * capacity + count[l]] = at[p], count[l]++. No list grows beyond capacity - 64: what is behind
+     * its end may be written. weights <= BP_ROW_WEIGHTS. */
     void (*list_nonzero)(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
-                         const uint16_t *at, uint16_t minus, uint16_t *to, size_t capacity,
-                         int32_t *count);
+                         const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count);
 
     /* Lists the codes of pixels that are not zero. For pixel p = 0 .. n - 1 and channel j = 0 ..
      * k - 1 in order, x = (int8_t)codes[p * k + j], |x| < 2^weights: for each bit w of |x| that is
@@ -220,15 +219,15 @@ struct bp_kernels {
      * count is a multiple of BP_ROW_BLOCK. No lane is counted more than 65535 times; y that are
      * wanted fit 16 bits. */
     void (*product_rows)(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
-                         const size_t *count, const int32_t *total, size_t words_each,
-                         size_t words, const uint64_t *mask, int16_t *y);
+                         const size_t *count, const int32_t *total, size_t words_each, size_t words,
+                         const uint64_t *mask, int16_t *y);
 
     /* A sum of small integers with signs: for lane j = 0 .. 64 * words - 1
-     *     y[j] += sum over weights w, i = 0 .. count[w] - 1 of
-     *                 2^w * s(at[w * capacity + i], j)
+     *     y[j] += sum over lists l = 0 .. 2 * weights - 1, i = 0 .. count[l] - 1 of
+     *                 2^(l / 2) * (l odd ? -1 : 1) * s(at[l * capacity + i], j)
      * s(at, j) = -1 where bit j % 64 of x[at + j / 64] is set, else 1. The weights of all rows add
-     * up to less than 2^28, and int32 must suffice for y. 8 words behind a row's first one are read
-     * even if it has fewer, and 16 numbers behind a list's end. */
+     * up to less than 2^28, and int32 must suffice for y. 16 numbers behind a list's end may be
+     * read. */
     void (*product_nonzero)(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
                             const int32_t *count, size_t words, int32_t *y);
 

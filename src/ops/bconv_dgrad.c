@@ -194,8 +194,8 @@ static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel
 /* Sums of codes and signs for `count` pixels of one parity and class. */
 static void class_product(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
                           size_t parity, unsigned pixel_class, const struct window *window,
-                          const uint8_t *tables, const int32_t *pixel, size_t count,
-                          int32_t *sums, struct bp_fetch *soon) {
+                          const uint8_t *tables, const int32_t *pixel, size_t count, int32_t *sums,
+                          struct bp_fetch *soon) {
     const struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     size_t c = op->shape.c;

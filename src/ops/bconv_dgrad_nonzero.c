@@ -22,8 +22,8 @@
 
 #include <string.h>
 
-#define UNITS         8 /* whose lists are joined before the first one is counted */
-#define FEWEST_ROWS   4 /* of a band: the rows beside it are listed again */
+#define UNITS          8 /* whose lists are joined before the first one is counted */
+#define FEWEST_ROWS    4 /* of a band: the rows beside it are listed again */
 #define BANDS_A_THREAD 4
 
 /* What follows from the shape. */
@@ -91,7 +91,7 @@ struct filled {
 
 static struct filled filled_of(const struct bp_bconv *op, const struct units *u, size_t part,
                                size_t column) {
-    const size_t r = op->shape.r, last = r - 1 - column; /* tap of pixel 0, wraps below 0 */
+    const size_t r = op->shape.r, last = r - 1 - column;        /* tap of pixel 0, wraps below 0 */
     const size_t first = column > r - 1 ? column - (r - 1) : 0; /* the first pixel that has one */
     const size_t end = bp_min_size(column + 1, u->pixels);
     const size_t words = u->pixels > 1 ? (end - first) * op->cw
@@ -109,8 +109,8 @@ static void fill_rows(void *context, size_t begin, size_t end, int thread) {
     for (size_t item = begin; item < end; item++) {
         const size_t part = item / of_part, seen = item % of_part / u->columns;
         const struct filled filled = filled_of(op, u, part, item % u->columns);
-        const uint64_t *bits = op->bits + ((r - 1 - seen) * r + filled.tap) * op->cw +
-                               part * BP_ROW_WORDS;
+        const uint64_t *bits =
+            op->bits + ((r - 1 - seen) * r + filled.tap) * op->cw + part * BP_ROW_WORDS;
         uint64_t *rows =
             op->rows_t + (part * u->part_rows + item % of_part * u->step) * BP_ROW_WORDS;
         for (size_t k = 0; k < op->shape.k; k++, bits += op->taps * op->cw) {
@@ -204,8 +204,8 @@ static void join(const struct nonzero_job *job, const struct listed *l, size_t y
     for (size_t row = first; row < end; row++, n++) {
         const size_t list = (row % s->r * u->units + unit) * BP_NONZERO_WEIGHTS;
         const size_t seen = row + s->r - 1 - y - s->pad;
-        lists[n] = (struct bp_row_lists){l->at + list * u->list_room, u->list_room,
-                                         l->count + list, seen * u->columns * u->step};
+        lists[n] = (struct bp_row_lists){l->at + list * u->list_room, u->list_room, l->count + list,
+                                         seen * u->columns * u->step};
     }
     job->exec->kernels.join_rows(lists, n, BP_NONZERO_WEIGHTS, (uint16_t)(u->part_rows - 1), joined,
                                  u->joined_room, count);

@@ -95,7 +95,6 @@ struct bp_bconv {
     int32_t *class_sum;         /* [classes][c] sum of the weights' signs of the class's taps */
     int32_t *base_da;           /* by lookup: [classes][c] what the entries are off by */
     uint8_t *codes_dw;          /* [n][oh ow]: planes [bits][kept words], or codes [kept] */
-    uint64_t *signs_dw;         /* without zeros: see bconv_wgrad_nonzero.c */
     int32_t *sum_dw;            /* on words: [slots_dw rounded][taps][c] */
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */
     size_t samples;             /* of the last backward call */
@@ -215,8 +214,7 @@ void bp_wgrad_tiles_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
 size_t bp_wgrad_tiles_joined(const struct bp_bconv *op);
 
 /* bconv_wgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
-bp_status bp_wgrad_nonzero_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
-                                   const char *name, int time);
+void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec);
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n);
 void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                           const float *w, float *dw);

@@ -55,7 +55,7 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
         snprintf(text, sizeof text, "%s %s", name, buffers[i].what);
         BP_TRY(bp_plan_add(plan, text, buffers[i].bytes, time, time + 1, buffers[i].where));
     }
-    BP_TRY(bp_wgrad_nonzero_buffers(op, exec, plan, name, time));
+    bp_wgrad_nonzero_plan(op, exec);
     if (op->method_dw == BP_PRODUCT_TILES)
         return bp_wgrad_tiles_create(op, exec, plan, name, time);
     return op->method_dw == BP_PRODUCT_LOOKUP ? bp_wgrad_lookup_create(op, exec, plan, name, time)

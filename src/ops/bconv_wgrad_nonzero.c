@@ -2,24 +2,23 @@
  * that of its largest element, and the others are small beside it. Each worker takes some output
  * channels, and chunks of positions, for which it lists where the codes of a channel are that are
  * not zero, by the bits of their magnitudes. A position is the row of activation signs that the
- * first tap sees, or, where the code is negative, its complement; the taps of a row lie behind it,
- * so that one call of the kernel makes one row of taps:
+ * first tap sees; the taps of a row lie behind it, so that one call of the kernel makes one row of
+ * taps:
  *
- *   signs [n][h + 2][2][w + 2][cw]               each row of an image, and its complement
- *   lists [channel][weight][LIST_STEP]           words from the chunk's first one on
+ *   lists [channel][weight][sign][LIST_STEP]     words from the chunk's first one on
  *   sums  [channel][tap][64 * cw]                sum of code * a^, in the halo a^ = 1
  *
  * What the halo added is the sum of the codes at whose positions a tap lies outside: taken back at
  * the end. */
 #include "ops/bconv_internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define ROWS         64   /* positions that are listed together */
 #define CHUNK        4096 /* positions, at most: their end costs less, the more they are */
 #define LIST_STEP    (CHUNK + ROWS + 32) /* pages apart, ends would share a set of the cache */
 #define WEIGHTS      BP_NONZERO_WEIGHTS
+#define LISTS        (2 * (size_t)WEIGHTS)
 #define MOST_COLUMNS 32 /* output channels of a work item */
 #define AT_ONCE      16
 
@@ -34,8 +33,8 @@ struct nonzero_job {
 
 /* What a worker has listed of its channels. */
 struct listed {
-    uint16_t *at;    /* [columns][weights][LIST_STEP] */
-    int32_t *count;  /* [columns][weights] */
+    uint16_t *at;    /* [columns][weights][signs][LIST_STEP] */
+    int32_t *count;  /* [columns][weights][signs] */
     int32_t *border; /* [BP_BORDER_CLASSES][MOST_COLUMNS] sum of the codes of such positions */
     int32_t *sums;   /* [columns][taps][64 * cw] */
 };
@@ -49,8 +48,8 @@ static size_t row_words(const struct bp_bconv *op) {
 }
 
 static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
-    return bp_round_up(columns * WEIGHTS * LIST_STEP * sizeof(uint16_t), 64) +
-           bp_round_up(columns * WEIGHTS * sizeof(int32_t), 64) +
+    return bp_round_up(columns * LISTS * LIST_STEP * sizeof(uint16_t), 64) +
+           bp_round_up(columns * LISTS * sizeof(int32_t), 64) +
            bp_round_up(BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t), 64) +
            bp_round_up(columns * op->taps * lanes_of(op) * sizeof(int32_t), 64);
 }
@@ -58,8 +57,8 @@ static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
 static struct listed carve(void *scratch, const struct bp_bconv *op, size_t columns) {
     struct bp_carver carver = {scratch};
     struct listed l;
-    l.at = bp_carve(&carver, columns * WEIGHTS * LIST_STEP * sizeof *l.at);
-    l.count = bp_carve(&carver, columns * WEIGHTS * sizeof *l.count);
+    l.at = bp_carve(&carver, columns * LISTS * LIST_STEP * sizeof *l.at);
+    l.count = bp_carve(&carver, columns * LISTS * sizeof *l.count);
     l.border = bp_carve(&carver, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof *l.border);
     l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof *l.sums);
     return l;
@@ -69,18 +68,12 @@ static struct listed carve(void *scratch, const struct bp_bconv *op, size_t colu
 static int is_possible(const struct bp_bconv *op) {
     return bp_product_takes_bytes(op->method_dw) && op->quant_dw.grid == BP_GRID_ZERO &&
            op->quant_dw.bits <= 4 && op->quant_dw.groups == BP_GROUPS_CHANNEL &&
-           4 * op->shape.stride * row_words(op) <= UINT16_MAX;
+           2 * (op->shape.stride + 1) * row_words(op) <= UINT16_MAX;
 }
 
-bp_status bp_wgrad_nonzero_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
-                                   const char *name, int time) {
-    char text[96];
-    if (!is_possible(op))
-        return BP_OK;
-    bp_exec_need_scratch(exec, scratch_bytes(op, MOST_COLUMNS));
-    snprintf(text, sizeof text, "%s signs dW", name);
-    size_t words = 2 * op->shape.n * op->in_words + BP_ROW_WORDS;
-    return bp_plan_add(plan, text, words * sizeof(uint64_t), time, time + 1, &op->signs_dw);
+void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
+    if (is_possible(op))
+        bp_exec_need_scratch(exec, scratch_bytes(op, MOST_COLUMNS));
 }
 
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
@@ -93,42 +86,21 @@ int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec,
                                         bp_bconv_set_bits(op->codes_dw, positions, op->kept_dw));
 }
 
-/* --- signs ------------------------------------------------------------------------------------ */
-
-/* Items are samples. */
-static void copy_signs(void *context, size_t begin, size_t end, int thread) {
-    (void)thread;
-    const struct nonzero_job *job = context;
-    const size_t row = row_words(job->op), rows = job->op->shape.h + 2;
-    for (size_t y = begin * rows; y < end * rows; y++) {
-        const uint64_t *from = job->x + y * row;
-        uint64_t *to = job->op->signs_dw + 2 * y * row;
-        for (size_t i = 0; i < row; i++) {
-            to[i] = from[i];
-            to[row + i] = ~from[i];
-        }
-    }
-}
-
 /* --- lists ------------------------------------------------------------------------------------ */
 
 /* Where the signs of a position are, in words. */
 static size_t place_of(const struct bp_bconv *op, size_t position) {
-    const size_t pixels = op->shape.oh * op->shape.ow, row = row_words(op);
-    const size_t base = (size_t)op->pixel_base[position % pixels];
-    return position / pixels * 2 * op->in_words + base + base / row * row;
+    const size_t pixels = op->shape.oh * op->shape.ow;
+    return position / pixels * op->in_words + (size_t)op->pixel_base[position % pixels];
 }
 
-/* The same of `count` positions of a sample from p on, from `origin` on. */
+/* The same of `count` positions of sample n from p on, from `origin` on. */
 static void locate(const struct bp_bconv *op, size_t n, size_t p, size_t count, size_t origin,
                    uint16_t *at) {
-    const size_t width = op->shape.ow;
-    for (size_t i = 0, some; i < count; i += some) {
-        const size_t first = place_of(op, n * op->shape.oh * width + p + i) - origin;
-        some = bp_min_size(width - (p + i) % width, count - i);
-        for (size_t x = 0; x < some; x++)
-            at[i + x] = (uint16_t)(first + x * op->shape.stride * op->cw);
-    }
+    const int32_t sample = (int32_t)(n * op->in_words) - (int32_t)origin;
+    const int32_t *base = op->pixel_base + p;
+    for (size_t i = 0; i < count; i++)
+        at[i] = (uint16_t)(sample + base[i]);
 }
 
 /* Adds up the codes of positions at which taps lie outside, by class. */
@@ -147,7 +119,7 @@ static void add_borders(struct listed *l, const uint8_t *border_class, size_t co
  * other. */
 static void fetch_signs(const struct bp_bconv *op, const uint64_t *from, const uint16_t *at,
                         size_t rows) {
-    const size_t reach = (2 * op->shape.r - 1) * row_words(op);
+    const size_t reach = op->shape.r * row_words(op);
     const char *end = (const char *)(from + at[rows - 1] + reach);
     for (const char *line = (const char *)(from + at[0] + reach); line < end; line += 64)
         __builtin_prefetch(line, 0, 2);
@@ -159,7 +131,7 @@ static void list_chunk(const struct nonzero_job *job, struct listed *l, size_t f
     const struct bp_bconv *op = job->op;
     const size_t pixels = op->shape.oh * op->shape.ow;
     uint16_t at[ROWS];
-    memset(l->count, 0, columns * WEIGHTS * sizeof *l->count);
+    memset(l->count, 0, columns * LISTS * sizeof *l->count);
     for (size_t row = begin, rows; row < end; row += rows) {
         const uint8_t *codes = bp_bconv_wgrad_codes(op, row, job->kept) + first;
         rows = bp_min_size(ROWS, end - row);
@@ -169,19 +141,19 @@ static void list_chunk(const struct nonzero_job *job, struct listed *l, size_t f
             add_borders(l, op->border_class + p, count, codes + i * job->kept, job->kept, columns);
             i += count;
         }
-        fetch_signs(op, op->signs_dw + origin, at, rows);
-        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, WEIGHTS, at,
-                                        (uint16_t)row_words(op), l->at, LIST_STEP, l->count);
+        fetch_signs(op, job->x + origin, at, rows);
+        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, WEIGHTS, at, l->at,
+                                        LIST_STEP, l->count);
     }
 }
 
 /* The end of the chunk that begins at a position: up to CHUNK, whose signs 16 bits find. */
 static size_t end_of_chunk(const struct bp_bconv *op, size_t begin, size_t positions) {
-    const size_t origin = place_of(op, begin), row = row_words(op);
+    const size_t origin = place_of(op, begin);
     size_t end = bp_min_size(begin + ROWS, positions);
     while (end < positions && end - begin < CHUNK) {
         const size_t next = bp_min_size(end + ROWS, positions);
-        if (place_of(op, next - 1) + row - origin > UINT16_MAX)
+        if (place_of(op, next - 1) - origin > UINT16_MAX)
             break;
         end = next;
     }
@@ -230,16 +202,18 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
                 memset(sums, 0, op->taps * lanes_of(op) * sizeof *sums);
             for (size_t ty = 0; ty < r; ty++) {
                 if (end == positions) {
-                    size_t at = ((size_t)op->kept_channel[first + i] * op->taps + ty * r) * op->shape.c;
+                    size_t at =
+                        ((size_t)op->kept_channel[first + i] * op->taps + ty * r) * op->shape.c;
                     for (size_t j = 0; j < r * op->shape.c; j += 16) {
                         __builtin_prefetch(job->dw + at + j, 1, 2);
-                        if (job->w) __builtin_prefetch(job->w + at + j, 0, 2);
+                        if (job->w)
+                            __builtin_prefetch(job->w + at + j, 0, 2);
                     }
                 }
-                job->exec->kernels.product_nonzero(
-                    op->signs_dw + origin + 2 * ty * row_words(op), WEIGHTS,
-                    l->at + i * WEIGHTS * LIST_STEP, LIST_STEP, l->count + i * WEIGHTS, r * op->cw,
-                    sums + ty * r * lanes_of(op));
+                job->exec->kernels.product_nonzero(job->x + origin + (size_t)op->tap_offset[ty * r],
+                                                   WEIGHTS, l->at + i * LISTS * LIST_STEP,
+                                                   LIST_STEP, l->count + i * LISTS, r * op->cw,
+                                                   sums + ty * r * lanes_of(op));
             }
             if (end == positions)
                 finish(job, l, first, i);
@@ -262,6 +236,5 @@ void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, c
     struct nonzero_job job = {
         .op = op, .exec = exec, .x = x, .w = w, .dw = dw, .n = n, .kept = op->kept_dw};
     job.columns = bp_item_size(exec->threads, job.kept, MOST_COLUMNS, AT_ONCE);
-    bp_parallel_for(exec->threads, n, copy_signs, &job);
     bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, nonzero_part, &job);
 }

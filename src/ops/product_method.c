@@ -58,10 +58,10 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 #define ROW          2.6   /* of a bit that is set */
 #define END_COUNT    500.0 /* a row of one output channel, for each chunk of positions */
 #define CHUNK        4096.0
-#define CHUNK_WORDS  24000.0
+#define CHUNK_WORDS  36000.0 /* of signs, that positions of a chunk see first */
 
 /* The same with tiles. */
-#define TILE_LIST   1.8
+#define TILE_LIST   1.4 /* with these lists not measured */
 #define TILE_TURN   0.2
 #define TILE_WORD   0.145 /* a tap of a code */
 #define TILE_SPREAD 14.0  /* a word of signs */
@@ -81,7 +81,7 @@ int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size
 }
 
 /* Of dA, for a pixel. */
-#define LOOK_UP_TAP 0.21 /* a tap of a code, 64 channels */
+#define LOOK_UP_TAP 0.21  /* a tap of a code, 64 channels */
 #define UNIT        416.0 /* pixels that are counted at once */
 #define LIST_CODE   0.35
 #define PIXEL_ROW   1.75

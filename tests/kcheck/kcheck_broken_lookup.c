@@ -215,28 +215,28 @@ static void few_samples_stay(const uint64_t *bits, const int32_t *offset, size_t
 /* Of more than 255 rows only the low bits count. */
 static void counts_in_bytes(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
                             const int32_t *count, size_t words, int32_t *y) {
-    int32_t less[BP_ROW_WEIGHTS];
-    for (size_t w = 0; w < weights; w++)
-        less[w] = count[w] % 256;
+    int32_t less[2 * BP_ROW_WEIGHTS];
+    for (size_t l = 0; l < 2 * weights; l++)
+        less[l] = count[l] % 256;
     bp_product_nonzero_c(x, weights, at, capacity, less, words, y);
 }
 
 static void forgets_last_row(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
                              const int32_t *count, size_t words, int32_t *y) {
-    int32_t less[BP_ROW_WEIGHTS];
-    for (size_t w = 0; w < weights; w++)
-        less[w] = count[w] - (count[w] % 16 == 1);
+    int32_t less[2 * BP_ROW_WEIGHTS];
+    for (size_t l = 0; l < 2 * weights; l++)
+        less[l] = count[l] - (l % 2 == 1 && count[l] % 16 == 1);
     bp_product_nonzero_c(x, weights, at, capacity, less, words, y);
 }
 
 static void takes_five_for_one(const uint8_t *codes, size_t n, size_t step, size_t k,
-                               size_t weights, const uint16_t *at, uint16_t minus, uint16_t *to,
-                               size_t capacity, int32_t *count) {
+                               size_t weights, const uint16_t *at, uint16_t *to, size_t capacity,
+                               int32_t *count) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < k; j++) {
             uint8_t code = (uint8_t)(codes[p * step + j] == 5 ? 1 : codes[p * step + j]);
-            bp_list_nonzero_c(&code, 1, 1, 1, weights, at + p, minus, to + j * weights * capacity,
-                              capacity, count + j * weights);
+            bp_list_nonzero_c(&code, 1, 1, 1, weights, at + p, to + j * 2 * weights * capacity,
+                              capacity, count + j * 2 * weights);
         }
 }
 

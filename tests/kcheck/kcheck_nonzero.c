@@ -6,20 +6,23 @@
 
 #include "base/bits.h"
 
-/* Lengths of the lists of weights: sweeps those around blocks, then any; layers: some hundred
- * elements, most of magnitude 1. `most`: of a list. */
-static void draw_lengths(struct kcheck *t, size_t weights, size_t most, size_t n[BP_ROW_WEIGHTS]) {
+#define SIGNED_LISTS (2 * (size_t)BP_ROW_WEIGHTS)
+
+/* Lengths of lists, of which `each` have the same weight: sweeps those around blocks, then any;
+ * layers: some hundred elements, most of magnitude 1. `most`: of a list of weight 1. */
+static void draw_lengths(struct kcheck *t, size_t lists, size_t each, size_t most, size_t *n) {
     unsigned i = t->case_index;
-    for (size_t w = 0; w < weights; w++) {
+    for (size_t l = 0; l < lists; l++) {
+        const size_t w = l / each;
         if (t->layer != NULL)
-            n[w] = (t->is_bench ? 600u : 140u) >> 2 * w;
+            n[l] = ((t->is_bench ? 600u : 140u) >> 2 * w) / each;
         else if (i < KC_SWEEP)
-            n[w] = w == i % weights ? i : kc_below(t, 4) == 0 ? kc_below(t, 40) : 0;
+            n[l] = l == i % lists ? i : kc_below(t, 4) == 0 ? kc_below(t, 40) : 0;
         else if (i % 16 == 3) /* all planes of the counts */
-            n[w] = w == i % weights ? most >> w : kc_below(t, 10);
+            n[l] = l == i / 16 % lists ? most >> w : kc_below(t, 10);
         else
-            n[w] = kc_below(t, 200);
-        n[w] = bp_min_size(n[w], most);
+            n[l] = kc_below(t, 200);
+        n[l] = bp_min_size(n[l], most);
     }
 }
 
@@ -30,35 +33,37 @@ static void draw_numbers(struct kcheck *t, uint16_t *at, size_t n, size_t end) {
 }
 
 void kcheck_product_nonzero(struct kcheck *t) {
-    size_t n[BP_ROW_WEIGHTS], words = 1 + kc_below(t, 27), weights = 1 + kc_below(t, 7), all = 0;
+    size_t n[SIGNED_LISTS], words = 1 + kc_below(t, 27), weights = 1 + kc_below(t, 7), all = 0;
     if (t->layer != NULL) {
         words = t->layer->r * bp_words(t->layer->c);
         weights = 3;
     }
+    const size_t lists = 2 * weights;
     /* The sum of weights goes beyond 16 bits, and stays below them. */
-    draw_lengths(t, weights, t->case_index % 32 == 3 ? 70000 : 21000, n);
+    draw_lengths(t, lists, 2, t->case_index % 32 == 3 ? 70000 : 21000, n);
     size_t capacity = 16 + kc_below(t, 20), places = t->layer != NULL ? 20000 : 1 + kc_below(t, 60);
-    for (size_t w = 0; w < weights; w++) {
-        all += n[w];
-        capacity = n[w] + 16 > capacity ? n[w] + 16 : capacity;
+    for (size_t l = 0; l < lists; l++) {
+        all += n[l];
+        capacity = n[l] + 16 > capacity ? n[l] + 16 : capacity;
     }
-    kc_params(t, "words=%zu weights=%zu, rows %zu %zu", words, weights, n[0],
-              weights > 1 ? n[1] : 0);
+    kc_params(t, "words=%zu weights=%zu, rows +%zu -%zu", words, weights, n[0], n[1]);
     kc_work(t, (double)(all * words * 64), "MAC");
-    const size_t x_words = places - 1 + bp_round_up(words, 8);
+    const size_t x_words = places - 1 + words;
     uint64_t *x = kc_input(t, "x", KC_U64, x_words);
     kc_fill_bits(t, x, x_words, 64);
-    int32_t *y = kc_output(t, "y", KC_I32, 64 * words), *count = kc_input(t, "count", KC_I32, weights);
-    uint16_t *at = kc_input(t, "at", KC_I16, weights * capacity);
+    int32_t *y = kc_output(t, "y", KC_I32, 64 * words),
+            *count = kc_input(t, "count", KC_I32, lists);
+    uint16_t *at = kc_input(t, "at", KC_I16, lists * capacity);
     kc_fill_i32(t, y, 64 * words);
     kc_keep_initial(t, y);
-    draw_numbers(t, at, weights * capacity, 65536); /* what is behind a list means nothing */
-    for (size_t w = 0; w < weights; w++) {
-        count[w] = (int32_t)n[w];
-        draw_numbers(t, at + w * capacity, n[w], places);
-        for (size_t i = 0; i < n[w]; i++)
+    draw_numbers(t, at, lists * capacity, 65536); /* what is behind a list means nothing */
+    for (size_t l = 0; l < lists; l++) {
+        const int32_t weight = (l % 2 ? -1 : 1) * (1 << l / 2);
+        count[l] = (int32_t)n[l];
+        draw_numbers(t, at + l * capacity, n[l], places);
+        for (size_t i = 0; i < n[l]; i++)
             for (size_t j = 0; j < 64 * words; j++)
-                y[j] += bp_bit(x + at[w * capacity + i], j) ? -(1 << w) : 1 << w;
+                y[j] += bp_bit(x + at[l * capacity + i], j) ? -weight : weight;
     }
     while (kc_next(t))
         t->kernels->product_nonzero(kc_at(t, x), weights, kc_at(t, at), capacity, kc_at(t, count),
@@ -82,19 +87,18 @@ void kcheck_list_nonzero(struct kcheck *t) {
     kc_sizes(t, &n, &k);
     if (t->layer != NULL)
         k = bp_min_size(t->layer->k, 16);
-    const size_t lists = k * weights, capacity = n + 3 + spare + 64;
+    const size_t lists = 2 * k * weights, capacity = n + 3 + spare + 64;
     const size_t step = k + (t->layer != NULL ? t->layer->k - k : kc_below(t, 2) * kc_below(t, 20));
     const size_t zeros = t->layer != NULL ? 6 : kc_below(t, 9);
-    const uint16_t minus = (uint16_t)kc_below(t, 30000);
-    kc_params(t, "n=%zu step=%zu k=%zu weights=%zu, %zu of 8 zero, minus=%u spare=%zu", n, step, k,
-              weights, zeros, minus, spare);
+    kc_params(t, "n=%zu step=%zu k=%zu weights=%zu, %zu of 8 zero, spare=%zu", n, step, k, weights,
+              zeros, spare);
     kc_work(t, (double)(n * k), "codes");
     uint8_t *codes = kc_input(t, "codes", KC_U8, (n - 1) * step + k);
     for (size_t i = 0; i < (n - 1) * step + k; i++)
         codes[i] = (uint8_t)draw_code(t, weights, zeros);
     uint16_t *at = kc_input(t, "at", KC_I16, n), *to = kc_output(t, "to", KC_I16, lists * capacity);
     int32_t *count = kc_output(t, "count", KC_I32, lists);
-    draw_numbers(t, at, n, (size_t)65536 - minus);
+    draw_numbers(t, at, n, 65536);
     draw_numbers(t, to, lists * capacity, 65536);
     for (size_t l = 0; l < lists; l++) {
         count[l] = (int32_t)kc_below(t, 4);
@@ -106,17 +110,16 @@ void kcheck_list_nonzero(struct kcheck *t) {
         for (size_t j = 0; j < k; j++) {
             int x = (int8_t)codes[p * step + j];
             for (size_t w = 0; w < weights; w++) {
-                size_t l = j * weights + w;
+                size_t l = (j * weights + w) * 2 + (x < 0);
                 if ((x < 0 ? -x : x) >> w & 1)
-                    to[l * capacity + (size_t)count[l]++] =
-                        (uint16_t)(at[p] + (x < 0 ? minus : 0));
+                    to[l * capacity + (size_t)count[l]++] = at[p];
             }
         }
     while (kc_next(t)) {
         uint16_t *got = kc_at(t, to);
         int32_t *got_count = kc_at(t, count);
-        t->kernels->list_nonzero(kc_at(t, codes), n, step, k, weights, kc_at(t, at), minus, got,
-                                 capacity, got_count);
+        t->kernels->list_nonzero(kc_at(t, codes), n, step, k, weights, kc_at(t, at), got, capacity,
+                                 got_count);
         for (size_t l = 0; l < lists && !t->is_bench; l++)
             clear_behind(got + l * capacity, (size_t)got_count[l], capacity);
     }
@@ -172,7 +175,7 @@ void kcheck_join_rows(struct kcheck *t) {
     uint16_t *at[LISTS];
     size_t *length[LISTS];
     for (size_t i = 0; i < lists; i++) {
-        draw_lengths(t, weights, 3000, n[i]);
+        draw_lengths(t, weights, 1, 3000, n[i]);
         first[i] = kc_below(t, 20000);
         room[i] = 64;
         for (size_t w = 0; w < weights; w++) {
@@ -214,13 +217,14 @@ void kcheck_join_rows(struct kcheck *t) {
 }
 
 void kcheck_product_rows(struct kcheck *t) {
-    size_t n[BP_ROW_WEIGHTS], weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7), room = 0, all = 0;
+    size_t n[BP_ROW_WEIGHTS], weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7), room = 0,
+                              all = 0;
     const size_t words = t->layer != NULL ? 8 : 1 + kc_below(t, 8);
-    const size_t words_each = t->layer != NULL ? bp_min_size(bp_words(t->layer->c), 8)
-                                               : 1 + kc_below(t, 9);
+    const size_t words_each =
+        t->layer != NULL ? bp_min_size(bp_words(t->layer->c), 8) : 1 + kc_below(t, 9);
     const size_t numbers = t->layer != NULL ? 8192 : 1 + kc_below(t, 60);
     /* Sums of 16 bits: half of the rows' weights at most. */
-    draw_lengths(t, weights, (size_t)16000 >> weights, n);
+    draw_lengths(t, weights, 1, (size_t)16000 >> weights, n);
     for (size_t w = 0; w < weights; w++) {
         n[w] = bp_round_up(n[w], BP_ROW_BLOCK);
         all += n[w];

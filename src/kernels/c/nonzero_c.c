@@ -4,15 +4,14 @@
 #include <string.h>
 
 void bp_list_nonzero_c(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
-                       const uint16_t *at, uint16_t minus, uint16_t *to, size_t capacity,
-                       int32_t *count) {
+                       const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count) {
     for (size_t p = 0; p < n; p++, codes += step)
         for (size_t j = 0; j < k; j++) {
             int x = (int8_t)codes[j], magnitude = x < 0 ? -x : x;
-            for (size_t w = 0; w < weights; w++)
+            size_t list = j * 2 * weights + (x < 0);
+            for (size_t w = 0; w < weights; w++, list += 2)
                 if (magnitude >> w & 1)
-                    to[(j * weights + w) * capacity + (size_t)count[j * weights + w]++] =
-                        (uint16_t)(at[p] + (x < 0 ? minus : 0));
+                    to[list * capacity + (size_t)count[list]++] = at[p];
         }
 }
 
@@ -62,10 +61,11 @@ void bp_product_rows_c(const uint64_t *rows, size_t weights, const uint16_t *at,
 
 void bp_product_nonzero_c(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
                           const int32_t *count, size_t words, int32_t *y) {
-    for (size_t w = 0; w < weights; w++)
-        for (size_t i = 0; i < (size_t)count[w]; i++) {
-            const uint64_t *row = x + at[w * capacity + i];
+    for (size_t l = 0; l < 2 * weights; l++)
+        for (size_t i = 0; i < (size_t)count[l]; i++) {
+            const uint64_t *row = x + at[l * capacity + i];
+            const int32_t weight = (l % 2 ? -1 : 1) * (1 << l / 2);
             for (size_t j = 0; j < 64 * words; j++)
-                y[j] += row[j / 64] >> j % 64 & 1 ? -(1 << w) : 1 << w;
+                y[j] += row[j / 64] >> j % 64 & 1 ? -weight : weight;
         }
 }

@@ -51,8 +51,7 @@ void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
                           size_t c, size_t together, int entry_max, int add, int32_t *y,
                           size_t y_stride, size_t tap_stride);
 void bp_list_nonzero_c(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
-                       const uint16_t *at, uint16_t minus, uint16_t *to, size_t capacity,
-                       int32_t *count);
+                       const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count);
 void bp_list_row_c(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
                    size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total);
 void bp_join_rows_c(const struct bp_row_lists *lists, size_t n, size_t weights, uint16_t none,

@@ -20,42 +20,37 @@ BP_INLINE __m512i numbers_64(void) {
 #define ROWS    ((size_t)64)
 #define COLUMNS ((size_t)16)
 
-/* Where the rows of a block are, and how much further their complements. */
+/* Where the rows of a block are. */
 struct places {
-    __m512i at[2], minus;
+    __m512i at[2];
 };
 
-BP_INLINE void append_places(const struct places *places, __m256i numbers, uint16_t *to) {
-    const __m512i row = _mm512_cvtepu8_epi16(numbers);
-    const __m512i at = _mm512_permutex2var_epi16(places->at[0], row, places->at[1]);
-    const __mmask32 minus = _mm512_test_epi16_mask(row, _mm512_set1_epi16(SIGN));
-    _mm512_storeu_si512(to, _mm512_mask_add_epi16(at, minus, at, places->minus));
+BP_INLINE __m512i places_of(const struct places *places, __m256i rows) {
+    return _mm512_permutex2var_epi16(places->at[0], _mm512_cvtepu8_epi16(rows), places->at[1]);
 }
 
 /* The rows of a mask to a list. */
-BP_INLINE void append(const struct places *places, __m512i signed_rows, __mmask64 mask,
-                      uint16_t *to, int32_t *count) {
+BP_INLINE void append(const struct places *places, __mmask64 mask, uint16_t *to, int32_t *count) {
     const int n = (int)_mm_popcnt_u64(mask);
-    const __m512i rows = _mm512_maskz_compress_epi8(mask, signed_rows);
+    const __m512i rows = _mm512_maskz_compress_epi8(mask, numbers_64());
     to += *count;
     *count += n;
-    append_places(places, _mm512_castsi512_si256(rows), to);
+    _mm512_storeu_si512(to, places_of(places, _mm512_castsi512_si256(rows)));
     if (n > 32)
-        append_places(places, _mm512_extracti64x4_epi64(rows, 1), to + 32);
+        _mm512_storeu_si512(to + 32, places_of(places, _mm512_extracti64x4_epi64(rows, 1)));
 }
 
 /* The codes of a column, to its lists. Most are 1 or -1. */
-BP_INLINE void list_column(const struct places *places, __m512i codes, size_t weights,
-                           uint16_t *to, size_t capacity, int32_t *count) {
-    const __m512i magnitude = _mm512_abs_epi8(codes), numbers = numbers_64();
-    const __m512i rows = _mm512_mask_add_epi8(numbers, _mm512_movepi8_mask(codes), numbers,
-                                              _mm512_set1_epi8(SIGN));
-    append(places, rows, _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8(1)), to, count);
-    if (_mm512_cmpgt_epi8_mask(magnitude, _mm512_set1_epi8(1)) == 0)
-        return;
-    for (size_t w = 1; w < weights; w++) {
-        __mmask64 set = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w)));
-        append(places, rows, set, to + w * capacity, count + w);
+BP_INLINE void list_column(const struct places *places, __m512i codes, size_t weights, uint16_t *to,
+                           size_t capacity, int32_t *count) {
+    const __m512i magnitude = _mm512_abs_epi8(codes);
+    const __mmask64 minus = _mm512_movepi8_mask(codes);
+    const size_t lists =
+        2 * (_mm512_cmpgt_epi8_mask(magnitude, _mm512_set1_epi8(1)) != 0 ? weights : 1);
+    for (size_t l = 0; l < lists; l += 2) {
+        __mmask64 set = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << l / 2)));
+        append(places, set & ~minus, to + l * capacity, count + l);
+        append(places, set & minus, to + (l + 1) * capacity, count + l + 1);
     }
 }
 
@@ -122,15 +117,13 @@ BP_INLINE void fetch_next_rows(const uint8_t *codes, size_t step, size_t j, size
 }
 
 void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
-                            const uint16_t *at, uint16_t minus, uint16_t *to, size_t capacity,
-                            int32_t *count) {
+                            const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count) {
     const size_t share = (ROWS + k - 1) / k;
     for (size_t p = 0; p < n; p += ROWS, codes += ROWS * step) {
         size_t rows = bp_min_size(n - p, ROWS);
         const struct places places = {
             {_mm512_maskz_loadu_epi16(mask_32(rows), at + p),
-             _mm512_maskz_loadu_epi16(rows > 32 ? mask_32(rows - 32) : 0, at + p + 32)},
-            _mm512_set1_epi16((short)minus)};
+             _mm512_maskz_loadu_epi16(rows > 32 ? mask_32(rows - 32) : 0, at + p + 32)}};
         for (size_t j = 0; j < k; j += COLUMNS) {
             size_t columns = bp_min_size(k - j, COLUMNS);
             __m512i column[16];
@@ -139,7 +132,7 @@ void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t 
             else
                 load_columns(codes + j, step, 0, rows, mask_16(columns), column);
             for (size_t i = 0; i < columns; i++) {
-                size_t list = (j + i) * weights;
+                size_t list = (j + i) * 2 * weights;
                 list_column(&places, column[i], weights, to + list * capacity, capacity,
                             count + list);
                 fetch_next_rows(codes, step, j + i, share);
@@ -176,8 +169,8 @@ void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, size_t weights
         for (size_t j = 0; j < k; j += 64) {
             const __m512i v = _mm512_maskz_loadu_epi8(mask_64(k - j), codes + j);
             const __m512i magnitude = _mm512_abs_epi8(v);
-            const __m512i signed_numbers = _mm512_mask_add_epi8(
-                numbers, _mm512_movepi8_mask(v), numbers, _mm512_set1_epi8(SIGN));
+            const __m512i signed_numbers = _mm512_mask_add_epi8(numbers, _mm512_movepi8_mask(v),
+                                                                numbers, _mm512_set1_epi8(SIGN));
             const __m512i from = _mm512_set1_epi16((short)(first + 2 * j));
             _mm_prefetch((const char *)(codes + j + 4096), _MM_HINT_T0);
             sum = _mm512_add_epi64(sum, _mm512_sad_epu8(magnitude, _mm512_setzero_si512()));

@@ -50,17 +50,16 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                                size_t index_step, size_t c, size_t together, int entry_max, int add,
                                int32_t *y, size_t y_stride, size_t tap_stride);
 void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
-                       const uint16_t *at, uint16_t minus, uint16_t *to, size_t capacity,
-                       int32_t *count);
+                            const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count);
 void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
-                   size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total);
+                        size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total);
 void bp_join_rows_avx512(const struct bp_row_lists *lists, size_t n, size_t weights, uint16_t none,
-                    uint16_t *to, size_t room, size_t *count);
+                         uint16_t *to, size_t room, size_t *count);
 void bp_product_rows_avx512(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
-                       const size_t *count, const int32_t *total, size_t words_each, size_t words,
-                       const uint64_t *mask, int16_t *y);
-void bp_product_nonzero_avx512(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
-                          const int32_t *count, size_t words, int32_t *y);
+                            const size_t *count, const int32_t *total, size_t words_each,
+                            size_t words, const uint64_t *mask, int16_t *y);
+void bp_product_nonzero_avx512(const uint64_t *x, size_t weights, const uint16_t *at,
+                               size_t capacity, const int32_t *count, size_t words, int32_t *y);
 void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
                              size_t quads, const int8_t *w, size_t k, int32_t *y);
 void bp_product_bytes_f32_avx512(const uint8_t *x, const int32_t *row, size_t n,
