@@ -189,19 +189,19 @@ struct bp_kernels {
     /* --- products that leave out zeros -------------------------------------------------------- */
 
     /* Lists the codes of columns that are not zero. For column j = 0 .. k - 1 and row p = 0 .. n -
-     * 1 in order, x = (int8_t)codes[p * step + j], |x| < 2^weights: for each bit w of |x| that is
-     * set, at[p] is appended to the list l = (j * weights + w) * 2 + (x < 0) that is to[l *
+     * 1 in order: for each digit d of weight w of (int8_t)codes[p * step + j] that is not zero,
+     * at[p] is appended to the list l = (j * weights + w) * 2 + (d < 0) that is to[l *
      * capacity + count[l]] = at[p], count[l]++. No list grows beyond capacity - 64: what is behind
      * its end may be written. weights <= BP_ROW_WEIGHTS. */
     void (*list_nonzero)(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
                          const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count);
 
     /* Lists the codes of pixels that are not zero. For pixel p = 0 .. n - 1 and channel j = 0 ..
-     * k - 1 in order, x = (int8_t)codes[p * k + j], |x| < 2^weights: for each bit w of |x| that is
-     * set, the number of a row
-     *     first + p * step + j / 64 * 128 + j % 64 + (x < 0 ? BP_ROW_MINUS : 0)
+     * k - 1 in order: for each digit d of weight w of (int8_t)codes[p * k + j] that is not zero,
+     * the number of a row
+     *     first + p * step + j / 64 * 128 + j % 64 + (d < 0 ? BP_ROW_MINUS : 0)
      * is appended to the list of weight w, empty at first, at to + w * room. count[w]: its length;
-     * total[p]: the sum of |x|. Numbers are below 65536; weights <= BP_ROW_WEIGHTS. room >= n * k +
+     * total[p]: the sum of |d| * 2^w. Numbers are below 65536; weights <= BP_ROW_WEIGHTS. room >= n * k +
      * 64: what is behind a list's end may be written. */
     void (*list_row)(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
                      size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total);
@@ -222,11 +222,16 @@ struct bp_kernels {
                          const size_t *count, const int32_t *total, size_t words_each, size_t words,
                          const uint64_t *mask, int16_t *y);
 
+    /* The same of all lanes, in 32 bits: no lane is counted 2^24 times. */
+    void (*product_rows_i32)(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
+                             const size_t *count, const int32_t *total, size_t words_each,
+                             size_t words, int32_t *y);
+
     /* A sum of small integers with signs: for lane j = 0 .. 64 * words - 1
      *     y[j] += sum over lists l = 0 .. 2 * weights - 1, i = 0 .. count[l] - 1 of
      *                 2^(l / 2) * (l odd ? -1 : 1) * s(at[l * capacity + i], j)
      * s(at, j) = -1 where bit j % 64 of x[at + j / 64] is set, else 1. The weights of all rows add
-     * up to less than 2^28, and int32 must suffice for y. 16 numbers behind a list's end may be
+     * up to less than 2^24, and int32 must suffice for y. 16 numbers behind a list's end may be
      * read. */
     void (*product_nonzero)(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
                             const int32_t *count, size_t words, int32_t *y);

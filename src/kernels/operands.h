@@ -115,7 +115,12 @@ struct bp_tap_runs {
 
 #define BP_TABLE_BYTES 16 /* of one quad */
 
-#define BP_NONZERO_WEIGHTS 3 /* of the bits of a magnitude up to 7 */
+/* A product that leaves out zeros takes codes apart: code = sum over w of digit_w * 2^w, digits -1, 0
+ * and 1. Of |code| < 2^weights, weights up to 7, they are the bits of its magnitude, with its sign.
+ * Of 8 weights they are the non-adjacent form: |code| < 128, and of two digits side by side one is
+ * zero, so that a third of all digits is not, where half of the bits are. */
+#define BP_NONZERO_WEIGHTS  3 /* for codes of up to 4 bits */
+#define BP_NONZERO_FORM 8 /* for those of 8 bits */
 
 /* Rows of dA without zeros are numbered; those of an element and of its negative are so far apart,
  * and the elements of one are by 64. */
@@ -123,7 +128,7 @@ struct bp_tap_runs {
 #define BP_ROW_WORDS 8  /* of a row */
 #define BP_ROW_BLOCK 16 /* rows are counted by so many */
 
-#define BP_ROW_WEIGHTS 7 /* at most, of magnitudes below 128 */
+#define BP_ROW_WEIGHTS 8 /* at most */
 
 /* Lists of numbers of rows, for weight w count[w] of them from at + w * room on, and what is added
  * to them. */

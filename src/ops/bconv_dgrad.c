@@ -382,17 +382,17 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
     for (size_t i = 0; dx_sums != NULL && i < n; i++)
         dx_sums->scale[i] = op->groups_da[i].scale;
-    op->nonzero_da = dx_sums != NULL && op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
+    op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
     if (!leave_dropped)
         bp_parallel_for(exec->threads, n, clear_dropped, &job);
+    size_t threads = (size_t)bp_threads_count(exec->threads);
+    memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
     if (op->nonzero_da) {
-        bp_dgrad_nonzero_run(op, exec, mask, dx_sums);
+        bp_dgrad_nonzero_run(op, exec, mask, dx, dx_sums);
         return;
     }
     job.at_once = dx_sums != NULL && bp_dgrad_at_once(op, exec);
     bp_parallel_for(exec->threads, op->classes, fill_class, &job);
-    size_t threads = (size_t)bp_threads_count(exec->threads);
-    memset(op->offset_table + threads * op->classes * op->shape.c, 0, op->shape.c * sizeof(float));
     if (op->method_da == BP_PRODUCT_TILES) {
         bp_dgrad_tiles_run(&job);
         return;

@@ -25,6 +25,7 @@
 #define UNITS          8 /* whose lists are joined before the first one is counted */
 #define FEWEST_ROWS    4 /* of a band: the rows beside it are listed again */
 #define BANDS_A_THREAD 4
+#define MOST_DIGITS    ((size_t)1 << 16) /* their weights add up to 255 at most */
 
 /* What follows from the shape. */
 struct units {
@@ -33,6 +34,7 @@ struct units {
     size_t parts;         /* of the channels */
     size_t step;          /* rows of one column */
     size_t part_rows;     /* rows of a part */
+    size_t weights;       /* of the codes' digits */
     size_t list_room, joined_room;
 };
 
@@ -40,7 +42,9 @@ struct nonzero_job {
     struct bp_bconv *op;
     struct bp_exec *exec;
     const uint64_t *mask;
-    int16_t *dx;
+    float *dx;
+    int16_t *dx_sums;   /* unless NULL, in its place */
+    const float *zeros; /* [c] */
     struct units u;
     size_t bands;
 };
@@ -53,6 +57,7 @@ struct listed {
     int32_t *column;  /* [ow + 2 (r - 1)] */
     int32_t *seen;    /* [w] */
     uint16_t *joined; /* [UNITS][weights][joined_room] */
+    int32_t *sums;    /* of a unit, [parts][512] */
 };
 
 static struct units units_of(const struct bp_bconv *op) {
@@ -64,17 +69,18 @@ static struct units units_of(const struct bp_bconv *op) {
     u.parts = (op->cw + BP_ROW_WORDS - 1) / BP_ROW_WORDS;
     u.step = (s->k + 63) / 64 * 128;
     u.part_rows = s->r * u.columns * u.step + 1;
+    u.weights = bp_nonzero_weights(op->quant_da.bits);
     u.list_room = bp_round_up(u.columns * s->k + 64, 32);
     u.joined_room = bp_round_up(s->r * u.columns * s->k + 128, 32);
     return u;
 }
 
-/* Codes as the kernels take them, one byte each, whose sums fit 16 bits and whose counts do; rows
- * that 16 bits number. */
+/* Counts of less than 24 bits; rows that 16 bits number. */
 int bp_dgrad_nonzero_possible(const struct bp_bconv *op) {
-    return op->backward && op->method_da == BP_PRODUCT_LOOKUP && op->quant_da.bits <= 4 &&
-           bp_bconv_gives_sums(&op->shape, &op->quant_da) && op->shape.c % 64 == 0 &&
-           op->shape.stride == 1 && units_of(op).part_rows <= (size_t)UINT16_MAX + 1;
+    return op->backward && op->method_da == BP_PRODUCT_LOOKUP &&
+           op->quant_da.grid == BP_GRID_ZERO && op->taps * op->shape.k < MOST_DIGITS &&
+           op->shape.c % 64 == 0 && op->shape.stride == 1 &&
+           units_of(op).part_rows <= (size_t)UINT16_MAX + 1;
 }
 
 size_t bp_dgrad_nonzero_rows(const struct bp_bconv *op) {
@@ -131,25 +137,27 @@ static void fill_rows(void *context, size_t begin, size_t end, int thread) {
 
 size_t bp_dgrad_nonzero_scratch_bytes(const struct bp_bconv *op) {
     const struct units u = units_of(op);
-    const size_t r = op->shape.r, lists = r * u.units * BP_NONZERO_WEIGHTS;
+    const size_t r = op->shape.r, lists = r * u.units * u.weights;
     return bp_round_up(lists * u.list_room * sizeof(uint16_t), 64) +
            bp_round_up(lists * sizeof(size_t), 64) +
            bp_round_up(r * op->shape.ow * sizeof(int32_t), 64) +
            bp_round_up((op->shape.ow + 2 * (r - 1)) * sizeof(int32_t), 64) +
            bp_round_up(op->shape.w * sizeof(int32_t), 64) +
-           bp_round_up(UNITS * BP_NONZERO_WEIGHTS * u.joined_room * sizeof(uint16_t), 64);
+           bp_round_up(UNITS * u.weights * u.joined_room * sizeof(uint16_t), 64) +
+           u.parts * BP_ROW_WORDS * 64 * sizeof(int32_t);
 }
 
 static struct listed carve(void *scratch, const struct bp_bconv *op, const struct units *u) {
     struct bp_carver carver = {scratch};
-    const size_t r = op->shape.r, lists = r * u->units * BP_NONZERO_WEIGHTS;
+    const size_t r = op->shape.r, lists = r * u->units * u->weights;
     struct listed l;
     l.at = bp_carve(&carver, lists * u->list_room * sizeof *l.at);
     l.count = bp_carve(&carver, lists * sizeof *l.count);
     l.total = bp_carve(&carver, r * op->shape.ow * sizeof *l.total);
     l.column = bp_carve(&carver, (op->shape.ow + 2 * (r - 1)) * sizeof *l.column);
     l.seen = bp_carve(&carver, op->shape.w * sizeof *l.seen);
-    l.joined = bp_carve(&carver, UNITS * BP_NONZERO_WEIGHTS * u->joined_room * sizeof *l.joined);
+    l.joined = bp_carve(&carver, UNITS * u->weights * u->joined_room * sizeof *l.joined);
+    l.sums = bp_carve(&carver, u->parts * BP_ROW_WORDS * 64 * sizeof *l.sums);
     return l;
 }
 
@@ -177,9 +185,9 @@ static void list_gradient_row(const struct nonzero_job *job, const struct listed
     int32_t *total = l->total + ring * s->ow;
     for (size_t unit = 0; unit < u->units; unit++) {
         const struct seen seen = columns_seen(job, unit);
-        const size_t lists = (ring * u->units + unit) * BP_NONZERO_WEIGHTS;
+        const size_t lists = (ring * u->units + unit) * u->weights;
         job->exec->kernels.list_row(codes + (y * s->ow + seen.first) * s->k, seen.count, s->k,
-                                    BP_NONZERO_WEIGHTS, seen.column * u->step, u->step,
+                                    u->weights, seen.column * u->step, u->step,
                                     l->at + lists * u->list_room, u->list_room, l->count + lists,
                                     total + seen.first);
     }
@@ -202,12 +210,12 @@ static void join(const struct nonzero_job *job, const struct listed *l, size_t y
     size_t first, end, n = 0;
     rows_seen(s, y, &first, &end);
     for (size_t row = first; row < end; row++, n++) {
-        const size_t list = (row % s->r * u->units + unit) * BP_NONZERO_WEIGHTS;
+        const size_t list = (row % s->r * u->units + unit) * u->weights;
         const size_t seen = row + s->r - 1 - y - s->pad;
         lists[n] = (struct bp_row_lists){l->at + list * u->list_room, u->list_room, l->count + list,
                                          seen * u->columns * u->step};
     }
-    job->exec->kernels.join_rows(lists, n, BP_NONZERO_WEIGHTS, (uint16_t)(u->part_rows - 1), joined,
+    job->exec->kernels.join_rows(lists, n, u->weights, (uint16_t)(u->part_rows - 1), joined,
                                  u->joined_room, count);
 }
 
@@ -228,14 +236,40 @@ static void add_totals(const struct nonzero_job *job, const struct listed *l, si
             l->seen[x] += sum[r - 1 + x + s->pad - t];
 }
 
+/* Some pixels of a sample, side by side, from `at` of the image on. */
+static void unit_product(const struct nonzero_job *job, const struct listed *l,
+                         const uint16_t *joined, const size_t *count, size_t sample, size_t at,
+                         size_t pixels) {
+    struct bp_bconv *op = job->op;
+    const struct bp_kernels *kernels = &job->exec->kernels;
+    const struct units *u = &job->u;
+    const size_t flat = sample * op->shape.h * op->shape.w + at, c = op->shape.c;
+    const uint64_t *mask = job->mask + flat * op->cw;
+    const int32_t *total = l->seen + at % op->shape.w;
+    for (size_t part = 0; part < u->parts; part++) {
+        const size_t word = part * BP_ROW_WORDS;
+        const size_t words = bp_min_size(pixels * op->cw - word, BP_ROW_WORDS);
+        const uint64_t *rows = op->rows_t + part * u->part_rows * BP_ROW_WORDS;
+        if (job->dx_sums != NULL)
+            kernels->product_rows(rows, u->weights, joined, u->joined_room, count, total, op->cw,
+                                  words, mask + word, job->dx_sums + flat * c + 64 * word);
+        else
+            kernels->product_rows_i32(rows, u->weights, joined, u->joined_room, count, total,
+                                      op->cw, words, l->sums + 64 * word);
+    }
+    if (job->dx_sums == NULL) /* on a grid with zero nothing is added to the sums */
+        kernels->scale_mask(l->sums, mask, pixels, c, op->groups_da[sample].scale, job->zeros,
+                            op->zero_class + at, job->dx + flat * c);
+}
+
 /* Row y of a sample's dA. */
 static void row_product(const struct nonzero_job *job, const struct listed *l, size_t sample,
                         size_t y) {
     const struct bp_bconv *op = job->op;
     const struct bp_conv_shape *s = &op->shape;
     const struct units *u = &job->u;
-    const size_t lists = BP_NONZERO_WEIGHTS * u->joined_room;
-    size_t count[UNITS][BP_NONZERO_WEIGHTS];
+    const size_t lists = u->weights * u->joined_room;
+    size_t count[UNITS][u->weights];
     add_totals(job, l, y);
     for (size_t first = 0; first < u->units; first += UNITS) {
         const size_t units = bp_min_size(UNITS, u->units - first);
@@ -243,15 +277,7 @@ static void row_product(const struct nonzero_job *job, const struct listed *l, s
             join(job, l, y, first + i, l->joined + i * lists, count[i]);
         for (size_t i = 0; i < units; i++) {
             const size_t x0 = (first + i) * u->pixels, pixels = bp_min_size(u->pixels, s->w - x0);
-            const size_t at = (sample * s->h + y) * s->w + x0;
-            for (size_t part = 0; part < u->parts; part++) {
-                const size_t word = part * BP_ROW_WORDS;
-                const size_t words = bp_min_size(pixels * op->cw - word, BP_ROW_WORDS);
-                job->exec->kernels.product_rows(
-                    op->rows_t + part * u->part_rows * BP_ROW_WORDS, BP_NONZERO_WEIGHTS,
-                    l->joined + i * lists, u->joined_room, count[i], l->seen + x0, op->cw, words,
-                    job->mask + at * op->cw + word, job->dx + at * s->c + 64 * word);
-            }
+            unit_product(job, l, l->joined + i * lists, count[i], sample, y * s->w + x0, pixels);
         }
     }
 }
@@ -278,9 +304,12 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_dgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, const uint64_t *mask,
-                          const struct bp_bconv_sums *dx_sums) {
-    struct nonzero_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx_sums->sums};
-    const size_t wanted = BANDS_A_THREAD * (size_t)bp_threads_count(exec->threads);
+                          float *dx, const struct bp_bconv_sums *dx_sums) {
+    struct nonzero_job job = {.op = op, .exec = exec, .mask = mask, .dx = dx};
+    const size_t threads = (size_t)bp_threads_count(exec->threads);
+    const size_t wanted = BANDS_A_THREAD * threads;
+    job.dx_sums = dx_sums != NULL ? dx_sums->sums : NULL;
+    job.zeros = op->offset_table + threads * op->classes * op->shape.c;
     job.u = units_of(op);
     job.bands = bp_min_size((wanted + op->kept_da - 1) / op->kept_da,
                             (op->shape.h + FEWEST_ROWS - 1) / FEWEST_ROWS);
@@ -290,9 +319,10 @@ void bp_dgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, const uint6
 
 int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec) {
     const struct bp_conv_shape *s = &op->shape;
+    const size_t weights = bp_nonzero_weights(op->quant_da.bits);
     double taps = (double)bp_bconv_joined_pixels(op) / (double)(s->h * s->w);
     return bp_dgrad_nonzero_possible(op) &&
            bp_product_zeros_pay_activations(
-               exec->tier, s->k, op->kept_da * s->h * s->w, s->r, taps, op->cw,
-               bp_bconv_set_bits(op->codes_da, op->kept_da * s->oh * s->ow, s->k));
+               exec->tier, s->k, op->kept_da * s->h * s->w, s->r, taps, op->cw, weights,
+               bp_bconv_set_digits(op->codes_da, op->kept_da * s->oh * s->ow, s->k, weights));
 }

@@ -158,18 +158,23 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec);
 bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
                                  const char *name, int time);
 
-/* bconv_work.c: how many bits of the magnitude of signed codes [positions][k], up to 7, are set, on
- * average; seen at some positions. */
-double bp_bconv_set_bits(const uint8_t *codes, size_t positions, size_t k);
+/* bconv_work.c: how many digits (kernels/operands.h) of signed codes [positions][k] are not zero,
+ * on average; seen at some positions. */
+double bp_bconv_set_digits(const uint8_t *codes, size_t positions, size_t k, size_t weights);
+
+/* The weights of the digits of codes of so many bits. */
+static inline size_t bp_nonzero_weights(int bits) {
+    return bits <= 4 ? BP_NONZERO_WEIGHTS : BP_NONZERO_FORM;
+}
 
 /* bconv_dgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
 int bp_dgrad_nonzero_possible(const struct bp_bconv *op);
 int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec);
 size_t bp_dgrad_nonzero_rows(const struct bp_bconv *op); /* of op->rows_t */
 size_t bp_dgrad_nonzero_scratch_bytes(const struct bp_bconv *op);
-/* The sums of kept samples; dropped ones are not touched. */
+/* dA of kept samples, to dx, or to dx_sums unless NULL; dropped ones are not touched. */
 void bp_dgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, const uint64_t *mask,
-                          const struct bp_bconv_sums *dx_sums);
+                          float *dx, const struct bp_bconv_sums *dx_sums);
 
 /* bconv_dgrad.c */
 /* To dx, or dx_sums unless NULL. leave_dropped: what is not kept is not touched, else it is written

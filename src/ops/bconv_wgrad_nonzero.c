@@ -17,9 +17,7 @@
 #define ROWS         64   /* positions that are listed together */
 #define CHUNK        4096 /* positions, at most: their end costs less, the more they are */
 #define LIST_STEP    (CHUNK + ROWS + 32) /* pages apart, ends would share a set of the cache */
-#define WEIGHTS      BP_NONZERO_WEIGHTS
-#define LISTS        (2 * (size_t)WEIGHTS)
-#define MOST_COLUMNS 32 /* output channels of a work item */
+#define MOST_COLUMNS 32                  /* output channels of a work item */
 #define AT_ONCE      16
 
 struct nonzero_job {
@@ -28,6 +26,7 @@ struct nonzero_job {
     const uint64_t *x;
     const float *w;
     float *dw;
+    size_t weights;          /* of the codes' digits */
     size_t n, kept, columns; /* columns: of a work item */
 };
 
@@ -47,43 +46,51 @@ static size_t row_words(const struct bp_bconv *op) {
     return (op->shape.w + 2) * op->cw;
 }
 
+static size_t most_columns(const struct bp_bconv *op) {
+    return op->quant_dw.bits <= 4 ? MOST_COLUMNS : MOST_COLUMNS / 2;
+}
+
 static size_t scratch_bytes(const struct bp_bconv *op, size_t columns) {
-    return bp_round_up(columns * LISTS * LIST_STEP * sizeof(uint16_t), 64) +
-           bp_round_up(columns * LISTS * sizeof(int32_t), 64) +
+    const size_t lists = 2 * bp_nonzero_weights(op->quant_dw.bits);
+    return bp_round_up(columns * lists * LIST_STEP * sizeof(uint16_t), 64) +
+           bp_round_up(columns * lists * sizeof(int32_t), 64) +
            bp_round_up(BP_BORDER_CLASSES * MOST_COLUMNS * sizeof(int32_t), 64) +
            bp_round_up(columns * op->taps * lanes_of(op) * sizeof(int32_t), 64);
 }
 
 static struct listed carve(void *scratch, const struct bp_bconv *op, size_t columns) {
     struct bp_carver carver = {scratch};
+    const size_t lists = 2 * bp_nonzero_weights(op->quant_dw.bits);
     struct listed l;
-    l.at = bp_carve(&carver, columns * LISTS * LIST_STEP * sizeof *l.at);
-    l.count = bp_carve(&carver, columns * LISTS * sizeof *l.count);
+    l.at = bp_carve(&carver, columns * lists * LIST_STEP * sizeof *l.at);
+    l.count = bp_carve(&carver, columns * lists * sizeof *l.count);
     l.border = bp_carve(&carver, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof *l.border);
     l.sums = bp_carve(&carver, columns * op->taps * lanes_of(op) * sizeof *l.sums);
     return l;
 }
 
-/* Codes as the kernels take them, one byte each, |code| <= 7, and rows that 16 bits find. */
+/* Sums of 32 bits, and rows that 16 bits find. */
 static int is_possible(const struct bp_bconv *op) {
     return bp_product_takes_bytes(op->method_dw) && op->quant_dw.grid == BP_GRID_ZERO &&
-           op->quant_dw.bits <= 4 && op->quant_dw.groups == BP_GROUPS_CHANNEL &&
+           op->quant_dw.groups == BP_GROUPS_CHANNEL &&
+           op->shape.n * op->shape.oh * op->shape.ow <= INT32_MAX / 255 &&
            2 * (op->shape.stride + 1) * row_words(op) <= UINT16_MAX;
 }
 
 void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
     if (is_possible(op))
-        bp_exec_need_scratch(exec, scratch_bytes(op, MOST_COLUMNS));
+        bp_exec_need_scratch(exec, scratch_bytes(op, most_columns(op)));
 }
 
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
     const struct bp_conv_shape *s = &op->shape;
-    size_t positions = n * s->oh * s->ow;
+    size_t positions = n * s->oh * s->ow, weights = bp_nonzero_weights(op->quant_dw.bits);
     double pixels = (double)(s->h * s->w) / (double)(s->oh * s->ow * op->kept_dw);
     double looked_up = (double)bp_round_up(n, exec->kernels.together * BP_QUAD) / (double)n;
     return is_possible(op) &&
-           bp_product_zeros_pay_weights(exec->tier, s->r, op->cw, positions, looked_up, pixels,
-                                        bp_bconv_set_bits(op->codes_dw, positions, op->kept_dw));
+           bp_product_zeros_pay_weights(
+               exec->tier, s->r, op->cw, positions, looked_up, pixels, weights,
+               bp_bconv_set_digits(op->codes_dw, positions, op->kept_dw, weights));
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -131,7 +138,7 @@ static void list_chunk(const struct nonzero_job *job, struct listed *l, size_t f
     const struct bp_bconv *op = job->op;
     const size_t pixels = op->shape.oh * op->shape.ow;
     uint16_t at[ROWS];
-    memset(l->count, 0, columns * LISTS * sizeof *l->count);
+    memset(l->count, 0, 2 * columns * job->weights * sizeof *l->count);
     for (size_t row = begin, rows; row < end; row += rows) {
         const uint8_t *codes = bp_bconv_wgrad_codes(op, row, job->kept) + first;
         rows = bp_min_size(ROWS, end - row);
@@ -142,7 +149,7 @@ static void list_chunk(const struct nonzero_job *job, struct listed *l, size_t f
             i += count;
         }
         fetch_signs(op, job->x + origin, at, rows);
-        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, WEIGHTS, at, l->at,
+        job->exec->kernels.list_nonzero(codes, rows, job->kept, columns, job->weights, at, l->at,
                                         LIST_STEP, l->count);
     }
 }
@@ -191,6 +198,7 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
                              size_t columns) {
     const struct bp_bconv *op = job->op;
     const size_t positions = job->n * op->shape.oh * op->shape.ow, r = op->shape.r;
+    const size_t lists = 2 * job->weights;
     memset(l->border, 0, BP_BORDER_CLASSES * MOST_COLUMNS * sizeof *l->border);
     for (size_t begin = 0, end; begin < positions; begin = end) {
         const size_t origin = place_of(op, begin);
@@ -211,8 +219,8 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
                     }
                 }
                 job->exec->kernels.product_nonzero(job->x + origin + (size_t)op->tap_offset[ty * r],
-                                                   WEIGHTS, l->at + i * LISTS * LIST_STEP,
-                                                   LIST_STEP, l->count + i * LISTS, r * op->cw,
+                                                   job->weights, l->at + i * lists * LIST_STEP,
+                                                   LIST_STEP, l->count + i * lists, r * op->cw,
                                                    sums + ty * r * lanes_of(op));
             }
             if (end == positions)
@@ -235,6 +243,7 @@ void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, c
                           const float *w, float *dw) {
     struct nonzero_job job = {
         .op = op, .exec = exec, .x = x, .w = w, .dw = dw, .n = n, .kept = op->kept_dw};
-    job.columns = bp_item_size(exec->threads, job.kept, MOST_COLUMNS, AT_ONCE);
+    job.weights = bp_nonzero_weights(op->quant_dw.bits);
+    job.columns = bp_item_size(exec->threads, job.kept, most_columns(op), AT_ONCE);
     bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, nonzero_part, &job);
 }

@@ -62,12 +62,22 @@ int bp_bconv_passes(const struct bp_bconv *op, enum bp_bconv_product product, in
 
 #define SAMPLED 64
 
-double bp_bconv_set_bits(const uint8_t *codes, size_t positions, size_t k) {
-    size_t step = positions / SAMPLED | 1, count = 0, bits = 0; /* odd: all columns of the image */
+/* Digits of a code that are not zero: of the form those are set in which x and 3 x differ. */
+static uint8_t digits_set(int code, size_t weights) {
+    unsigned x = (unsigned)(code < 0 ? -code : code);
+    uint8_t set = 0;
+    for (x = weights == BP_NONZERO_FORM ? x ^ 3 * x : x; x != 0; x &= x - 1)
+        set++;
+    return set;
+}
+
+double bp_bconv_set_digits(const uint8_t *codes, size_t positions, size_t k, size_t weights) {
+    size_t step = positions / SAMPLED | 1, count = 0, set = 0; /* odd: all columns of the image */
+    uint8_t of_code[256];
+    for (size_t i = 0; i < 256; i++)
+        of_code[i] = digits_set((int8_t)i, weights);
     for (size_t p = 0; p < positions; p += step, count += k)
-        for (size_t i = 0; i < k; i++) {
-            int code = (int8_t)codes[p * k + i], magnitude = code < 0 ? -code : code;
-            bits += (size_t)((magnitude & 1) + (magnitude >> 1 & 1) + (magnitude >> 2));
-        }
-    return (double)bits / (double)count;
+        for (size_t i = 0; i < k; i++)
+            set += of_code[codes[p * k + i]];
+    return (double)set / (double)count;
 }

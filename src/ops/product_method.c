@@ -2,6 +2,8 @@
 
 #include <stdint.h>
 
+#include "kernels/operands.h"
+
 const char *bp_product_method_name(enum bp_product_method method) {
     static const char *const names[] = {"words", "lookup", "nonzero", "tiles"};
     return names[method];
@@ -54,9 +56,11 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 /* Of dW, for a code. */
 #define LOOK_UP      0.3
 #define LOOK_UP_WORD 0.17 /* a tap, 64 channels */
-#define LIST         0.6
+#define LIST         0.15 /* a weight */
+#define LIST_CODES   0.15
 #define ROW          2.6   /* of a bit that is set */
-#define END_COUNT    500.0 /* a row of one output channel, for each chunk of positions */
+#define END_COUNT    270.0 /* a row of one output channel, for each chunk of positions */
+#define END_WEIGHT   75.0
 #define CHUNK        4096.0
 #define CHUNK_WORDS  36000.0 /* of signs, that positions of a chunk see first */
 
@@ -66,37 +70,48 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 #define TILE_WORD   0.145 /* a tap of a code */
 #define TILE_SPREAD 14.0  /* a word of signs */
 
+/* Lookups of codes of 8 bits are of two digits of 4. */
+static int passes_of(size_t weights) {
+    return weights == BP_NONZERO_FORM ? 2 : 1;
+}
+
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
-                                 double looked_up, double pixels, double set_bits) {
+                                 double looked_up, double pixels, size_t weights, double digits) {
     const double taps = (double)(r * r), w = (double)words;
     const double rows = (double)(r * ((r * words + ROW_WORDS - 1) / ROW_WORDS));
     double chunk = CHUNK_WORDS / w < CHUNK ? CHUNK_WORDS / w : CHUNK;
     chunk = (double)positions < chunk ? (double)positions : chunk;
-    double nonzero = rows * (set_bits * ROW + END_COUNT / chunk);
+    const double lists = (double)weights, end = END_COUNT + lists * END_WEIGHT;
+    const double look_up = looked_up * (double)passes_of(weights);
+    double nonzero = rows * (digits * ROW + end / chunk);
     if (tier == BP_TIER_AMX)
-        return TILE_LIST + nonzero < TILE_TURN + (taps * TILE_WORD + TILE_SPREAD * pixels) * w;
+        return weights == BP_NONZERO_WEIGHTS &&
+               TILE_LIST + nonzero < TILE_TURN + (taps * TILE_WORD + TILE_SPREAD * pixels) * w;
     /* not measured elsewhere */
     return tier == BP_TIER_AVX512 &&
-           LIST + nonzero < looked_up * (LOOK_UP + taps * LOOK_UP_WORD * w);
+           LIST_CODES + lists * LIST + nonzero < look_up * (LOOK_UP + taps * LOOK_UP_WORD * w);
 }
 
 /* Of dA, for a pixel. */
 #define LOOK_UP_TAP 0.21  /* a tap of a code, 64 channels */
-#define UNIT        416.0 /* pixels that are counted at once */
-#define LIST_CODE   0.35
+#define UNIT        190.0 /* pixels that are counted at once */
+#define UNIT_WEIGHT 75.0
+#define LIST_CODE   0.2
+#define LIST_WEIGHT 0.05
 #define PIXEL_ROW   1.75
 #define FILL_ROW    10.0 /* of the weights, once for all pixels */
 
 int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, size_t r,
-                                     double taps, size_t words, double set_bits) {
+                                     double taps, size_t words, size_t weights, double digits) {
     const double codes = (double)k, unit = words < ROW_WORDS ? (double)(ROW_WORDS / words) : 1;
     const double parts = (double)((words + ROW_WORDS - 1) / ROW_WORDS);
     const double columns = unit + (double)r - 1; /* of codes that a unit sees */
     if (tier != BP_TIER_AVX512)
         return 0;
-    double rows = codes * set_bits * taps / (double)r * columns;
-    double weights = (double)r * columns * 2 * codes * parts * FILL_ROW / (double)pixels;
-    double nonzero =
-        weights + (LIST_CODE * columns * codes + parts * (UNIT + rows * PIXEL_ROW)) / unit;
-    return nonzero < taps * codes * LOOK_UP_TAP * (double)words;
+    const double list = LIST_CODE + LIST_WEIGHT * (double)weights;
+    const double end = UNIT + UNIT_WEIGHT * (double)weights;
+    double rows = codes * digits * taps / (double)r * columns;
+    double fill = (double)r * columns * 2 * codes * parts * FILL_ROW / (double)pixels;
+    double nonzero = fill + (list * columns * codes + parts * (end + rows * PIXEL_ROW)) / unit;
+    return nonzero < taps * codes * LOOK_UP_TAP * (double)words * passes_of(weights);
 }

@@ -36,14 +36,15 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 /* Whether the weight gradient of an r x r kernel is faster from the codes that are not zero than by
  * lookup or tiles. words: of a pixel's input channels; positions: of the output, in the whole
  * batch; looked_up: samples that a lookup takes for each that there is, 1 or more; pixels: of the
- * input, for each code; set_bits: how many bits of a code's magnitude are set, on average. */
+ * input, for each code; weights: of a code's digits, digits: how many of them are not zero, on
+ * average (kernels/operands.h). */
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
-                                 double looked_up, double pixels, double set_bits);
+                                 double looked_up, double pixels, size_t weights, double digits);
 
 /* The same for the activation gradient and lookups; never with tiles. k: output channels; pixels:
  * of the input, in all samples; taps: of r * r, that one of them sees, on average. */
 int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, size_t r,
-                                     double taps, size_t words, double set_bits);
+                                     double taps, size_t words, size_t weights, double digits);
 
 #ifdef __cplusplus
 }

@@ -248,6 +248,16 @@ static void counts_two_words_as_one(const uint64_t *rows, size_t weights, const 
                       words_each == 2 ? (words + 1) / 2 : words, mask, y);
 }
 
+static void counts_in_16_bits(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
+                              const size_t *count, const int32_t *total, size_t words_each,
+                              size_t words, int32_t *y) {
+    bp_product_rows_i32_c(rows, weights, at, room, count, total, words_each, words, y);
+    for (size_t j = 0; j < 64 * words; j++) {
+        const int32_t all = total[j / 64 / words_each];
+        y[j] = all - 2 * ((all - y[j]) / 2 & 0xffff);
+    }
+}
+
 static void fills_up_with_first_row(const struct bp_row_lists *lists, size_t n, size_t weights,
                                     uint16_t none, uint16_t *to, size_t room, size_t *count) {
     (void)none;
@@ -266,6 +276,7 @@ static void numbers_on_from_63(const uint8_t *codes, size_t n, size_t k, size_t 
 
 const struct kc_planted kc_planted_lookup[] = {
     {"product_rows", "takes a total for each word", {.product_rows = counts_two_words_as_one}},
+    {"product_rows_i32", "counts in 16 bits", {.product_rows_i32 = counts_in_16_bits}},
     {"join_rows", "fills up with the first row", {.join_rows = fills_up_with_first_row}},
     {"list_row", "numbers on from 63", {.list_row = numbers_on_from_63}},
     {"list_nonzero", "takes 5 for 1", {.list_nonzero = takes_five_for_one}},

@@ -33,7 +33,7 @@ static void draw_numbers(struct kcheck *t, uint16_t *at, size_t n, size_t end) {
 }
 
 void kcheck_product_nonzero(struct kcheck *t) {
-    size_t n[SIGNED_LISTS], words = 1 + kc_below(t, 27), weights = 1 + kc_below(t, 7), all = 0;
+    size_t n[SIGNED_LISTS], words = 1 + kc_below(t, 27), weights = 1 + kc_below(t, 8), all = 0;
     if (t->layer != NULL) {
         words = t->layer->r * bp_words(t->layer->c);
         weights = 3;
@@ -70,10 +70,21 @@ void kcheck_product_nonzero(struct kcheck *t) {
                                     words, kc_at(t, y));
 }
 
-/* A code below 2^weights in magnitude, `zeros` of 8 times zero. */
+/* A code that has digits of these weights, `zeros` of 8 times zero. */
 static int draw_code(struct kcheck *t, size_t weights, size_t zeros) {
-    const size_t most = ((size_t)1 << weights) - 1;
+    const size_t most = ((size_t)1 << bp_min_size(weights, 7)) - 1;
     return kc_below(t, 8) < zeros ? 0 : (int)kc_below(t, 2 * most + 1) - (int)most;
+}
+
+/* The digits of a code, by division: with 8 weights an odd rest takes 1 or -1, whichever leaves a
+ * multiple of 4. */
+static void find_digits(int x, size_t weights, int digit[BP_ROW_WEIGHTS]) {
+    for (size_t w = 0; w < weights; w++, x /= 2) {
+        digit[w] = x % 2;
+        if (weights == BP_NONZERO_FORM && digit[w] != 0 && (x - digit[w]) % 4 != 0)
+            digit[w] = -digit[w];
+        x -= digit[w];
+    }
 }
 
 /* What is behind the ends of lists may be anything. */
@@ -83,7 +94,7 @@ static void clear_behind(uint16_t *list, size_t length, size_t capacity) {
 }
 
 void kcheck_list_nonzero(struct kcheck *t) {
-    size_t n, k, spare = kc_below(t, 3), weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7);
+    size_t n, k, spare = kc_below(t, 3), weights = t->layer != NULL ? 3 : 1 + kc_below(t, 8);
     kc_sizes(t, &n, &k);
     if (t->layer != NULL)
         k = bp_min_size(t->layer->k, 16);
@@ -108,10 +119,11 @@ void kcheck_list_nonzero(struct kcheck *t) {
     kc_keep_initial(t, to);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < k; j++) {
-            int x = (int8_t)codes[p * step + j];
+            int digit[BP_ROW_WEIGHTS];
+            find_digits((int8_t)codes[p * step + j], weights, digit);
             for (size_t w = 0; w < weights; w++) {
-                size_t l = (j * weights + w) * 2 + (x < 0);
-                if ((x < 0 ? -x : x) >> w & 1)
+                size_t l = (j * weights + w) * 2 + (digit[w] < 0);
+                if (digit[w] != 0)
                     to[l * capacity + (size_t)count[l]++] = at[p];
             }
         }
@@ -126,7 +138,7 @@ void kcheck_list_nonzero(struct kcheck *t) {
 }
 
 void kcheck_list_row(struct kcheck *t) {
-    size_t n, k, weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7);
+    size_t n, k, weights = t->layer != NULL ? 3 : 1 + kc_below(t, 8);
     kc_sizes(t, &n, &k);
     if (t->layer != NULL)
         k = t->layer->k;
@@ -146,13 +158,15 @@ void kcheck_list_row(struct kcheck *t) {
     for (size_t p = 0; p < n; p++) {
         total[p] = 0;
         for (size_t j = 0; j < k; j++) {
-            int x = draw_code(t, weights, zeros), magnitude = x < 0 ? -x : x;
+            int x = draw_code(t, weights, zeros), digit[BP_ROW_WEIGHTS];
             codes[p * k + j] = (uint8_t)x;
-            total[p] += magnitude;
+            find_digits(x, weights, digit);
             for (size_t w = 0; w < weights; w++)
-                if (magnitude >> w & 1)
-                    to[w * room + count[w]++] =
-                        (uint16_t)(first + p * step + j / 64 * 128 + j % 64 + (x < 0 ? 64 : 0));
+                if (digit[w] != 0) {
+                    total[p] += 1 << w;
+                    to[w * room + count[w]++] = (uint16_t)(first + p * step + j / 64 * 128 +
+                                                           j % 64 + (digit[w] < 0 ? 64 : 0));
+                }
         }
     }
     while (kc_next(t)) {
@@ -168,7 +182,7 @@ void kcheck_list_row(struct kcheck *t) {
 #define LISTS 4
 
 void kcheck_join_rows(struct kcheck *t) {
-    const size_t weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7);
+    const size_t weights = t->layer != NULL ? 3 : 1 + kc_below(t, 8);
     const size_t lists = t->layer != NULL ? 3 : kc_below(t, LISTS + 1);
     size_t n[LISTS][BP_ROW_WEIGHTS], room[LISTS], first[LISTS], most = 0, all = 0;
     const uint16_t none = (uint16_t)kc_below(t, 65536);
@@ -216,46 +230,74 @@ void kcheck_join_rows(struct kcheck *t) {
     }
 }
 
-void kcheck_product_rows(struct kcheck *t) {
-    size_t n[BP_ROW_WEIGHTS], weights = t->layer != NULL ? 3 : 1 + kc_below(t, 7), room = 0,
-                              all = 0;
-    const size_t words = t->layer != NULL ? 8 : 1 + kc_below(t, 8);
-    const size_t words_each =
-        t->layer != NULL ? bp_min_size(bp_words(t->layer->c), 8) : 1 + kc_below(t, 9);
+/* What product_rows and product_rows_i32 take. `most`: rows of weight 1; 0: as many as leave sums
+ * in 16 bits. */
+struct rows {
+    size_t weights, room, words, words_each, *count;
+    uint64_t *rows;
+    uint16_t *at;
+    int32_t *total;
+};
+
+static struct rows make_rows(struct kcheck *t, size_t most) {
+    struct rows r = {.weights = t->layer != NULL ? 3 : 1 + kc_below(t, 8),
+                     .words = t->layer != NULL ? 8 : 1 + kc_below(t, 8),
+                     .words_each = t->layer != NULL ? bp_min_size(bp_words(t->layer->c), 8)
+                                                    : 1 + kc_below(t, 9)};
     const size_t numbers = t->layer != NULL ? 8192 : 1 + kc_below(t, 60);
-    /* Sums of 16 bits: half of the rows' weights at most. */
-    draw_lengths(t, weights, 1, (size_t)16000 >> weights, n);
-    for (size_t w = 0; w < weights; w++) {
+    size_t n[BP_ROW_WEIGHTS], all = 0;
+    draw_lengths(t, r.weights, 1, most > 0 ? most : (size_t)16000 >> r.weights, n);
+    for (size_t w = 0; w < r.weights; w++) {
         n[w] = bp_round_up(n[w], BP_ROW_BLOCK);
         all += n[w];
-        room = n[w] > room ? n[w] : room;
+        r.room = n[w] > r.room ? n[w] : r.room;
     }
-    room += kc_below(t, 20);
-    kc_params(t, "words=%zu of %zu each, weights=%zu, rows %zu %zu", words, words_each, weights,
-              n[0], weights > 1 ? n[1] : 0);
-    kc_work(t, (double)(all * words * 64), "MAC");
-    uint64_t *rows = kc_input(t, "rows", KC_U64, numbers * BP_ROW_WORDS);
-    kc_fill_bits(t, rows, numbers * BP_ROW_WORDS, 64);
-    uint64_t *mask = kc_input(t, "mask", KC_U64, words);
-    kc_fill_bits(t, mask, words, 64);
-    const size_t totals = (words + words_each - 1) / words_each;
-    int32_t *total = kc_input(t, "total", KC_I32, totals);
+    r.room += kc_below(t, 20);
+    kc_params(t, "words=%zu of %zu each, weights=%zu, rows %zu %zu", r.words, r.words_each,
+              r.weights, n[0], r.weights > 1 ? n[1] : 0);
+    kc_work(t, (double)(all * r.words * 64), "MAC");
+    r.rows = kc_input(t, "rows", KC_U64, numbers * BP_ROW_WORDS);
+    kc_fill_bits(t, r.rows, numbers * BP_ROW_WORDS, 64);
+    const size_t totals = (r.words + r.words_each - 1) / r.words_each;
+    r.total = kc_input(t, "total", KC_I32, totals);
     for (size_t i = 0; i < totals; i++)
-        total[i] = (int32_t)kc_below(t, 20000);
-    size_t *count = kc_input(t, "count", KC_U64, weights);
-    uint16_t *at = kc_input(t, "at", KC_I16, weights * room);
-    draw_numbers(t, at, weights * room, numbers);
-    int16_t *y = kc_output(t, "y", KC_I16, 64 * words);
-    for (size_t w = 0; w < weights; w++)
-        count[w] = n[w];
-    for (size_t j = 0; j < 64 * words; j++) {
-        int32_t sum = total[j / 64 / words_each];
-        for (size_t w = 0; w < weights; w++)
-            for (size_t i = 0; i < n[w]; i++)
-                sum -= 2 * bp_bit(rows + at[w * room + i] * BP_ROW_WORDS, j) << w;
-        y[j] = bp_bit(mask, j) ? (int16_t)sum : 0;
-    }
+        r.total[i] = (int32_t)kc_below(t, 20000);
+    r.count = kc_input(t, "count", KC_U64, r.weights);
+    r.at = kc_input(t, "at", KC_I16, r.weights * r.room);
+    draw_numbers(t, r.at, r.weights * r.room, numbers);
+    for (size_t w = 0; w < r.weights; w++)
+        r.count[w] = n[w];
+    return r;
+}
+
+static int32_t expect_lane(const struct rows *r, size_t j) {
+    int32_t sum = r->total[j / 64 / r->words_each];
+    for (size_t w = 0; w < r->weights; w++)
+        for (size_t i = 0; i < r->count[w]; i++)
+            sum -= 2 * bp_bit(r->rows + r->at[w * r->room + i] * BP_ROW_WORDS, j) << w;
+    return sum;
+}
+
+void kcheck_product_rows(struct kcheck *t) {
+    struct rows r = make_rows(t, 0);
+    uint64_t *mask = kc_input(t, "mask", KC_U64, r.words);
+    kc_fill_bits(t, mask, r.words, 64);
+    int16_t *y = kc_output(t, "y", KC_I16, 64 * r.words);
+    for (size_t j = 0; j < 64 * r.words; j++)
+        y[j] = bp_bit(mask, j) ? (int16_t)expect_lane(&r, j) : 0;
     while (kc_next(t))
-        t->kernels->product_rows(kc_at(t, rows), weights, kc_at(t, at), room, kc_at(t, count),
-                                 kc_at(t, total), words_each, words, kc_at(t, mask), kc_at(t, y));
+        t->kernels->product_rows(kc_at(t, r.rows), r.weights, kc_at(t, r.at), r.room,
+                                 kc_at(t, r.count), kc_at(t, r.total), r.words_each, r.words,
+                                 kc_at(t, mask), kc_at(t, y));
+}
+
+void kcheck_product_rows_i32(struct kcheck *t) {
+    struct rows r = make_rows(t, t->case_index % 32 == 3 ? 150000 : 5000);
+    int32_t *y = kc_output(t, "y", KC_I32, 64 * r.words);
+    for (size_t j = 0; j < 64 * r.words; j++)
+        y[j] = expect_lane(&r, j);
+    while (kc_next(t))
+        t->kernels->product_rows_i32(kc_at(t, r.rows), r.weights, kc_at(t, r.at), r.room,
+                                     kc_at(t, r.count), kc_at(t, r.total), r.words_each, r.words,
+                                     kc_at(t, y));
 }

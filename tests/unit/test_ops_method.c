@@ -52,50 +52,57 @@ static void test_zeros(void **state) {
     (void)state;
     /* 0.3 bits a code pay from four words of channels on, 0.2 from two, 0.05 from one; 0.8 never.
      */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 1, 0.02, 0.33));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 4, 32768, 1, 0.02, 0.3));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 1, 0.02, 0.2));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 1, 0.02, 0.2));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 1, 0.02, 0.05));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 0.45));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 0.8));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 1, 0.02, 3, 0.33));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 4, 32768, 1, 0.02, 3, 0.3));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 1, 0.02, 3, 0.2));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 2, 32768, 1, 0.02, 3, 0.2));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 1, 0.02, 3, 0.05));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 3, 0.45));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 32768, 1, 0.02, 3, 0.8));
     /* Behind a pooling, where 0.09 are set, so do many positions of one word. */
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 131072, 1, 1.0 / 64, 0.09));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 131072, 1, 1.0 / 64, 0.15));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 131072, 1, 1.0 / 64, 3, 0.09));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 131072, 1, 1.0 / 64, 3, 0.15));
     /* 8 samples take as many lookups as 16. */
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 2, 0.02, 0.2));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 1, 32768, 2, 0.02, 3, 0.2));
     /* Few positions do not make up for the end of a count. */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 1, 0.02, 0.1));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AVX512, 3, 8, 100, 1, 0.02, 3, 0.1));
     /* Tiles cost little a code, but signs are spread for all, however few are kept. */
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 64, 0.33));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 16, 0.135));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 16, 0.03));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 8, 2048, 1, 1.0 / 512, 0.55));
-    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 2048, 1, 4.0 / 128, 0.14));
-    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 1, 4.0 / 128, 0.19));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 64, 3, 0.33));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 16, 3, 0.135));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 1, 131072, 1, 1.0 / 16, 3, 0.03));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 8, 2048, 1, 1.0 / 512, 3, 0.55));
+    assert_true(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 2048, 1, 4.0 / 128, 3, 0.14));
+    assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 1, 4.0 / 128, 3, 0.19));
     /* dA: 0.45 bits a code pay from four words of channels on, 0.1 from one. */
     const enum bp_tier avx512 = BP_TIER_AVX512;
-    assert_true(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 0.45));
-    assert_false(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 0.9));
-    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 0.45));
-    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 2, 0.45));
-    assert_true(bp_product_zeros_pay_activations(avx512, 128, 32768, 3, 8.3, 2, 0.1));
-    assert_true(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 0.07));
-    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 0.2));
+    assert_true(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 3, 0.45));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 3, 0.9));
+    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 3, 0.45));
+    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 2, 3, 0.45));
+    assert_true(bp_product_zeros_pay_activations(avx512, 128, 32768, 3, 8.3, 2, 3, 0.1));
+    assert_true(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 3, 0.07));
+    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 3, 0.2));
     /* For few pixels the rows of signs are not made. */
-    assert_false(bp_product_zeros_pay_activations(avx512, 512, 16, 3, 6.25, 8, 0.1));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 16, 3, 6.25, 8, 3, 0.1));
     /* One tap is little work beside the lists. */
-    assert_true(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 0.03));
-    assert_false(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 0.25));
+    assert_true(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 3, 0.03));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 3, 0.25));
+    /* Codes of 8 bits have more digits, and two lookups. */
+    assert_true(bp_product_zeros_pay_weights(avx512, 3, 2, 32768, 1, 0.02, 8, 0.5));
+    assert_false(bp_product_zeros_pay_weights(avx512, 3, 2, 32768, 1, 0.02, 8, 0.8));
+    assert_false(bp_product_zeros_pay_weights(avx512, 3, 1, 131072, 1, 1.0 / 64, 8, 0.5));
+    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 8, 0.5));
+    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 8, 1.9));
+    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 8, 0.5));
     /* Not measured on the others. */
     for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++) {
         if (tier == BP_TIER_AVX512)
             continue;
         assert_false(
-            bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 3, 6.25, 8, 0.1));
+            bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 3, 6.25, 8, 3, 0.1));
         if (tier != BP_TIER_AMX)
             assert_false(
-                bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 1, 0.02, 0.1));
+                bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 1, 0.02, 3, 0.1));
     }
 }
 

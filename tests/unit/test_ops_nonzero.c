@@ -156,7 +156,17 @@ static void test_more_codes(void **state) {
     compare((const size_t[]){64, 8, 8, 128, 64, 3, 1}, 3, 1, 49, 1, BP_PRODUCT_NONZERO);
 }
 
-/* Where most codes are not zero, or have 8 bits, lookups stay. */
+/* The digits of 8 bits: sums of 32 bits, of dA to floats; and of few output channels, to 16 bits.
+ */
+static void test_bytes(void **state) {
+    (void)state;
+    compare((const size_t[]){40, 12, 9, 128, 130, 3, 1}, 8, 1, 149, 1, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){70, 5, 7, 256, 200, 3, 1}, 8, 0.5f, 149, 1, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){130, 4, 4, 640, 100, 3, 1}, 8, 1, 149, 1, BP_PRODUCT_NONZERO);
+    compare((const size_t[]){300, 16, 16, 256, 28, 3, 1}, 8, 1, 149, 0, BP_PRODUCT_NONZERO);
+}
+
+/* Where most codes are not zero lookups stay. */
 static void test_many_codes(void **state) {
     (void)state;
     compare((const size_t[]){16, 16, 16, 128, 32, 3, 1}, 4, 1, 1, 0, BP_PRODUCT_LOOKUP);
@@ -171,6 +181,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_few_codes),
         cmocka_unit_test(test_more_codes),
+        cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_many_codes),
     };
     if (!bp_cpu_has(BP_TIER_AVX512))

@@ -23,6 +23,7 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->list_row = bp_list_row_c;
     kernels->join_rows = bp_join_rows_c;
     kernels->product_rows = bp_product_rows_c;
+    kernels->product_rows_i32 = bp_product_rows_i32_c;
     kernels->product_nonzero = bp_product_nonzero_c;
     kernels->spread_signs = bp_spread_signs_c;
     kernels->spread_weights = bp_spread_weights_c;

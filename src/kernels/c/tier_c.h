@@ -59,6 +59,9 @@ void bp_join_rows_c(const struct bp_row_lists *lists, size_t n, size_t weights, 
 void bp_product_rows_c(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
                        const size_t *count, const int32_t *total, size_t words_each, size_t words,
                        const uint64_t *mask, int16_t *y);
+void bp_product_rows_i32_c(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
+                           const size_t *count, const int32_t *total, size_t words_each,
+                           size_t words, int32_t *y);
 void bp_product_nonzero_c(const uint64_t *x, size_t weights, const uint16_t *at, size_t capacity,
                           const int32_t *count, size_t words, int32_t *y);
 void bp_spread_signs_c(const uint64_t *bits, size_t n, size_t words, size_t c, int8_t *out,

@@ -27,6 +27,7 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->list_row = bp_list_row_avx512;
     kernels->join_rows = bp_join_rows_avx512;
     kernels->product_rows = bp_product_rows_avx512;
+    kernels->product_rows_i32 = bp_product_rows_i32_avx512;
     kernels->product_nonzero = bp_product_nonzero_avx512;
     kernels->product_bytes = bp_product_bytes_avx512;
     kernels->product_bytes_f32 = bp_product_bytes_f32_avx512;

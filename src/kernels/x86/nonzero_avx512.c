@@ -256,34 +256,64 @@ void bp_product_rows_avx512(const uint64_t *rows, size_t weights, const uint16_t
     }
 }
 
-/* y += total - 2 * count, 16 lanes. */
-BP_INLINE void add_lanes(__m512i count, int32_t total, int32_t *y) {
-    const __m512i sum = _mm512_sub_epi32(_mm512_set1_epi32(total), _mm512_add_epi32(count, count));
-    _mm512_storeu_si512(y, _mm512_add_epi32(_mm512_loadu_si512(y), sum));
+/* What planes count, with those of 16 and up unless `planes` is 16. */
+struct counts {
+    __m512i low[16], high[16];
+};
+
+BP_INLINE void counts_of_all(const __m512i *plane, size_t planes, struct counts *counts) {
+    counts_of_planes(plane, counts->low);
+    if (planes > 16)
+        counts_of_planes(plane + 16, counts->high);
 }
 
-/* The same of `words` words, from counts below 2^16, and those above unless NULL. */
-BP_INLINE void add_words(const __m512i v[16], const __m512i *above, size_t words, int32_t total,
-                         int32_t *y) {
-    for (size_t i = 0; i < 2 * words; i++, y += 32)
-        for (size_t half = 0; half < 2; half++) {
-            __m512i count = _mm512_cvtepu16_epi32(half == 0 ? _mm512_castsi512_si256(v[i])
-                                                            : _mm512_extracti64x4_epi64(v[i], 1));
-            if (above != NULL) {
-                __m512i more =
-                    _mm512_cvtepu16_epi32(half == 0 ? _mm512_castsi512_si256(above[i])
-                                                    : _mm512_extracti64x4_epi64(above[i], 1));
-                count = _mm512_add_epi32(count, _mm512_slli_epi32(more, 16));
-            }
-            add_lanes(count, total, y + 16 * half);
-        }
+/* Lanes 16 i .. 16 i + 15, in 32 bits. */
+BP_INLINE __m512i half_of(const __m512i v[16], size_t i) {
+    return _mm512_cvtepu16_epi32(i % 2 == 0 ? _mm512_castsi512_si256(v[i / 2])
+                                            : _mm512_extracti64x4_epi64(v[i / 2], 1));
+}
+
+BP_INLINE __m512i sixteen_counts(const struct counts *counts, size_t planes, size_t i) {
+    const __m512i low = half_of(counts->low, i);
+    return planes == 16 ? low
+                        : _mm512_add_epi32(low, _mm512_slli_epi32(half_of(counts->high, i), 16));
+}
+
+#define MOST_PLANES 32 /* of which 24 count */
+
+void bp_product_rows_i32_avx512(const uint64_t *rows, size_t weights, const uint16_t *at,
+                                size_t room, const size_t *count, const int32_t *total,
+                                size_t words_each, size_t words, int32_t *y) {
+    __m512i plane[MOST_PLANES];
+    struct counts counts;
+    clear(plane, MOST_PLANES);
+    for (size_t w = 0; w < weights; w++)
+        count_lists(plane, 24, w, rows, BP_ROW_WORDS, 0xff, at + w * room, count[w], NULL, 0);
+    counts_of_all(plane, MOST_PLANES, &counts);
+    for (size_t i = 0; i < 4 * words; i++) {
+        const __m512i counted = sixteen_counts(&counts, MOST_PLANES, i);
+        const __m512i all = _mm512_set1_epi32(total[i / 4 / words_each]);
+        _mm512_storeu_si512(y + 16 * i, _mm512_sub_epi32(all, _mm512_add_epi32(counted, counted)));
+    }
+}
+
+/* y += total - 2 * what the planes count, of `words` words. */
+BP_INLINE void add_counted(const __m512i *plane, size_t planes, size_t words, int32_t total,
+                           int32_t *y) {
+    struct counts counts;
+    counts_of_all(plane, planes, &counts);
+    for (size_t i = 0; i < 4 * words; i++, y += 16) {
+        const __m512i counted = sixteen_counts(&counts, planes, i);
+        const __m512i sum =
+            _mm512_sub_epi32(_mm512_set1_epi32(total), _mm512_add_epi32(counted, counted));
+        _mm512_storeu_si512(y, _mm512_add_epi32(_mm512_loadu_si512(y), sum));
+    }
 }
 
 /* Counts the lists of all weights. */
 BP_INLINE void count_weights(__m512i *plane, size_t planes, const uint64_t *x, __mmask8 words,
                              size_t weights, const uint16_t *at, size_t capacity,
                              const int32_t *count) {
-    clear(plane, planes);
     for (size_t w = 0; w < weights; w++, at += 2 * capacity, count += 2)
         count_lists(plane, planes, w, x, 1, words, at, (size_t)count[0], at + capacity,
                     (size_t)count[1]);
@@ -300,16 +330,15 @@ void bp_product_nonzero_avx512(const uint64_t *x, size_t weights, const uint16_t
     const int32_t total = (int32_t)(most + 2 * excess);
     for (size_t first = 0; first < words; first += 8, x += 8, y += 512) {
         const size_t some = bp_min_size(words - first, 8);
-        __m512i plane[32], v[16], above[16];
+        __m512i plane[MOST_PLANES];
         if (most + excess <= UINT16_MAX) {
+            clear(plane, 16);
             count_weights(plane, 16, x, mask_8(some), weights, at, capacity, count);
-            counts_of_planes(plane, v);
-            add_words(v, NULL, some, total, y);
+            add_counted(plane, 16, some, total, y);
         } else {
-            count_weights(plane, 32, x, mask_8(some), weights, at, capacity, count);
-            counts_of_planes(plane, v);
-            counts_of_planes(plane + 16, above);
-            add_words(v, above, some, total, y);
+            clear(plane, MOST_PLANES);
+            count_weights(plane, 24, x, mask_8(some), weights, at, capacity, count);
+            add_counted(plane, MOST_PLANES, some, total, y);
         }
     }
 }

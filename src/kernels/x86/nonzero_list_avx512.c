@@ -15,6 +15,37 @@ BP_INLINE __m512i numbers_64(void) {
                            9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 }
 
+/* The digits of 64 codes: bit w of a byte of `set` if that of weight w is not zero, and of `less`
+ * if it has the other sign than the code. */
+struct digits {
+    __m512i set, less;
+    __mmask64 negative;
+};
+
+BP_INLINE struct digits digits_of(__m512i codes, size_t weights) {
+    const __m512i x = _mm512_abs_epi8(codes), zero = _mm512_setzero_si512();
+    const __mmask64 negative = _mm512_movepi8_mask(codes);
+    if (weights != BP_NONZERO_FORM)
+        return (struct digits){x, zero, negative};
+    /* the bits of 3 x that x has not are plus, those of x that 3 x has not minus, of half the
+     * weight */
+    const __m512i half = _mm512_and_si512(_mm512_srli_epi16(x, 1), _mm512_set1_epi8(0x7f));
+    const __m512i half_of_three = _mm512_add_epi8(x, half);
+    return (struct digits){_mm512_xor_si512(half_of_three, half),
+                           _mm512_andnot_si512(half_of_three, half), negative};
+}
+
+BP_INLINE __mmask64 digit_is_set(const struct digits *d, size_t w) {
+    return _mm512_test_epi8_mask(d->set, _mm512_set1_epi8((char)(1 << w)));
+}
+
+/* Of digits that are set: which are negative. */
+BP_INLINE __mmask64 digit_is_minus(const struct digits *d, size_t weights, size_t w) {
+    return weights != BP_NONZERO_FORM
+               ? d->negative
+               : d->negative ^ _mm512_test_epi8_mask(d->less, _mm512_set1_epi8((char)(1 << w)));
+}
+
 /* --- of columns ------------------------------------------------------------------------------- */
 
 #define ROWS    ((size_t)64)
@@ -40,15 +71,14 @@ BP_INLINE void append(const struct places *places, __mmask64 mask, uint16_t *to,
         _mm512_storeu_si512(to + 32, places_of(places, _mm512_extracti64x4_epi64(rows, 1)));
 }
 
-/* The codes of a column, to its lists. Most are 1 or -1. */
+/* The codes of a column, to its lists. Of up to 4 bits most are 1 or -1. */
 BP_INLINE void list_column(const struct places *places, __m512i codes, size_t weights, uint16_t *to,
                            size_t capacity, int32_t *count) {
-    const __m512i magnitude = _mm512_abs_epi8(codes);
-    const __mmask64 minus = _mm512_movepi8_mask(codes);
-    const size_t lists =
-        2 * (_mm512_cmpgt_epi8_mask(magnitude, _mm512_set1_epi8(1)) != 0 ? weights : 1);
+    const struct digits d = digits_of(codes, weights);
+    const __mmask64 more = _mm512_cmpgt_epu8_mask(d.set, _mm512_set1_epi8(1));
+    const size_t lists = 2 * (more != 0 ? weights : 1);
     for (size_t l = 0; l < lists; l += 2) {
-        __mmask64 set = _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << l / 2)));
+        const __mmask64 set = digit_is_set(&d, l / 2), minus = digit_is_minus(&d, weights, l / 2);
         append(places, set & ~minus, to + l * capacity, count + l);
         append(places, set & minus, to + (l + 1) * capacity, count + l + 1);
     }
@@ -116,7 +146,7 @@ BP_INLINE void fetch_next_rows(const uint8_t *codes, size_t step, size_t j, size
         _mm_prefetch((const char *)codes + (ROWS + p) * step, _MM_HINT_T0);
 }
 
-void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
+BP_INLINE void list_columns(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
                             const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count) {
     const size_t share = (ROWS + k - 1) / k;
     for (size_t p = 0; p < n; p += ROWS, codes += ROWS * step) {
@@ -141,6 +171,17 @@ void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t 
     }
 }
 
+/* The two numbers of weights that are used, as constants. */
+void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
+                            const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count) {
+    if (weights == BP_NONZERO_WEIGHTS)
+        list_columns(codes, n, step, k, BP_NONZERO_WEIGHTS, at, to, capacity, count);
+    else if (weights == BP_NONZERO_FORM)
+        list_columns(codes, n, step, k, BP_NONZERO_FORM, at, to, capacity, count);
+    else
+        list_columns(codes, n, step, k, weights, at, to, capacity, count);
+}
+
 /* --- of pixels -------------------------------------------------------------------------------- */
 
 _Static_assert(BP_ROW_MINUS == SIGN, "rows of negatives are so far away");
@@ -158,8 +199,8 @@ BP_INLINE uint16_t *append_numbers(uint16_t *to, __m512i numbers, __mmask64 whic
     return to + n;
 }
 
-void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
-                        size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total) {
+BP_INLINE void list_pixels(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
+                           size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total) {
     const __m512i numbers = numbers_64();
     uint16_t *end[BP_ROW_WEIGHTS];
     for (size_t w = 0; w < weights; w++)
@@ -168,21 +209,30 @@ void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, size_t weights
         __m512i sum = _mm512_setzero_si512();
         for (size_t j = 0; j < k; j += 64) {
             const __m512i v = _mm512_maskz_loadu_epi8(mask_64(k - j), codes + j);
-            const __m512i magnitude = _mm512_abs_epi8(v);
-            const __m512i signed_numbers = _mm512_mask_add_epi8(numbers, _mm512_movepi8_mask(v),
-                                                                numbers, _mm512_set1_epi8(SIGN));
+            const struct digits d = digits_of(v, weights);
             const __m512i from = _mm512_set1_epi16((short)(first + 2 * j));
             _mm_prefetch((const char *)(codes + j + 4096), _MM_HINT_T0);
-            sum = _mm512_add_epi64(sum, _mm512_sad_epu8(magnitude, _mm512_setzero_si512()));
-            for (size_t w = 0; w < weights; w++)
-                end[w] = append_numbers(
-                    end[w], signed_numbers,
-                    _mm512_test_epi8_mask(magnitude, _mm512_set1_epi8((char)(1 << w))), from);
+            sum = _mm512_add_epi64(sum, _mm512_sad_epu8(d.set, _mm512_setzero_si512()));
+            for (size_t w = 0; w < weights; w++) {
+                const __m512i signed_numbers = _mm512_mask_add_epi8(
+                    numbers, digit_is_minus(&d, weights, w), numbers, _mm512_set1_epi8(SIGN));
+                end[w] = append_numbers(end[w], signed_numbers, digit_is_set(&d, w), from);
+            }
         }
         total[p] = (int32_t)_mm512_reduce_add_epi64(sum);
     }
     for (size_t w = 0; w < weights; w++)
         count[w] = (size_t)(end[w] - (to + w * room));
+}
+
+void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
+                        size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total) {
+    if (weights == BP_NONZERO_WEIGHTS)
+        list_pixels(codes, n, k, BP_NONZERO_WEIGHTS, first, step, to, room, count, total);
+    else if (weights == BP_NONZERO_FORM)
+        list_pixels(codes, n, k, BP_NONZERO_FORM, first, step, to, room, count, total);
+    else
+        list_pixels(codes, n, k, weights, first, step, to, room, count, total);
 }
 
 void bp_join_rows_avx512(const struct bp_row_lists *lists, size_t n, size_t weights, uint16_t none,

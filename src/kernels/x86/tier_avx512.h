@@ -58,6 +58,9 @@ void bp_join_rows_avx512(const struct bp_row_lists *lists, size_t n, size_t weig
 void bp_product_rows_avx512(const uint64_t *rows, size_t weights, const uint16_t *at, size_t room,
                             const size_t *count, const int32_t *total, size_t words_each,
                             size_t words, const uint64_t *mask, int16_t *y);
+void bp_product_rows_i32_avx512(const uint64_t *rows, size_t weights, const uint16_t *at,
+                                size_t room, const size_t *count, const int32_t *total,
+                                size_t words_each, size_t words, int32_t *y);
 void bp_product_nonzero_avx512(const uint64_t *x, size_t weights, const uint16_t *at,
                                size_t capacity, const int32_t *count, size_t words, int32_t *y);
 void bp_product_bytes_avx512(const uint8_t *x, const int32_t *row, size_t n, const int32_t *quad,
