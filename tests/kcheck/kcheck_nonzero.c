@@ -40,8 +40,13 @@ void kcheck_product_nonzero(struct kcheck *t) {
     }
     const size_t lists = 2 * weights;
     /* The sum of weights goes beyond 16 bits, and stays below them. */
-    draw_lengths(t, lists, 2, t->case_index % 32 == 3 ? 70000 : 21000, n);
-    size_t capacity = 16 + kc_below(t, 20), places = t->layer != NULL ? 20000 : 1 + kc_below(t, 60);
+    draw_lengths(t, lists, 2, t->case_index % 32 == 3 ? 66500 : 21000, n);
+    /* Every row counts in the lanes of its first word. */
+    const int all_count = t->layer == NULL && t->case_index % 8 == 3;
+    if (all_count && t->case_index % 16 == 11)
+        n[0] = n[1] = 4000 + kc_below(t, 4000);
+    size_t capacity = 16 + kc_below(t, 20),
+           places = t->layer != NULL ? 20000 : 2 + kc_below(t, 60) / 2 * 2;
     for (size_t l = 0; l < lists; l++) {
         all += n[l];
         capacity = n[l] + 16 > capacity ? n[l] + 16 : capacity;
@@ -61,6 +66,8 @@ void kcheck_product_nonzero(struct kcheck *t) {
         const int32_t weight = (l % 2 ? -1 : 1) * (1 << l / 2);
         count[l] = (int32_t)n[l];
         draw_numbers(t, at + l * capacity, n[l], places);
+        for (size_t i = 0; all_count && i < n[l]; i++) /* complements count, too */
+            at[l * capacity + i] = (uint16_t)(at[l * capacity + i] / 2 * 2 + l % 2);
         for (size_t i = 0; i < n[l]; i++)
             for (size_t j = 0; j < 64 * words; j++)
                 y[j] += bp_bit(x + at[l * capacity + i], j) ? -weight : weight;
@@ -101,12 +108,14 @@ void kcheck_list_nonzero(struct kcheck *t) {
     const size_t lists = 2 * k * weights, capacity = n + 3 + spare + 64;
     const size_t step = k + (t->layer != NULL ? t->layer->k - k : kc_below(t, 2) * kc_below(t, 20));
     const size_t zeros = t->layer != NULL ? 6 : kc_below(t, 9);
+    const int in_one_list = t->layer == NULL && kc_below(t, 3) == 0; /* what is not zero */
     kc_params(t, "n=%zu step=%zu k=%zu weights=%zu, %zu of 8 zero, spare=%zu", n, step, k, weights,
               zeros, spare);
     kc_work(t, (double)(n * k), "codes");
     uint8_t *codes = kc_input(t, "codes", KC_U8, (n - 1) * step + k);
     for (size_t i = 0; i < (n - 1) * step + k; i++)
-        codes[i] = (uint8_t)draw_code(t, weights, zeros);
+        codes[i] = (uint8_t)(in_one_list ? draw_code(t, weights, zeros) != 0
+                                         : draw_code(t, weights, zeros));
     uint16_t *at = kc_input(t, "at", KC_I16, n), *to = kc_output(t, "to", KC_I16, lists * capacity);
     int32_t *count = kc_output(t, "count", KC_I32, lists);
     draw_numbers(t, at, n, 65536);
@@ -244,7 +253,9 @@ static struct rows make_rows(struct kcheck *t, size_t most) {
                      .words = t->layer != NULL ? 8 : 1 + kc_below(t, 8),
                      .words_each = t->layer != NULL ? bp_min_size(bp_words(t->layer->c), 8)
                                                     : 1 + kc_below(t, 9)};
-    const size_t numbers = t->layer != NULL ? 8192 : 1 + kc_below(t, 60);
+    const size_t numbers = t->layer != NULL          ? 8192
+                           : t->case_index % 64 == 5 ? 65536
+                                                     : 1 + kc_below(t, 60);
     size_t n[BP_ROW_WEIGHTS], all = 0;
     draw_lengths(t, r.weights, 1, most > 0 ? most : (size_t)16000 >> r.weights, n);
     for (size_t w = 0; w < r.weights; w++) {
