@@ -201,8 +201,8 @@ struct bp_kernels {
      * the number of a row
      *     first + p * step + j / 64 * 128 + j % 64 + (d < 0 ? BP_ROW_MINUS : 0)
      * is appended to the list of weight w, empty at first, at to + w * room. count[w]: its length;
-     * total[p]: the sum of |d| * 2^w. Numbers are below 65536; weights <= BP_ROW_WEIGHTS. room >= n * k +
-     * 64: what is behind a list's end may be written. */
+     * total[p]: the sum of |d| * 2^w. Numbers are below 65536; weights <= BP_ROW_WEIGHTS. room >= n
+     * * k + 64: what is behind a list's end may be written. */
     void (*list_row)(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
                      size_t step, uint16_t *to, size_t room, size_t *count, int32_t *total);
 
@@ -405,6 +405,11 @@ struct bp_kernels {
      * off, and nothing is added. w NULL: everywhere. */
     void (*scale_latent)(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
                          const int32_t *neg, const float *w, size_t n, float *out);
+
+    /* The same of sums of 16 bits: out[j] = sum[j] + known, which fits; and what it becomes later,
+     *     out[j] = |w[j]| < 1 ? scale * (float)sum[j] : +0.0 */
+    void (*narrow_sums)(const int32_t *sum, int32_t known, size_t n, int16_t *out);
+    void (*latent_gradient)(const int16_t *sum, float scale, const float *w, size_t n, float *out);
 
     /* --- normalisation, activation, pooling --------------------------------------------------- */
 

@@ -115,12 +115,12 @@ struct bp_tap_runs {
 
 #define BP_TABLE_BYTES 16 /* of one quad */
 
-/* A product that leaves out zeros takes codes apart: code = sum over w of digit_w * 2^w, digits -1, 0
- * and 1. Of |code| < 2^weights, weights up to 7, they are the bits of its magnitude, with its sign.
- * Of 8 weights they are the non-adjacent form: |code| < 128, and of two digits side by side one is
- * zero, so that a third of all digits is not, where half of the bits are. */
-#define BP_NONZERO_WEIGHTS  3 /* for codes of up to 4 bits */
-#define BP_NONZERO_FORM 8 /* for those of 8 bits */
+/* A product that leaves out zeros takes codes apart: code = sum over w of digit_w * 2^w, digits -1,
+ * 0 and 1. Of |code| < 2^weights, weights up to 7, they are the bits of its magnitude, with its
+ * sign. Of 8 weights they are the non-adjacent form: |code| < 128, and of two digits side by side
+ * one is zero, so that a third of all digits is not, where half of the bits are. */
+#define BP_NONZERO_WEIGHTS 3 /* for codes of up to 4 bits */
+#define BP_NONZERO_FORM    8 /* for those of 8 bits */
 
 /* Rows of dA without zeros are numbered; those of an element and of its negative are so far apart,
  * and the elements of one are by 64. */

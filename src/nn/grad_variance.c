@@ -109,7 +109,7 @@ static void run_draws(struct bp_grad_variance *v, const struct bp_layer *layer,
         bp_bconv_backward(parts->op, graph->exec, graph->n, layer->in->bits, layer->in->mask,
                           &layer->out->source, seed_of_draw(graph, layer, draw),
                           (unsigned)layer->binary_index, graph->step, parts->weight->value, dx, dw,
-                          NULL, NULL);
+                          NULL, NULL, NULL);
         if (dx != NULL)
             add_draw(&v->da, dx);
         add_draw(&v->dw, dw);

@@ -55,10 +55,27 @@ struct bp_param {
     int grad_shared;
     uint8_t *grad_zero; /* latent: [dims[0]] 1 where a row of the gradient is zeros that are not
                            written: grad holds anything there. As long as grad; others: NULL */
+    /* Latent, [dims[0]] or NULL. If grad_is_sums, as the backward pass says, grad holds integers of
+     * 16 bits, and the gradient of row k is grad_scale[k] times these where |value| < 1, else 0:
+     * bp_param_gradient. */
+    float *grad_scale;
+    int grad_is_sums;
     float *moment1, *moment2; /* optimizer state; NULL in graphs made without backward */
     size_t sign_row;          /* latent: elements of a row of signs; else 0 */
     uint64_t *signs;          /* latent: [count / sign_row][words of sign_row], the optimizer's */
 };
+
+/* Elements first .. first + count - 1 of a gradient whose grad_is_sums. */
+static inline void bp_param_gradient(const struct bp_param *param, const struct bp_kernels *kernels,
+                                     size_t first, size_t count, float *out) {
+    const int16_t *sums = (const int16_t *)(const void *)param->grad;
+    const size_t row = param->count / param->dims[0], end = first + count;
+    for (size_t i = first, stop; i < end; i = stop) {
+        stop = (i / row + 1) * row < end ? (i / row + 1) * row : end;
+        kernels->latent_gradient(sums + i, param->grad_scale[i / row], param->value + i, stop - i,
+                                 out + (i - first));
+    }
+}
 
 /* A saved tensor that is not trained: running statistics. */
 struct bp_running {

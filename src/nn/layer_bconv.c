@@ -81,6 +81,11 @@ static bp_status plan(struct bp_graph *graph, struct bp_layer *layer) {
         snprintf(text, sizeof text, "%s zero rows", layer->name);
         BP_TRY(bp_plan_add(graph->step_plan, text, self->shape.k, layer->backward_time, end,
                            &self->weight->grad_zero));
+        if (self->weight->grad_shared && codes && bp_bconv_gives_dw_sums(self->op, graph->exec)) {
+            snprintf(text, sizeof text, "%s gradient scales", layer->name);
+            BP_TRY(bp_plan_add(graph->step_plan, text, self->shape.k * sizeof(float),
+                               layer->backward_time, end, &self->weight->grad_scale));
+        }
     }
     return plans_qat(graph, layer) ? plan_qat(graph, layer) : BP_OK;
 }
@@ -116,8 +121,12 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     struct layer_bconv *self = layer->self;
     struct bp_tensor *in = layer->in;
     const struct bp_bconv_sums dx_sums = {in->grad_sums, in->grad_scale};
+    const struct bp_bconv_dw_sums dw_sums = {(int16_t *)(void *)self->weight->grad,
+                                             self->weight->grad_scale};
     if (in->needs_grad)
         bp_tensor_grad_begin(in);
+    self->weight->grad_is_sums =
+        graph->precision != BP_PRECISION_QAT && self->weight->grad_scale != NULL;
     if (graph->precision == BP_PRECISION_QAT)
         return backward_qat(graph, layer);
     if (graph->observer != NULL)
@@ -126,7 +135,8 @@ static bp_status backward(struct bp_graph *graph, struct bp_layer *layer) {
     bp_bconv_backward(self->op, graph->exec, graph->n, in->bits, in->mask, &layer->out->source,
                       graph->config.seed, (unsigned)layer->binary_index, graph->step,
                       self->weight->value, in->needs_grad ? in->grad : NULL, self->weight->grad,
-                      &zeros, in->needs_grad && in->grad_sums != NULL ? &dx_sums : NULL);
+                      &zeros, in->needs_grad && in->grad_sums != NULL ? &dx_sums : NULL,
+                      self->weight->grad_is_sums ? &dw_sums : NULL);
     return BP_OK;
 }
 

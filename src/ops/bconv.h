@@ -60,15 +60,24 @@ struct bp_bconv_sums {
 };
 int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant *quant_da);
 
+/* The weight gradient likewise: that of output channel k is scale[k] * sums where |w| < 1, else 0,
+ * the same floats as dw. Where bp_bconv_gives_dw_sums. */
+struct bp_bconv_dw_sums {
+    int16_t *sums; /* [k][r][r][c] */
+    float *scale;  /* [k], of rows that are not told to be zero */
+};
+int bp_bconv_gives_dw_sums(const struct bp_bconv *op, const struct bp_exec *exec);
+
 /* Quantized backward. x: the bits of the forward pass (halo), mask [n][h][w][cw]: straight-through
  * mask of x; source: dL/dY; w: the latent weights, for their straight-through mask (NULL: none).
  * Writes dx [n][h][w][c] (NULL: not wanted) and dw [k][r][r][c], both masked; all of them if zeros
- * is NULL. dx_sums: NULL, or what is wanted in place of dx, which is NULL then. seed, layer, step
- * pick the random streams. */
+ * is NULL. dx_sums: NULL, or what is wanted in place of dx, which is NULL then; dw_sums: NULL, or
+ * what is wanted in place of dw. seed, layer, step pick the random streams. */
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
                        unsigned layer, uint32_t step, const float *w, float *dx, float *dw,
-                       const struct bp_bconv_zeros *zeros, const struct bp_bconv_sums *dx_sums);
+                       const struct bp_bconv_zeros *zeros, const struct bp_bconv_sums *dx_sums,
+                       const struct bp_bconv_dw_sums *dw_sums);
 
 /* The groups as decided by the last backward call: n samples for dA; samples or channels for dW. */
 const struct bp_group *bp_bconv_groups_da(const struct bp_bconv *op);

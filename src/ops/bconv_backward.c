@@ -320,7 +320,8 @@ static struct bp_rounding make_rounding(const struct bp_quant *quant) {
 void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                        const uint64_t *mask, const struct bp_grad_source *source, uint64_t seed,
                        unsigned layer, uint32_t step, const float *w, float *dx, float *dw,
-                       const struct bp_bconv_zeros *zeros, const struct bp_bconv_sums *dx_sums) {
+                       const struct bp_bconv_zeros *zeros, const struct bp_bconv_sums *dx_sums,
+                       const struct bp_bconv_dw_sums *dw_sums) {
     struct backward_job job = {.op = op, .exec = exec, .source = source};
     job.want_da = dx != NULL || dx_sums != NULL;
     uint8_t *kept = zeros == NULL ? NULL : zeros->kept;
@@ -342,7 +343,7 @@ void bp_bconv_backward(struct bp_bconv *op, struct bp_exec *exec, size_t n, cons
     for (size_t i = 0; kept != NULL && i < n; i++)
         kept[i] = (uint8_t)op->groups_da[i].kept;
     bp_exec_spent(exec, BP_SPENT_DGRAD, &since);
-    bp_bconv_wgrad_run(op, exec, n, x, w, dw, zeros == NULL ? NULL : zeros->dw_rows);
+    bp_bconv_wgrad_run(op, exec, n, x, w, dw, dw_sums, zeros == NULL ? NULL : zeros->dw_rows);
     bp_exec_spent(exec, BP_SPENT_WGRAD, &since);
 }
 

@@ -187,9 +187,11 @@ bp_status bp_bconv_wgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time);
 /* Where the codes of dW of `position` (n oh + y) ow + x begin, `kept` channels of each position. */
 uint8_t *bp_bconv_wgrad_codes(const struct bp_bconv *op, size_t position, size_t kept);
-/* zero_rows [k] or NULL: bp_bconv_zeros.dw_rows. The methods below do not touch these rows. */
+/* To dw, or dw_sums unless NULL. zero_rows [k] or NULL: bp_bconv_zeros.dw_rows. The methods below
+ * do not touch these rows. */
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        const float *w, float *dw, uint8_t *zero_rows);
+                        const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums,
+                        uint8_t *zero_rows);
 /* 1 if output channel k has a row of dW that is not zero. */
 int bp_bconv_wgrad_has_row(const struct bp_bconv *op, size_t k);
 /* dw[i] = 0 where not |w[i]| < 1; w NULL: nothing. */
@@ -208,7 +210,7 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time);
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw);
+                         const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums);
 
 /* bconv_wgrad_tiles.c: channel groups only. */
 struct bp_wgrad_tiles;
@@ -222,6 +224,6 @@ size_t bp_wgrad_tiles_joined(const struct bp_bconv *op);
 void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec);
 int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n);
 void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                          const float *w, float *dw);
+                          const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums);
 
 #endif

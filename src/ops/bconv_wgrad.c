@@ -67,6 +67,16 @@ void bp_bconv_mask_row(const float *w, size_t n, float *dw) {
         dw[i] = fabsf(w[i]) < 1.0f ? dw[i] : 0.0f;
 }
 
+int bp_bconv_gives_dw_sums(const struct bp_bconv *op, const struct bp_exec *exec) {
+    const size_t positions = op->shape.n * op->shape.oh * op->shape.ow;
+    int code_min, code_max, is_signed;
+    bp_quant_codes(&op->quant_dw, &code_min, &code_max, &is_signed);
+    /* Whole digits of one lookup, whose sums need no correction; elsewhere not measured. */
+    return op->backward && op->method_dw == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once &&
+           op->quant_dw.grid == BP_GRID_ZERO && op->quant_dw.bits <= 4 &&
+           op->quant_dw.groups == BP_GROUPS_CHANNEL && positions <= (size_t)(INT16_MAX / code_max);
+}
+
 int bp_bconv_wgrad_has_row(const struct bp_bconv *op, size_t k) {
     int by_channel = op->quant_dw.groups == BP_GROUPS_CHANNEL;
     return op->kept_dw > 0 && (!by_channel || op->groups_dw[k].kept);
@@ -75,6 +85,7 @@ int bp_bconv_wgrad_has_row(const struct bp_bconv *op, size_t k) {
 struct clear_job {
     const struct bp_bconv *op;
     float *dw;
+    const struct bp_bconv_dw_sums *dw_sums;
 };
 
 /* Items are output channels. */
@@ -82,24 +93,33 @@ static void clear_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     struct clear_job *job = context;
     size_t row = job->op->taps * job->op->shape.c;
-    for (size_t k = begin; k < end; k++)
-        if (!bp_bconv_wgrad_has_row(job->op, k))
+    for (size_t k = begin; k < end; k++) {
+        if (bp_bconv_wgrad_has_row(job->op, k))
+            continue;
+        if (job->dw_sums == NULL) {
             memset(job->dw + k * row, 0, row * sizeof(float));
+            continue;
+        }
+        memset(job->dw_sums->sums + k * row, 0, row * sizeof(int16_t));
+        job->dw_sums->scale[k] = 0;
+    }
 }
 
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                        const float *w, float *dw, uint8_t *zero_rows) {
+                        const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums,
+                        uint8_t *zero_rows) {
     op->nonzero_dw = op->kept_dw > 0 && bp_wgrad_nonzero_pays(op, exec, n);
     if (op->nonzero_dw)
-        bp_wgrad_nonzero_run(op, exec, n, x, w, dw);
+        bp_wgrad_nonzero_run(op, exec, n, x, w, dw, dw_sums);
     else if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_LOOKUP)
-        bp_wgrad_lookup_run(op, exec, n, x, w, dw);
+        bp_wgrad_lookup_run(op, exec, n, x, w, dw, dw_sums);
     else if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_TILES)
         bp_wgrad_tiles_run(op, exec, n, x, w, dw);
     else if (op->kept_dw > 0)
         bp_wgrad_words_run(op, exec, n, x, w, dw);
     if (zero_rows == NULL)
-        bp_parallel_for(exec->threads, op->shape.k, clear_part, &(struct clear_job){op, dw});
+        bp_parallel_for(exec->threads, op->shape.k, clear_part,
+                        &(struct clear_job){op, dw, dw_sums});
     for (size_t k = 0; zero_rows != NULL && k < op->shape.k; k++)
         zero_rows[k] = !bp_bconv_wgrad_has_row(op, k);
 }

@@ -182,7 +182,8 @@ struct wgrad_job {
     const float *w;
     float *dw;
     size_t n, kept;
-    size_t columns; /* output channels of a work item */
+    const struct bp_bconv_dw_sums *dw_sums; /* unless NULL, in place of dw */
+    size_t columns;                         /* output channels of a work item */
     struct bp_digit digits[2];
     size_t n_digits;
     int with_count; /* count_a is needed */
@@ -323,6 +324,13 @@ static void finish_columns(const struct wgrad_job *job, size_t first, size_t col
         const int32_t *entries = sums + i * row;
         for (size_t tap = 0; tap < op->taps; tap++) {
             const int32_t *low = entries + tap * c;
+            if (job->dw_sums != NULL) { /* one digit, and nothing counted */
+                const int32_t valid = (int32_t)(op->valid_count[tap] * job->n);
+                job->kernels->narrow_sums(low, job->digits[0].code_min * valid, c,
+                                          job->dw_sums->sums + k * row + tap * c);
+                job->dw_sums->scale[k] = op->groups_dw[k].scale;
+                continue;
+            }
             finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
                        job->n_digits > 1 ? low + columns * row : NULL, op->count_a + tap * c,
                        job->w == NULL ? NULL : job->w + k * row + tap * c,
@@ -364,7 +372,7 @@ static void fill_count_tables(const struct bp_bconv *op) {
 }
 
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw) {
+                         const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     struct wgrad_job job = {.op = op,
                             .exec = exec,
@@ -373,6 +381,7 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
                             .x = x,
                             .w = w,
                             .dw = dw,
+                            .dw_sums = dw_sums,
                             .n = n,
                             .kept = op->kept_dw};
     job.n_digits = bp_bconv_digits(&op->quant_dw, job.digits);

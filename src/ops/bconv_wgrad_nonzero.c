@@ -26,8 +26,9 @@ struct nonzero_job {
     const uint64_t *x;
     const float *w;
     float *dw;
-    size_t weights;          /* of the codes' digits */
-    size_t n, kept, columns; /* columns: of a work item */
+    const struct bp_bconv_dw_sums *dw_sums; /* unless NULL, in its place */
+    size_t weights;                         /* of the codes' digits */
+    size_t n, kept, columns;                /* columns: of a work item */
 };
 
 /* What a worker has listed of its channels. */
@@ -178,6 +179,20 @@ static int32_t sum_outside(const struct listed *l, size_t column, size_t tap, si
     return sum;
 }
 
+/* Fetches what a row of taps of dW is written to, and the weights of its mask: beside the product
+ * there is time. */
+static void fetch_rows(const struct nonzero_job *job, size_t k, size_t ty) {
+    const struct bp_bconv *op = job->op;
+    const size_t row = op->shape.r * op->shape.c, at = (k * op->shape.r + ty) * row;
+    for (size_t i = 0; job->dw_sums != NULL && i < row; i += 32)
+        __builtin_prefetch(job->dw_sums->sums + at + i, 1, 2);
+    for (size_t i = 0; job->dw_sums == NULL && i < row; i += 16) {
+        __builtin_prefetch(job->dw + at + i, 1, 2);
+        if (job->w != NULL)
+            __builtin_prefetch(job->w + at + i, 0, 2);
+    }
+}
+
 /* The rows of dW of a channel, from its sums. */
 static void finish(const struct nonzero_job *job, const struct listed *l, size_t first,
                    size_t column) {
@@ -185,12 +200,18 @@ static void finish(const struct nonzero_job *job, const struct listed *l, size_t
     const size_t c = op->shape.c, k = (size_t)op->kept_channel[first + column];
     const struct bp_group *group = &op->groups_dw[k];
     for (size_t tap = 0; tap < op->taps; tap++) {
-        size_t at = (k * op->taps + tap) * c, sum = column * op->taps + tap;
-        struct bp_latent_scale by = {-sum_outside(l, column, tap, op->shape.r), 0, 0, group->scale,
-                                     group->offset};
-        job->exec->kernels.scale_latent(&by, l->sums + sum * lanes_of(op), NULL, NULL,
-                                        job->w == NULL ? NULL : job->w + at, c, job->dw + at);
+        const size_t at = (k * op->taps + tap) * c;
+        const int32_t *sums = l->sums + (column * op->taps + tap) * lanes_of(op);
+        const int32_t known = -sum_outside(l, column, tap, op->shape.r);
+        const struct bp_latent_scale by = {known, 0, 0, group->scale, group->offset};
+        if (job->dw_sums != NULL)
+            job->exec->kernels.narrow_sums(sums, known, c, job->dw_sums->sums + at);
+        else
+            job->exec->kernels.scale_latent(&by, sums, NULL, NULL,
+                                            job->w == NULL ? NULL : job->w + at, c, job->dw + at);
     }
+    if (job->dw_sums != NULL)
+        job->dw_sums->scale[k] = group->scale;
 }
 
 /* All positions of `columns` channels, from `first` on. */
@@ -209,15 +230,8 @@ static void multiply_columns(const struct nonzero_job *job, struct listed *l, si
             if (begin == 0)
                 memset(sums, 0, op->taps * lanes_of(op) * sizeof *sums);
             for (size_t ty = 0; ty < r; ty++) {
-                if (end == positions) {
-                    size_t at =
-                        ((size_t)op->kept_channel[first + i] * op->taps + ty * r) * op->shape.c;
-                    for (size_t j = 0; j < r * op->shape.c; j += 16) {
-                        __builtin_prefetch(job->dw + at + j, 1, 2);
-                        if (job->w)
-                            __builtin_prefetch(job->w + at + j, 0, 2);
-                    }
-                }
+                if (end == positions)
+                    fetch_rows(job, (size_t)op->kept_channel[first + i], ty);
                 job->exec->kernels.product_nonzero(job->x + origin + (size_t)op->tap_offset[ty * r],
                                                    job->weights, l->at + i * lists * LIST_STEP,
                                                    LIST_STEP, l->count + i * lists, r * op->cw,
@@ -240,9 +254,15 @@ static void nonzero_part(void *context, size_t begin, size_t end, int thread) {
 }
 
 void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                          const float *w, float *dw) {
-    struct nonzero_job job = {
-        .op = op, .exec = exec, .x = x, .w = w, .dw = dw, .n = n, .kept = op->kept_dw};
+                          const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums) {
+    struct nonzero_job job = {.op = op,
+                              .exec = exec,
+                              .x = x,
+                              .w = w,
+                              .dw = dw,
+                              .dw_sums = dw_sums,
+                              .n = n,
+                              .kept = op->kept_dw};
     job.weights = bp_nonzero_weights(op->quant_dw.bits);
     job.columns = bp_item_size(exec->threads, job.kept, most_columns(op), AT_ONCE);
     bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, nonzero_part, &job);

@@ -147,15 +147,17 @@ void bp_optim_destroy(struct bp_optim *optim) {
 
 /* --- a block ---------------------------------------------------------------------------------- */
 
-/* Elements of a block whose gradient is known to be zero, all or none of them. */
+/* Elements of a block whose gradient is known to be zero, all or none of them; up to BLOCK if it is
+ * zero, or of integers. */
 struct run {
     size_t first, count;
     const float *grad; /* of the first; zeros come from here, not from memory */
     int is_zero;
 };
 
-/* The run that begins with element `first`. */
-static struct run run_at(const struct block *block, size_t first) {
+/* The run that begins with element `first`. made: [BLOCK], for gradients that are integers. */
+static struct run run_at(const struct block *block, size_t first, const struct bp_kernels *kernels,
+                         float *made) {
     static const float zeros[BLOCK];
     const struct bp_param *param = block->target->param;
     struct run run = {first, block->first + block->count - first, param->grad + first, 0};
@@ -169,6 +171,10 @@ static struct run run_at(const struct block *block, size_t first) {
     if (run.is_zero) {
         run.count = bp_min_size(run.count, BLOCK);
         run.grad = zeros;
+    } else if (param->grad_is_sums) {
+        run.count = bp_min_size(run.count, BLOCK);
+        bp_param_gradient(param, kernels, first, run.count, made);
+        run.grad = made;
     }
     return run;
 }
@@ -179,9 +185,10 @@ static int is_trained(const struct bp_optim *optim, const struct bp_param *param
 
 static void sum_block(const struct bp_optim *optim, struct block *block) {
     size_t stop = block->first + block->count;
+    float made[BLOCK];
     block->sum_squares = 0;
     for (size_t at = block->first; at < stop;) {
-        struct run run = run_at(block, at);
+        struct run run = run_at(block, at, &optim->exec->kernels, made);
         if (!run.is_zero)
             optim->exec->kernels.sum_squares_f32(run.grad, run.count, &block->sum_squares);
         at += run.count;
@@ -212,14 +219,18 @@ static void finish_latent(const struct bp_optim *optim, const struct block *bloc
             param->signs + block->first / param->sign_row * bp_words(param->sign_row), NULL);
 }
 
-static void update_block(const struct bp_optim *optim, const struct block *block) {
+/* adds_squares: the block's sum, too, of the same gradient. */
+static void update_block(const struct bp_optim *optim, struct block *block, int adds_squares) {
     const struct bp_optim_config *config = optim->config;
     const struct bp_param *param = block->target->param;
     const struct rates *rates =
         &optim->rates[(param->flags & BP_PARAM_HEAD) != 0][(param->flags & BP_PARAM_NO_DECAY) != 0];
+    float made[BLOCK]; /* with the mask of the values before they change */
     for (size_t at = block->first; at < block->first + block->count;) {
-        struct run run = run_at(block, at);
+        struct run run = run_at(block, at, &optim->exec->kernels, made);
         float *value = param->value + at, *moment1 = param->moment1 + at;
+        if (adds_squares && !run.is_zero)
+            optim->exec->kernels.sum_squares_f32(run.grad, run.count, &block->sum_squares);
         if (config->kind == BP_OPTIM_SGD)
             update_sgd(run.count, rates, config->nesterov, run.grad, value, moment1);
         else
@@ -259,10 +270,12 @@ static struct rates make_rates(const struct bp_optim_config *config, double lr, 
     return rates;
 }
 
-/* Some blocks in a row: those from `first` on. */
+/* Some blocks in a row: those from `first` on; whether their squares are summed as they are
+ * updated. */
 struct part {
     struct bp_optim *optim;
     size_t first;
+    int adds_squares;
 };
 
 /* Blocks that this step has updated already keep their sum. */
@@ -282,15 +295,17 @@ static void update_body(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
     const struct part *part = context;
     for (size_t i = part->first + begin; i < part->first + end; i++) {
-        const struct block *block = &part->optim->blocks[i];
+        struct block *block = &part->optim->blocks[i];
+        if (part->adds_squares)
+            block->sum_squares = 0;
         if (is_trained(part->optim, block->target->param) && !block->target->updated)
-            update_block(part->optim, block);
+            update_block(part->optim, block, part->adds_squares);
     }
 }
 
 /* Sums of the blocks in their order: the result is the same for any number of threads. */
 static double sum_squares(struct bp_optim *optim, size_t first, size_t count) {
-    struct part part = {optim, first};
+    struct part part = {optim, first, 0};
     double sum = 0;
     bp_parallel_for(optim->exec->threads, count, sum_body, &part);
     for (size_t i = first; i < first + count; i++)
@@ -298,9 +313,17 @@ static double sum_squares(struct bp_optim *optim, size_t first, size_t count) {
     return sum;
 }
 
-static void update(struct bp_optim *optim, size_t first, size_t count) {
-    struct part part = {optim, first};
+static void update(struct bp_optim *optim, size_t first, size_t count, int adds_squares) {
+    struct part part = {optim, first, adds_squares};
     bp_parallel_for(optim->exec->threads, count, update_body, &part);
+}
+
+/* Of integers, by their scales alone: these gradients need not be read before they are used. */
+static int is_surely_finite(const struct bp_param *param) {
+    int finite = param->grad_is_sums;
+    for (size_t i = 0; finite && i < param->dims[0]; i++)
+        finite = param->grad_zero[i] || isfinite(param->grad_scale[i] * (float)INT16_MIN);
+    return finite;
 }
 
 /* The gradients that are gone when the backward pass goes on. */
@@ -311,9 +334,12 @@ static int update_layer(struct bp_param_updater *updater, const struct bp_layer 
         struct target *target = &optim->targets[i];
         if (!target->param->grad_shared || target->param->layer != (size_t)layer->index)
             continue;
-        optim->finite = isfinite(sum_squares(optim, target->first_block, target->n_blocks)) != 0;
+        const int finite = is_surely_finite(target->param);
+        if (!finite)
+            optim->finite =
+                isfinite(sum_squares(optim, target->first_block, target->n_blocks)) != 0;
         if (optim->finite)
-            update(optim, target->first_block, target->n_blocks);
+            update(optim, target->first_block, target->n_blocks, finite);
         target->updated = optim->finite;
     }
     optim->spent_ns += bp_clock_ns() - begin_ns;
@@ -354,7 +380,7 @@ void bp_optim_end(struct bp_optim *optim, struct bp_optim_result *result) {
     if (result->finite && optim->config->clip_norm > 0)
         clip(optim, result->grad_norm);
     if (result->finite)
-        update(optim, 0, optim->n_blocks);
+        update(optim, 0, optim->n_blocks, 0);
     result->spent_ns = optim->spent_ns + bp_clock_ns() - begin_ns;
 }
 

@@ -255,6 +255,20 @@ static void packs_within_halves(const int32_t *sum, const uint64_t *mask, size_t
             }
 }
 
+static void narrows_first(const int32_t *sum, int32_t known, size_t n, int16_t *out) {
+    for (size_t j = 0; j < n; j++) /* saturates what does not fit yet */
+        out[j] = (int16_t)((sum[j] > INT16_MAX   ? INT16_MAX
+                            : sum[j] < INT16_MIN ? INT16_MIN
+                                                 : sum[j]) +
+                           known);
+}
+
+static void counts_weights_of_one(const int16_t *sum, float scale, const float *w, size_t n,
+                                  float *out) {
+    for (size_t j = 0; j < n; j++)
+        out[j] = fabsf(w[j]) <= 1.0f ? scale * (float)sum[j] : 0.0f;
+}
+
 static void keeps_weights_of_one(const struct bp_latent_scale *by, const int32_t *sum,
                                  const int32_t *high, const int32_t *neg, const float *w, size_t n,
                                  float *out) {
@@ -333,6 +347,8 @@ static const struct kc_planted planted[] = {
     {"scale_mask", "-0.0 where masked", {.scale_mask = minus_zero_where_masked}},
     {"mask_sums", "first word of the mask for all", {.mask_sums = repeats_the_first_word}},
     {"mask_sums", "packs within 128 bits", {.mask_sums = packs_within_halves}},
+    {"narrow_sums", "narrows first", {.narrow_sums = narrows_first}},
+    {"latent_gradient", "counts weights of one", {.latent_gradient = counts_weights_of_one}},
     {"scale_latent", "keeps weights of one", {.scale_latent = keeps_weights_of_one}},
     {"scale_latent", "adds floats", {.scale_latent = sums_of_floats}},
     {"max_unpool_2x2", "adds to the old content", {.max_unpool_2x2 = adds_to_old_content}},

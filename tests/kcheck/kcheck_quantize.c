@@ -242,3 +242,37 @@ void kcheck_scale_latent(struct kcheck *t) {
         t->kernels->scale_latent(kc_at(t, given), kc_at(t, sum), kc_at(t, high), kc_at(t, neg),
                                  kc_at(t, w), n, kc_at(t, out));
 }
+
+void kcheck_narrow_sums(struct kcheck *t) {
+    const size_t n = 1 + kc_below(t, 700);
+    const int32_t known = (int32_t)kc_below(t, 2000001) - 1000000;
+    kc_params(t, "n=%zu known=%d", n, known);
+    kc_work(t, (double)n, "element");
+    int32_t *sum = kc_input(t, "sum", KC_I32, n);
+    int16_t *out = kc_output(t, "out", KC_I16, n);
+    for (size_t j = 0; j < n; j++) {
+        const int32_t total = (int32_t)kc_below(t, 65536) - 32768;
+        sum[j] = total - known;
+        out[j] = (int16_t)total;
+    }
+    while (kc_next(t))
+        t->kernels->narrow_sums(kc_at(t, sum), known, n, kc_at(t, out));
+}
+
+void kcheck_latent_gradient(struct kcheck *t) {
+    const size_t n = 1 + kc_below(t, 700);
+    const float scale = kc_below(t, 16) == 0 ? INFINITY : kc_moderate(t);
+    kc_params(t, "n=%zu scale=%g", n, (double)scale);
+    kc_work(t, (double)n, "element");
+    int16_t *sum = kc_input(t, "sum", KC_I16, n);
+    float *w = kc_input(t, "w", KC_F32, n), *out = kc_output(t, "out", KC_F32, n);
+    kc_fill_floats(t, w, n, KC_ANY_FLOAT);
+    for (size_t j = 0; j < n; j++) {
+        sum[j] = (int16_t)((int32_t)kc_below(t, 65536) - 32768);
+        if (kc_below(t, 8) == 0)
+            w[j] = kc_below(t, 2) ? 1.0f : -1.0f;
+        out[j] = fabsf(w[j]) < 1.0f ? scale * (float)sum[j] : 0.0f;
+    }
+    while (kc_next(t))
+        t->kernels->latent_gradient(kc_at(t, sum), scale, kc_at(t, w), n, kc_at(t, out));
+}

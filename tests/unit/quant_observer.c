@@ -96,7 +96,7 @@ void observer_draw(struct observer *o, uint64_t seed, uint32_t step) {
     struct bp_grad_source source = {.rows = rows_of_g, .context = o, .scratch_bytes = 1};
     double row[OBSERVER_POSITIONS];
     bp_bconv_backward(o->op, o->exec, OBSERVER_GROUPS, o->x, o->mask, &source, seed, 3, step, NULL,
-                      o->dx, o->dw, NULL, NULL);
+                      o->dx, o->dw, NULL, NULL, NULL);
     o->groups[OBSERVER_DA] = bp_bconv_groups_da(o->op);
     o->groups[OBSERVER_DW] = bp_bconv_groups_dw(o->op);
     for (size_t p = 0; p < OBSERVER_POSITIONS; p++)

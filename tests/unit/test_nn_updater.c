@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/memory.h"
 #include "nn_net.h"
 
 static const struct nn_variant variants[] = {
@@ -29,16 +30,27 @@ struct taker {
     int next, stop; /* layers: that has to come; after which the pass is to end */
 };
 
+static int of_sums; /* gradients that were integers */
+
 static void same_gradient(const struct bp_param *kept, const struct bp_param *shared) {
+    struct bp_kernels kernels;
+    float *made = NULL;
+    bp_kernels_init(&kernels, bp_cpu_best());
+    if (shared->grad_is_sums) {
+        of_sums++;
+        assert_int_equal(bp_alloc_array(&made, shared->count, sizeof(float), "test"), BP_OK);
+        bp_param_gradient(shared, &kernels, 0, shared->count, made);
+    }
     size_t rows = shared->grad_zero != NULL ? shared->dims[0] : 1, row = kept->count / rows;
     for (size_t i = 0; i < rows; i++) {
-        const float *a = kept->grad + i * row, *b = shared->grad + i * row;
+        const float *a = kept->grad + i * row, *b = (made != NULL ? made : shared->grad) + i * row;
         int zero = shared->grad_zero != NULL && shared->grad_zero[i];
         for (size_t j = 0; zero && j < row; j++)
             assert_true(a[j] == 0.0f);
         if (!zero && memcmp(a, b, row * sizeof *a) != 0)
             fail_msg("gradient of %s differs", kept->name);
     }
+    bp_free(made);
 }
 
 /* Small enough for the next loss to be finite. */
@@ -74,6 +86,8 @@ static void test_shared_gradients(void **state) {
         struct bp_graph_config config = nn_variant_config(&variants[i / 2]);
         struct nn_net kept, shared;
         config.freeze_body = i % 2;
+        if (variants[i / 2].width > 0.1) /* so many that dW is looked up, where it gives integers */
+            config.batch = 16;
         nn_net_create(&kept, &config, bp_cpu_best(), 2);
         config.share_gradients = 1;
         nn_net_create(&shared, &config, bp_cpu_best(), 2);
@@ -102,6 +116,7 @@ static void test_shared_gradients(void **state) {
         nn_net_destroy(&kept);
         nn_net_destroy(&shared);
     }
+    assert_true(of_sums > 0 || bp_cpu_best() != BP_TIER_AVX512);
 }
 
 static void test_updater_ends_the_pass(void **state) {

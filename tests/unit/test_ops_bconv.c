@@ -189,7 +189,7 @@ static void check_sums(struct bconv_fixture *f, const struct bp_quant *da, uint3
     memset(sums.sums, 0x5a, s->n * elements * sizeof *sums.sums);
     memset(sums.scale, 0x5a, s->n * sizeof *sums.scale);
     bp_bconv_backward(f->op, f->exec, s->n, f->x, f->mask, &source, 99, 3, step, masked, NULL, dw,
-                      NULL, &sums);
+                      NULL, &sums, NULL);
     for (size_t i = 0; i < s->n * elements; i++) {
         float value = sums.scale[i / elements] * (float)sums.sums[i];
         assert_memory_equal(&value, &f->dx[i], sizeof value);
@@ -216,7 +216,7 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, enum bp_t
     for (uint32_t step = 0; step < 2; step++) {
         const float *masked = step == 1 ? f.w : NULL;
         bp_bconv_backward(f.op, f.exec, shape.n, f.x, f.mask, &source, 99, 3, step, masked, f.dx,
-                          f.dw, NULL, NULL);
+                          f.dw, NULL, NULL, NULL);
         struct operand *want_da = operands_da(&f, &da, 99, 3, step);
         struct operand *want_dw = operands_dw(&f, quant, 99, 3, step);
         check_backward(&f, want_da, want_dw, masked);
@@ -271,7 +271,7 @@ static void test_threads_and_partial_batch(void **state) {
                          threads[i]);
             struct bp_grad_source source = bconv_source(&f[i]);
             bp_bconv_backward(f[i].op, f[i].exec, 7, f[i].x, f[i].mask, &source, 5, 0, 8, NULL,
-                              f[i].dx, f[i].dw, NULL, NULL);
+                              f[i].dx, f[i].dw, NULL, NULL, NULL);
         }
         for (size_t i = 1; i < RUNS; i++) {
             assert_memory_equal(f[0].dx, f[i].dx, 7 * 36 * 40 * sizeof(float));
@@ -295,7 +295,7 @@ static void test_degenerate_gradients(void **state) {
         struct bp_grad_source source = bconv_source(&f);
         memset(f.g, 0, 4 * 16 * 8 * sizeof(float));
         bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw, NULL,
-                          NULL);
+                          NULL, NULL);
         for (size_t i = 0; i < 4 * 16 * 16; i++)
             assert_true(f.dx[i] == 0.0f);
         for (size_t i = 0; i < 8 * 9 * 16; i++)
@@ -303,7 +303,7 @@ static void test_degenerate_gradients(void **state) {
         for (size_t i = 0; i < 16 * 8; i++)
             f.g[2 * 16 * 8 + i] = 0.5f; /* sample 2 is constant */
         bp_bconv_backward(f.op, f.exec, 4, f.x, f.mask, &source, 5, 0, 9, NULL, f.dx, f.dw, NULL,
-                          NULL);
+                          NULL, NULL);
         struct operand *da_operands = operands_da(&f, &da, 5, 0, 9);
         for (size_t i = 0; bconv_quants[j].clip == 0.0f && i < 16 * 8; i++)
             assert_true(fabs(da_operands[2 * 16 * 8 + i].value - 0.5) < 1e-6);

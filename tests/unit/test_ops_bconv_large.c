@@ -48,7 +48,8 @@ static void check(enum bp_tier tier, uint64_t sign, float gradient) {
             for (size_t i = 1; i <= SIDE; i++)
                 x[(n * (SIDE + 2) + y) * (SIDE + 2) + i] = sign;
     bp_bconv_pack(op, exec, w);
-    bp_bconv_backward(op, exec, BATCH, x, NULL, &source, 1, 0, 0, w, NULL, dw_out, NULL, NULL);
+    bp_bconv_backward(op, exec, BATCH, x, NULL, &source, 1, 0, 0, w, NULL, dw_out, NULL, NULL,
+                      NULL);
     for (int t = 0; t < 9; t++) {
         double rows = t / 3 == 1 ? SIDE : SIDE - 1, columns = t % 3 == 1 ? SIDE : SIDE - 1;
         double exact = (sign ? -1.0 : 1.0) * (double)gradient * BATCH * rows * columns;

@@ -91,7 +91,7 @@ static void run_case(const size_t *dims, enum bp_tier tier, const struct bp_quan
     bp_bconv_pack(op, exec, w);
     const struct bp_grad_source source = {.rows = rows_of_ones, .context = &s, .scratch_bytes = 1};
     size_t n = s.n - 1; /* less than was planned for */
-    bp_bconv_backward(op, exec, n, x, mask, &source, 1, 0, 0, w, dx, dw, NULL, NULL);
+    bp_bconv_backward(op, exec, n, x, mask, &source, 1, 0, 0, w, dx, dw, NULL, NULL, NULL);
 
     size_t inside = joined(&s, 0), channels = s.c * s.k;
     size_t whole = s.oh * s.ow * taps; /* where a quarter would be with zeros, they are left out */

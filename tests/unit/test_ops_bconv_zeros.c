@@ -23,10 +23,11 @@ static void test_leaves_dropped_samples(void **state) {
     struct bp_grad_source source = bconv_source(&f);
     float *all = op_data_take(9 * of_sample * sizeof(float));
     uint8_t kept[9];
-    bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, all, f.dw, NULL, NULL);
+    bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, all, f.dw, NULL, NULL,
+                      NULL);
     memset(f.dx, 0xa5, 9 * of_sample * sizeof(float));
     bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, 8, NULL, f.dx, f.dw,
-                      &(struct bp_bconv_zeros){kept, NULL}, NULL);
+                      &(struct bp_bconv_zeros){kept, NULL}, NULL, NULL);
     size_t count = 0;
     for (size_t n = 0; n < 9; n++) {
         float *dx = f.dx + n * of_sample, zero = 0.0f;
@@ -87,9 +88,9 @@ static void test_leaves_zero_rows(void **state) {
             memset(f.dw, 0xa5, K * ROW * sizeof(float));
             memset(rows, 7, K);
             bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, f.w, f.dx, all,
-                              NULL, NULL);
+                              NULL, NULL, NULL);
             bp_bconv_backward(f.op, f.exec, 9, f.x, f.mask, &source, 5, 0, step, f.w, f.dx, f.dw,
-                              &zeros, NULL);
+                              &zeros, NULL, NULL);
             zero_rows += check_zero_rows(&f, rows, all);
             for (size_t k = 0; by_channel && k < K; k++)
                 assert_int_equal(rows[k], !bp_bconv_groups_dw(f.op)[k].kept);

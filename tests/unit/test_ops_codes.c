@@ -214,10 +214,12 @@ static void check_products(enum bp_tier tier, size_t k, const struct bp_quant *q
     float *dx = op_data_take(N * H * W * C * sizeof *dx),
           *dw = op_data_take(k * 9 * C * sizeof *dw);
     struct bp_grad_source source = bconv_source(&f);
-    bp_bconv_backward(f.op, f.exec, N, f.x, f.mask, &source, 5, 1, 2, NULL, dx, dw, NULL, NULL);
+    bp_bconv_backward(f.op, f.exec, N, f.x, f.mask, &source, 5, 1, 2, NULL, dx, dw, NULL, NULL,
+                      NULL);
     calls = 0;
     source.codes = codes_of_g;
-    bp_bconv_backward(f.op, f.exec, N, f.x, f.mask, &source, 5, 1, 2, NULL, f.dx, f.dw, NULL, NULL);
+    bp_bconv_backward(f.op, f.exec, N, f.x, f.mask, &source, 5, 1, 2, NULL, f.dx, f.dw, NULL, NULL,
+                      NULL);
     assert_memory_equal(dx, f.dx, N * H * W * C * sizeof *dx);
     assert_memory_equal(dw, f.dw, k * 9 * C * sizeof *dw);
     assert_int_equal(calls > 0, at_once && f.exec->kernels.codes_at_once);

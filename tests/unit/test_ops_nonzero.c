@@ -1,5 +1,6 @@
 /* Gradient products from the codes that are not zero, against those of the C tier, which multiplies
  * all of them on words: the same bytes. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,6 +54,8 @@ struct results {
     enum bp_product_method method_da, method_dw;
 };
 
+static int in_integers; /* how often dW was */
+
 static struct results run(const struct bp_conv_shape *s, const struct bp_quant *da,
                           const struct bp_quant *dw, enum bp_tier tier, int threads, float power) {
     struct bp_exec *exec;
@@ -90,7 +93,20 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
         .rows = rows_of_gradient, .context = &gradient, .scratch_bytes = 1};
     const struct bp_bconv_sums sums = {r.dx, scale};
     bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, in_sums ? NULL : r.dx, r.dw,
-                      NULL, in_sums ? &sums : NULL);
+                      NULL, in_sums ? &sums : NULL, NULL);
+    const struct bp_bconv_dw_sums dw_sums = {op_data_soiled(r.dw_count * sizeof(int16_t)),
+                                             op_data_soiled(s->k * sizeof(float))};
+    if (bp_bconv_gives_dw_sums(op, exec)) { /* the same floats, made later */
+        bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, in_sums ? NULL : r.dx, NULL,
+                          NULL, in_sums ? &sums : NULL, &dw_sums);
+        for (size_t i = 0; i < r.dw_count; i++) {
+            const float scale = dw_sums.scale[i / (taps * s->c)];
+            assert_true(r.dw[i] == (fabsf(w[i]) < 1.0f ? scale * (float)dw_sums.sums[i] : 0.0f));
+        }
+        in_integers++;
+    }
+    bp_free(dw_sums.sums);
+    bp_free(dw_sums.scale);
     r.method_da = bp_bconv_method(op, BP_BCONV_DA);
     r.method_dw = bp_bconv_method(op, BP_BCONV_DW);
     bp_free(x);
@@ -144,6 +160,7 @@ static void test_few_codes(void **state) {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         compare(shapes[i], 4, 1, 49, shapes[i][7] != 0, BP_PRODUCT_NONZERO);
     assert_true(instead_of_tiles > 0 || !bp_cpu_has(BP_TIER_AMX));
+    assert_true(in_integers > 0);
 }
 
 /* Lists that are multiplied several times, larger magnitudes, dropped channels. */

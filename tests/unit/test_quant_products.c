@@ -218,7 +218,7 @@ static void run_case(const size_t *dims, const struct bp_quant *quant, uint64_t 
     products[1].elements = s->k * s->r * s->r * s->c;
     for (uint32_t step = 0; step < DRAWS; step++) {
         bp_bconv_backward(f.op, f.exec, s->n, f.x, f.mask, &source, seed, 2, step, NULL,
-                          f.product[0], f.product[1], NULL, NULL);
+                          f.product[0], f.product[1], NULL, NULL, NULL);
         if (step == 0) {
             products[0].groups = bp_bconv_groups_da(f.op);
             products[1].groups = bp_bconv_groups_dw(f.op);

@@ -122,10 +122,71 @@ static void test_not_finite_by_layer(void **state) {
     }
 }
 
+/* The latent parameter's gradient as integers, five rows of which one is zero and not written, and
+ * as the floats that they stand for. */
+enum { ROWS = 5, ROW = LARGEST / ROWS };
+
+static void make_sums(struct fixture *sums, struct fixture *floats, uint8_t zero[ROWS],
+                      float scale[ROWS], size_t largest) {
+    struct bp_param *of_sums = &sums->params[0], *of_floats = &floats->params[0];
+    int16_t *sum = (int16_t *)(void *)of_sums->grad;
+    for (size_t i = 0; i < LARGEST; i++)
+        sum[i] = (int16_t)(lroundf(fixture_normal(0, 9, i) * 100) % (long)largest);
+    of_sums->dims[0] = of_floats->dims[0] = ROWS;
+    of_sums->count = of_floats->count = ROWS * ROW;
+    of_sums->grad_zero = of_floats->grad_zero = zero;
+    of_sums->grad_scale = scale;
+    of_sums->grad_is_sums = 1;
+    for (size_t i = 0; i < ROWS * ROW; i++)
+        of_floats->grad[i] =
+            fabsf(of_floats->value[i]) < 1.0f ? scale[i / ROW] * (float)sum[i] : 0.0f;
+}
+
+static void compare_sums(float largest_scale, size_t largest, int finite) {
+    for (int kind = BP_OPTIM_SGD; kind <= BP_OPTIM_ADAMW; kind++) {
+        uint8_t zero[ROWS] = {0, 0, 1, 0, 0};
+        float scale[ROWS] = {0.01f, 1e-3f, NAN, -0.1f, largest_scale};
+        struct bp_optim_config c;
+        struct bp_optim_result of_sums, of_floats;
+        struct fixture sums, floats;
+        bp_optim_config_default(&c, (enum bp_optim_kind)kind);
+        fixture_init(&sums, 2);
+        fixture_init(&floats, 1);
+        make_sums(&sums, &floats, zero, scale, largest);
+        struct fixture *both[] = {&sums, &floats};
+        struct bp_optim_result *results[] = {&of_sums, &of_floats};
+        for (size_t i = 0; i < 2; i++) {
+            make_layers(both[i], 1);
+            bp_optim_destroy(both[i]->optim); /* made for other dimensions */
+            assert_int_equal(bp_optim_create(&both[i]->optim, both[i]->list, N_PARAMS), BP_OK);
+            struct bp_param_updater *updater =
+                bp_optim_begin(both[i]->optim, both[i]->exec, &c, 1, 1);
+            for (size_t p = N_PARAMS; p-- > 0;)
+                assert_int_equal(update_layer(updater, p), finite || p != 0);
+            bp_optim_end(both[i]->optim, results[i]);
+        }
+        assert_int_equal(of_sums.finite, finite);
+        assert_true(!finite || of_sums.grad_norm == of_floats.grad_norm);
+        for (size_t p = 0; p < N_PARAMS; p++)
+            expect_same_state(&sums, &floats, p);
+        fixture_free(&sums);
+        fixture_free(&floats);
+    }
+}
+
+static void test_sums(void **state) {
+    (void)state;
+    compare_sums(3.0f, 32767, 1);
+    compare_sums(1e35f, 30, 1);       /* by its scale it could be too large, but it is not */
+    compare_sums(1e35f, 32767, 1);    /* 300 at most */
+    compare_sums(INFINITY, 32767, 0); /* found before anything is updated */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_layer),
         cmocka_unit_test(test_not_finite_by_layer),
+        cmocka_unit_test(test_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

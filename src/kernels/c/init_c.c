@@ -46,6 +46,8 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->scale_mask = bp_scale_mask_c;
     kernels->mask_sums = bp_mask_sums_c;
     kernels->scale_latent = bp_scale_latent_c;
+    kernels->narrow_sums = bp_narrow_sums_c;
+    kernels->latent_gradient = bp_latent_gradient_c;
     kernels->sums_i16 = bp_sums_i16_c;
     kernels->half_sums_i16 = bp_half_sums_i16_c;
     kernels->sums_f32 = bp_sums_f32_c;

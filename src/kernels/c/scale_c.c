@@ -38,3 +38,13 @@ void bp_scale_latent_c(const struct bp_latent_scale *by, const int32_t *sum, con
         out[j] = bp_value_or_zero(w == NULL || fabsf(w[j]) < 1.0f, value);
     }
 }
+
+void bp_narrow_sums_c(const int32_t *sum, int32_t known, size_t n, int16_t *out) {
+    for (size_t j = 0; j < n; j++)
+        out[j] = (int16_t)(sum[j] + known);
+}
+
+void bp_latent_gradient_c(const int16_t *sum, float scale, const float *w, size_t n, float *out) {
+    for (size_t j = 0; j < n; j++)
+        out[j] = bp_value_or_zero(fabsf(w[j]) < 1.0f, scale * (float)sum[j]);
+}

@@ -41,6 +41,8 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->scale_mask = bp_scale_mask_avx512;
     kernels->mask_sums = bp_mask_sums_avx512;
     kernels->scale_latent = bp_scale_latent_avx512;
+    kernels->narrow_sums = bp_narrow_sums_avx512;
+    kernels->latent_gradient = bp_latent_gradient_avx512;
     kernels->sums_i16 = bp_sums_i16_avx512;
     kernels->half_sums_i16 = bp_half_sums_i16_avx512;
     kernels->sums_f32 = bp_sums_f32_avx512;

@@ -87,3 +87,24 @@ void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum
     if (j < n)
         scale_latent_16(&copy, sum, high, neg, w, j, mask_16(n - j), out);
 }
+
+void bp_narrow_sums_avx512(const int32_t *sum, int32_t known, size_t n, int16_t *out) {
+    const __m512i add = _mm512_set1_epi32(known);
+    for (size_t j = 0; j < n; j += 16) {
+        const __mmask16 m = mask_16(n - j);
+        const __m256i s = _mm512_cvtepi32_epi16(_mm512_add_epi32(load_i32(sum + j, m), add));
+        _mm256_mask_storeu_epi16(out + j, m, s);
+    }
+}
+
+void bp_latent_gradient_avx512(const int16_t *sum, float scale, const float *w, size_t n,
+                               float *out) {
+    const __m512 by = _mm512_set1_ps(scale), one = _mm512_set1_ps(1.0f);
+    for (size_t j = 0; j < n; j += 16) {
+        const __mmask16 m = mask_16(n - j);
+        const __m512 v = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(load_i16(sum + j, m)));
+        const __mmask16 inside =
+            _mm512_cmp_ps_mask(_mm512_abs_ps(load_f32(w + j, m)), one, _CMP_LT_OQ);
+        store_f32(out + j, m, _mm512_maskz_mul_ps(inside, by, v));
+    }
+}

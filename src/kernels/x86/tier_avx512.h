@@ -88,6 +88,9 @@ void bp_mask_sums_avx512(const int32_t *sum, const uint64_t *mask, size_t n, siz
 void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum,
                             const int32_t *high, const int32_t *neg, const float *w, size_t n,
                             float *out);
+void bp_narrow_sums_avx512(const int32_t *sum, int32_t known, size_t n, int16_t *out);
+void bp_latent_gradient_avx512(const int16_t *sum, float scale, const float *w, size_t n,
+                               float *out);
 void bp_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
                         int64_t *sum_squares);
 void bp_half_sums_i16_avx512(const int16_t *y, size_t n, size_t c, int limit, int64_t *sums);
