@@ -100,8 +100,8 @@ static struct results run(const struct bp_conv_shape *s, const struct bp_quant *
         bp_bconv_backward(op, exec, s->n, x, mask, &source, 1, 2, 3, w, in_sums ? NULL : r.dx, NULL,
                           NULL, in_sums ? &sums : NULL, &dw_sums);
         for (size_t i = 0; i < r.dw_count; i++) {
-            const float scale = dw_sums.scale[i / (taps * s->c)];
-            assert_true(r.dw[i] == (fabsf(w[i]) < 1.0f ? scale * (float)dw_sums.sums[i] : 0.0f));
+            const float by = dw_sums.scale[i / (taps * s->c)];
+            assert_true(r.dw[i] == (fabsf(w[i]) < 1.0f ? by * (float)dw_sums.sums[i] : 0.0f));
         }
         in_integers++;
     }
