@@ -36,7 +36,7 @@ BP_INLINE struct four_rows locate_four(const uint16_t *at, int unit) {
         {all << 3 & 0x7fff8, all >> 13 & 0x7fff8, all >> 29 & 0x7fff8, all >> 45 & 0x7fff8}};
 }
 
-/* The same of three rows, or of their complements. */
+/* add_three of three rows, or of their complements. */
 BP_INLINE __m512i add_rows(__m512i a, __m512i b, __m512i c, int flip, __m512i *carry) {
     *carry =
         flip ? _mm512_ternarylogic_epi64(a, b, c, 0x17) : _mm512_ternarylogic_epi64(a, b, c, 0xe8);
@@ -44,7 +44,7 @@ BP_INLINE __m512i add_rows(__m512i a, __m512i b, __m512i c, int flip, __m512i *c
                 : _mm512_ternarylogic_epi64(a, b, c, 0x96);
 }
 
-/* And of a, b and a row, or its complement. */
+/* add_three of a, b and a row, or its complement. */
 BP_INLINE __m512i add_row(__m512i a, __m512i b, __m512i row, int flip, __m512i *carry) {
     *carry = flip ? _mm512_ternarylogic_epi64(a, b, row, 0xd4)
                   : _mm512_ternarylogic_epi64(a, b, row, 0xe8);
@@ -200,8 +200,7 @@ BP_INLINE void bytes_of_planes(__m512i v[8]) {
 
 /* v[2 i], v[2 i + 1]: lanes 64 i .. 64 i + 63 of what 16 planes count. */
 BP_INLINE void counts_of_planes(const __m512i plane[16], __m512i v[16]) {
-    /* byte 16 L + 2 i + h of a plane: byte 8 i + 4 h + L, so that unpacking leaves lanes in order
-     */
+    /* byte 16 L + 2 i + h is byte 8 i + 4 h + L of a plane: unpacking then leaves lanes in order */
     const __m512i order = _mm512_set_epi64(
         0x3f3b37332f2b2723, 0x1f1b17130f0b0703, 0x3e3a36322e2a2622, 0x1e1a16120e0a0602,
         0x3d3935312d292521, 0x1d1915110d090501, 0x3c3834302c282420, 0x1c1814100c080400);
@@ -212,8 +211,8 @@ BP_INLINE void counts_of_planes(const __m512i plane[16], __m512i v[16]) {
     }
     bytes_of_planes(low);
     bytes_of_planes(high);
-    for (size_t e = 0; e < 8;
-         e++) { /* 16 bits: lanes e of bytes 0 .. 7 and of 8 .. 15 of each 16 */
+    /* 16 bits: lanes e of bytes 0 .. 7 and of 8 .. 15 of each 16 */
+    for (size_t e = 0; e < 8; e++) {
         pair[e] = _mm512_unpacklo_epi8(low[e], high[e]);
         pair[8 + e] = _mm512_unpackhi_epi8(low[e], high[e]);
     }
