@@ -1,9 +1,9 @@
-/* dA from the codes that are not zero: each pixel of the gradient lists its own, by the bits of
- * their magnitudes, as numbers of rows: the signs of an output channel's weights, complemented
- * where the code is negative. The bits of the rows that a pixel of dA sees through its taps are
- * counted, 512 at a time:
+/* dA from the codes that are not zero: each pixel of the gradient lists its own, by their
+ * digits (kernels/operands.h), as numbers of rows: the signs of an output channel's weights,
+ * complemented where the digit is negative. The bits of the rows that a pixel of dA sees through
+ * its taps are counted, 512 at a time:
  *
- *   sum of code * w^ = sum of magnitudes - 2 * (counted bits)
+ *   sum of code * w^ = sum of |digit| * 2^weight - 2 * (counted bits)
  *
  * Where 512 bits are the input channels of several pixels, a unit is that many pixels side by side.
  * A pixel of the gradient in column j of those that a unit sees reaches its pixel i through tap
@@ -90,7 +90,7 @@ size_t bp_dgrad_nonzero_rows(const struct bp_bconv *op) {
 
 /* --- rows ------------------------------------------------------------------------------------- */
 
-/* The words of a row that are not zero: those of `count` taps from `tap` on, from word `at` on. */
+/* The words of a row that are not zero, from word `at` on: those of the taps from `tap` on. */
 struct filled {
     size_t at, words, tap;
 };

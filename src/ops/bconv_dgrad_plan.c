@@ -98,13 +98,10 @@ static size_t sum_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
     return bp_round_up(bp_dgrad_sum_pixels(op, t) * op->shape.c * sizeof(int32_t), 64);
 }
 
-static size_t tile_bytes_before_window(const struct bp_bconv *op, const struct bp_tiling *t) {
-    return sum_bytes(op, t) + 2 * bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
-           bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(struct bp_pixel_run), 64);
-}
-
 static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
-    size_t bytes = tile_bytes_before_window(op, t);
+    size_t bytes = sum_bytes(op, t) +
+                   2 * bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(int32_t), 64) +
+                   bp_round_up(bp_dgrad_tile_pixels(t) * sizeof(struct bp_pixel_run), 64);
     if (op->method_da == BP_PRODUCT_LOOKUP)
         bytes += digits_of(op) * bp_dgrad_window_tables(op, t) * BP_TABLE_BYTES;
     return bytes;

@@ -1,9 +1,9 @@
 /* dW from the codes that are not zero. A zero grid makes most codes zero: the range of a channel is
  * that of its largest element, and the others are small beside it. Each worker takes some output
  * channels, and chunks of positions, for which it lists where the codes of a channel are that are
- * not zero, by the bits of their magnitudes. A position is the row of activation signs that the
- * first tap sees; the taps of a row lie behind it, so that one call of the kernel makes one row of
- * taps:
+ * not zero, by their digits (kernels/operands.h). A position is the row of activation signs that
+ * the first tap sees; the taps of a row lie behind it, so that one call of the kernel makes one row
+ * of taps:
  *
  *   lists [channel][weight][sign][LIST_STEP]     words from the chunk's first one on
  *   sums  [channel][tap][64 * cw]                sum of code * a^, in the halo a^ = 1
@@ -43,10 +43,6 @@ static size_t lanes_of(const struct bp_bconv *op) {
     return 64 * op->cw;
 }
 
-static size_t row_words(const struct bp_bconv *op) {
-    return (op->shape.w + 2) * op->cw;
-}
-
 static size_t most_columns(const struct bp_bconv *op) {
     return op->quant_dw.bits <= 4 ? MOST_COLUMNS : MOST_COLUMNS / 2;
 }
@@ -70,12 +66,11 @@ static struct listed carve(void *scratch, const struct bp_bconv *op, size_t colu
     return l;
 }
 
-/* Sums of 32 bits, and rows that 16 bits find. */
+/* Sums of 32 bits. */
 static int is_possible(const struct bp_bconv *op) {
     return bp_product_takes_bytes(op->method_dw) && op->quant_dw.grid == BP_GRID_ZERO &&
            op->quant_dw.groups == BP_GROUPS_CHANNEL &&
-           op->shape.n * op->shape.oh * op->shape.ow <= INT32_MAX / 255 &&
-           2 * (op->shape.stride + 1) * row_words(op) <= UINT16_MAX;
+           op->shape.n * op->shape.oh * op->shape.ow <= INT32_MAX / 255;
 }
 
 void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
@@ -127,7 +122,7 @@ static void add_borders(struct listed *l, const uint8_t *border_class, size_t co
  * other. */
 static void fetch_signs(const struct bp_bconv *op, const uint64_t *from, const uint16_t *at,
                         size_t rows) {
-    const size_t reach = op->shape.r * row_words(op);
+    const size_t reach = op->shape.r * (op->shape.w + 2) * op->cw;
     const char *end = (const char *)(from + at[rows - 1] + reach);
     for (const char *line = (const char *)(from + at[0] + reach); line < end; line += 64)
         __builtin_prefetch(line, 0, 2);
@@ -159,6 +154,8 @@ static void list_chunk(const struct nonzero_job *job, struct listed *l, size_t f
 static size_t end_of_chunk(const struct bp_bconv *op, size_t begin, size_t positions) {
     const size_t origin = place_of(op, begin);
     size_t end = bp_min_size(begin + ROWS, positions);
+    while (place_of(op, end - 1) - origin > UINT16_MAX) /* large pixels, far apart */
+        end--;
     while (end < positions && end - begin < CHUNK) {
         const size_t next = bp_min_size(end + ROWS, positions);
         if (place_of(op, next - 1) - origin > UINT16_MAX)
