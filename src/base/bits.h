@@ -27,6 +27,14 @@ static inline unsigned bp_count_bits(uint64_t word) {
     return (unsigned)(word * 0x0101010101010101 >> 56);
 }
 
+/* value / 2^shift to the nearest integer, of two the even one: without a bias, whatever the sign.
+ */
+static inline int32_t bp_shift_to_even(int32_t value, int shift) {
+    if (shift == 0)
+        return value;
+    return (value + (1 << (shift - 1)) - 1 + (value >> shift & 1)) >> shift;
+}
+
 static inline size_t bp_max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }

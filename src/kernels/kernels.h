@@ -393,9 +393,10 @@ struct bp_kernels {
     void (*scale_mask)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                        const float *offset, const uint8_t *row, float *out);
 
-    /* The same without an offset, in integers: out [n][c] = sum where the mask's bit is set, else
-     * 0. These sums fit 16 bits; the others may not. */
-    void (*mask_sums)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out);
+    /* The same without an offset, in integers: out [n][c] = bp_shift_to_even(sum, shift) where the
+     * mask's bit is set, else 0. These fit 16 bits; the others may not. */
+    void (*mask_sums)(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int shift,
+                      int16_t *out);
 
     /* The epilogue of the weight gradient, n elements:
      *     out = scale * (float)(sum[j] + 16 * high[j] + known - off * neg[j])
@@ -406,9 +407,11 @@ struct bp_kernels {
     void (*scale_latent)(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
                          const int32_t *neg, const float *w, size_t n, float *out);
 
-    /* The same of sums of 16 bits: out[j] = sum[j] + known, which fits; and what it becomes later,
+    /* The same in 16 bits: the sum of integers, which fits then, by bp_shift_to_even; and what that
+     * becomes later,
      *     out[j] = |w[j]| < 1 ? scale * (float)sum[j] : +0.0 */
-    void (*narrow_sums)(const int32_t *sum, int32_t known, size_t n, int16_t *out);
+    void (*narrow_sums)(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                        const int32_t *neg, size_t n, int16_t *out);
     void (*latent_gradient)(const int16_t *sum, float scale, const float *w, size_t n, float *out);
 
     /* --- normalisation, activation, pooling --------------------------------------------------- */

@@ -173,10 +173,12 @@ struct bp_lane_mask {
 
 #define BP_BYTE_LANES 16 /* outputs of a product of bytes are blocked by so many */
 
-/* How the sums of a row of the weight gradient become floats: scale_latent. */
+/* How the sums of a row of the weight gradient become floats, or 16 bits: scale_latent,
+ * narrow_sums. */
 struct bp_latent_scale {
     int32_t known, off, valid;
     float scale, offset;
+    int32_t shift;
 };
 
 /* The scalars of one step of Adam, already rounded to float; train/optim.c makes them. */

@@ -70,6 +70,17 @@ size_t bp_bconv_digits(const struct bp_quant *quant, struct bp_digit digits[2]) 
     return 2;
 }
 
+int bp_bconv_sums_shift(const struct bp_quant *quant, size_t terms, int most) {
+    int code_min, code_max, is_signed;
+    bp_quant_codes(quant, &code_min, &code_max, &is_signed); /* the grid with zero is symmetrical */
+    if (quant->grid != BP_GRID_ZERO || terms > (size_t)(INT32_MAX / 2 / code_max))
+        return -1;
+    for (int shift = 0; shift <= most; shift++)
+        if (bp_shift_to_even((int32_t)terms * code_max, shift) <= INT16_MAX)
+            return shift;
+    return -1;
+}
+
 /* --- creation --------------------------------------------------------------------------------- */
 
 static bp_status check_shape(const struct bp_conv_shape *s, const char *name) {
@@ -112,6 +123,9 @@ static bp_status set_up(struct bp_bconv *op, struct bp_exec *exec, struct bp_pla
     BP_TRY(bp_quant_check(&op->quant_da, "the activation gradient"));
     BP_TRY(bp_quant_check(&op->quant_dw, "the weight gradient"));
     op->chunk_rows = bp_bconv_chunk_rows(&op->shape);
+    op->shift_da = bp_bconv_sums_shift(&op->quant_da, op->taps * op->shape.k, BP_SUMS_SHIFT_DA);
+    op->shift_dw = bp_bconv_sums_shift(&op->quant_dw, op->shape.n * op->shape.oh * op->shape.ow,
+                                       op->quant_dw.bits <= 4 ? 0 : BP_SUMS_SHIFT_DW);
     BP_TRY(bp_bconv_dgrad_plan(op, exec));
     BP_TRY(bp_bconv_dgrad_buffers(op, exec, plan, name, backward_time));
     return bp_bconv_wgrad_buffers(op, exec, plan, name, backward_time);

@@ -14,17 +14,12 @@
 #include <string.h>
 
 int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant *quant_da) {
-    int code_min, code_max, is_signed;
-    bp_quant_codes(quant_da, &code_min, &code_max, &is_signed);
-    /* The grid with zero is symmetrical. */
-    return quant_da->grid == BP_GRID_ZERO &&
-           (size_t)code_max * shape->k * shape->r * shape->r <= INT16_MAX;
+    return bp_bconv_sums_shift(quant_da, shape->k * shape->r * shape->r, BP_SUMS_SHIFT_DA) >= 0;
 }
 
 int bp_dgrad_at_once(const struct bp_bconv *op, const struct bp_exec *exec) {
     struct bp_digit digits[2];
-    return op->method_da == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once &&
-           bp_bconv_gives_sums(&op->shape, &op->quant_da) &&
+    return op->method_da == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once && op->shift_da == 0 &&
            bp_bconv_digits(&op->quant_da, digits) == 1 &&
            op->taps * op->kq <= BP_STEPS_AT_ONCE * exec->kernels.together;
 }
@@ -58,7 +53,7 @@ void bp_dgrad_finish(const struct bp_dgrad_job *job, size_t slot, size_t at, siz
     int32_t sample = op->sample_of_slot[slot];
     size_t flat = (size_t)sample * s->h * s->w + at;
     if (job->dx_sums != NULL) {
-        job->exec->kernels.mask_sums(sums, job->mask + flat * op->cw, count, s->c,
+        job->exec->kernels.mask_sums(sums, job->mask + flat * op->cw, count, s->c, op->shift_da,
                                      job->dx_sums->sums + flat * s->c);
         return;
     }
@@ -381,7 +376,7 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     bp_quant_codes(&op->quant_da, &code_min, &code_max, &job.is_signed);
     job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
     for (size_t i = 0; dx_sums != NULL && i < n; i++)
-        dx_sums->scale[i] = op->groups_da[i].scale;
+        dx_sums->scale[i] = op->groups_da[i].scale * (float)(1 << op->shift_da);
     op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
     if (!leave_dropped)
         bp_parallel_for(exec->threads, n, clear_dropped, &job);

@@ -250,14 +250,16 @@ static void unit_product(const struct nonzero_job *job, const struct listed *l,
         const size_t word = part * BP_ROW_WORDS;
         const size_t words = bp_min_size(pixels * op->cw - word, BP_ROW_WORDS);
         const uint64_t *rows = op->rows_t + part * u->part_rows * BP_ROW_WORDS;
-        if (job->dx_sums != NULL)
+        if (job->dx_sums != NULL && op->shift_da == 0)
             kernels->product_rows(rows, u->weights, joined, u->joined_room, count, total, op->cw,
                                   words, mask + word, job->dx_sums + flat * c + 64 * word);
         else
             kernels->product_rows_i32(rows, u->weights, joined, u->joined_room, count, total,
                                       op->cw, words, l->sums + 64 * word);
     }
-    if (job->dx_sums == NULL) /* on a grid with zero nothing is added to the sums */
+    if (job->dx_sums != NULL && op->shift_da > 0)
+        kernels->mask_sums(l->sums, mask, pixels, c, op->shift_da, job->dx_sums + flat * c);
+    else if (job->dx_sums == NULL) /* on a grid with zero nothing is added to the sums */
         kernels->scale_mask(l->sums, mask, pixels, c, op->groups_da[sample].scale, job->zeros,
                             op->zero_class + at, job->dx + flat * c);
 }

@@ -99,6 +99,7 @@ struct bp_bconv {
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */
     size_t samples;             /* of the last backward call */
     size_t kept_da, kept_dw;
+    int shift_da, shift_dw;          /* bits that dx_sums, dw_sums leave out; -1: not given */
     int nonzero_da, nonzero_dw;      /* the last ones were made of the codes that are not zero */
     size_t chunk_rows;               /* output rows of one piece of the gradient */
     struct bp_wgrad_words *dw_words; /* one of these three, as method_dw says */
@@ -114,6 +115,10 @@ int bp_bconv_tap_is_cut(unsigned border_class, size_t tap, size_t r);
 
 /* The codes of a quantizer as digits for tables: how many, and their grid. */
 size_t bp_bconv_digits(const struct bp_quant *quant, struct bp_digit digits[2]);
+
+/* By how many bits sums of so many codes are shifted to fit 16 bits; -1: not on this grid, or by
+ * more than `most`. */
+int bp_bconv_sums_shift(const struct bp_quant *quant, size_t terms, int most);
 
 /* Pairs of an input and an output pixel of one sample that a tap inside the image joins. */
 size_t bp_bconv_joined_pixels(const struct bp_bconv *op);

@@ -68,13 +68,9 @@ void bp_bconv_mask_row(const float *w, size_t n, float *dw) {
 }
 
 int bp_bconv_gives_dw_sums(const struct bp_bconv *op, const struct bp_exec *exec) {
-    const size_t positions = op->shape.n * op->shape.oh * op->shape.ow;
-    int code_min, code_max, is_signed;
-    bp_quant_codes(&op->quant_dw, &code_min, &code_max, &is_signed);
-    /* Whole digits of one lookup, whose sums need no correction; elsewhere not measured. */
+    /* Elsewhere not measured. */
     return op->backward && op->method_dw == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once &&
-           op->quant_dw.grid == BP_GRID_ZERO && op->quant_dw.bits <= 4 &&
-           op->quant_dw.groups == BP_GROUPS_CHANNEL && positions <= (size_t)(INT16_MAX / code_max);
+           op->quant_dw.groups == BP_GROUPS_CHANNEL && op->shift_dw >= 0;
 }
 
 int bp_bconv_wgrad_has_row(const struct bp_bconv *op, size_t k) {

@@ -292,15 +292,23 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
 /* With `valid` positions, of which neg have a^ = -1, and the largest code's digits `top`:
  *     sum of code * a^ = sum of entries + code_min * valid - (top + 2 * code_min) * neg
  *     sum of a^        = valid - 2 * neg
- * dW is zero where not |w| < 1 (w NULL: nowhere). */
+ * dW is zero where not |w| < 1 (w NULL: nowhere). narrow: what is wanted in place of out, or NULL.
+ */
 static void finish_tap(const struct wgrad_job *job, const struct bp_group *group, int32_t valid,
                        const int32_t *entries, const int32_t *high, const int32_t *neg,
-                       const float *w, float *out) {
+                       const float *w, float *out, int16_t *narrow) {
     int32_t code_min = job->digits[0].code_min;
     int32_t top = job->digits[0].top + (high != NULL ? 16 * job->digits[1].top : 0);
     int32_t off = top + 2 * code_min;
     float scale = group->scale, offset = group->offset;
     size_t c = job->op->shape.c;
+    const struct bp_latent_scale by = {code_min * valid, off, valid, scale, offset,
+                                       job->op->shift_dw};
+    neg = job->with_count ? neg : NULL;
+    if (narrow != NULL) {
+        job->kernels->narrow_sums(&by, entries, high, neg, c, narrow);
+        return;
+    }
     if (high != NULL && valid > VALID_OF_32_BITS) {
         int64_t wide = (int64_t)code_min * valid;
         for (size_t j = 0; j < c; j++) {
@@ -310,8 +318,7 @@ static void finish_tap(const struct wgrad_job *job, const struct bp_group *group
         bp_bconv_mask_row(w, c, out);
         return;
     }
-    struct bp_latent_scale by = {code_min * valid, off, valid, scale, offset};
-    job->kernels->scale_latent(&by, entries, high, job->with_count ? neg : NULL, w, c, out);
+    job->kernels->scale_latent(&by, entries, high, neg, w, c, out);
 }
 
 /* The rows of dW of `columns` kept channels from their sums. */
@@ -324,18 +331,15 @@ static void finish_columns(const struct wgrad_job *job, size_t first, size_t col
         const int32_t *entries = sums + i * row;
         for (size_t tap = 0; tap < op->taps; tap++) {
             const int32_t *low = entries + tap * c;
-            if (job->dw_sums != NULL) { /* one digit, and nothing counted */
-                const int32_t valid = (int32_t)(op->valid_count[tap] * job->n);
-                job->kernels->narrow_sums(low, job->digits[0].code_min * valid, c,
-                                          job->dw_sums->sums + k * row + tap * c);
-                job->dw_sums->scale[k] = op->groups_dw[k].scale;
-                continue;
-            }
+            const size_t at = k * row + tap * c;
             finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
                        job->n_digits > 1 ? low + columns * row : NULL, op->count_a + tap * c,
-                       job->w == NULL ? NULL : job->w + k * row + tap * c,
-                       job->dw + k * row + tap * c);
+                       job->w == NULL ? NULL : job->w + at,
+                       job->dw_sums == NULL ? job->dw + at : NULL,
+                       job->dw_sums == NULL ? NULL : job->dw_sums->sums + at);
         }
+        if (job->dw_sums != NULL)
+            job->dw_sums->scale[k] = op->groups_dw[k].scale * (float)(1 << op->shift_dw);
     }
 }
 

@@ -200,15 +200,15 @@ static void finish(const struct nonzero_job *job, const struct listed *l, size_t
         const size_t at = (k * op->taps + tap) * c;
         const int32_t *sums = l->sums + (column * op->taps + tap) * lanes_of(op);
         const int32_t known = -sum_outside(l, column, tap, op->shape.r);
-        const struct bp_latent_scale by = {known, 0, 0, group->scale, group->offset};
+        const struct bp_latent_scale by = {known, 0, 0, group->scale, group->offset, op->shift_dw};
         if (job->dw_sums != NULL)
-            job->exec->kernels.narrow_sums(sums, known, c, job->dw_sums->sums + at);
+            job->exec->kernels.narrow_sums(&by, sums, NULL, NULL, c, job->dw_sums->sums + at);
         else
             job->exec->kernels.scale_latent(&by, sums, NULL, NULL,
                                             job->w == NULL ? NULL : job->w + at, c, job->dw + at);
     }
     if (job->dw_sums != NULL)
-        job->dw_sums->scale[k] = group->scale;
+        job->dw_sums->scale[k] = group->scale * (float)(1 << op->shift_dw);
 }
 
 /* All positions of `columns` channels, from `first` on. */

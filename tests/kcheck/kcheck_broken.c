@@ -237,15 +237,25 @@ static void minus_zero_where_masked(const int32_t *sum, const uint64_t *mask, si
 }
 
 static void repeats_the_first_word(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
-                                   int16_t *out) {
+                                   int shift, int16_t *out) {
     for (size_t i = 0; i < n * c; i++)
-        out[i] = (int16_t)(bp_bit(mask + i / c * bp_words(c), i % c % 64) ? sum[i] : 0);
+        out[i] = (int16_t)(bp_bit(mask + i / c * bp_words(c), i % c % 64)
+                               ? bp_shift_to_even(sum[i], shift)
+                               : 0);
+}
+
+static void rounds_halves_up(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                             int shift, int16_t *out) {
+    for (size_t i = 0; i < n * c; i++)
+        out[i] = (int16_t)(bp_bit(mask + i / c * bp_words(c), i % c)
+                               ? (sum[i] + (1 << shift >> 1)) >> shift
+                               : 0);
 }
 
 /* A pack to 16 bits without the permutation that belongs to it. */
 static void packs_within_halves(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
-                                int16_t *out) {
-    bp_mask_sums_c(sum, mask, n, c, out);
+                                int shift, int16_t *out) {
+    bp_mask_sums_c(sum, mask, n, c, shift, out);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j + 16 <= c; j += 16)
             for (size_t i = p * c + j + 4; i < p * c + j + 8; i++) {
@@ -255,12 +265,13 @@ static void packs_within_halves(const int32_t *sum, const uint64_t *mask, size_t
             }
 }
 
-static void narrows_first(const int32_t *sum, int32_t known, size_t n, int16_t *out) {
-    for (size_t j = 0; j < n; j++) /* saturates what does not fit yet */
-        out[j] = (int16_t)((sum[j] > INT16_MAX   ? INT16_MAX
-                            : sum[j] < INT16_MIN ? INT16_MIN
-                                                 : sum[j]) +
-                           known);
+static void shifts_first(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                         const int32_t *neg, size_t n, int16_t *out) {
+    struct bp_latent_scale whole = *by;
+    whole.known = 0;
+    bp_narrow_sums_c(&whole, sum, high, neg, n, out);
+    for (size_t j = 0; j < n; j++)
+        out[j] = (int16_t)(out[j] + bp_shift_to_even(by->known, by->shift));
 }
 
 static void counts_weights_of_one(const int16_t *sum, float scale, const float *w, size_t n,
@@ -347,7 +358,8 @@ static const struct kc_planted planted[] = {
     {"scale_mask", "-0.0 where masked", {.scale_mask = minus_zero_where_masked}},
     {"mask_sums", "first word of the mask for all", {.mask_sums = repeats_the_first_word}},
     {"mask_sums", "packs within 128 bits", {.mask_sums = packs_within_halves}},
-    {"narrow_sums", "narrows first", {.narrow_sums = narrows_first}},
+    {"mask_sums", "halves up", {.mask_sums = rounds_halves_up}},
+    {"narrow_sums", "shifts first", {.narrow_sums = shifts_first}},
     {"latent_gradient", "counts weights of one", {.latent_gradient = counts_weights_of_one}},
     {"scale_latent", "keeps weights of one", {.scale_latent = keeps_weights_of_one}},
     {"scale_latent", "adds floats", {.scale_latent = sums_of_floats}},

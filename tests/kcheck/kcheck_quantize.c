@@ -175,11 +175,26 @@ void kcheck_scale_mask(struct kcheck *t) {
                                kc_at(t, row), kc_at(t, out));
 }
 
+/* A number that becomes one of 16 bits, the largest ones too, by a shift; halves often. */
+static int32_t shifts_to_16_bits(struct kcheck *t, int shift, int16_t *to) {
+    int32_t wanted = (int32_t)kc_below(t, 65536) - 32768, value;
+    if (kc_below(t, 4) == 0)
+        wanted = kc_below(t, 2) ? INT16_MAX : INT16_MIN;
+    *to = (int16_t)wanted;
+    value = wanted * (1 << shift);
+    if (shift == 0)
+        return value;
+    const int32_t half = 1 << (shift - 1), most = wanted % 2 == 0 ? half : half - 1;
+    return kc_below(t, 4) == 0 ? value + (kc_below(t, 2) ? most : -most)
+                               : value - most + (int32_t)kc_below(t, (size_t)(2 * most + 1));
+}
+
 void kcheck_mask_sums(struct kcheck *t) {
     size_t n, c;
     kc_sizes(t, &n, &c);
     size_t cw = bp_words(c);
-    kc_params(t, "n=%zu c=%zu", n, c);
+    const int shift = (int)kc_below(t, 9);
+    kc_params(t, "n=%zu c=%zu shift=%d", n, c, shift);
     kc_work(t, (double)(n * c), "element");
     int32_t *sum = kc_input(t, "sum", KC_I32, n * c);
     uint64_t *mask = kc_input(t, "mask", KC_U64, n * cw);
@@ -187,17 +202,13 @@ void kcheck_mask_sums(struct kcheck *t) {
     int16_t *out = kc_output(t, "out", KC_I16, n * c);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j++) {
-            int32_t value = (int32_t)kc_random(t);
-            if (bp_bit(mask + p * cw, j)) {
-                value = (int32_t)kc_below(t, 65536) - 32768;
-                if (kc_below(t, 4) == 0)
-                    value = kc_below(t, 2) ? INT16_MAX : INT16_MIN;
-                out[p * c + j] = (int16_t)value;
-            }
+            int32_t value = (int32_t)kc_below(t, (size_t)1 << 31) - (1 << 30);
+            if (bp_bit(mask + p * cw, j))
+                value = shifts_to_16_bits(t, shift, &out[p * c + j]);
             sum[p * c + j] = value;
         }
     while (kc_next(t))
-        t->kernels->mask_sums(kc_at(t, sum), kc_at(t, mask), n, c, kc_at(t, out));
+        t->kernels->mask_sums(kc_at(t, sum), kc_at(t, mask), n, c, shift, kc_at(t, out));
 }
 
 void kcheck_scale_latent(struct kcheck *t) {
@@ -205,8 +216,11 @@ void kcheck_scale_latent(struct kcheck *t) {
     int with_neg = kc_below(t, 3) != 0, with_high = with_neg && kc_below(t, 2), with_w;
     int32_t valid = (int32_t)kc_below(t, 100000);
     struct bp_latent_scale by = {(int32_t)kc_below(t, 2000001) - 1000000,
-                                 (int32_t)kc_below(t, 511) - 255, valid, kc_moderate(t),
-                                 kc_moderate(t)};
+                                 (int32_t)kc_below(t, 511) - 255,
+                                 valid,
+                                 kc_moderate(t),
+                                 kc_moderate(t),
+                                 (int32_t)kc_below(t, 9)}; /* for others */
     with_w = kc_below(t, 8) != 0;
     kc_params(t, "n=%zu known=%d off=%d valid=%d scale=%g offset=%g%s%s%s", n, by.known, by.off,
               by.valid, (double)by.scale, (double)by.offset, with_high ? " high" : "",
@@ -245,18 +259,30 @@ void kcheck_scale_latent(struct kcheck *t) {
 
 void kcheck_narrow_sums(struct kcheck *t) {
     const size_t n = 1 + kc_below(t, 700);
-    const int32_t known = (int32_t)kc_below(t, 2000001) - 1000000;
-    kc_params(t, "n=%zu known=%d", n, known);
+    const int with_neg = kc_below(t, 2) != 0, with_high = with_neg && kc_below(t, 2);
+    const struct bp_latent_scale by = {.known = (int32_t)kc_below(t, 2000001) - 1000000,
+                                       .off = (int32_t)kc_below(t, 511) - 255,
+                                       .shift = (int32_t)kc_below(t, 9)};
+    kc_params(t, "n=%zu known=%d off=%d shift=%d%s%s", n, by.known, by.off, by.shift,
+              with_high ? " high" : "", with_neg ? " neg" : "");
     kc_work(t, (double)n, "element");
     int32_t *sum = kc_input(t, "sum", KC_I32, n);
+    int32_t *high = with_high ? kc_input(t, "high", KC_I32, n) : NULL;
+    int32_t *neg = with_neg ? kc_input(t, "neg", KC_I32, n) : NULL;
+    struct bp_latent_scale *given = kc_input(t, "by", KC_I32, sizeof by / sizeof(int32_t));
     int16_t *out = kc_output(t, "out", KC_I16, n);
+    memcpy(given, &by, sizeof by);
     for (size_t j = 0; j < n; j++) {
-        const int32_t total = (int32_t)kc_below(t, 65536) - 32768;
-        sum[j] = total - known;
-        out[j] = (int16_t)total;
+        int64_t rest = shifts_to_16_bits(t, by.shift, &out[j]) - by.known;
+        if (with_high)
+            rest -= 16 * (int64_t)(high[j] = (int32_t)kc_random(t));
+        if (with_neg)
+            rest += (int64_t)by.off * (neg[j] = (int32_t)kc_below(t, 100000));
+        sum[j] = (int32_t)(uint32_t)(uint64_t)rest;
     }
     while (kc_next(t))
-        t->kernels->narrow_sums(kc_at(t, sum), known, n, kc_at(t, out));
+        t->kernels->narrow_sums(kc_at(t, given), kc_at(t, sum), kc_at(t, high), kc_at(t, neg), n,
+                                kc_at(t, out));
 }
 
 void kcheck_latent_gradient(struct kcheck *t) {

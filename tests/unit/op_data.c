@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/bits.h"
 #include "base/memory.h"
 #include "base/rng.h"
 
@@ -45,4 +46,22 @@ void op_data_assert_near(const float *want, const float *got, size_t count, floa
         if (!(fabsf(want[i] - got[i]) <= share * largest))
             fail_msg("element %zu: got %.9g, want %.9g, the largest is %.3g", i, (double)got[i],
                      (double)want[i], (double)largest);
+}
+
+void op_data_check_narrow(const int16_t *sums, float narrow_unit, const float *gradient, float unit,
+                          const float *w, size_t n) {
+    int shift;
+    if (unit == 0.0f) {
+        assert_true(narrow_unit == 0.0f);
+        return;
+    }
+    const float half = frexpf(narrow_unit / unit, &shift);
+    assert_true(half == 0.5f && shift >= 1);
+    for (size_t i = 0; i < n; i++) {
+        const int32_t sum = (int32_t)lrintf(gradient[i] / unit);
+        if (w != NULL && !(fabsf(w[i]) < 1.0f))
+            continue;
+        assert_true(unit * (float)sum == gradient[i]);
+        assert_int_equal(sums[i], bp_shift_to_even(sum, shift - 1));
+    }
 }

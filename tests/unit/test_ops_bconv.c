@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "ops/bconv_internal.h"
 #include "ops/product_method.h"
 #include "unit/bconv_fixture.h"
 #include "unit/op_data.h"
@@ -173,7 +174,7 @@ static const size_t shapes[][7] = {
     {3, 2, 1, 1030, 40, 3, 1},
 };
 
-/* As integers and scales the activation gradient is the same floats, and so is dw. */
+/* As integers and scales the activation gradient is the same, but for their rounding; dw is. */
 static void check_sums(struct bconv_fixture *f, const struct bp_quant *da, uint32_t step,
                        const float *masked) {
     const struct bp_conv_shape *s = &f->shape;
@@ -190,10 +191,9 @@ static void check_sums(struct bconv_fixture *f, const struct bp_quant *da, uint3
     memset(sums.scale, 0x5a, s->n * sizeof *sums.scale);
     bp_bconv_backward(f->op, f->exec, s->n, f->x, f->mask, &source, 99, 3, step, masked, NULL, dw,
                       NULL, &sums, NULL);
-    for (size_t i = 0; i < s->n * elements; i++) {
-        float value = sums.scale[i / elements] * (float)sums.sums[i];
-        assert_memory_equal(&value, &f->dx[i], sizeof value);
-    }
+    for (size_t n = 0; n < s->n; n++)
+        op_data_check_narrow(sums.sums + n * elements, sums.scale[n], f->dx + n * elements,
+                             bp_bconv_groups_da(f->op)[n].scale, NULL, elements);
     assert_memory_equal(dw, f->dw, weights * sizeof *dw);
     bp_free(sums.sums);
     bp_free(sums.scale);
@@ -238,22 +238,44 @@ static void test_products(void **state) {
     }
 }
 
-/* Only what 16 bits hold, on a grid whose codes need no offset. */
+/* Only what 16 bits hold of a sum, on a grid whose codes need no offset. */
 static void test_where_sums_are_given(void **state) {
     (void)state;
     const struct bp_quant four = {.bits = 4, .grid = BP_GRID_ZERO};
     const struct bp_quant eight = {.bits = 8, .grid = BP_GRID_ZERO};
     const struct bp_quant offset = {.bits = 4, .grid = BP_GRID_MINMAX};
     const struct bp_quant symmetric = {.bits = 1, .grid = BP_GRID_SYMMETRIC};
-    struct bp_conv_shape shape = {.k = 520, .r = 3}; /* 520 * 9 * 7 = 32760 */
+    struct bp_conv_shape shape = {.k = 917, .r = 3}; /* 917 * 9 * 127 = 32754 * 32 + 3 */
     assert_true(bp_bconv_gives_sums(&shape, &four));
-    assert_false(bp_bconv_gives_sums(&shape, &eight));
+    assert_true(bp_bconv_gives_sums(&shape, &eight));
     assert_false(bp_bconv_gives_sums(&shape, &offset));
     assert_false(bp_bconv_gives_sums(&shape, &symmetric));
-    shape.k = 521;
+    shape.k = 918;
+    assert_true(bp_bconv_gives_sums(&shape, &four));
+    assert_false(bp_bconv_gives_sums(&shape, &eight));
+    shape.k = 1 << 14; /* 16384 * 9 * 7 = 32256 * 32 */
+    assert_true(bp_bconv_gives_sums(&shape, &four));
+    shape.k = (size_t)1 << 60;
     assert_false(bp_bconv_gives_sums(&shape, &four));
-    shape.k = 28; /* 28 * 9 * 127 = 32004 */
-    assert_true(bp_bconv_gives_sums(&shape, &eight));
+}
+
+/* The smallest power of two; as large as it may be, no sum leaves 16 bits. */
+static void test_shift_of_sums(void **state) {
+    (void)state;
+    const struct bp_quant four = {.bits = 4, .grid = BP_GRID_ZERO};
+    const struct bp_quant eight = {.bits = 8, .grid = BP_GRID_ZERO};
+    assert_int_equal(bp_bconv_sums_shift(&four, 4681, 0), 0); /* 32767 / 7 */
+    assert_int_equal(bp_bconv_sums_shift(&four, 4682, 0), -1);
+    assert_int_equal(bp_bconv_sums_shift(&four, 4682, 3), 1);
+    assert_int_equal(bp_bconv_sums_shift(&eight, 258, 5), 0); /* 32767 / 127 */
+    assert_int_equal(bp_bconv_sums_shift(&eight, 259, 5), 1);
+    assert_int_equal(bp_bconv_sums_shift(&eight, 516, 5), 1); /* 65532, rounded 32766 */
+    assert_int_equal(bp_bconv_sums_shift(&eight, 517, 5), 2); /* 65659 */
+    for (int shift = 0; shift < 9; shift++)
+        for (int32_t i = -1000; i <= 1000; i++) {
+            const double whole = rint(ldexp(i, -shift)); /* to nearest, ties to even */
+            assert_int_equal(bp_shift_to_even(i, shift), (int32_t)whole);
+        }
 }
 
 /* Fewer samples than planned, and the same bytes for any number of workers, those that have to
@@ -375,6 +397,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_of_three),
         cmocka_unit_test(test_where_sums_are_given),
+        cmocka_unit_test(test_shift_of_sums),
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_threads_and_partial_batch),
         cmocka_unit_test(test_degenerate_gradients),

@@ -29,8 +29,26 @@ void bp_scale_mask_neon(const int32_t *sum, const uint64_t *mask, size_t n, size
     }
 }
 
+/* bp_shift_to_even. */
+struct shift {
+    int32x4_t left, below_half, odd; /* left: minus the shift; the others 0 where it is */
+};
+
+BP_INLINE struct shift shift_of(int by) {
+    return (struct shift){vdupq_n_s32(-by), vdupq_n_s32(by > 0 ? (1 << (by - 1)) - 1 : 0),
+                          vdupq_n_s32(by > 0)};
+}
+
+BP_INLINE int32x4_t shifted(const struct shift *shift, int32x4_t v) {
+    const int32x4_t odd = vandq_s32(vshlq_s32(v, shift->left), shift->odd);
+    return vshlq_s32(vaddq_s32(vaddq_s32(v, shift->below_half), odd), shift->left);
+}
+
 /* 8 lanes: the low halves of the sums, where their bits are set. */
-BP_INLINE int16x8_t masked_8(int32x4_t low, int32x4_t high, uint64_t inside) {
+BP_INLINE int16x8_t masked_8(int32x4_t low, int32x4_t high, const struct shift *shift,
+                             uint64_t inside) {
+    low = shifted(shift, low);
+    high = shifted(shift, high);
     static const uint16_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
     uint16x8_t lanes = vtstq_u16(vdupq_n_u16((uint16_t)inside), vld1q_u16(bit));
     int16x8_t v = vuzp1q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));
@@ -38,22 +56,26 @@ BP_INLINE int16x8_t masked_8(int32x4_t low, int32x4_t high, uint64_t inside) {
 }
 
 /* 1 .. 7 lanes. */
-BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest, int16_t *out) {
+BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest,
+                              const struct shift *shift, int16_t *out) {
     int16_t part[8];
     int32x4_t high = rest > 4 ? load_i32(sum + 4, rest - 4) : vdupq_n_s32(0);
-    vst1q_s16(part, masked_8(load_i32(sum, rest), high, inside));
+    vst1q_s16(part, masked_8(load_i32(sum, rest), high, shift, inside));
     memcpy(out, part, rest * sizeof *out);
 }
 
-void bp_mask_sums_neon(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out) {
+void bp_mask_sums_neon(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
+                       int16_t *out) {
+    const struct shift shift = shift_of(by);
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
         for (size_t j = 0; j < c; j += 8) {
             uint64_t inside = mask[j / 64] >> j % 64;
             if (c - j >= 8)
-                vst1q_s16(out + j, masked_8(vld1q_s32(sum + j), vld1q_s32(sum + j + 4), inside));
+                vst1q_s16(out + j,
+                          masked_8(vld1q_s32(sum + j), vld1q_s32(sum + j + 4), &shift, inside));
             else
-                mask_sums_rest(sum + j, inside, c - j, out + j);
+                mask_sums_rest(sum + j, inside, c - j, &shift, out + j);
         }
 }
 

@@ -108,10 +108,12 @@ void bp_round_columns_c(const float *g, size_t n, size_t g_stride, const int32_t
                         const struct bp_grid *grid, uint8_t *codes);
 void bp_scale_mask_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, float scale,
                      const float *offset, const uint8_t *row, float *out);
-void bp_mask_sums_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out);
+void bp_mask_sums_c(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int shift,
+                    int16_t *out);
 void bp_scale_latent_c(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
                        const int32_t *neg, const float *w, size_t n, float *out);
-void bp_narrow_sums_c(const int32_t *sum, int32_t known, size_t n, int16_t *out);
+void bp_narrow_sums_c(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                      const int32_t *neg, size_t n, int16_t *out);
 void bp_latent_gradient_c(const int16_t *sum, float scale, const float *w, size_t n, float *out);
 void bp_sums_i16_c(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
                    int64_t *sum_squares);

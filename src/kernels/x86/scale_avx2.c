@@ -33,31 +33,54 @@ void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size
     }
 }
 
+/* bp_shift_to_even. */
+struct shift {
+    __m128i by;
+    __m256i below_half, odd; /* 0 where by is */
+};
+
+BP_INLINE struct shift shift_of(int by) {
+    return (struct shift){_mm_cvtsi32_si128(by),
+                          _mm256_set1_epi32(by > 0 ? (1 << (by - 1)) - 1 : 0),
+                          _mm256_set1_epi32(by > 0)};
+}
+
+BP_INLINE __m256i shifted(const struct shift *shift, __m256i v) {
+    const __m256i odd = _mm256_and_si256(_mm256_sra_epi32(v, shift->by), shift->odd);
+    v = _mm256_add_epi32(_mm256_add_epi32(v, shift->below_half), odd);
+    return _mm256_sra_epi32(v, shift->by);
+}
+
 /* 16 lanes. The pack saturates what does not fit; no bit is set there. */
-BP_INLINE __m256i masked_16(__m256i low, __m256i high, uint64_t inside) {
-    __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+BP_INLINE __m256i masked_16(__m256i low, __m256i high, const struct shift *shift, uint64_t inside) {
+    const __m256i both = _mm256_packs_epi32(shifted(shift, low), shifted(shift, high));
+    __m256i packed = _mm256_permute4x64_epi64(both, 0xd8);
     return _mm256_and_si256(packed, spread_bits_16(inside));
 }
 
 /* 1 .. 15 lanes. */
-BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest, int16_t *out) {
+BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest,
+                              const struct shift *shift, int16_t *out) {
     int16_t part[16];
     __m256i low = _mm256_maskload_epi32(sum, mask_32x8(rest)), high = _mm256_setzero_si256();
     if (rest > 8)
         high = _mm256_maskload_epi32(sum + 8, mask_32x8(rest - 8));
-    store_256(part, masked_16(low, high, inside));
+    store_256(part, masked_16(low, high, shift, inside));
     memcpy(out, part, rest * sizeof *out);
 }
 
-void bp_mask_sums_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int16_t *out) {
+void bp_mask_sums_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
+                       int16_t *out) {
+    const struct shift shift = shift_of(by);
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
         for (size_t j = 0; j < c; j += 16) {
             uint64_t inside = mask[j / 64] >> j % 64;
             if (c - j >= 16)
-                store_256(out + j, masked_16(load_256(sum + j), load_256(sum + j + 8), inside));
+                store_256(out + j,
+                          masked_16(load_256(sum + j), load_256(sum + j + 8), &shift, inside));
             else
-                mask_sums_rest(sum + j, inside, c - j, out + j);
+                mask_sums_rest(sum + j, inside, c - j, &shift, out + j);
         }
 }
 

@@ -31,43 +31,69 @@ BP_INLINE __m512i load_i32(const int32_t *p, __mmask16 m) {
     return m == 0xffff ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(m, p);
 }
 
+/* bp_shift_to_even. */
+struct shift {
+    __m128i by;
+    __m512i below_half, odd; /* 0 where by is */
+};
+
+BP_INLINE struct shift shift_of(int by) {
+    return (struct shift){_mm_cvtsi32_si128(by),
+                          _mm512_set1_epi32(by > 0 ? (1 << (by - 1)) - 1 : 0),
+                          _mm512_set1_epi32(by > 0)};
+}
+
+BP_INLINE __m512i shifted(const struct shift *shift, __m512i v) {
+    const __m512i odd = _mm512_and_si512(_mm512_sra_epi32(v, shift->by), shift->odd);
+    v = _mm512_add_epi32(_mm512_add_epi32(v, shift->below_half), odd);
+    return _mm512_sra_epi32(v, shift->by);
+}
+
 /* 32 lanes, of which m exist: the low halves of the sums, where their bits are set. */
-BP_INLINE void mask_sums_32(const int32_t *sum, __mmask32 inside, __mmask32 m, int16_t *out) {
-    __m512i v =
-        low_halves(inside, load_i32(sum, (__mmask16)m), load_i32(sum + 16, (__mmask16)(m >> 16)));
+BP_INLINE void mask_sums_32(const int32_t *sum, __mmask32 inside, __mmask32 m,
+                            const struct shift *shift, int16_t *out) {
+    __m512i v = low_halves(inside, shifted(shift, load_i32(sum, (__mmask16)m)),
+                           shifted(shift, load_i32(sum + 16, (__mmask16)(m >> 16))));
     if (m == 0xffffffff)
         _mm512_storeu_si512(out, v);
     else
         _mm512_mask_storeu_epi16(out, m, v);
 }
 
-void bp_mask_sums_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+void bp_mask_sums_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
                          int16_t *out) {
+    const struct shift shift = shift_of(by);
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
         for (size_t j = 0; j < c; j += 32) {
             __mmask32 inside = (__mmask32)(mask[j / 64] >> j % 64);
             if (c - j >= 32)
-                mask_sums_32(sum + j, inside, 0xffffffff, out + j);
+                mask_sums_32(sum + j, inside, 0xffffffff, &shift, out + j);
             else
-                mask_sums_32(sum + j, inside, mask_32(c - j), out + j);
+                mask_sums_32(sum + j, inside, mask_32(c - j), &shift, out + j);
         }
 }
 
-/* 16 elements from j on. */
+/* Of 16 elements from j on, the sum of integers. */
+BP_INLINE __m512i latent_sum_16(const struct bp_latent_scale *by, const int32_t *sum,
+                                const int32_t *high, const int32_t *neg, size_t j, __mmask16 m) {
+    __m512i s = _mm512_add_epi32(load_i32(sum + j, m), _mm512_set1_epi32(by->known));
+    if (high != NULL)
+        s = _mm512_add_epi32(s, _mm512_slli_epi32(load_i32(high + j, m), 4));
+    if (neg != NULL)
+        s = _mm512_sub_epi32(s,
+                             _mm512_mullo_epi32(load_i32(neg + j, m), _mm512_set1_epi32(by->off)));
+    return s;
+}
+
 BP_INLINE void scale_latent_16(const struct bp_latent_scale *by, const int32_t *sum,
                                const int32_t *high, const int32_t *neg, const float *w, size_t j,
                                __mmask16 m, float *out) {
-    __m512i s = _mm512_add_epi32(load_i32(sum + j, m), _mm512_set1_epi32(by->known)), minus;
+    const __m512i s = latent_sum_16(by, sum, high, neg, j, m);
     __mmask16 inside = 0xffff;
-    if (high != NULL)
-        s = _mm512_add_epi32(s, _mm512_slli_epi32(load_i32(high + j, m), 4));
-    if (neg != NULL) {
-        minus = load_i32(neg + j, m);
-        s = _mm512_sub_epi32(s, _mm512_mullo_epi32(minus, _mm512_set1_epi32(by->off)));
-    }
     __m512 v = _mm512_mul_ps(_mm512_set1_ps(by->scale), _mm512_cvtepi32_ps(s));
     if (neg != NULL) {
+        __m512i minus = load_i32(neg + j, m);
         minus = _mm512_sub_epi32(_mm512_set1_epi32(by->valid), _mm512_add_epi32(minus, minus));
         v = _mm512_add_ps(v, _mm512_mul_ps(_mm512_set1_ps(by->offset), _mm512_cvtepi32_ps(minus)));
     }
@@ -88,12 +114,14 @@ void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum
         scale_latent_16(&copy, sum, high, neg, w, j, mask_16(n - j), out);
 }
 
-void bp_narrow_sums_avx512(const int32_t *sum, int32_t known, size_t n, int16_t *out) {
-    const __m512i add = _mm512_set1_epi32(known);
+void bp_narrow_sums_avx512(const struct bp_latent_scale *by, const int32_t *sum,
+                           const int32_t *high, const int32_t *neg, size_t n, int16_t *out) {
+    const struct bp_latent_scale copy = *by; /* so that it stays in registers */
+    const struct shift shift = shift_of(by->shift);
     for (size_t j = 0; j < n; j += 16) {
         const __mmask16 m = mask_16(n - j);
-        const __m256i s = _mm512_cvtepi32_epi16(_mm512_add_epi32(load_i32(sum + j, m), add));
-        _mm256_mask_storeu_epi16(out + j, m, s);
+        const __m512i s = shifted(&shift, latent_sum_16(&copy, sum, high, neg, j, m));
+        _mm256_mask_storeu_epi16(out + j, m, _mm512_cvtepi32_epi16(s));
     }
 }
 
