@@ -138,15 +138,16 @@ struct bp_kernels {
                            size_t c, const int32_t *base, int shift, int32_t *y,
                            struct bp_fetch *soon);
 
-    /* The same as mask_sums stores it, where the pixels belong:
-     *     out[to[p] * c + j] = base[j] + s where bit j of mask [..][cw], row to[p], is set, else 0
-     * Those that are set fit 16 bits. taps * quads / together <= BP_STEPS_AT_ONCE. Only where
-     * sums_at_once. */
-    void (*product_tables_i16)(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
-                               size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                               size_t w_taps, size_t quads, size_t together, int entry_max,
-                               const uint8_t *index, size_t c, const int32_t *base,
-                               const uint64_t *mask, int16_t *out, struct bp_fetch *soon);
+    /* The same of all digits, as mask_sums stores it, where the pixels belong:
+     *     row to[p], lane j of y->out = base[j] + s + 16 * h
+     * h is that of the tables digit_bytes further on; 0: there are none. Those whose bit is set fit
+     * 16 bits. taps * quads / together <= BP_STEPS_AT_ONCE. Only where sums_at_once. */
+    void (*product_tables_i16)(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                               const int32_t *to, size_t n, const int32_t *tap,
+                               const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
+                               size_t together, int entry_max, const uint8_t *index, size_t c,
+                               const int32_t *base, const struct bp_masked_sums *y,
+                               struct bp_fetch *soon);
 
     /* The forward product, as product_xor: y[to[p] * k + j] = bias - 2 * sum over t, i of
      *     popcount(x[pixel[p] + tap[t] + i] / 16 ^ index(j, tap_w[t], i))

@@ -173,6 +173,14 @@ struct bp_lane_mask {
 
 #define BP_BYTE_LANES 16 /* outputs of a product of bytes are blocked by so many */
 
+/* Where sums go in 16 bits: bp_shift_to_even of them where the bit of mask [pixels][cw] is set,
+ * else 0, to out [pixels][c]. */
+struct bp_masked_sums {
+    const uint64_t *mask;
+    int16_t *out;
+    int shift;
+};
+
 /* How the sums of a row of the weight gradient become floats, or 16 bits: scale_latent,
  * narrow_sums. */
 struct bp_latent_scale {

@@ -18,9 +18,7 @@ int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant
 }
 
 int bp_dgrad_at_once(const struct bp_bconv *op, const struct bp_exec *exec) {
-    struct bp_digit digits[2];
-    return op->method_da == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once && op->shift_da == 0 &&
-           bp_bconv_digits(&op->quant_da, digits) == 1 &&
+    return op->method_da == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once && op->shift_da >= 0 &&
            op->taps * op->kq <= BP_STEPS_AT_ONCE * exec->kernels.together;
 }
 
@@ -240,15 +238,18 @@ static void class_to_dx(const struct bp_dgrad_job *job, size_t parity, unsigned 
     const struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     const size_t c = op->shape.c;
-    int16_t *dx = job->dx_sums->sums;
+    const size_t digit_bytes =
+        job->n_digits > 1 ? bp_dgrad_window_tables(op, &op->tiling_da) * BP_TABLE_BYTES : 0;
+    const struct bp_masked_sums dx = {job->mask, job->dx_sums->sums, op->shift_da};
     int32_t tap[BP_TAPS_MAX], tap_w[BP_TAPS_MAX];
     size_t taps = list_taps(op, parity, pixel_class, window, tap, tap_w);
     for (size_t i = 0; taps == 0 && i < count; i++)
-        memset(dx + (size_t)to[i] * c, 0, c * sizeof *dx);
+        memset(dx.out + (size_t)to[i] * c, 0, c * sizeof *dx.out);
     if (taps > 0)
-        kernels->product_tables_i16(tables, pixel, to, count, tap, tap_w, taps, op->taps, op->kq,
-                                    kernels->together, BP_QUAD * job->digits[0].top, op->index_t, c,
-                                    op->base_da + pixel_class * c, job->mask, dx, soon);
+        kernels->product_tables_i16(tables, digit_bytes, pixel, to, count, tap, tap_w, taps,
+                                    op->taps, op->kq, kernels->together,
+                                    BP_QUAD * job->digits[0].top, op->index_t, c,
+                                    op->base_da + pixel_class * c, &dx, soon);
 }
 
 /* The codes in a tile's window. */

@@ -59,29 +59,30 @@ static void sums_in_16_bits(const uint8_t *tables, const int32_t *pixel, size_t 
         y[i] = base[i % c] + (((y[i] - base[i % c]) >> shift & 0xffff) << shift);
 }
 
-static void stores_in_order(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
-                            size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                            size_t w_taps, size_t quads, size_t together, int entry_max,
-                            const uint8_t *index, size_t c, const int32_t *base,
-                            const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
+static void stores_in_order(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                            const int32_t *to, size_t n, const int32_t *tap, const int32_t *tap_w,
+                            size_t taps, size_t w_taps, size_t quads, size_t together,
+                            int entry_max, const uint8_t *index, size_t c, const int32_t *base,
+                            const struct bp_masked_sums *y, struct bp_fetch *soon) {
     (void)to;
     for (size_t p = 0; p < n; p++)
-        bp_product_tables_i16_c(tables, pixel + p, (const int32_t[]){(int32_t)p}, 1, tap, tap_w,
-                                taps, w_taps, quads, together, entry_max, index, c, base, mask, out,
-                                soon);
+        bp_product_tables_i16_c(tables, digit_bytes, pixel + p, (const int32_t[]){(int32_t)p}, 1,
+                                tap, tap_w, taps, w_taps, quads, together, entry_max, index, c,
+                                base, y, soon);
 }
 
-static void masks_by_the_first_word(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
-                                    size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                                    size_t w_taps, size_t quads, size_t together, int entry_max,
-                                    const uint8_t *index, size_t c, const int32_t *base,
-                                    const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
-    bp_product_tables_i16_c(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads, together,
-                            entry_max, index, c, base, mask, out, soon);
+static void masks_by_the_first_word(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                                    const int32_t *to, size_t n, const int32_t *tap,
+                                    const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
+                                    size_t together, int entry_max, const uint8_t *index, size_t c,
+                                    const int32_t *base, const struct bp_masked_sums *y,
+                                    struct bp_fetch *soon) {
+    bp_product_tables_i16_c(tables, digit_bytes, pixel, to, n, tap, tap_w, taps, w_taps, quads,
+                            together, entry_max, index, c, base, y, soon);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 64; j < c; j++)
-            if (!bp_bit(mask + (size_t)to[p] * bp_words(c), j % 64))
-                out[(size_t)to[p] * c + j] = 0;
+            if (!bp_bit(y->mask + (size_t)to[p] * bp_words(c), j % 64))
+                y->out[(size_t)to[p] * c + j] = 0;
 }
 
 static void signs_take_taps_in_order(const uint8_t *x, const int32_t *pixel, const int32_t *to,

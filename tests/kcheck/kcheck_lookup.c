@@ -136,40 +136,53 @@ void kcheck_product_tables_i16(struct kcheck *t) {
     size_t quads = bp_min_size(bp_round_up(s.quads, together), most);
     size_t w_taps = kc_draw_w_taps(t, taps), blocks = (c + 31) / 32, cw = bp_words(c);
     int entry_max = draw_entry_max(t);
-    kc_params(t, "n=%zu taps=%zu w_taps=%zu quads=%zu together=%zu entry_max=%d c=%zu", n, taps,
-              w_taps, quads, together, entry_max, c);
-    kc_work(t, (double)(n * taps * quads) * 4 * (double)c, "MAC");
+    const int digits = t->layer != NULL ? 1 : 1 + (int)kc_below(t, 2);
+    const int shift = digits > 1 ? 3 + (int)kc_below(t, 4) : (int)kc_below(t, 2);
+    kc_params(t,
+              "n=%zu taps=%zu w_taps=%zu quads=%zu together=%zu entry_max=%d c=%zu digits=%d "
+              "shift=%d",
+              n, taps, w_taps, quads, together, entry_max, c, digits, shift);
+    kc_work(t, (double)(n * taps * quads) * 4 * (double)c * digits, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n), *to = kc_make_places(t, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
     int32_t *tap_w = kc_make_tap_w(t, taps, w_taps);
     int32_t *base = kc_input(t, "base", KC_I32, c);
     size_t n_tables = kc_make_windows(t, pixel, n, tap, taps, quads);
-    uint8_t *tables = make_tables(t, n_tables * 16, entry_max);
+    const size_t digit_bytes = digits > 1 ? (n_tables + kc_below(t, 9)) * 16 : 0;
+    uint8_t *tables = make_tables(t, digit_bytes + n_tables * 16, entry_max);
     uint8_t *index = make_index(t, blocks * w_taps * quads * 32, together);
     uint64_t *mask = kc_input(t, "mask", KC_U64, n * cw);
     int16_t *out = kc_output(t, "out", KC_I16, n * c);
     kc_fill_bits(t, mask, n, c);
     for (size_t j = 0; j < c; j++) /* about half the range of the sums below zero */
-        base[j] = (int32_t)kc_below(t, 999) - (int32_t)(taps * quads) * entry_max / 2;
+        base[j] = (int32_t)kc_below(t, 999) -
+                  (int32_t)(taps * quads) * entry_max / 2 * (digits > 1 ? 17 : 1);
+    const struct bp_masked_sums to_out = {mask, out, shift};
     if (t->layer != NULL)
-        t->reference->product_tables_i16(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads,
-                                         together, entry_max, index, c, base, mask, out, NULL);
+        t->reference->product_tables_i16(tables, digit_bytes, pixel, to, n, tap, tap_w, taps,
+                                         w_taps, quads, together, entry_max, index, c, base,
+                                         &to_out, NULL);
     else
         for (size_t p = 0; p < n; p++)
             for (size_t j = 0; j < c; j++) {
                 int32_t sum = base[j] + sum_of_entries(tables, pixel[p], tap, tap_w, taps, w_taps,
                                                        quads, together, index, j);
+                if (digits > 1)
+                    sum += 16 * sum_of_entries(tables + digit_bytes, pixel[p], tap, tap_w, taps,
+                                               w_taps, quads, together, index, j);
                 size_t row = (size_t)to[p];
-                out[row * c + j] = (int16_t)(bp_bit(mask + row * cw, j) ? sum : 0);
+                out[row * c + j] =
+                    (int16_t)(bp_bit(mask + row * cw, j) ? bp_shift_to_even(sum, shift) : 0);
             }
     size_t soon_bytes = kc_below(t, n * c * 4), with_soon = kc_below(t, 2);
     while (kc_next(t)) {
         char *at = kc_at(t, out); /* whatever it fetches, out holds the result */
         struct bp_fetch soon = {.at = at, .end = at + soon_bytes};
-        t->kernels->product_tables_i16(kc_at(t, tables), kc_at(t, pixel), kc_at(t, to), n,
-                                       kc_at(t, tap), kc_at(t, tap_w), taps, w_taps, quads,
-                                       together, entry_max, kc_at(t, index), c, kc_at(t, base),
-                                       kc_at(t, mask), kc_at(t, out), with_soon ? &soon : NULL);
+        const struct bp_masked_sums y = {kc_at(t, mask), kc_at(t, out), shift};
+        t->kernels->product_tables_i16(kc_at(t, tables), digit_bytes, kc_at(t, pixel), kc_at(t, to),
+                                       n, kc_at(t, tap), kc_at(t, tap_w), taps, w_taps, quads,
+                                       together, entry_max, kc_at(t, index), c, kc_at(t, base), &y,
+                                       with_soon ? &soon : NULL);
     }
 }
 

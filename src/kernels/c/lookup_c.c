@@ -107,21 +107,26 @@ void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, 
         }
 }
 
-void bp_product_tables_i16_c(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
-                             size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                             size_t w_taps, size_t quads, size_t together, int entry_max,
-                             const uint8_t *index, size_t c, const int32_t *base,
-                             const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
+void bp_product_tables_i16_c(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                             const int32_t *to, size_t n, const int32_t *tap, const int32_t *tap_w,
+                             size_t taps, size_t w_taps, size_t quads, size_t together,
+                             int entry_max, const uint8_t *index, size_t c, const int32_t *base,
+                             const struct bp_masked_sums *y, struct bp_fetch *soon) {
     for (size_t p = 0; p < n; p++)
         for (size_t b = 0; b < c; b += BP_LANES) {
             const size_t lanes = bp_min_size(c - b, BP_LANES), at = (size_t)to[p] * c + b;
-            const uint64_t inside = mask[(size_t)to[p] * bp_words(c) + b / 64] >> b % 64;
+            const uint64_t inside = y->mask[(size_t)to[p] * bp_words(c) + b / 64] >> b % 64;
             int32_t sums[BP_LANES];
             bp_product_tables_c(tables, &pixel[p], 1, tap, tap_w, taps, w_taps, quads, together,
                                 entry_max, index + b * w_taps * quads, lanes, base + b, 0, sums,
                                 soon);
+            if (digit_bytes > 0)
+                bp_product_tables_c(tables + digit_bytes, &pixel[p], 1, tap, tap_w, taps, w_taps,
+                                    quads, together, entry_max, index + b * w_taps * quads, lanes,
+                                    NULL, 4, sums, soon);
             for (size_t j = 0; j < lanes; j++)
-                out[at + j] = (int16_t)(inside >> j & 1 ? sums[j] : 0);
+                y->out[at + j] =
+                    (int16_t)(inside >> j & 1 ? bp_shift_to_even(sums[j], y->shift) : 0);
         }
 }
 

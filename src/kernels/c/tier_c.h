@@ -31,11 +31,11 @@ void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, 
                          const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
                          size_t together, int entry_max, const uint8_t *index, size_t c,
                          const int32_t *base, int shift, int32_t *y, struct bp_fetch *soon);
-void bp_product_tables_i16_c(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
-                             size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                             size_t w_taps, size_t quads, size_t together, int entry_max,
-                             const uint8_t *index, size_t c, const int32_t *base,
-                             const uint64_t *mask, int16_t *out, struct bp_fetch *soon);
+void bp_product_tables_i16_c(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                             const int32_t *to, size_t n, const int32_t *tap, const int32_t *tap_w,
+                             size_t taps, size_t w_taps, size_t quads, size_t together,
+                             int entry_max, const uint8_t *index, size_t c, const int32_t *base,
+                             const struct bp_masked_sums *y, struct bp_fetch *soon);
 void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, const int32_t *to, size_t n,
                         const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                         size_t quads, const uint8_t *index, size_t k, int bias, int16_t *y);

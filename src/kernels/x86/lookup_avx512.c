@@ -36,15 +36,26 @@ struct steps {
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
+/* What the loop takes; the numbers are where the fields are, in bytes. */
+struct loop {
+    const uint8_t *row[MAX_ROWS]; /* 0 */
+    const uint8_t *index, *half;  /* 32, 40: half the lanes further on */
+    const struct step *step;      /* 48 */
+    size_t twos, odd;             /* 56, 64 */
+    size_t digits;        /* 72: 2 where the rows are those of a digit that counts 16 times; .. */
+    ptrdiff_t next_digit; /* 80: .. to those of the other */
+    uint64_t weight;      /* 88: of the first digit */
+};
+
 /* `rows` rows and up to 64 lanes: what a pass is added for. */
 struct block {
-    const uint8_t *row[MAX_ROWS], *index;
-    size_t half_bytes; /* to the next 32 lanes */
+    struct loop loop;
     size_t rows, lanes;
     const int32_t *from; /* y = from + (sums << shift) */
     int32_t *y;
     size_t from_stride, y_stride; /* to the next row */
     int shift;
+    struct shift narrow; /* of what is stored in 16 bits */
     const uint64_t
         *mask[MAX_ROWS];    /* in place of y, of each row: where from + sums are stored .. */
     int16_t *out[MAX_ROWS]; /* .. in 16 bits */
@@ -59,55 +70,62 @@ struct lanes {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings" /* all compilers here take them */
 #define ZERO(s) "vpxord %[" #s "], %[" #s "], %[" #s "]\n\t"
-#define LOAD(base, offset, v) "vmovdqu64 " #offset "(%[" #base "],%[at]), %%zmm" #v "\n\t"
+#define LOAD(base, offset, v) "vmovdqu64 " #offset "(%%" #base ",%%rax), %%zmm" #v "\n\t"
 #define LOAD_INDEX(v0, v1, v2, v3)                                                                 \
-    LOAD(index, 0, v0) LOAD(index, 64, v1) LOAD(half, 0, v2) LOAD(half, 64, v3)
+    LOAD(r12, 0, v0) LOAD(r12, 64, v1) LOAD(r13, 0, v2) LOAD(r13, 64, v3)
 #define LOOK_UP(table, index, to) "vpermb %%zmm" #table ", %%zmm" #index ", %%zmm" #to "\n\t"
 #define ADD_FOURS(s) "vpdpbusd %%zmm31, %%zmm26, %[" #s "]\n\t"
 #define ADD_TWO(i, j, s)                                                                           \
     LOOK_UP(24, i, 26) LOOK_UP(25, j, 27) "vpaddb %%zmm26, %%zmm27, %%zmm26\n\t" ADD_FOURS(s)
 #define ADD_ONE(i, s) LOOK_UP(24, i, 26) ADD_FOURS(s)
 #define ROW_OF_TWO(row, s0, s1, s2, s3)                                                            \
-    LOAD(row, 0, 24) "vmovdqu64 (%[" #row "],%[next]), %%zmm25\n\t"                                \
+    LOAD(row, 0, 24) "vmovdqu64 (%%" #row ",%%rcx), %%zmm25\n\t"                                   \
     ADD_TWO(16, 20, s0) ADD_TWO(17, 21, s1) ADD_TWO(18, 22, s2) ADD_TWO(19, 23, s3)
 #define ROW_OF_ONE(row, s0, s1, s2, s3)                                                            \
     LOAD(row, 0, 24) ADD_ONE(16, s0) ADD_ONE(17, s1) ADD_ONE(18, s2) ADD_ONE(19, s3)
 #define SUM(i) [s##i] "=&v"(sum[i])
 
 /* 4 rows by 64 lanes: sum[4 * row + i], 16 lanes each. Registers: 16 .. 23 index bytes, 24 and 25
- * tables, 26 and 27 entries, 31 ones. */
-BP_INLINE void sum_four_rows(const struct step *step, size_t count, const struct block *b, __m512i sum[16]) {
-    size_t twos = count / 2, odd = count % 2, at, next;
+ * tables, 26 and 27 entries, 31 the weight; r8 .. r11 rows. */
+BP_INLINE void sum_four_rows(const struct loop *loop, __m512i sum[16]) {
     __asm__ volatile(
-        "vpternlogd $255, %%zmm31, %%zmm31, %%zmm31\n\tvpabsb %%zmm31, %%zmm31\n\t"
         ZERO(s0) ZERO(s1) ZERO(s2) ZERO(s3) ZERO(s4) ZERO(s5) ZERO(s6) ZERO(s7)
         ZERO(s8) ZERO(s9) ZERO(s10) ZERO(s11) ZERO(s12) ZERO(s13) ZERO(s14) ZERO(s15)
-        "test %[twos], %[twos]\n\tjz 2f\n\t"
+        "movq (%[loop]), %%r8\n\tmovq 8(%[loop]), %%r9\n\t"
+        "movq 16(%[loop]), %%r10\n\tmovq 24(%[loop]), %%r11\n\t"
+        "movq 32(%[loop]), %%r12\n\tmovq 40(%[loop]), %%r13\n\t"
+        "movq 72(%[loop]), %%rdx\n\t"
+        "vpbroadcastb 88(%[loop]), %%zmm31\n"
+        "4:\n\t" /* a digit */
+        "movq 48(%[loop]), %%r14\n\tmovq 56(%[loop]), %%r15\n\t"
+        "test %%r15, %%r15\n\tjz 2f\n\t"
         ".p2align 6\n1:\n\t"
-        "movslq 4(%[step]), %[at]\n\t" LOAD_INDEX(16, 17, 18, 19)
-        "movslq 12(%[step]), %[at]\n\t" LOAD_INDEX(20, 21, 22, 23)
-        "movslq (%[step]), %[at]\n\tmovslq 8(%[step]), %[next]\n\t"
-        ROW_OF_TWO(row0, s0, s1, s2, s3)
-        ROW_OF_TWO(row1, s4, s5, s6, s7)
-        ROW_OF_TWO(row2, s8, s9, s10, s11)
-        ROW_OF_TWO(row3, s12, s13, s14, s15)
-        "add $16, %[step]\n\tdec %[twos]\n\tjnz 1b\n"
-        "2:\n\tcmpq $0, %[odd]\n\tje 3f\n\t" /* the last of an odd number */
-        "movslq 4(%[step]), %[at]\n\t" LOAD_INDEX(16, 17, 18, 19)
-        "movslq (%[step]), %[at]\n\t"
-        ROW_OF_ONE(row0, s0, s1, s2, s3)
-        ROW_OF_ONE(row1, s4, s5, s6, s7)
-        ROW_OF_ONE(row2, s8, s9, s10, s11)
-        ROW_OF_ONE(row3, s12, s13, s14, s15)
-        "3:\n\t"
+        "movslq 4(%%r14), %%rax\n\t" LOAD_INDEX(16, 17, 18, 19)
+        "movslq 12(%%r14), %%rax\n\t" LOAD_INDEX(20, 21, 22, 23)
+        "movslq (%%r14), %%rax\n\tmovslq 8(%%r14), %%rcx\n\t"
+        ROW_OF_TWO(r8, s0, s1, s2, s3)
+        ROW_OF_TWO(r9, s4, s5, s6, s7)
+        ROW_OF_TWO(r10, s8, s9, s10, s11)
+        ROW_OF_TWO(r11, s12, s13, s14, s15)
+        "add $16, %%r14\n\tdec %%r15\n\tjnz 1b\n"
+        "2:\n\tcmpq $0, 64(%[loop])\n\tje 3f\n\t" /* the last of an odd number */
+        "movslq 4(%%r14), %%rax\n\t" LOAD_INDEX(16, 17, 18, 19)
+        "movslq (%%r14), %%rax\n\t"
+        ROW_OF_ONE(r8, s0, s1, s2, s3)
+        ROW_OF_ONE(r9, s4, s5, s6, s7)
+        ROW_OF_ONE(r10, s8, s9, s10, s11)
+        ROW_OF_ONE(r11, s12, s13, s14, s15)
+        "3:\n\tdec %%rdx\n\tjz 5f\n\t"
+        "movq 80(%[loop]), %%rax\n\t"
+        "add %%rax, %%r8\n\tadd %%rax, %%r9\n\tadd %%rax, %%r10\n\tadd %%rax, %%r11\n\t"
+        "vpternlogd $255, %%zmm31, %%zmm31, %%zmm31\n\tvpabsb %%zmm31, %%zmm31\n\t"
+        "jmp 4b\n5:\n\t"
         : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10),
-          SUM(11), SUM(12), SUM(13), SUM(14), SUM(15), [step] "+r"(step), [twos] "+r"(twos),
-          [at] "=&r"(at), [next] "=&r"(next)
-        : [odd] "m"(odd), [index] "r"(b->index), [half] "r"(b->index + b->half_bytes),
-          [row0] "r"(b->row[0]), [row1] "r"(b->row[1]), [row2] "r"(b->row[2]),
-          [row3] "r"(b->row[3])
-        : "memory", "cc", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
-          "xmm24", "xmm25", "xmm26", "xmm27", "xmm31");
+          SUM(11), SUM(12), SUM(13), SUM(14), SUM(15)
+        : [loop] "r"(loop)
+        : "memory", "cc", "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+          "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",
+          "xmm26", "xmm27", "xmm31");
 }
 #pragma GCC diagnostic pop
 /* clang-format on */
@@ -116,13 +134,40 @@ BP_INLINE __m512i load_entries(const uint8_t *row, const uint8_t *index) {
     return _mm512_permutexvar_epi8(_mm512_loadu_si512(index), _mm512_loadu_si512(row));
 }
 
-/* One row, `vectors` times 16 lanes. */
-BP_INLINE void add_row(const struct step *step, size_t count, const struct block *b, int vectors,
-                       const uint8_t *row, struct lanes *sums) {
-    const __m512i one = _mm512_set1_epi8(1);
-    const uint8_t *low = b->index, *high = b->index + b->half_bytes;
-    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
-    for (; count > 0; count--, step++) {
+/* Of one digit, or two with tables digit_bytes apart; half_bytes: to the next 32 lanes. */
+BP_INLINE struct block block_of(size_t digit_bytes) {
+    struct block b = {.loop = {.digits = 1, .weight = 1}};
+    if (digit_bytes > 0) {
+        b.loop.digits = 2;
+        b.loop.next_digit = -(ptrdiff_t)digit_bytes;
+        b.loop.weight = 16;
+    }
+    return b;
+}
+
+BP_INLINE void set_index(struct block *b, const uint8_t *index, size_t half_bytes) {
+    b->loop.index = index;
+    b->loop.half = index + half_bytes;
+}
+
+/* The tables of the lowest digit begin here. */
+BP_INLINE void set_row(struct block *b, size_t row, const uint8_t *tables) {
+    b->loop.row[row] = tables - b->loop.next_digit;
+}
+
+BP_INLINE void set_steps(struct block *b, const struct step *step, size_t count) {
+    b->loop.step = step;
+    b->loop.twos = count / 2;
+    b->loop.odd = count % 2;
+}
+
+/* One row of a digit, `vectors` times 16 lanes. */
+BP_INLINE void add_digit(const struct loop *loop, int vectors, const uint8_t *row, __m512i one,
+                         struct lanes *sums) {
+    const uint8_t *low = loop->index, *high = loop->half;
+    const struct step *step = loop->step, *end = step + 2 * loop->twos + loop->odd;
+    __m512i s0 = sums->v[0], s1 = sums->v[1], s2 = sums->v[2], s3 = sums->v[3];
+    for (; step < end; step++) {
         s0 = _mm512_dpbusd_epi32(s0, load_entries(row + step->table, low + step->index), one);
         s1 = _mm512_dpbusd_epi32(s1, load_entries(row + step->table, low + step->index + 64), one);
         if (vectors == 2)
@@ -131,6 +176,17 @@ BP_INLINE void add_row(const struct step *step, size_t count, const struct block
         s3 = _mm512_dpbusd_epi32(s3, load_entries(row + step->table, high + step->index + 64), one);
     }
     *sums = (struct lanes){{s0, s1, s2, s3}};
+}
+
+BP_INLINE void add_row(const struct loop *loop, int vectors, size_t r, struct lanes *sums) {
+    const __m512i zero = _mm512_setzero_si512(), one = _mm512_set1_epi8(1);
+    const uint8_t *row = loop->row[r];
+    *sums = (struct lanes){{zero, zero, zero, zero}};
+    if (loop->digits == 2) {
+        add_digit(loop, vectors, row, _mm512_set1_epi8(16), sums);
+        row += loop->next_digit;
+    }
+    add_digit(loop, vectors, row, one, sums);
 }
 
 BP_INLINE void store_vector(__m512i sum, __m128i shift, const int32_t *from, __mmask16 mask,
@@ -150,11 +206,10 @@ BP_INLINE void store_64(const struct block *b, size_t row, __m128i shift, __m512
 }
 
 /* Without loops over the sums: gcc 12 would copy them to memory for one. */
-static __attribute__((noinline)) void add_four_rows(const struct step *step, size_t count,
-                                                    const struct block *b) {
+static __attribute__((noinline)) void add_four_rows(const struct block *b) {
     const __m128i shift = _mm_cvtsi32_si128(b->shift);
     __m512i sum[16];
-    sum_four_rows(step, count, b, sum);
+    sum_four_rows(&b->loop, sum);
     store_64(b, 0, shift, sum[0], sum[1], sum[2], sum[3]);
     store_64(b, 1, shift, sum[4], sum[5], sum[6], sum[7]);
     store_64(b, 2, shift, sum[8], sum[9], sum[10], sum[11]);
@@ -175,44 +230,44 @@ static void store_row(const struct lanes *sums, const struct block *b, size_t ro
 }
 
 /* Fewer than 64 lanes, or than 4 rows. */
-static void add_few(const struct step *step, size_t count, const struct block *b) {
+static void add_few(const struct block *b) {
     struct lanes sums;
     for (size_t r = 0; r < b->rows; r++) {
         if (b->lanes <= BP_LANES)
-            add_row(step, count, b, 2, b->row[r], &sums);
+            add_row(&b->loop, 2, r, &sums);
         else
-            add_row(step, count, b, 4, b->row[r], &sums);
+            add_row(&b->loop, 4, r, &sums);
         store_row(&sums, b, r);
     }
 }
 
-static void add_pass(const struct step *step, size_t count, const struct block *b) {
+static void add_pass(const struct block *b) {
     if (b->lanes == MAX_LANES && b->rows == MAX_ROWS)
-        add_four_rows(step, count, b);
+        add_four_rows(b);
     else
-        add_few(step, count, b);
+        add_few(b);
 }
 
 /* 32 lanes, of which m exist, in 16 bits, where their bits are set. */
-BP_INLINE void store_masked(__m512i low, __m512i high, const int32_t *from, uint32_t inside,
-                            __mmask32 m, int16_t *out) {
+BP_INLINE void store_masked(__m512i low, __m512i high, const int32_t *from,
+                            const struct shift *shift, uint32_t inside, __mmask32 m, int16_t *out) {
     low = _mm512_add_epi32(low, _mm512_maskz_loadu_epi32((__mmask16)m, from));
     high = _mm512_add_epi32(high, _mm512_maskz_loadu_epi32((__mmask16)(m >> 16), from + 16));
-    _mm512_mask_storeu_epi16(out, m, low_halves(inside, low, high));
+    _mm512_mask_storeu_epi16(out, m, low_halves(inside, shifted(shift, low), shifted(shift, high)));
 }
 
 BP_INLINE void store_64_masked(const struct block *b, size_t row, __m512i v0, __m512i v1,
                                __m512i v2, __m512i v3) {
     const uint64_t inside = *b->mask[row];
     const int32_t *from = b->from + row * b->from_stride;
-    store_masked(v0, v1, from, (uint32_t)inside, 0xffffffff, b->out[row]);
-    store_masked(v2, v3, from + 32, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
+    store_masked(v0, v1, from, &b->narrow, (uint32_t)inside, 0xffffffff, b->out[row]);
+    store_masked(v2, v3, from + 32, &b->narrow, (uint32_t)(inside >> 32), 0xffffffff,
+                 b->out[row] + 32);
 }
 
-static __attribute__((noinline)) void store_four_rows(const struct step *step, size_t count,
-                                                      const struct block *b) {
+static __attribute__((noinline)) void store_four_rows(const struct block *b) {
     __m512i sum[16];
-    sum_four_rows(step, count, b, sum);
+    sum_four_rows(&b->loop, sum);
     store_64_masked(b, 0, sum[0], sum[1], sum[2], sum[3]);
     store_64_masked(b, 1, sum[4], sum[5], sum[6], sum[7]);
     store_64_masked(b, 2, sum[8], sum[9], sum[10], sum[11]);
@@ -220,23 +275,23 @@ static __attribute__((noinline)) void store_four_rows(const struct step *step, s
 }
 
 /* Fewer than 64 lanes, or than 4 rows. */
-static void store_few(const struct step *step, size_t count, const struct block *b) {
+static void store_few(const struct block *b) {
     struct lanes sums;
     for (size_t r = 0; r < b->rows; r++) {
-        add_row(step, count, b, b->lanes <= BP_LANES ? 2 : 4, b->row[r], &sums);
+        add_row(&b->loop, b->lanes <= BP_LANES ? 2 : 4, r, &sums);
         for (size_t i = 0; 32 * i < b->lanes; i++)
             store_masked(sums.v[2 * i], sums.v[2 * i + 1], b->from + r * b->from_stride + 32 * i,
-                         (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
+                         &b->narrow, (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
                          b->out[r] + 32 * i);
     }
 }
 
 /* The same of y. */
-static void store_pass(const struct step *step, size_t count, const struct block *b) {
+static void store_pass(const struct block *b) {
     if (b->lanes == MAX_LANES && b->rows == MAX_ROWS)
-        store_four_rows(step, count, b);
+        store_four_rows(b);
     else
-        store_few(step, count, b);
+        store_few(b);
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
@@ -274,22 +329,26 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
                               struct bp_fetch *soon) {
     (void)together, (void)entry_max;
     struct steps steps;
-    struct block b = {.half_bytes = w_taps * quads * BP_LANES, .shift = shift, .y_stride = c};
+    const size_t half_bytes = w_taps * quads * BP_LANES;
+    struct block b = block_of(0);
+    b.shift = shift;
+    b.y_stride = c;
     for (size_t step = 0; step < taps * (quads / TOGETHER);) {
         const int32_t *from = step == 0 ? base : NULL;
         b.from_stride = from != NULL ? 0 : c;
         step = steps_of_windows(&steps, step, tap, tap_w, taps, quads / TOGETHER, PASS_STEPS);
         for (size_t j = 0; j < c; j += MAX_LANES) {
-            b.index = index + j * w_taps * quads;
+            set_index(&b, index + j * w_taps * quads, half_bytes);
+            set_steps(&b, steps.at, steps.count);
             b.lanes = bp_min_size(c - j, MAX_LANES);
             for (size_t p = 0; p < n; p += b.rows) {
                 b.rows = n - p >= MAX_ROWS ? MAX_ROWS : 1;
                 for (size_t r = 0; r < b.rows; r++)
-                    b.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
+                    set_row(&b, r, tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES);
                 b.y = y + p * c + j;
                 b.from = from != NULL ? from + j : b.y;
                 fetch_soon(soon, b.rows * b.lanes * sizeof *y);
-                add_pass(steps.at, steps.count, &b);
+                add_pass(&b);
             }
         }
     }
@@ -308,17 +367,18 @@ struct masked_job {
 BP_INLINE void place_rows(const struct masked_job *job, size_t p, size_t j, struct block *b) {
     for (size_t r = 0; r < b->rows; r++) {
         const size_t to = (size_t)job->to[p + r];
-        b->row[r] = job->tables + (ptrdiff_t)job->pixel[p + r] * BP_TABLE_BYTES;
+        set_row(b, r, job->tables + (ptrdiff_t)job->pixel[p + r] * BP_TABLE_BYTES);
         b->mask[r] = job->mask + to * job->cw + j / 64;
         b->out[r] = job->out + to * job->c + j;
     }
 }
 
-void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
-                                  size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                                  size_t w_taps, size_t quads, size_t together, int entry_max,
-                                  const uint8_t *index, size_t c, const int32_t *base,
-                                  const uint64_t *mask, int16_t *out, struct bp_fetch *soon) {
+void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                                  const int32_t *to, size_t n, const int32_t *tap,
+                                  const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
+                                  size_t together, int entry_max, const uint8_t *index, size_t c,
+                                  const int32_t *base, const struct bp_masked_sums *y,
+                                  struct bp_fetch *soon) {
     (void)together, (void)entry_max;
     struct steps steps;
     steps_of_windows(&steps, 0, tap, tap_w, taps, quads / TOGETHER, MOST_STEPS);
@@ -326,15 +386,19 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, c
     const int one_pass = steps.count <= PASS_STEPS;
     const size_t group = one_pass ? n : GROUP;
     int32_t part[GROUP * MAX_LANES] __attribute__((aligned(64))); /* sums of the first passes */
-    const struct masked_job job = {tables, pixel, to, mask, out, c, bp_words(c)};
-    struct block b = {.half_bytes = w_taps * quads * BP_LANES, .y_stride = MAX_LANES};
+    const struct masked_job job = {tables, pixel, to, y->mask, y->out, c, bp_words(c)};
+    const size_t half_bytes = w_taps * quads * BP_LANES;
+    struct block b = block_of(digit_bytes);
+    b.y_stride = MAX_LANES;
+    b.narrow = shift_of(y->shift);
     for (size_t j = 0; j < c; j += MAX_LANES) {
-        b.index = index + j * w_taps * quads;
+        set_index(&b, index + j * w_taps * quads, half_bytes);
         b.lanes = bp_min_size(c - j, MAX_LANES);
         for (size_t first = 0; first < n; first += group)
             for (size_t s = 0; s < steps.count; s += pass) {
                 const size_t end = bp_min_size(n, first + group);
                 const int last = s + pass >= steps.count;
+                set_steps(&b, steps.at + s, last ? steps.count - s : pass);
                 for (size_t p = first; p < end; p += b.rows) {
                     b.rows = end - p >= MAX_ROWS ? MAX_ROWS : 1;
                     b.y = part + (one_pass ? 0 : p - first) * MAX_LANES;
@@ -343,9 +407,9 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, c
                     place_rows(&job, p, j, &b);
                     if (last) {
                         fetch_soon(soon, b.rows * b.lanes * sizeof(int32_t));
-                        store_pass(steps.at + s, steps.count - s, &b);
+                        store_pass(&b);
                     } else
-                        add_pass(steps.at + s, pass, &b);
+                        add_pass(&b);
                 }
             }
     }
@@ -421,21 +485,23 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
     static const int32_t zeros[MAX_LANES];
     struct tap_list list;
     struct tap_cursor cursor = {.run = runs->begin[0], .add = add};
-    struct block b = {.half_bytes = (size_t)TOGETHER * BP_LANES, .y_stride = y_stride};
+    struct block b = block_of(0);
+    b.y_stride = y_stride;
     while (cursor.tap < runs->taps) {
         list_taps(&list, &cursor, runs, add, index_step);
         for (size_t j = 0; j < c; j += MAX_LANES) {
-            b.index = index + j * TOGETHER;
+            set_index(&b, index + j * TOGETHER, (size_t)TOGETHER * BP_LANES);
             b.lanes = bp_min_size(c - j, MAX_LANES);
             for (size_t i = 0; i < k; i += b.rows) {
                 b.rows = k - i >= MAX_ROWS ? MAX_ROWS : 1;
                 for (size_t r = 0; r < b.rows; r++)
-                    b.row[r] = tables + (i + r) * column_bytes;
+                    set_row(&b, r, tables + (i + r) * column_bytes);
                 for (const struct tap_steps *t = list.taps; t < list.taps + list.n; t++) {
                     b.y = y + i * y_stride + t->tap * tap_stride + j;
                     b.from = t->add ? b.y : zeros;
                     b.from_stride = t->add ? y_stride : 0;
-                    add_pass(list.at + t->first, t->count, &b);
+                    set_steps(&b, list.at + t->first, t->count);
+                    add_pass(&b);
                 }
             }
         }

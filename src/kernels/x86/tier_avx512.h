@@ -28,11 +28,12 @@ void bp_index_weights_avx512(const uint64_t *bits, size_t lanes, size_t taps, si
                              size_t quads, size_t together, uint8_t *index);
 void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
                                const struct bp_digit *digit, uint8_t *tables);
-void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
-                                  size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
-                                  size_t w_taps, size_t quads, size_t together, int entry_max,
-                                  const uint8_t *index, size_t c, const int32_t *base,
-                                  const uint64_t *mask, int16_t *out, struct bp_fetch *soon);
+void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                                  const int32_t *to, size_t n, const int32_t *tap,
+                                  const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
+                                  size_t together, int entry_max, const uint8_t *index, size_t c,
+                                  const int32_t *base, const struct bp_masked_sums *y,
+                                  struct bp_fetch *soon);
 void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_t n,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                               size_t quads, size_t together, int entry_max, const uint8_t *index,
