@@ -130,7 +130,7 @@ struct bp_kernels {
      *     y[p * c + j] = base[j] + (s << shift), or with base NULL y[p * c + j] += s << shift
      * t = 0 .. taps - 1; i = 0 .. quads / together - 1; q = 0 .. together - 1; index:
      * [ceil(c / 32)][w_taps][quads / together][32][together]. No entry is larger than entry_max
-     * (1 .. 60). int32 must suffice for y and s << shift. tables: 16-byte aligned, index: 32-byte
+     * (1 .. 60); shift: 0 .. 6. int32 must suffice for y. tables: 16-byte aligned, index: 32-byte
      * aligned. soon: about as much of it as y has bytes; NULL: nothing. */
     void (*product_tables)(const uint8_t *tables, const int32_t *pixel, size_t n,
                            const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,

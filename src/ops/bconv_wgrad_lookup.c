@@ -15,6 +15,7 @@
 #include "ops/bconv_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -27,6 +28,10 @@
 #define AT_ONCE      4           /* columns that the kernels multiply at once */
 #define STEP_SAMPLES 16          /* of the steps of all tiers, at most */
 
+/* Where sums of 32 bits hold 256 * valid, they hold the sum of code * a^, whatever happens between.
+ */
+#define VALID_OF_32_BITS (INT32_MAX / 256)
+
 struct bp_wgrad_lookup {
     size_t together;       /* quads of a step of the kernels */
     size_t quads, groups;  /* of a group, whole steps; groups of the largest batch */
@@ -34,6 +39,7 @@ struct bp_wgrad_lookup {
     size_t lanes, blocks;  /* bytes of an index row; blocks of channels */
     size_t index_step;     /* from one entry of a run to the next */
     size_t columns;        /* output channels of a work item, at most */
+    size_t at_once;        /* digits whose tables stand together: 1 or all */
     uint8_t *index;        /* [groups][blocks][h][w][quads / together][lanes][together] */
     uint8_t *count_tables; /* [rows][ow][quads][16], each counts the bits of its index */
     struct bp_run *runs;   /* of chunk i and tap t: run_begin[i * taps + t] and up */
@@ -56,20 +62,31 @@ static size_t column_bytes(const struct bp_bconv *op, const struct bp_wgrad_look
     return chunk_quads(op, self) * BP_TABLE_BYTES + 64;
 }
 
-/* The sums of one output channel, of all digits. */
-static size_t sum_bytes(const struct bp_bconv *op) {
+static size_t digits_of(const struct bp_bconv *op) {
     struct bp_digit digits[2];
-    return bp_bconv_digits(&op->quant_dw, digits) * op->taps * op->shape.c * sizeof(int32_t);
+    return bp_bconv_digits(&op->quant_dw, digits);
+}
+
+/* The sums of one output channel, of the digits that have sums of their own. */
+static size_t sum_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    return digits_of(op) / self->at_once * op->taps * op->shape.c * sizeof(int32_t);
+}
+
+/* Of one output channel: its tables and sums. */
+static size_t live_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    return self->at_once * column_bytes(op, self) + sum_bytes(op, self);
 }
 
 static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
     return op->shape.h * op->shape.w * self->quads * self->lanes;
 }
 
-static void choose_sizes(const struct bp_bconv *op, int threads, size_t together,
+static void choose_sizes(const struct bp_bconv *op, const struct bp_exec *exec,
                          struct bp_wgrad_lookup *self) {
+    const size_t together = exec->kernels.together, threads = (size_t)bp_threads_count(exec->threads);
     const struct bp_conv_shape *s = &op->shape;
-    size_t chunk_pixels = CHUNK_QUADS / together, pixels = s->oh * s->ow;
+    self->at_once = exec->kernels.sums_at_once && s->n * s->oh * s->ow <= VALID_OF_32_BITS ? digits_of(op) : 1;
+    size_t chunk_pixels = (getenv("CQ")&&self->at_once==2?(size_t)atoi(getenv("CQ")):CHUNK_QUADS) / together, pixels = s->oh * s->ow;
     size_t all_quads = bp_round_up((s->n + BP_QUAD - 1) / BP_QUAD, together);
     self->together = together;
     self->rows = s->oh;
@@ -83,9 +100,9 @@ static void choose_sizes(const struct bp_bconv *op, int threads, size_t together
     self->lanes = s->c > BP_LANES ? BLOCK_LANES : BP_LANES;
     self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
     self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
-    size_t share = (op->slots_dw + (size_t)threads - 1) / (size_t)threads;
-    size_t most = MOST_COLUMNS * (column_bytes(op, self) + sum_bytes(op)) <= L2_BYTES ? MOST_COLUMNS
-                                                                                      : FEW_COLUMNS;
+    size_t share = (op->slots_dw + threads - 1) / threads;
+    size_t most = MOST_COLUMNS * live_bytes(op, self) <= L2_BYTES ? MOST_COLUMNS : FEW_COLUMNS;
+    if (getenv("MC")&&self->at_once==2) most=(size_t)atoi(getenv("MC"));
     self->columns = bp_min_size(most, bp_round_up(share, AT_ONCE));
 }
 
@@ -152,10 +169,10 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
                        name);
     BP_TRY(bp_alloc(&self, sizeof *self, "a binary convolution"));
     op->dw_lookup = self;
-    choose_sizes(op, bp_threads_count(exec->threads), exec->kernels.together, self);
+    choose_sizes(op, exec, self);
     BP_TRY(list_runs(op, self));
     size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
-    bp_exec_need_scratch(exec, self->columns * (column_bytes(op, self) + sum_bytes(op)));
+    bp_exec_need_scratch(exec, self->columns * live_bytes(op, self));
     snprintf(text, sizeof text, "%s activation index", name);
     BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time,
                        time + 1, &self->index));
@@ -259,12 +276,14 @@ static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk,
 
 /* Multiplies `columns` output channels' tables with the index of a block, at taps `tap` and up. */
 static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, size_t block,
-                     size_t tap, size_t taps, const uint8_t *tables, size_t columns, int entry_max,
+                     size_t tap, size_t taps, const uint8_t *tables, size_t digit_bytes,
+                     size_t columns, int entry_max,
                      int add, int32_t *sums, size_t row) {
     const struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
     const size_t c = op->shape.c;
-    const struct bp_tap_runs runs = {self->runs, self->run_begin + chunk * op->taps + tap, taps};
+    const struct bp_tap_runs runs = {self->runs, self->run_begin + chunk * op->taps + tap, taps,
+                                     digit_bytes};
     const uint8_t *index = self->index + (group * self->blocks + block) * block_bytes(op, self);
     job->kernels->product_samples(tables, columns, column_bytes(op, self), &runs, index,
                                   self->index_step, lanes_of_block(op, block), self->together,
@@ -279,15 +298,11 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
     for (size_t item = begin; item < end; item++)
         for (size_t i = 0; i < groups_now(job) * self->chunks; i++)
             multiply(job, i / self->chunks, i % self->chunks, item % self->blocks,
-                     item / self->blocks, 1, self->count_tables, 1, BP_QUAD, i > 0,
+                     item / self->blocks, 1, self->count_tables, 0, 1, BP_QUAD, i > 0,
                      job->op->count_a, 0);
 }
 
 /* --- epilogue --------------------------------------------------------------------------------- */
-
-/* Where sums of 32 bits hold 256 * valid, they hold the sum of code * a^, whatever happens between.
- */
-#define VALID_OF_32_BITS (INT32_MAX / 256)
 
 /* With `valid` positions, of which neg have a^ = -1, and the largest code's digits `top`:
  *     sum of code * a^ = sum of entries + code_min * valid - (top + 2 * code_min) * neg
@@ -298,7 +313,7 @@ static void finish_tap(const struct wgrad_job *job, const struct bp_group *group
                        const int32_t *entries, const int32_t *high, const int32_t *neg,
                        const float *w, float *out, int16_t *narrow) {
     int32_t code_min = job->digits[0].code_min;
-    int32_t top = job->digits[0].top + (high != NULL ? 16 * job->digits[1].top : 0);
+    int32_t top = job->digits[0].top + (job->n_digits > 1 ? 16 * job->digits[1].top : 0);
     int32_t off = top + 2 * code_min;
     float scale = group->scale, offset = group->offset;
     size_t c = job->op->shape.c;
@@ -333,7 +348,7 @@ static void finish_columns(const struct wgrad_job *job, size_t first, size_t col
             const int32_t *low = entries + tap * c;
             const size_t at = k * row + tap * c;
             finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
-                       job->n_digits > 1 ? low + columns * row : NULL, op->count_a + tap * c,
+                       job->n_digits > job->self->at_once ? low + columns * row : NULL, op->count_a + tap * c,
                        job->w == NULL ? NULL : job->w + at,
                        job->dw_sums == NULL ? job->dw + at : NULL,
                        job->dw_sums == NULL ? NULL : job->dw_sums->sums + at);
@@ -350,19 +365,22 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     struct wgrad_job *job = context;
     struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
-    size_t row = op->taps * op->shape.c, parts = groups_now(job) * self->chunks * job->n_digits;
+    size_t row = op->taps * op->shape.c, passes = job->n_digits / self->at_once;
+    const size_t parts = groups_now(job) * self->chunks * passes;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    uint8_t *tables = bp_carve(&carver, self->columns * column_bytes(op, self));
-    int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op)); /* [digits][columns][row] */
+    uint8_t *tables = bp_carve(&carver, self->at_once * self->columns * column_bytes(op, self));
+    int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op, self)); /* [passes][columns][row] */
+    const size_t digit_bytes = self->columns * column_bytes(op, self);
     for (size_t item = begin; item < end; item++) {
         size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
         for (size_t i = 0; i < parts; i++) {
-            size_t d = i % job->n_digits, chunk = i / job->n_digits % self->chunks;
-            size_t group = i / job->n_digits / self->chunks;
-            fill_tables(job, group, chunk, first, columns, &job->digits[d], tables);
+            size_t pass = i % passes, chunk = i / passes % self->chunks;
+            size_t group = i / passes / self->chunks;
+            for (size_t d = 0; d < self->at_once; d++)
+                fill_tables(job, group, chunk, first, columns, &job->digits[pass + d], tables + d * digit_bytes);
             for (size_t block = 0; block < self->blocks; block++)
-                multiply(job, group, chunk, block, 0, op->taps, tables, columns,
-                         BP_QUAD * job->digits[d].top, i >= job->n_digits, sums + d * columns * row,
+                multiply(job, group, chunk, block, 0, op->taps, tables, self->at_once > 1 ? digit_bytes : 0, columns,
+                         BP_QUAD * job->digits[pass].top, i >= passes, sums + pass * columns * row,
                          row);
         }
         finish_columns(job, first, columns, sums);

@@ -30,7 +30,7 @@ static uint8_t *make_index(struct kcheck *t, size_t bytes, size_t together) {
 }
 
 static int draw_shift(struct kcheck *t) {
-    return t->layer == NULL && kc_below(t, 2) ? (int)kc_below(t, 9) : 0;
+    return t->layer == NULL && kc_below(t, 2) ? (int)kc_below(t, 7) : 0;
 }
 
 struct lookup_sizes {

@@ -45,20 +45,19 @@ struct loop {
     size_t digits;        /* 72: 2 where the rows are those of a digit that counts 16 times; .. */
     ptrdiff_t next_digit; /* 80: .. to those of the other */
     uint64_t weight;      /* 88: of the first digit */
+    const int32_t *from;  /* 96: what the sums of the first row are added to; .. */
+    size_t from_bytes;    /* 104: .. to that of the next one */
 };
 
 /* `rows` rows and up to 64 lanes: what a pass is added for. */
 struct block {
     struct loop loop;
     size_t rows, lanes;
-    const int32_t *from; /* y = from + (sums << shift) */
     int32_t *y;
-    size_t from_stride, y_stride; /* to the next row */
-    int shift;
-    struct shift narrow; /* of what is stored in 16 bits */
-    const uint64_t
-        *mask[MAX_ROWS];    /* in place of y, of each row: where from + sums are stored .. */
-    int16_t *out[MAX_ROWS]; /* .. in 16 bits */
+    size_t y_stride;                /* to the next row */
+    struct shift narrow;            /* of what is stored in 16 bits */
+    const uint64_t *mask[MAX_ROWS]; /* in place of y, of each row: where sums are stored .. */
+    int16_t *out[MAX_ROWS];         /* .. in 16 bits */
 };
 
 /* The sums of a row: 64 lanes. */
@@ -69,7 +68,8 @@ struct lanes {
 /* clang-format off */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings" /* all compilers here take them */
-#define ZERO(s) "vpxord %[" #s "], %[" #s "], %[" #s "]\n\t"
+#define FROM(offset, s) "vmovdqu64 " #offset "(%%rax), %[" #s "]\n\t"
+#define FROM_ROW(s0, s1, s2, s3) FROM(0, s0) FROM(64, s1) FROM(128, s2) FROM(192, s3) "add %%rcx, %%rax\n\t"
 #define LOAD(base, offset, v) "vmovdqu64 " #offset "(%%" #base ",%%rax), %%zmm" #v "\n\t"
 #define LOAD_INDEX(v0, v1, v2, v3)                                                                 \
     LOAD(r12, 0, v0) LOAD(r12, 64, v1) LOAD(r13, 0, v2) LOAD(r13, 64, v3)
@@ -89,8 +89,11 @@ struct lanes {
  * tables, 26 and 27 entries, 31 the weight; r8 .. r11 rows. */
 BP_INLINE void sum_four_rows(const struct loop *loop, __m512i sum[16]) {
     __asm__ volatile(
-        ZERO(s0) ZERO(s1) ZERO(s2) ZERO(s3) ZERO(s4) ZERO(s5) ZERO(s6) ZERO(s7)
-        ZERO(s8) ZERO(s9) ZERO(s10) ZERO(s11) ZERO(s12) ZERO(s13) ZERO(s14) ZERO(s15)
+        "movq 96(%[loop]), %%rax\n\tmovq 104(%[loop]), %%rcx\n\t"
+        FROM_ROW(s0, s1, s2, s3)
+        FROM_ROW(s4, s5, s6, s7)
+        FROM_ROW(s8, s9, s10, s11)
+        FROM_ROW(s12, s13, s14, s15)
         "movq (%[loop]), %%r8\n\tmovq 8(%[loop]), %%r9\n\t"
         "movq 16(%[loop]), %%r10\n\tmovq 24(%[loop]), %%r11\n\t"
         "movq 32(%[loop]), %%r12\n\tmovq 40(%[loop]), %%r13\n\t"
@@ -178,66 +181,49 @@ BP_INLINE void add_digit(const struct loop *loop, int vectors, const uint8_t *ro
     *sums = (struct lanes){{s0, s1, s2, s3}};
 }
 
-BP_INLINE void add_row(const struct loop *loop, int vectors, size_t r, struct lanes *sums) {
-    const __m512i zero = _mm512_setzero_si512(), one = _mm512_set1_epi8(1);
+/* Row r, of which lanes exist. */
+BP_INLINE void add_row(const struct block *b, size_t r, struct lanes *sums) {
+    const struct loop *loop = &b->loop;
+    const __m512i weight = _mm512_set1_epi8((char)loop->weight), one = _mm512_set1_epi8(1);
     const uint8_t *row = loop->row[r];
-    *sums = (struct lanes){{zero, zero, zero, zero}};
-    if (loop->digits == 2) {
-        add_digit(loop, vectors, row, _mm512_set1_epi8(16), sums);
-        row += loop->next_digit;
-    }
-    add_digit(loop, vectors, row, one, sums);
+    const int32_t *from = (const int32_t *)((const char *)loop->from + r * loop->from_bytes);
+    const int vectors = b->lanes <= BP_LANES ? 2 : 4;
+    for (size_t i = 0; i < 4; i++)
+        sums->v[i] = 16 * i < b->lanes
+                         ? _mm512_maskz_loadu_epi32(mask_16(b->lanes - 16 * i), from + 16 * i)
+                         : _mm512_setzero_si512();
+    add_digit(loop, vectors, row, weight, sums);
+    if (loop->digits == 2)
+        add_digit(loop, vectors, row + loop->next_digit, one, sums);
 }
 
-BP_INLINE void store_vector(__m512i sum, __m128i shift, const int32_t *from, __mmask16 mask,
-                            int32_t *y) {
-    sum = _mm512_sll_epi32(sum, shift);
-    _mm512_mask_storeu_epi32(y, mask, _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, from)));
-}
-
-BP_INLINE void store_64(const struct block *b, size_t row, __m128i shift, __m512i v0, __m512i v1,
-                        __m512i v2, __m512i v3) {
+BP_INLINE void store_64(const struct block *b, size_t row, __m512i v0, __m512i v1, __m512i v2,
+                        __m512i v3) {
     int32_t *y = b->y + row * b->y_stride;
-    const int32_t *from = b->from + row * b->from_stride;
-    store_vector(v0, shift, from, 0xffff, y);
-    store_vector(v1, shift, from + 16, 0xffff, y + 16);
-    store_vector(v2, shift, from + 32, 0xffff, y + 32);
-    store_vector(v3, shift, from + 48, 0xffff, y + 48);
+    _mm512_storeu_si512(y, v0);
+    _mm512_storeu_si512(y + 16, v1);
+    _mm512_storeu_si512(y + 32, v2);
+    _mm512_storeu_si512(y + 48, v3);
 }
 
 /* Without loops over the sums: gcc 12 would copy them to memory for one. */
 static __attribute__((noinline)) void add_four_rows(const struct block *b) {
-    const __m128i shift = _mm_cvtsi32_si128(b->shift);
     __m512i sum[16];
     sum_four_rows(&b->loop, sum);
-    store_64(b, 0, shift, sum[0], sum[1], sum[2], sum[3]);
-    store_64(b, 1, shift, sum[4], sum[5], sum[6], sum[7]);
-    store_64(b, 2, shift, sum[8], sum[9], sum[10], sum[11]);
-    store_64(b, 3, shift, sum[12], sum[13], sum[14], sum[15]);
-}
-
-static void store_row(const struct lanes *sums, const struct block *b, size_t row) {
-    const __m128i shift = _mm_cvtsi32_si128(b->shift);
-    int32_t *y = b->y + row * b->y_stride;
-    const int32_t *from = b->from + row * b->from_stride;
-    if (b->lanes == MAX_LANES) {
-        for (size_t i = 0; i < 4; i++)
-            store_vector(sums->v[i], shift, from + 16 * i, 0xffff, y + 16 * i);
-        return;
-    }
-    for (size_t i = 0; 16 * i < b->lanes; i++)
-        store_vector(sums->v[i], shift, from + 16 * i, mask_16(b->lanes - 16 * i), y + 16 * i);
+    store_64(b, 0, sum[0], sum[1], sum[2], sum[3]);
+    store_64(b, 1, sum[4], sum[5], sum[6], sum[7]);
+    store_64(b, 2, sum[8], sum[9], sum[10], sum[11]);
+    store_64(b, 3, sum[12], sum[13], sum[14], sum[15]);
 }
 
 /* Fewer than 64 lanes, or than 4 rows. */
 static void add_few(const struct block *b) {
     struct lanes sums;
     for (size_t r = 0; r < b->rows; r++) {
-        if (b->lanes <= BP_LANES)
-            add_row(&b->loop, 2, r, &sums);
-        else
-            add_row(&b->loop, 4, r, &sums);
-        store_row(&sums, b, r);
+        int32_t *y = b->y + r * b->y_stride;
+        add_row(b, r, &sums);
+        for (size_t i = 0; 16 * i < b->lanes; i++)
+            _mm512_mask_storeu_epi32(y + 16 * i, mask_16(b->lanes - 16 * i), sums.v[i]);
     }
 }
 
@@ -249,20 +235,16 @@ static void add_pass(const struct block *b) {
 }
 
 /* 32 lanes, of which m exist, in 16 bits, where their bits are set. */
-BP_INLINE void store_masked(__m512i low, __m512i high, const int32_t *from,
-                            const struct shift *shift, uint32_t inside, __mmask32 m, int16_t *out) {
-    low = _mm512_add_epi32(low, _mm512_maskz_loadu_epi32((__mmask16)m, from));
-    high = _mm512_add_epi32(high, _mm512_maskz_loadu_epi32((__mmask16)(m >> 16), from + 16));
+BP_INLINE void store_masked(__m512i low, __m512i high, const struct shift *shift, uint32_t inside,
+                            __mmask32 m, int16_t *out) {
     _mm512_mask_storeu_epi16(out, m, low_halves(inside, shifted(shift, low), shifted(shift, high)));
 }
 
 BP_INLINE void store_64_masked(const struct block *b, size_t row, __m512i v0, __m512i v1,
                                __m512i v2, __m512i v3) {
     const uint64_t inside = *b->mask[row];
-    const int32_t *from = b->from + row * b->from_stride;
-    store_masked(v0, v1, from, &b->narrow, (uint32_t)inside, 0xffffffff, b->out[row]);
-    store_masked(v2, v3, from + 32, &b->narrow, (uint32_t)(inside >> 32), 0xffffffff,
-                 b->out[row] + 32);
+    store_masked(v0, v1, &b->narrow, (uint32_t)inside, 0xffffffff, b->out[row]);
+    store_masked(v2, v3, &b->narrow, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
 }
 
 static __attribute__((noinline)) void store_four_rows(const struct block *b) {
@@ -278,10 +260,10 @@ static __attribute__((noinline)) void store_four_rows(const struct block *b) {
 static void store_few(const struct block *b) {
     struct lanes sums;
     for (size_t r = 0; r < b->rows; r++) {
-        add_row(&b->loop, b->lanes <= BP_LANES ? 2 : 4, r, &sums);
+        add_row(b, r, &sums);
         for (size_t i = 0; 32 * i < b->lanes; i++)
-            store_masked(sums.v[2 * i], sums.v[2 * i + 1], b->from + r * b->from_stride + 32 * i,
-                         &b->narrow, (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
+            store_masked(sums.v[2 * i], sums.v[2 * i + 1], &b->narrow,
+                         (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
                          b->out[r] + 32 * i);
     }
 }
@@ -331,11 +313,11 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
     struct steps steps;
     const size_t half_bytes = w_taps * quads * BP_LANES;
     struct block b = block_of(0);
-    b.shift = shift;
+    b.loop.weight = (uint64_t)1 << shift;
     b.y_stride = c;
     for (size_t step = 0; step < taps * (quads / TOGETHER);) {
         const int32_t *from = step == 0 ? base : NULL;
-        b.from_stride = from != NULL ? 0 : c;
+        b.loop.from_bytes = from != NULL ? 0 : c * sizeof *y;
         step = steps_of_windows(&steps, step, tap, tap_w, taps, quads / TOGETHER, PASS_STEPS);
         for (size_t j = 0; j < c; j += MAX_LANES) {
             set_index(&b, index + j * w_taps * quads, half_bytes);
@@ -346,7 +328,7 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
                 for (size_t r = 0; r < b.rows; r++)
                     set_row(&b, r, tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES);
                 b.y = y + p * c + j;
-                b.from = from != NULL ? from + j : b.y;
+                b.loop.from = from != NULL ? from + j : b.y;
                 fetch_soon(soon, b.rows * b.lanes * sizeof *y);
                 add_pass(&b);
             }
@@ -402,8 +384,8 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, con
                 for (size_t p = first; p < end; p += b.rows) {
                     b.rows = end - p >= MAX_ROWS ? MAX_ROWS : 1;
                     b.y = part + (one_pass ? 0 : p - first) * MAX_LANES;
-                    b.from = s == 0 ? base + j : b.y;
-                    b.from_stride = s == 0 ? 0 : MAX_LANES;
+                    b.loop.from = s == 0 ? base + j : b.y;
+                    b.loop.from_bytes = s == 0 ? 0 : MAX_LANES * sizeof *b.y;
                     place_rows(&job, p, j, &b);
                     if (last) {
                         fetch_soon(soon, b.rows * b.lanes * sizeof(int32_t));
@@ -485,7 +467,7 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
     static const int32_t zeros[MAX_LANES];
     struct tap_list list;
     struct tap_cursor cursor = {.run = runs->begin[0], .add = add};
-    struct block b = block_of(0);
+    struct block b = block_of(runs->digit_bytes);
     b.y_stride = y_stride;
     while (cursor.tap < runs->taps) {
         list_taps(&list, &cursor, runs, add, index_step);
@@ -498,8 +480,8 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                     set_row(&b, r, tables + (i + r) * column_bytes);
                 for (const struct tap_steps *t = list.taps; t < list.taps + list.n; t++) {
                     b.y = y + i * y_stride + t->tap * tap_stride + j;
-                    b.from = t->add ? b.y : zeros;
-                    b.from_stride = t->add ? y_stride : 0;
+                    b.loop.from = t->add ? b.y : zeros;
+                    b.loop.from_bytes = t->add ? y_stride * sizeof *y : 0;
                     set_steps(&b, list.at + t->first, t->count);
                     add_pass(&b);
                 }
