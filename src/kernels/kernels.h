@@ -172,8 +172,8 @@ struct bp_kernels {
      * 0 .. samples - 1. */
     void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples,
                               size_t together, size_t n, size_t code_step, size_t k,
-                              const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
-                              size_t position_bytes);
+                              const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
+                              size_t column_bytes, size_t position_bytes);
 
     /* The weight gradient's product, of several taps:
      *     y[i * y_stride + t * tap_stride + j] = (add ? itself : 0) +

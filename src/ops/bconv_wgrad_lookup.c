@@ -22,7 +22,7 @@
 
 #define BLOCK_LANES  64  /* input channels of one call of the kernel */
 #define CHUNK_QUADS  256 /* of one output channel, about */
-#define MOST_COLUMNS 32  /* output channels whose tables stand together, .. */
+#define MOST_COLUMNS 64  /* output channels whose tables stand together, .. */
 #define FEW_COLUMNS  16
 #define L2_BYTES     (768 << 10) /* .. fewer where these and their sums would take more */
 #define AT_ONCE      4           /* columns that the kernels multiply at once */
@@ -83,10 +83,12 @@ static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_looku
 
 static void choose_sizes(const struct bp_bconv *op, const struct bp_exec *exec,
                          struct bp_wgrad_lookup *self) {
-    const size_t together = exec->kernels.together, threads = (size_t)bp_threads_count(exec->threads);
+    const size_t together = exec->kernels.together,
+                 threads = (size_t)bp_threads_count(exec->threads);
     const struct bp_conv_shape *s = &op->shape;
-    self->at_once = exec->kernels.sums_at_once && s->n * s->oh * s->ow <= VALID_OF_32_BITS ? digits_of(op) : 1;
-    size_t chunk_pixels = (getenv("CQ")&&self->at_once==2?(size_t)atoi(getenv("CQ")):CHUNK_QUADS) / together, pixels = s->oh * s->ow;
+    self->at_once =
+        exec->kernels.sums_at_once && s->n * s->oh * s->ow <= VALID_OF_32_BITS ? digits_of(op) : 1;
+    size_t chunk_pixels = CHUNK_QUADS / self->at_once / together, pixels = s->oh * s->ow;
     size_t all_quads = bp_round_up((s->n + BP_QUAD - 1) / BP_QUAD, together);
     self->together = together;
     self->rows = s->oh;
@@ -101,8 +103,10 @@ static void choose_sizes(const struct bp_bconv *op, const struct bp_exec *exec,
     self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
     self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
     size_t share = (op->slots_dw + threads - 1) / threads;
-    size_t most = MOST_COLUMNS * live_bytes(op, self) <= L2_BYTES ? MOST_COLUMNS : FEW_COLUMNS;
-    if (getenv("MC")&&self->at_once==2) most=(size_t)atoi(getenv("MC"));
+    size_t most = MOST_COLUMNS;
+    if (getenv("MC")) most = (size_t)atoi(getenv("MC"));
+    while (most > FEW_COLUMNS && most * live_bytes(op, self) > L2_BYTES)
+        most /= 2;
     self->columns = bp_min_size(most, bp_round_up(share, AT_ONCE));
 }
 
@@ -253,7 +257,8 @@ static size_t groups_now(const struct wgrad_job *job) {
 }
 
 static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk, size_t first,
-                        size_t columns, const struct bp_digit *digit, uint8_t *tables) {
+                        size_t columns, const struct bp_digit *digit, size_t digit_bytes,
+                        uint8_t *tables) {
     const struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
     const struct bp_conv_shape *s = &op->shape;
@@ -267,18 +272,20 @@ static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk,
         uint8_t *to = tables + quad * BP_TABLE_BYTES;
         if (samples > 0)
             job->kernels->tables_of_samples(codes, offset, samples, self->together, rows * s->ow,
-                                            job->kept, columns, digit, to, pitch, step);
+                                            job->kept, columns, digit, digit_bytes, to, pitch,
+                                            step);
         for (size_t i = 0; samples == 0 && i < columns; i++)
-            for (size_t p = 0; p < rows * s->ow; p++)
+            for (size_t p = 0; p < rows * s->ow; p++) {
                 memset(to + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
+                memset(to + digit_bytes + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
+            }
     }
 }
 
 /* Multiplies `columns` output channels' tables with the index of a block, at taps `tap` and up. */
 static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, size_t block,
                      size_t tap, size_t taps, const uint8_t *tables, size_t digit_bytes,
-                     size_t columns, int entry_max,
-                     int add, int32_t *sums, size_t row) {
+                     size_t columns, int entry_max, int add, int32_t *sums, size_t row) {
     const struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
     const size_t c = op->shape.c;
@@ -348,8 +355,8 @@ static void finish_columns(const struct wgrad_job *job, size_t first, size_t col
             const int32_t *low = entries + tap * c;
             const size_t at = k * row + tap * c;
             finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
-                       job->n_digits > job->self->at_once ? low + columns * row : NULL, op->count_a + tap * c,
-                       job->w == NULL ? NULL : job->w + at,
+                       job->n_digits > job->self->at_once ? low + columns * row : NULL,
+                       op->count_a + tap * c, job->w == NULL ? NULL : job->w + at,
                        job->dw_sums == NULL ? job->dw + at : NULL,
                        job->dw_sums == NULL ? NULL : job->dw_sums->sums + at);
         }
@@ -369,17 +376,17 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     const size_t parts = groups_now(job) * self->chunks * passes;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     uint8_t *tables = bp_carve(&carver, self->at_once * self->columns * column_bytes(op, self));
-    int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op, self)); /* [passes][columns][row] */
-    const size_t digit_bytes = self->columns * column_bytes(op, self);
+    int32_t *sums =
+        bp_carve(&carver, self->columns * sum_bytes(op, self)); /* [passes][columns][row] */
+    const size_t digit_bytes = self->at_once > 1 ? self->columns * column_bytes(op, self) : 0;
     for (size_t item = begin; item < end; item++) {
         size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
         for (size_t i = 0; i < parts; i++) {
             size_t pass = i % passes, chunk = i / passes % self->chunks;
             size_t group = i / passes / self->chunks;
-            for (size_t d = 0; d < self->at_once; d++)
-                fill_tables(job, group, chunk, first, columns, &job->digits[pass + d], tables + d * digit_bytes);
+            fill_tables(job, group, chunk, first, columns, &job->digits[pass], digit_bytes, tables);
             for (size_t block = 0; block < self->blocks; block++)
-                multiply(job, group, chunk, block, 0, op->taps, tables, self->at_once > 1 ? digit_bytes : 0, columns,
+                multiply(job, group, chunk, block, 0, op->taps, tables, digit_bytes, columns,
                          BP_QUAD * job->digits[pass].top, i >= passes, sums + pass * columns * row,
                          row);
         }

@@ -122,11 +122,11 @@ static void clears_between_rows(const uint64_t *bits, const int32_t *offset, siz
 
 static void ignores_code_step(const uint8_t *codes, const int32_t *offset, size_t samples,
                               size_t together, size_t n, size_t code_step, size_t k,
-                              const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
-                              size_t position_bytes) {
+                              const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
+                              size_t column_bytes, size_t position_bytes) {
     (void)code_step;
-    bp_tables_of_samples_c(codes, offset, samples, together, n, k, k, digit, out, column_bytes,
-                           position_bytes);
+    bp_tables_of_samples_c(codes, offset, samples, together, n, k, k, digit, digit_bytes, out,
+                           column_bytes, position_bytes);
 }
 
 static void always_adds(const uint8_t *tables, size_t k, size_t column_bytes,

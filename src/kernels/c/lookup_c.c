@@ -33,8 +33,11 @@ void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, size_t toget
 
 void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples,
                             size_t together, size_t n, size_t code_step, size_t k,
-                            const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
-                            size_t position_bytes) {
+                            const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
+                            size_t column_bytes, size_t position_bytes) {
+    if (digit_bytes > 0)
+        bp_tables_of_samples_c(codes, offset, samples, together, n, code_step, k, digit + 1, 0,
+                               out + digit_bytes, column_bytes, position_bytes);
     for (size_t p = 0; p < n; p++)
         for (size_t i = 0; i < k; i++)
             for (size_t q = 0; q < together; q++) {

@@ -35,9 +35,13 @@ BP_INLINE struct digits digits_of(const struct bp_digit *digit) {
     return d;
 }
 
-BP_INLINE __m512i cut_digits(const struct digits *d, __m512i codes) {
-    __m512i u = _mm512_sub_epi8(codes, d->code_min);
+/* Of codes less the smallest one. */
+BP_INLINE __m512i digits_in(const struct digits *d, __m512i u) {
     return _mm512_and_si512(_mm512_srl_epi16(u, d->shift), d->mask);
+}
+
+BP_INLINE __m512i cut_digits(const struct digits *d, __m512i codes) {
+    return digits_in(d, _mm512_sub_epi8(codes, d->code_min));
 }
 
 BP_INLINE __m512i shuffle(__m512i v, int b0, int b4, int b8, int b12) {
@@ -137,45 +141,55 @@ void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t 
     }
 }
 
-/* The digits of up to 16 columns of samples first, first + 4, .. first + 12, 16 bytes each; `full`:
- * all samples and columns exist. */
-BP_INLINE __m512i rows_of_samples(const struct digits *d, int full, const uint8_t *codes,
-                                  const int32_t *offset, size_t samples, size_t first,
-                                  size_t columns) {
+/* Codes less the smallest one, of up to 16 columns of samples first, first + 4, .. first + 12, 16
+ * bytes each; those that do not exist 0. */
+BP_INLINE __m512i rows_of_samples(__m512i code_min, const uint8_t *codes, const int32_t *offset,
+                                  size_t samples, size_t first, size_t columns) {
     __m512i v = _mm512_setzero_si512();
     __mmask64 mask = 0;
-    for (size_t q = 0; q < TOGETHER; q++) {
-        size_t e = 4 * q + first;
-        __mmask16 part = (__mmask16)(0xf << 4 * q);
-        if (full) {
-            __m128i row = _mm_loadu_si128((const __m128i *)(codes + offset[e]));
-            v = _mm512_mask_broadcast_i32x4(v, part, row);
-        } else if (e < samples) {
-            __m128i row = _mm_maskz_loadu_epi8(mask_16(columns), codes + offset[e]);
-            v = _mm512_mask_broadcast_i32x4(v, part, row);
-            mask |= (__mmask64)0xffff << 16 * q;
-        }
+    for (size_t q = 0; q < TOGETHER && 4 * q + first < samples; q++) {
+        const __mmask16 here = mask_16(columns);
+        __m128i row = _mm_maskz_loadu_epi8(here, codes + offset[4 * q + first]);
+        v = _mm512_mask_broadcast_i32x4(v, (__mmask16)(0xf << 4 * q), row);
+        mask |= (__mmask64)here << 16 * q;
     }
-    v = cut_digits(d, v);
-    return full ? v : _mm512_maskz_mov_epi8(mask, v);
+    return _mm512_maskz_sub_epi8(mask, v, code_min);
 }
 
 /* The same of 32 columns, of samples that all exist: to[0] those of columns 0 .. 15. */
-BP_INLINE void rows_of_32_columns(const struct digits *d, const uint8_t *codes,
-                                  const int32_t *offset, size_t first, __m512i to[2]) {
+BP_INLINE void rows_of_32_columns(__m512i code_min, const uint8_t *codes, const int32_t *offset,
+                                  size_t first, __m512i to[2]) {
     __m256i row[TOGETHER];
     for (size_t q = 0; q < TOGETHER; q++)
         row[q] = _mm256_loadu_si256((const __m256i *)(const void *)(codes + offset[4 * q + first]));
     __m512i low = _mm512_inserti64x4(_mm512_castsi256_si512(row[0]), row[1], 1);
     __m512i high = _mm512_inserti64x4(_mm512_castsi256_si512(row[2]), row[3], 1);
-    to[0] = cut_digits(d, _mm512_shuffle_i32x4(low, high, 0x88));
-    to[1] = cut_digits(d, _mm512_shuffle_i32x4(low, high, 0xdd));
+    to[0] = _mm512_sub_epi8(_mm512_shuffle_i32x4(low, high, 0x88), code_min);
+    to[1] = _mm512_sub_epi8(_mm512_shuffle_i32x4(low, high, 0xdd), code_min);
 }
 
-/* The tables of up to 16 columns at one position, from their digits of samples e, e + 4, .. */
-BP_INLINE void tables_of_rows(const struct digits *d, int full, const __m512i row[4],
-                              size_t columns, uint8_t *out, size_t column_bytes) {
-    __m512i pair[4], table[4];
+/* Where tables go: those of the next column, of the higher digit (0: there is none). */
+struct places {
+    size_t column_bytes, digit_bytes;
+};
+
+/* The tables of up to 4 columns, whose codes of 4 quads, less the smallest, are 4 quads in each 16
+ * bytes. */
+BP_INLINE void tables_of_quads(const struct digits d[2], const struct places *to, __m512i quads,
+                               size_t columns, uint8_t *out) {
+    __m512i table[4];
+    sixteen_tables(&d[0], digits_in(&d[0], quads), table);
+    store_first(out, to->column_bytes, table, columns);
+    if (to->digit_bytes == 0)
+        return;
+    sixteen_tables(&d[1], digits_in(&d[1], quads), table);
+    store_first(out + to->digit_bytes, to->column_bytes, table, columns);
+}
+
+/* The tables of up to 16 columns at one position, from the codes of samples e, e + 4, .. */
+BP_INLINE void tables_of_rows(const struct digits d[2], const struct places *to, int full,
+                              const __m512i row[4], size_t columns, uint8_t *out) {
+    __m512i pair[4];
     for (size_t h = 0; h < 2; h++) { /* samples 0, 1 and 2, 3 of each quad */
         pair[h] = _mm512_unpacklo_epi8(row[2 * h], row[2 * h + 1]);
         pair[2 + h] = _mm512_unpackhi_epi8(row[2 * h], row[2 * h + 1]);
@@ -184,34 +198,24 @@ BP_INLINE void tables_of_rows(const struct digits *d, int full, const __m512i ro
         const __m512i *half = pair + g / 2 * 2;
         if (!full && 4 * g >= columns)
             return;
-        sixteen_tables(d,
-                       g % 2 == 0 ? _mm512_unpacklo_epi16(half[0], half[1])
-                                  : _mm512_unpackhi_epi16(half[0], half[1]),
-                       table);
-        store_first(out + 4 * g * column_bytes, column_bytes, table, full ? 4 : columns - 4 * g);
+        tables_of_quads(d, to,
+                        g % 2 == 0 ? _mm512_unpacklo_epi16(half[0], half[1])
+                                   : _mm512_unpackhi_epi16(half[0], half[1]),
+                        full ? 4 : columns - 4 * g, out + 4 * g * to->column_bytes);
     }
 }
 
-BP_INLINE void tables_of_position(const struct digits *d, int full, const uint8_t *codes,
-                                  const int32_t *offset, size_t samples, size_t columns,
-                                  uint8_t *out, size_t column_bytes) {
-    __m512i row[4];
-    for (size_t e = 0; e < 4; e++)
-        row[e] = rows_of_samples(d, full, codes, offset, samples, e, columns);
-    tables_of_rows(d, full, row, columns, out, column_bytes);
-}
-
-BP_INLINE void tables_of_32_columns(const struct digits *d, const uint8_t *codes,
-                                    const int32_t *offset, uint8_t *out, size_t column_bytes) {
+BP_INLINE void tables_of_32_columns(const struct digits d[2], const struct places *to,
+                                    const uint8_t *codes, const int32_t *offset, uint8_t *out) {
     __m512i row[2][4];
     for (size_t e = 0; e < 4; e++) {
         __m512i both[2];
-        rows_of_32_columns(d, codes, offset, e, both);
+        rows_of_32_columns(d->code_min, codes, offset, e, both);
         row[0][e] = both[0];
         row[1][e] = both[1];
     }
-    tables_of_rows(d, 1, row[0], 16, out, column_bytes);
-    tables_of_rows(d, 1, row[1], 16, out + 16 * column_bytes, column_bytes);
+    tables_of_rows(d, to, 1, row[0], 16, out);
+    tables_of_rows(d, to, 1, row[1], 16, out + 16 * to->column_bytes);
 }
 
 /* The samples' codes at a position some steps ahead: 16 samples lie as far apart as no processor
@@ -222,29 +226,40 @@ BP_INLINE void fetch_samples(const uint8_t *codes, const int32_t offset[16]) {
         _mm_prefetch((const char *)codes + offset[e], _MM_HINT_T0);
 }
 
+/* Columns i .. of samples that all exist, as many as there are whole 32; returns the next one. A
+ * line of codes, 64 columns, is read once: so many samples may not stay in the cache. */
+BP_INLINE size_t tables_of_lines(const struct digits d[2], const struct places *to,
+                                 const uint8_t *codes, const int32_t *offset, size_t n,
+                                 size_t code_step, size_t k, uint8_t *out, size_t position_bytes) {
+    for (size_t p = 0; p < n; p++, codes += code_step, out += position_bytes)
+        for (size_t i = 0; i + 32 <= k; i += 32) {
+            if (i % 64 == 0)
+                fetch_samples(codes + POSITIONS_AHEAD * code_step + i, offset);
+            tables_of_32_columns(d, to, codes + i, offset, out + i * to->column_bytes);
+        }
+    return k / 32 * 32;
+}
+
 void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
                                  size_t together, size_t n, size_t code_step, size_t k,
-                                 const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
-                                 size_t position_bytes) {
+                                 const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
+                                 size_t column_bytes, size_t position_bytes) {
     (void)together;
-    const struct digits d = digits_of(digit);
+    const struct digits d[2] = {digits_of(digit), digits_of(digit_bytes > 0 ? digit + 1 : digit)};
+    const struct places one = {column_bytes, 0}, both = {column_bytes, digit_bytes};
     size_t i = 0;
-    for (; samples == 16 && k - i >= 32; i += 32)
-        for (size_t p = 0; p < n; p++) {
-            const uint8_t *from = codes + p * code_step + i;
-            fetch_samples(from + POSITIONS_AHEAD * code_step, offset);
-            tables_of_32_columns(&d, from, offset, out + i * column_bytes + p * position_bytes,
-                                 column_bytes);
-        }
+    if (samples == 4 * TOGETHER) /* apart, so that one digit alone asks for nothing */
+        i = digit_bytes == 0
+                ? tables_of_lines(d, &one, codes, offset, n, code_step, k, out, position_bytes)
+                : tables_of_lines(d, &both, codes, offset, n, code_step, k, out, position_bytes);
     for (; i < k; i += 16)
         for (size_t p = 0; p < n; p++) {
-            size_t columns = bp_min_size(k - i, 16);
-            const uint8_t *from = codes + p * code_step + i;
-            uint8_t *to = out + i * column_bytes + p * position_bytes;
-            if (samples == 16 && columns == 16)
-                tables_of_position(&d, 1, from, offset, 16, 16, to, column_bytes);
-            else
-                tables_of_position(&d, 0, from, offset, samples, columns, to, column_bytes);
+            const size_t columns = bp_min_size(k - i, 16);
+            __m512i row[4];
+            for (size_t e = 0; e < 4; e++)
+                row[e] = rows_of_samples(d->code_min, codes + p * code_step + i, offset, samples, e,
+                                         columns);
+            tables_of_rows(d, &both, 0, row, columns, out + i * column_bytes + p * position_bytes);
         }
 }
 

@@ -44,8 +44,8 @@ void bp_index_of_samples_avx512(const uint64_t *bits, const int32_t *offset, siz
                                 size_t out_step);
 void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
                                  size_t together, size_t n, size_t code_step, size_t k,
-                                 const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
-                                 size_t position_bytes);
+                                 const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
+                                 size_t column_bytes, size_t position_bytes);
 void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_bytes,
                                const struct bp_tap_runs *runs, const uint8_t *index,
                                size_t index_step, size_t c, size_t together, int entry_max, int add,
