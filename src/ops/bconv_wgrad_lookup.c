@@ -15,14 +15,13 @@
 #include "ops/bconv_internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 
 #define BLOCK_LANES  64  /* input channels of one call of the kernel */
 #define CHUNK_QUADS  256 /* of one output channel, about */
-#define MOST_COLUMNS 64  /* output channels whose tables stand together, .. */
+#define MOST_COLUMNS 32  /* output channels whose tables stand together, .. */
 #define FEW_COLUMNS  16
 #define L2_BYTES     (768 << 10) /* .. fewer where these and their sums would take more */
 #define AT_ONCE      4           /* columns that the kernels multiply at once */
@@ -104,7 +103,6 @@ static void choose_sizes(const struct bp_bconv *op, const struct bp_exec *exec,
     self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
     size_t share = (op->slots_dw + threads - 1) / threads;
     size_t most = MOST_COLUMNS;
-    if (getenv("MC")) most = (size_t)atoi(getenv("MC"));
     while (most > FEW_COLUMNS && most * live_bytes(op, self) > L2_BYTES)
         most /= 2;
     self->columns = bp_min_size(most, bp_round_up(share, AT_ONCE));
@@ -256,45 +254,53 @@ static size_t groups_now(const struct wgrad_job *job) {
     return (job->n + samples - 1) / samples;
 }
 
-static void fill_tables(const struct wgrad_job *job, size_t group, size_t chunk, size_t first,
-                        size_t columns, const struct bp_digit *digit, size_t digit_bytes,
-                        uint8_t *tables) {
+/* Some digits' tables of some columns, of a chunk of a group's samples. */
+struct part {
+    size_t group, chunk, first, columns;
+    const struct bp_digit *digits;
+    size_t digit_bytes; /* to the tables of the next digit; 0: there is one */
+    uint8_t *tables;
+};
+
+static void fill_tables(const struct wgrad_job *job, const struct part *part) {
     const struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
     const struct bp_conv_shape *s = &op->shape;
-    size_t row = chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
+    size_t row = part->chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
     size_t pitch = column_bytes(op, self);
     size_t step = self->quads * BP_TABLE_BYTES;
-    const uint8_t *codes = bp_bconv_wgrad_codes(op, row * s->ow, job->kept) + first;
+    const uint8_t *codes = bp_bconv_wgrad_codes(op, row * s->ow, job->kept) + part->first;
     for (size_t quad = 0; quad < self->quads; quad += self->together) {
         int32_t offset[STEP_SAMPLES];
-        size_t samples = step_samples(job, group, quad, s->oh * s->ow * job->kept, offset);
-        uint8_t *to = tables + quad * BP_TABLE_BYTES;
+        size_t samples = step_samples(job, part->group, quad, s->oh * s->ow * job->kept, offset);
+        uint8_t *to = part->tables + quad * BP_TABLE_BYTES;
         if (samples > 0)
             job->kernels->tables_of_samples(codes, offset, samples, self->together, rows * s->ow,
-                                            job->kept, columns, digit, digit_bytes, to, pitch,
-                                            step);
-        for (size_t i = 0; samples == 0 && i < columns; i++)
+                                            job->kept, part->columns, part->digits,
+                                            part->digit_bytes, to, pitch, step);
+        for (size_t i = 0; samples == 0 && i < part->columns; i++)
             for (size_t p = 0; p < rows * s->ow; p++) {
                 memset(to + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
-                memset(to + digit_bytes + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
+                memset(to + part->digit_bytes + i * pitch + p * step, 0,
+                       self->together * BP_TABLE_BYTES);
             }
     }
 }
 
-/* Multiplies `columns` output channels' tables with the index of a block, at taps `tap` and up. */
-static void multiply(const struct wgrad_job *job, size_t group, size_t chunk, size_t block,
-                     size_t tap, size_t taps, const uint8_t *tables, size_t digit_bytes,
-                     size_t columns, int entry_max, int add, int32_t *sums, size_t row) {
+/* Multiplies its tables with the index of a block, at taps `tap` and up. */
+static void multiply(const struct wgrad_job *job, const struct part *part, size_t block, size_t tap,
+                     size_t taps, int entry_max, int add, int32_t *sums) {
     const struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
     const size_t c = op->shape.c;
-    const struct bp_tap_runs runs = {self->runs, self->run_begin + chunk * op->taps + tap, taps,
-                                     digit_bytes};
-    const uint8_t *index = self->index + (group * self->blocks + block) * block_bytes(op, self);
-    job->kernels->product_samples(tables, columns, column_bytes(op, self), &runs, index,
+    const struct bp_tap_runs runs = {self->runs, self->run_begin + part->chunk * op->taps + tap,
+                                     taps, part->digit_bytes};
+    const uint8_t *index =
+        self->index + (part->group * self->blocks + block) * block_bytes(op, self);
+    job->kernels->product_samples(part->tables, part->columns, column_bytes(op, self), &runs, index,
                                   self->index_step, lanes_of_block(op, block), self->together,
-                                  entry_max, add, sums + tap * c + block * BLOCK_LANES, row, c);
+                                  entry_max, add, sums + tap * c + block * BLOCK_LANES,
+                                  op->taps * c, c);
 }
 
 /* Items are (tap, block): the negative activations at valid positions, by tables that count. */
@@ -303,10 +309,14 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
     struct wgrad_job *job = context;
     const struct bp_wgrad_lookup *self = job->self;
     for (size_t item = begin; item < end; item++)
-        for (size_t i = 0; i < groups_now(job) * self->chunks; i++)
-            multiply(job, i / self->chunks, i % self->chunks, item % self->blocks,
-                     item / self->blocks, 1, self->count_tables, 0, 1, BP_QUAD, i > 0,
-                     job->op->count_a, 0);
+        for (size_t i = 0; i < groups_now(job) * self->chunks; i++) {
+            const struct part part = {.group = i / self->chunks,
+                                      .chunk = i % self->chunks,
+                                      .columns = 1,
+                                      .tables = self->count_tables};
+            multiply(job, &part, item % self->blocks, item / self->blocks, 1, BP_QUAD, i > 0,
+                     job->op->count_a);
+        }
 }
 
 /* --- epilogue --------------------------------------------------------------------------------- */
@@ -372,23 +382,28 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     struct wgrad_job *job = context;
     struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
-    size_t row = op->taps * op->shape.c, passes = job->n_digits / self->at_once;
+    const size_t row = op->taps * op->shape.c, passes = job->n_digits / self->at_once;
     const size_t parts = groups_now(job) * self->chunks * passes;
+    const size_t digit_tables = self->columns * column_bytes(op, self);
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    uint8_t *tables = bp_carve(&carver, self->at_once * self->columns * column_bytes(op, self));
+    uint8_t *tables = bp_carve(&carver, self->at_once * digit_tables);
     int32_t *sums =
         bp_carve(&carver, self->columns * sum_bytes(op, self)); /* [passes][columns][row] */
-    const size_t digit_bytes = self->at_once > 1 ? self->columns * column_bytes(op, self) : 0;
     for (size_t item = begin; item < end; item++) {
         size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
         for (size_t i = 0; i < parts; i++) {
-            size_t pass = i % passes, chunk = i / passes % self->chunks;
-            size_t group = i / passes / self->chunks;
-            fill_tables(job, group, chunk, first, columns, &job->digits[pass], digit_bytes, tables);
+            const size_t pass = i % passes;
+            const struct part part = {.group = i / passes / self->chunks,
+                                      .chunk = i / passes % self->chunks,
+                                      .first = first,
+                                      .columns = columns,
+                                      .digits = &job->digits[pass],
+                                      .digit_bytes = self->at_once > 1 ? digit_tables : 0,
+                                      .tables = tables};
+            fill_tables(job, &part);
             for (size_t block = 0; block < self->blocks; block++)
-                multiply(job, group, chunk, block, 0, op->taps, tables, digit_bytes, columns,
-                         BP_QUAD * job->digits[pass].top, i >= passes, sums + pass * columns * row,
-                         row);
+                multiply(job, &part, block, 0, op->taps, BP_QUAD * job->digits[pass].top,
+                         i >= passes, sums + pass * columns * row);
         }
         finish_columns(job, first, columns, sums);
     }

@@ -478,7 +478,8 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                 b.rows = k - i >= MAX_ROWS ? MAX_ROWS : 1;
                 for (size_t r = 0; r < b.rows; r++)
                     set_row(&b, r, tables + (i + r) * column_bytes);
-                for (const struct tap_steps *t = list.taps; t < list.taps + list.n; t++) {
+                for (size_t o = 0; o < list.n; o++) {
+                    const struct tap_steps *t = list.taps + (i / MAX_ROWS % 2 ? list.n - 1 - o : o);
                     b.y = y + i * y_stride + t->tap * tap_stride + j;
                     b.loop.from = t->add ? b.y : zeros;
                     b.loop.from_bytes = t->add ? y_stride * sizeof *y : 0;
