@@ -129,6 +129,38 @@ static void ignores_code_step(const uint8_t *codes, const int32_t *offset, size_
                            column_bytes, position_bytes);
 }
 
+/* Wrong only where two digits' tables stand together. */
+static void leaves_out_the_high_digit(const uint8_t *tables, size_t k, size_t column_bytes,
+                                      const struct bp_tap_runs *runs, const uint8_t *index,
+                                      size_t index_step, size_t c, size_t together, int entry_max,
+                                      int add, int32_t *y, size_t y_stride, size_t tap_stride) {
+    const struct bp_tap_runs low = {runs->runs, runs->begin, runs->taps, 0};
+    bp_product_samples_c(tables, k, column_bytes, &low, index, index_step, c, together, entry_max,
+                         add, y, y_stride, tap_stride);
+}
+
+static void makes_one_digit(const uint8_t *codes, const int32_t *offset, size_t samples,
+                            size_t together, size_t n, size_t code_step, size_t k,
+                            const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
+                            size_t column_bytes, size_t position_bytes) {
+    (void)digit_bytes;
+    bp_tables_of_samples_c(codes, offset, samples, together, n, code_step, k, digit, 0, out,
+                           column_bytes, position_bytes);
+}
+
+static void shifts_before_the_base(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
+                                   const int32_t *to, size_t n, const int32_t *tap,
+                                   const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
+                                   size_t together, int entry_max, const uint8_t *index, size_t c,
+                                   const int32_t *base, const struct bp_masked_sums *y,
+                                   struct bp_fetch *soon) {
+    int32_t multiples[4096];
+    for (size_t j = 0; j < c && j < 4096; j++)
+        multiples[j] = bp_shift_to_even(base[j], y->shift) * (1 << y->shift);
+    bp_product_tables_i16_c(tables, digit_bytes, pixel, to, n, tap, tap_w, taps, w_taps, quads,
+                            together, entry_max, index, c, multiples, y, soon);
+}
+
 static void always_adds(const uint8_t *tables, size_t k, size_t column_bytes,
                         const struct bp_tap_runs *runs, const uint8_t *index, size_t index_step,
                         size_t c, size_t together, int entry_max, int add, int32_t *y,
@@ -145,7 +177,7 @@ static void overwrites_with_each_run(const uint8_t *tables, size_t k, size_t col
     for (size_t t = 0; t < runs->taps; t++)
         for (size_t r = runs->begin[t]; r == runs->begin[t] || r < runs->begin[t + 1]; r++) {
             const size_t begin[2] = {r, r < runs->begin[t + 1] ? r + 1 : r};
-            const struct bp_tap_runs one = {runs->runs, begin, 1};
+            const struct bp_tap_runs one = {runs->runs, begin, 1, runs->digit_bytes};
             bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
                                  entry_max, add, y + t * tap_stride, y_stride, tap_stride);
         }
@@ -156,7 +188,7 @@ static void leaves_empty_taps(const uint8_t *tables, size_t k, size_t column_byt
                               size_t index_step, size_t c, size_t together, int entry_max, int add,
                               int32_t *y, size_t y_stride, size_t tap_stride) {
     for (size_t t = 0; t < runs->taps; t++) {
-        const struct bp_tap_runs one = {runs->runs, runs->begin + t, 1};
+        const struct bp_tap_runs one = {runs->runs, runs->begin + t, 1, runs->digit_bytes};
         if (runs->begin[t] < runs->begin[t + 1])
             bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
                                  entry_max, add, y + t * tap_stride, y_stride, tap_stride);
@@ -172,7 +204,7 @@ static void drops_short_runs(const uint8_t *tables, size_t k, size_t column_byte
         longer[r] = runs->runs[r];
         longer[r].count -= longer[r].count == 1;
     }
-    const struct bp_tap_runs all = {longer, runs->begin, runs->taps};
+    const struct bp_tap_runs all = {longer, runs->begin, runs->taps, runs->digit_bytes};
     bp_product_samples_c(tables, k, column_bytes, &all, index, index_step, c, together, entry_max,
                          add, y, y_stride, tap_stride);
 }
@@ -191,7 +223,7 @@ static void one_table_a_step(const uint8_t *tables, size_t k, size_t column_byte
                              int32_t *y, size_t y_stride, size_t tap_stride) {
     for (size_t t = 0; t < runs->taps; t++) {
         const size_t none[2] = {0, 0}, first[2] = {0, 1};
-        const struct bp_tap_runs empty = {NULL, none, 1};
+        const struct bp_tap_runs empty = {NULL, none, 1, 0};
         int32_t *to = y + t * tap_stride;
         bp_product_samples_c(tables, k, column_bytes, &empty, index, index_step, c, together,
                              entry_max, add, to, y_stride, tap_stride);
@@ -199,7 +231,7 @@ static void one_table_a_step(const uint8_t *tables, size_t k, size_t column_byte
             for (int32_t s = 0; s < runs->runs[r].count; s++) {
                 const struct bp_run step = {runs->runs[r].table + BP_TABLE_BYTES * s,
                                             runs->runs[r].index + s * (int32_t)index_step, 1};
-                const struct bp_tap_runs one = {&step, first, 1};
+                const struct bp_tap_runs one = {&step, first, 1, runs->digit_bytes};
                 bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
                                      entry_max, 1, to, y_stride, tap_stride);
             }
@@ -302,6 +334,13 @@ const struct kc_planted kc_planted_lookup[] = {
     {"index_of_samples", "clears between the rows", {.index_of_samples = clears_between_rows}},
     {"tables_of_samples", "ignores the step of codes", {.tables_of_samples = ignores_code_step}},
     {"product_samples", "always adds", {.product_samples = always_adds}},
+    {"product_samples",
+     "leaves out the high digit",
+     {.product_samples = leaves_out_the_high_digit}},
+    {"product_tables_i16",
+     "shifts before the base",
+     {.product_tables_i16 = shifts_before_the_base}},
+    {"tables_of_samples", "makes one digit", {.tables_of_samples = makes_one_digit}},
     {"product_samples", "each run overwrites", {.product_samples = overwrites_with_each_run}},
     {"product_samples", "leaves empty taps as they were", {.product_samples = leaves_empty_taps}},
     {"product_samples", "drops runs of one table", {.product_samples = drops_short_runs}},

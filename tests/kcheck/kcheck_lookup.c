@@ -341,13 +341,16 @@ void kcheck_product_samples(struct kcheck *t) {
               k, column_bytes, n_runs, taps, steps, index_step, c, together, entry_max, add,
               y_stride, tap_stride);
     kc_work(t, (double)(steps * together * k) * 4 * (double)c, "MAC");
-    uint8_t *tables = make_tables(t, (k - 1) * column_bytes + table_bytes, entry_max);
+    const size_t of_digit = (k - 1) * column_bytes + table_bytes;
+    const int digits = l == NULL && together == KC_DIGITS_TOGETHER ? 1 + (int)kc_below(t, 2) : 1;
+    const size_t digit_bytes = digits > 1 ? of_digit + 16 * kc_below(t, 9) : 0;
+    uint8_t *tables = make_tables(t, digit_bytes + of_digit, entry_max);
     uint8_t *index = make_index(t, index_bytes == 0 ? 0 : index_bytes - index_step + row, together);
     size_t y_count = (k - 1) * y_stride + (taps - 1) * tap_stride + c;
     int32_t *y = kc_output(t, "y", KC_I32, y_count);
     kc_fill_i32(t, y, y_count);
     kc_keep_initial(t, y);
-    struct bp_tap_runs tap_runs = {runs, begin, taps};
+    struct bp_tap_runs tap_runs = {runs, begin, taps, digit_bytes};
     if (l != NULL)
         t->reference->product_samples(tables, k, column_bytes, &tap_runs, index, index_step, c,
                                       together, entry_max, add, y, y_stride, tap_stride);
@@ -361,12 +364,15 @@ void kcheck_product_samples(struct kcheck *t) {
                     const uint8_t *table =
                         tables + i / taps * column_bytes + runs[r].table + table_step * q;
                     const uint8_t *at = index + (size_t)runs[r].index + q * index_step;
-                    for (size_t j = 0; j < c * together; j++)
+                    for (size_t j = 0; j < c * together; j++) {
                         to[j / together] += table[at[j]];
+                        if (digits > 1)
+                            to[j / together] += 16 * table[digit_bytes + at[j]];
+                    }
                 }
         }
     while (kc_next(t)) {
-        tap_runs = (struct bp_tap_runs){kc_at(t, runs), kc_at(t, begin), taps};
+        tap_runs = (struct bp_tap_runs){kc_at(t, runs), kc_at(t, begin), taps, digit_bytes};
         t->kernels->product_samples(kc_at(t, tables), k, column_bytes, &tap_runs, kc_at(t, index),
                                     index_step, c, together, entry_max, add, kc_at(t, y), y_stride,
                                     tap_stride);

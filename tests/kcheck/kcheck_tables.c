@@ -170,7 +170,8 @@ void kcheck_tables_of_samples(struct kcheck *t) {
     size_t position_bytes = by_column ? bytes_each + gap : k * (bytes_each + gap);
     size_t column_bytes = by_column ? n * position_bytes + (l != NULL ? 64 : 0) : bytes_each + gap;
     size_t bytes = (n - 1) * position_bytes + (k - 1) * column_bytes + bytes_each;
-    const int digits = t->kernels->sums_at_once ? 1 + (int)kc_below(t, 2) : 1;
+    const int digits =
+        t->layer == NULL && together == KC_DIGITS_TOGETHER ? 1 + (int)kc_below(t, 2) : 1;
     struct bp_digit both[2] = {digit, draw_digit(t)};
     both[1].code_min = digit.code_min;
     const size_t digit_bytes = digits > 1 ? bytes + 16 * kc_below(t, 9) : 0;

@@ -152,14 +152,15 @@ void bp_product_signs_c(const uint8_t *x, const int32_t *pixel, const int32_t *t
         }
 }
 
-/* y += the sums of one run. */
-static void add_run(const uint8_t *tables, const struct bp_run *run, const uint8_t *index,
-                    size_t index_step, size_t c, size_t together, int32_t *y) {
+/* y += weight times the sums of one run. */
+static void add_run(const uint8_t *tables, int weight, const struct bp_run *run,
+                    const uint8_t *index, size_t index_step, size_t c, size_t together,
+                    int32_t *y) {
     const uint8_t *table = tables + run->table, *at = index + run->index;
     for (int32_t s = 0; s < run->count; s++) {
         for (size_t j = 0; j < c; j++)
             for (size_t q = 0; q < together; q++)
-                y[j] += table[at[j * together + q]];
+                y[j] += weight * table[at[j * together + q]];
         table += together * BP_TABLE_BYTES;
         at += index_step;
     }
@@ -175,8 +176,12 @@ void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
             int32_t *to = y + i * y_stride + t * tap_stride;
             for (size_t j = 0; j < c && !add; j++)
                 to[j] = 0;
-            for (size_t r = runs->begin[t]; r < runs->begin[t + 1]; r++)
-                add_run(tables + i * column_bytes, &runs->runs[r], index, index_step, c, together,
-                        to);
+            for (size_t r = runs->begin[t]; r < runs->begin[t + 1]; r++) {
+                const uint8_t *column = tables + i * column_bytes;
+                add_run(column, 1, &runs->runs[r], index, index_step, c, together, to);
+                if (runs->digit_bytes > 0)
+                    add_run(column + runs->digit_bytes, 16, &runs->runs[r], index, index_step, c,
+                            together, to);
+            }
         }
 }

@@ -55,7 +55,7 @@ struct block {
     size_t rows, lanes;
     int32_t *y;
     size_t y_stride;                /* to the next row */
-    struct shift narrow;            /* of what is stored in 16 bits */
+    int narrow;                     /* shift of what is stored in 16 bits */
     const uint64_t *mask[MAX_ROWS]; /* in place of y, of each row: where sums are stored .. */
     int16_t *out[MAX_ROWS];         /* .. in 16 bits */
 };
@@ -234,17 +234,29 @@ static void add_pass(const struct block *b) {
         add_few(b);
 }
 
-/* 32 lanes, of which m exist, in 16 bits, where their bits are set. */
-BP_INLINE void store_masked(__m512i low, __m512i high, const struct shift *shift, uint32_t inside,
-                            __mmask32 m, int16_t *out) {
-    _mm512_mask_storeu_epi16(out, m, low_halves(inside, shifted(shift, low), shifted(shift, high)));
+/* 32 lanes, of which m exist, in 16 bits, where their bits are set. With a shift the sums are half
+ * a unit too large: that rounds to the nearest, and the even one of two where what is shifted out
+ * is then 0 (bp_shift_to_even). */
+BP_INLINE void store_masked(__m512i low, __m512i high, int shift, uint32_t inside, __mmask32 m,
+                            int16_t *out) {
+    __m512i v;
+    if (shift == 0) {
+        v = low_halves(inside, low, high);
+    } else {
+        const __m128i by = _mm_cvtsi32_si128(shift);
+        const __m512i below = _mm512_set1_epi16((int16_t)((1 << shift) - 1));
+        const __mmask32 ties = _mm512_testn_epi16_mask(low_halves(0xffffffff, low, high), below);
+        v = low_halves(inside, _mm512_sra_epi32(low, by), _mm512_sra_epi32(high, by));
+        v = _mm512_andnot_si512(_mm512_maskz_mov_epi16(ties, _mm512_set1_epi16(1)), v);
+    }
+    _mm512_mask_storeu_epi16(out, m, v);
 }
 
 BP_INLINE void store_64_masked(const struct block *b, size_t row, __m512i v0, __m512i v1,
                                __m512i v2, __m512i v3) {
     const uint64_t inside = *b->mask[row];
-    store_masked(v0, v1, &b->narrow, (uint32_t)inside, 0xffffffff, b->out[row]);
-    store_masked(v2, v3, &b->narrow, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
+    store_masked(v0, v1, b->narrow, (uint32_t)inside, 0xffffffff, b->out[row]);
+    store_masked(v2, v3, b->narrow, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
 }
 
 static __attribute__((noinline)) void store_four_rows(const struct block *b) {
@@ -262,7 +274,7 @@ static void store_few(const struct block *b) {
     for (size_t r = 0; r < b->rows; r++) {
         add_row(b, r, &sums);
         for (size_t i = 0; 32 * i < b->lanes; i++)
-            store_masked(sums.v[2 * i], sums.v[2 * i + 1], &b->narrow,
+            store_masked(sums.v[2 * i], sums.v[2 * i + 1], b->narrow,
                          (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
                          b->out[r] + 32 * i);
     }
@@ -372,10 +384,13 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, con
     const size_t half_bytes = w_taps * quads * BP_LANES;
     struct block b = block_of(digit_bytes);
     b.y_stride = MAX_LANES;
-    b.narrow = shift_of(y->shift);
+    b.narrow = y->shift;
+    int32_t initial[MAX_LANES] = {0};
     for (size_t j = 0; j < c; j += MAX_LANES) {
         set_index(&b, index + j * w_taps * quads, half_bytes);
         b.lanes = bp_min_size(c - j, MAX_LANES);
+        for (size_t i = 0; i < b.lanes; i++) /* and half a unit, see store_masked */
+            initial[i] = base[j + i] + (1 << y->shift >> 1);
         for (size_t first = 0; first < n; first += group)
             for (size_t s = 0; s < steps.count; s += pass) {
                 const size_t end = bp_min_size(n, first + group);
@@ -384,7 +399,7 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, con
                 for (size_t p = first; p < end; p += b.rows) {
                     b.rows = end - p >= MAX_ROWS ? MAX_ROWS : 1;
                     b.y = part + (one_pass ? 0 : p - first) * MAX_LANES;
-                    b.loop.from = s == 0 ? base + j : b.y;
+                    b.loop.from = s == 0 ? initial : b.y;
                     b.loop.from_bytes = s == 0 ? 0 : MAX_LANES * sizeof *b.y;
                     place_rows(&job, p, j, &b);
                     if (last) {

@@ -31,6 +31,24 @@ BP_INLINE __m512i load_i32(const int32_t *p, __mmask16 m) {
     return m == 0xffff ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(m, p);
 }
 
+/* bp_shift_to_even. */
+struct shift {
+    __m128i by;
+    __m512i below_half, odd; /* 0 where by is */
+};
+
+BP_INLINE struct shift shift_of(int by) {
+    return (struct shift){_mm_cvtsi32_si128(by),
+                          _mm512_set1_epi32(by > 0 ? (1 << (by - 1)) - 1 : 0),
+                          _mm512_set1_epi32(by > 0)};
+}
+
+BP_INLINE __m512i shifted(const struct shift *shift, __m512i v) {
+    const __m512i odd = _mm512_and_si512(_mm512_sra_epi32(v, shift->by), shift->odd);
+    v = _mm512_add_epi32(_mm512_add_epi32(v, shift->below_half), odd);
+    return _mm512_sra_epi32(v, shift->by);
+}
+
 /* 32 lanes, of which m exist: the low halves of the sums, where their bits are set. */
 BP_INLINE void mask_sums_32(const int32_t *sum, __mmask32 inside, __mmask32 m,
                             const struct shift *shift, int16_t *out) {

@@ -36,24 +36,6 @@ BP_INLINE __m512i low_halves(__mmask32 inside, __m512i low, __m512i high) {
     return _mm512_maskz_permutex2var_epi16(inside, low, even, high);
 }
 
-/* bp_shift_to_even. */
-struct shift {
-    __m128i by;
-    __m512i below_half, odd; /* 0 where by is */
-};
-
-BP_INLINE struct shift shift_of(int by) {
-    return (struct shift){_mm_cvtsi32_si128(by),
-                          _mm512_set1_epi32(by > 0 ? (1 << (by - 1)) - 1 : 0),
-                          _mm512_set1_epi32(by > 0)};
-}
-
-BP_INLINE __m512i shifted(const struct shift *shift, __m512i v) {
-    const __m512i odd = _mm512_and_si512(_mm512_sra_epi32(v, shift->by), shift->odd);
-    v = _mm512_add_epi32(_mm512_add_epi32(v, shift->below_half), odd);
-    return _mm512_sra_epi32(v, shift->by);
-}
-
 /* Transposes the 8 x 8 bytes that each 64-byte register is. */
 BP_INLINE __m512i transpose_bytes(__m512i v) {
     const __m512i columns = _mm512_set_epi64(
