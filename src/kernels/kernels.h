@@ -169,7 +169,8 @@ struct bp_kernels {
     /* Tables: for column i = 0 .. k - 1 and position p = 0 .. n - 1, the `together` tables from
      *     out + i * column_bytes + p * position_bytes
      * on, that of quad q of the digits of codes[offset[4 * q + e] + p * code_step + i], 4 * q + e =
-     * 0 .. samples - 1. */
+     * 0 .. samples - 1; and unless digit_bytes is 0, so many bytes further on those of digit[1],
+     * which has the same code_min. More than 0 only where sums_at_once. */
     void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples,
                               size_t together, size_t n, size_t code_step, size_t k,
                               const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
@@ -181,7 +182,9 @@ struct bp_kernels {
      *             tables[i * column_bytes + r.table + 16 * s * together +
      *                    index[r.index + s * index_step + j * together + q]]
      * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) * together bytes and
-     * are 32-byte aligned, as index_step is. entry_max as above. */
+     * are 32-byte aligned, as index_step is. entry_max as above. With runs->digit_bytes, which
+     * is more than 0 only where sums_at_once, plus 16 times the same of the tables so many bytes
+     * further on. */
     void (*product_samples)(const uint8_t *tables, size_t k, size_t column_bytes,
                             const struct bp_tap_runs *runs, const uint8_t *index, size_t index_step,
                             size_t c, size_t together, int entry_max, int add, int32_t *y,

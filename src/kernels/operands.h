@@ -111,8 +111,7 @@ struct bp_tap_runs {
     const struct bp_run *runs;
     const size_t *begin; /* [taps + 1] */
     size_t taps;
-    size_t digit_bytes; /* to the tables of a higher digit, which counts 16 times; 0: none. Only where
-                           sums_at_once */
+    size_t digit_bytes; /* to the tables of a higher digit; 0: there are none */
 };
 
 #define BP_TABLE_BYTES 16 /* of one quad */

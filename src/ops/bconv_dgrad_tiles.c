@@ -1,6 +1,7 @@
 /* The activation gradient's product on tiles of bytes: the codes as they are, in a window whose
  * pixels outside the image are zero, times spread weights, 32 input channels at a time. Sums that
- * stay integers go straight to dx; those that become floats to the worker's scratch first. */
+ * stay as they are go straight to dx; those that are shifted or become floats to the worker's
+ * scratch first. */
 #include "ops/bconv_dgrad.h"
 
 #include <string.h>
@@ -19,6 +20,10 @@ static struct bp_tiles tiles_of(const struct bp_conv_shape *s, size_t kept, int 
     bp_tiles_choose(&tiles, kept, with_sums ? s->c * sizeof(int32_t) : 0,
                     bp_threads_count(exec->threads));
     return tiles;
+}
+
+static int goes_straight(const struct bp_dgrad_job *job) {
+    return job->dx_sums != NULL && job->op->shift_da == 0;
 }
 
 static size_t weights_bytes(const struct bp_bconv *op) {
@@ -176,7 +181,7 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_tile *t
     const struct bp_conv_shape *s = &op->shape;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     struct inputs in = {.weights = bp_carve(&carver, weights_bytes(op))};
-    int32_t *sums = job->dx_sums != NULL ? NULL : bp_carve(&carver, sum_bytes(op));
+    int32_t *sums = goes_straight(job) ? NULL : bp_carve(&carver, sum_bytes(op));
     in.list = bp_tiles_carve_list(&op->tiles_da, &carver);
     uint8_t *window = (uint8_t *)carver.next;
     struct bp_fetch soon = {.at = NULL}; /* the product fetches what it writes itself */
@@ -216,7 +221,7 @@ void bp_dgrad_tiles_run(struct bp_dgrad_job *job) {
     struct bp_threads *threads = job->exec->threads;
     if (op->kept_da == 0)
         return;
-    op->tiles_da = tiles_of(&op->shape, op->kept_da, job->dx_sums == NULL, job->exec);
+    op->tiles_da = tiles_of(&op->shape, op->kept_da, !goes_straight(job), job->exec);
     size_t groups = (op->kept_da + tiles->samples - 1) / tiles->samples;
     job->samples = bp_item_size(threads, groups, tiles->groups, 1); /* groups of them, here */
     size_t items = (groups + job->samples - 1) / job->samples * bp_tiles_row_tiles(tiles);

@@ -6,8 +6,9 @@
  *     vpdpbusd   | sum of lane 0         | sum of lane 1         | ..
  *
  * Blocks of 4 rows (pixels, columns) by 64 lanes: 16 sums, the index of two steps in 8 registers.
- * The loop of a whole block is in assembly: which of the processor's vector units an instruction
- * runs on is settled by the order that they come in, and compilers, which move loads and copy sums,
+ * Of two digits the loop goes over the higher one's tables first, with 16 in place of ones. The
+ * loop of a whole block is in assembly: which of the processor's vector units an instruction runs
+ * on is settled by the order that they come in, and compilers, which move loads and copy sums,
  * leave it a quarter slower.
  */
 #include "kernels/x86/tier_avx512.h"
@@ -36,18 +37,19 @@ struct steps {
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
-/* What the loop takes; the numbers are where the fields are, in bytes. */
+/* What the loop takes. It finds the fields by their distances in bytes. */
 struct loop {
     const uint8_t *row[MAX_ROWS]; /* 0 */
     const uint8_t *index, *half;  /* 32, 40: half the lanes further on */
     const struct step *step;      /* 48 */
     size_t twos, odd;             /* 56, 64 */
-    size_t digits;        /* 72: 2 where the rows are those of a digit that counts 16 times; .. */
-    ptrdiff_t next_digit; /* 80: .. to those of the other */
-    uint64_t weight;      /* 88: of the first digit */
-    const int32_t *from;  /* 96: what the sums of the first row are added to; .. */
-    size_t from_bytes;    /* 104: .. to that of the next one */
+    size_t digits;                /* 72: 1; or 2, the rows are those of the higher one */
+    ptrdiff_t next_digit;         /* 80: to the tables of the lower one */
+    uint64_t weight;              /* 88: of the first digit; a second one counts once */
+    const int32_t *from;          /* 96: what the sums of the first row are added to */
+    size_t from_bytes;            /* 104: to what those of the next row are */
 };
+_Static_assert(offsetof(struct loop, from_bytes) == 104, "as the loop expects it");
 
 /* `rows` rows and up to 64 lanes: what a pass is added for. */
 struct block {
@@ -137,7 +139,7 @@ BP_INLINE __m512i load_entries(const uint8_t *row, const uint8_t *index) {
     return _mm512_permutexvar_epi8(_mm512_loadu_si512(index), _mm512_loadu_si512(row));
 }
 
-/* Of one digit, or two with tables digit_bytes apart; half_bytes: to the next 32 lanes. */
+/* Of one digit, or unless digit_bytes is 0 of two, whose tables lie so far apart. */
 BP_INLINE struct block block_of(size_t digit_bytes) {
     struct block b = {.loop = {.digits = 1, .weight = 1}};
     if (digit_bytes > 0) {
