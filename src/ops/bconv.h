@@ -51,13 +51,15 @@ struct bp_bconv_zeros {
                          zero, and left as it is. */
 };
 
+/* Bits by which sums are shifted to fit 16 bits, at most. */
+#define BP_SUMS_SHIFT_DA 5
+#define BP_SUMS_SHIFT_DW 3 /* of codes of 8 bits; layers with more positions have few weights */
+
 /* The activation gradient as the product's integers, in half of the room of dx: that of sample n is
  * scale[n] * sums. Where bp_bconv_gives_sums: codes on a grid with zero, which need no offset.
- * Where 16 bits do not hold each sum that the shape and the codes allow, the sums are rounded to
- * multiples of the smallest power of two with which they do, at most BP_SUMS_SHIFT_DA (to nearest,
- * ties to even), and the scale is larger by it; else these are the same floats as dx, where the
- * scale is finite. */
-#define BP_SUMS_SHIFT_DA 5
+ * Where 16 bits hold each sum that the shape and the codes allow, these are the same floats as dx,
+ * if the scale is finite; else the sums are rounded to multiples of the smallest power of two with
+ * which they do (to nearest, ties to even), and the scale is larger by it. */
 struct bp_bconv_sums {
     int16_t *sums; /* [n][h][w][c] */
     float *scale;  /* [n] */
@@ -66,7 +68,6 @@ int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant
 
 /* The weight gradient likewise: that of output channel k is scale[k] * sums where |w| < 1, else 0.
  * Where bp_bconv_gives_dw_sums. */
-#define BP_SUMS_SHIFT_DW 3
 struct bp_bconv_dw_sums {
     int16_t *sums; /* [k][r][r][c] */
     float *scale;  /* [k], of rows that are not told to be zero */

@@ -71,7 +71,8 @@ struct lanes {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings" /* all compilers here take them */
 #define FROM(offset, s) "vmovdqu64 " #offset "(%%rax), %[" #s "]\n\t"
-#define FROM_ROW(s0, s1, s2, s3) FROM(0, s0) FROM(64, s1) FROM(128, s2) FROM(192, s3) "add %%rcx, %%rax\n\t"
+#define FROM_ROW(s0, s1, s2, s3)                                                                   \
+    FROM(0, s0) FROM(64, s1) FROM(128, s2) FROM(192, s3) "add %%rcx, %%rax\n\t"
 #define LOAD(base, offset, v) "vmovdqu64 " #offset "(%%" #base ",%%rax), %%zmm" #v "\n\t"
 #define LOAD_INDEX(v0, v1, v2, v3)                                                                 \
     LOAD(r12, 0, v0) LOAD(r12, 64, v1) LOAD(r13, 0, v2) LOAD(r13, 64, v3)
@@ -475,7 +476,8 @@ static void list_taps(struct tap_list *list, struct tap_cursor *at, const struct
 }
 
 /* All taps of 4 columns, then the next 4: their tables stay in the first cache, and the index rows
- * of 64 lanes, which neighbouring taps share, nearly do. */
+ * of 64 lanes, which neighbouring taps share, nearly do. So every second four begins where the one
+ * before ended, with the last tap. */
 void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_bytes,
                                const struct bp_tap_runs *runs, const uint8_t *index,
                                size_t index_step, size_t c, size_t together, int entry_max, int add,
