@@ -82,8 +82,8 @@ static inline size_t bp_rounding_bytes(const struct bp_rounding *rounding) {
 #define BP_BOTH_CHANNELS 2048
 
 /* Rows [n][c] rounded twice: as round_group does, with one grid, and as round_columns does all
- * columns in their order. For c that are multiples of 64, up to BP_BOTH_CHANNELS, grids whose lo
- * is 0, and codes that are not wide. */
+ * columns in their order. For c that are multiples of 64, up to BP_BOTH_CHANNELS, and grids whose
+ * lo is 0. */
 struct bp_rounding_both {
     struct bp_rounding group, columns;
     struct bp_grid group_grid;

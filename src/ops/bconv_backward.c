@@ -28,7 +28,7 @@ struct backward_job {
 struct worker_scratch {
     float *rows;     /* [chunk rows][ow][k] */
     uint8_t *codes;  /* the same as bytes */
-    uint8_t *random; /* two bytes of each, from the block on that holds the first */
+    uint8_t *random; /* twice two bytes of each, from the block on that holds the first */
     void *source;
 };
 
@@ -36,9 +36,9 @@ static size_t chunk_elements(const struct bp_bconv *op) {
     return op->chunk_rows * op->shape.ow * op->shape.k;
 }
 
-/* Of whole blocks that hold two bytes of each element. */
+/* Of whole blocks that hold two bytes of each element, for dA and for dW. */
 static size_t random_bytes(size_t elements) {
-    return bp_round_up(2 * elements, 16) + 16;
+    return bp_round_up(4 * elements, 16) + 16;
 }
 
 static struct worker_scratch carve_scratch(const struct backward_job *job, int thread) {
@@ -258,8 +258,8 @@ static int codes_at_once(const struct backward_job *job) {
     return job->exec->kernels.codes_at_once && job->source->codes != NULL &&
            op->quant_dw.groups == BP_GROUPS_CHANNEL && op->kept_dw == k && k % 64 == 0 &&
            k <= BP_BOTH_CHANNELS && op->quant_da.grid == BP_GRID_ZERO &&
-           op->quant_dw.grid == BP_GRID_ZERO && !job->rounding_da.wide && !job->rounding_dw.wide &&
-           bp_product_takes_bytes(op->method_da) && bp_product_takes_bytes(op->method_dw);
+           op->quant_dw.grid == BP_GRID_ZERO && bp_product_takes_bytes(op->method_da) &&
+           bp_product_takes_bytes(op->method_dw);
 }
 
 static void code_chunk_both(const struct backward_job *job, size_t n, size_t row, size_t rows,
@@ -268,7 +268,8 @@ static void code_chunk_both(const struct backward_job *job, size_t n, size_t row
     size_t k = op->shape.k, elements = rows * op->shape.ow * k;
     size_t position = (n * op->shape.oh + row) * op->shape.ow;
     struct worker_scratch behind = *scratch;
-    behind.random += elements; /* whole blocks, as k is a multiple of 64 */
+    /* whole blocks, as k is a multiple of 64 */
+    behind.random += elements * bp_rounding_bytes(&job->rounding_da);
     const struct bp_rounding_both both = {
         .group = job->rounding_da,
         .columns = job->rounding_dw,

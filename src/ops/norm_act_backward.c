@@ -95,8 +95,8 @@ void bp_norm_act_grad_rows(const void *context, size_t n, size_t row, size_t row
 /* The codes from element `at` of the rows on. */
 static struct bp_rounding_both both_from(const struct bp_rounding_both *both, size_t at) {
     struct bp_rounding_both from = *both;
-    from.group_random += at;
-    from.column_random += at;
+    from.group_random += at * bp_rounding_bytes(&both->group);
+    from.column_random += at * bp_rounding_bytes(&both->columns);
     from.group_codes += at;
     from.column_codes += at;
     return from;

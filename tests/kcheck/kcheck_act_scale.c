@@ -143,7 +143,8 @@ static void random_bytes_of_the_group(const struct bp_gradient_rows *g, const in
                                       size_t c, const float *scale, const float *slope,
                                       const struct bp_rounding_both *both) {
     struct bp_rounding_both other = *both;
-    other.column_random = both->group_random;
+    if (both->columns.wide <= both->group.wide) /* enough of them */
+        other.column_random = both->group_random;
     bp_scale_codes_i16_c(g, y, n, c, scale, slope, &other);
 }
 

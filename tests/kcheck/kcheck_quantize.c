@@ -102,13 +102,6 @@ void kcheck_round_columns(struct kcheck *t) {
 
 /* --- both at once ----------------------------------------------------------------------------- */
 
-static struct bp_rounding draw_narrow(struct kcheck *t) {
-    int bits = t->layer != NULL ? 4 : 1 + (int)kc_below(t, 8);
-    int with_zero = bits == 8 || (bits > 1 && (t->layer != NULL || kc_below(t, 3) != 0));
-    int most = with_zero ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
-    return (struct bp_rounding){with_zero ? -most : 0, most, 0};
-}
-
 static struct bp_grid draw_grid_with_zero(struct kcheck *t, const struct bp_rounding *rounding) {
     struct bp_grid grid = draw_grid(t, rounding);
     grid.lo = 0.0f;
@@ -116,7 +109,7 @@ static struct bp_grid draw_grid_with_zero(struct kcheck *t, const struct bp_roun
 }
 
 struct bp_rounding_both kc_make_both(struct kcheck *t, size_t n, size_t c) {
-    struct bp_rounding_both both = {.group = draw_narrow(t), .columns = draw_narrow(t)};
+    struct bp_rounding_both both = {.group = draw_rounding(t), .columns = draw_rounding(t)};
     struct bp_grid *grids = kc_input(t, "column_grids", KC_F32, 2 * c);
     both.group_grid = draw_grid_with_zero(t, &both.group);
     for (size_t j = 0; j < c; j++)

@@ -19,17 +19,21 @@ static const struct bp_quant four_bits = {
 
 /* --- what the source gives -------------------------------------------------------------------- */
 
+enum { KINDS = 4 }; /* bit 0: the group's codes are wide, bit 1: the columns' are */
+
 /* `both` of n rows of c, with drawn grids and bytes, and codes that were not written. */
-static struct bp_rounding_both draw_both(size_t n, size_t c) {
-    struct bp_rounding_both both = {.group = {-7, 7, 0}, .columns = {-3, 3, 0}};
+static struct bp_rounding_both draw_both(size_t n, size_t c, unsigned kind) {
+    static const struct bp_rounding of[2][2] = {{{-7, 7, 0}, {-127, 127, 1}},
+                                                {{-3, 3, 0}, {-125, 125, 1}}};
+    struct bp_rounding_both both = {.group = of[0][kind % 2], .columns = of[1][kind / 2]};
     struct bp_grid *grids = op_data_take(c * sizeof *grids);
     uint8_t *random[2], *codes[2];
     for (size_t j = 0; j < c; j++)
         grids[j] = (struct bp_grid){0.0f, 1.0f + (float)(j % 5)};
     for (int i = 0; i < 2; i++) {
-        random[i] = op_data_take(n * c);
+        random[i] = op_data_take(2 * n * c);
         codes[i] = op_data_take(n * c);
-        for (size_t e = 0; e < n * c; e++)
+        for (size_t e = 0; e < 2 * n * c; e++)
             random[i][e] = (uint8_t)((e + 7) * (size_t)(31 + 12 * i) >> 2);
         memset(codes[i], 0x55, n * c);
     }
@@ -106,8 +110,9 @@ static void check_norm_act(enum bp_tier tier, unsigned variant, const uint8_t *k
     f.op->chunk_rows = 2; /* so that these rows are some pieces */
     norm_act_run_forward(&f, 1);
     norm_act_run_backward(&f, kept);
-    for (size_t n = 0; n < 2; n++) {
-        struct bp_rounding_both both = draw_both(pixels, C);
+    for (size_t i = 0; i < 2 * KINDS; i++) {
+        const size_t n = i % 2;
+        struct bp_rounding_both both = draw_both(pixels, C, (unsigned)i / 2);
         bp_norm_act_grad_rows(f.op, n, 0, H, rows, scratch);
         bp_norm_act_grad_codes(f.op, n, 2, H - 2, &both, scratch);
         check_codes(&f.exec->kernels, &both, rows + from, pixels, C);
@@ -155,8 +160,9 @@ static void check_act_norm(enum bp_tier tier, const uint8_t *kept) {
     bp_act_norm_forward(op, exec, N, y, &of, 1, bits, NULL);
     bp_act_norm_backward_sums(op, exec, N, y, &(struct bp_gradient){.floats = g, .kept = kept}, &of,
                               &grads);
-    for (size_t n = 0; n < N; n++) {
-        struct bp_rounding_both both = draw_both((H - 2) * W, C);
+    for (size_t i = 0; i < N * KINDS; i++) {
+        const size_t n = i % N;
+        struct bp_rounding_both both = draw_both((H - 2) * W, C, (unsigned)i / N);
         bp_act_norm_grad_rows(op, n, 2, H - 2, rows, NULL);
         bp_act_norm_grad_codes(op, n, 2, H - 2, &both, NULL);
         check_codes(&exec->kernels, &both, rows, (H - 2) * W, C);
@@ -228,7 +234,7 @@ static void check_products(enum bp_tier tier, size_t k, const struct bp_quant *q
     bconv_tear_down(&f);
 }
 
-/* Only where nothing is pruned, on grids with zero, of codes in bytes that are not wide. */
+/* Only where nothing is pruned, on grids with zero, of codes in bytes. */
 static void test_products(void **state) {
     (void)state;
     struct bp_quant pruned = four_bits, wide = four_bits, offset = four_bits, sample = four_bits;
@@ -247,7 +253,7 @@ static void test_products(void **state) {
         }
         check_products(tier, 96, &four_bits, 0, 0);
         check_products(tier, 64, &pruned, 0, 0);
-        check_products(tier, 64, &wide, 0, 0);
+        check_products(tier, 64, &wide, 4, 1);
         check_products(tier, 64, &offset, 0, 0);
         check_products(tier, 64, &sample, 0, 0);
     }

@@ -12,9 +12,10 @@ static void round_piece(const float piece[PIECE], size_t at, size_t j,
     int32_t column[PIECE];
     for (int32_t i = 0; i < PIECE; i++)
         column[i] = i;
-    bp_round_group_c(piece, PIECE, both->group_random + at, &both->group, both->group_grid,
-                     both->group_codes + at);
-    bp_round_columns_c(piece, 1, PIECE, column, PIECE, both->column_random + at, &both->columns,
+    bp_round_group_c(piece, PIECE, both->group_random + bp_rounding_bytes(&both->group) * at,
+                     &both->group, both->group_grid, both->group_codes + at);
+    bp_round_columns_c(piece, 1, PIECE, column, PIECE,
+                       both->column_random + bp_rounding_bytes(&both->columns) * at, &both->columns,
                        both->column_grids + j, both->column_codes + at);
 }
 

@@ -55,27 +55,6 @@ BP_INLINE void scale_64(const float *g, const __m512 lo[4], const __m512 by[4], 
         t[v] = _mm512_mul_ps(lo != NULL ? _mm512_sub_ps(t[v], lo[v]) : t[v], by[v]);
 }
 
-/* Codes up to 255: the low bytes of 16 bits. */
-BP_INLINE __m512i round_64_wide(const __m512 t[4], const uint8_t *random, const struct rounder *r) {
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i low = _mm512_set1_epi16(0xff);
-    __m512i n[4];
-    for (int v = 0; v < 4; v++) {
-        const __m256i *at = (const __m256i *)(const void *)(random + 32 * v);
-        __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at));
-        n[v] = _mm512_srai_epi32(_mm512_add_epi32(to_nearest(_mm512_min_ps(r->most, t[v])), u), 16);
-    }
-    __m512i a = _mm512_max_epi16(_mm512_packs_epi32(n[0], n[1]), r->least);
-    __m512i b = _mm512_max_epi16(_mm512_packs_epi32(n[2], n[3]), r->least);
-    return _mm512_permutexvar_epi32(
-        order, _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low)));
-}
-
-BP_INLINE __m512i round_64(const __m512 t[4], const uint8_t *random, int wide,
-                           const struct rounder *r) {
-    return wide ? round_64_wide(t, random, r) : round_64_narrow(t, random, r);
-}
-
 BP_INLINE void round_one_grid(const float *g, size_t n, const uint8_t *random,
                               const struct bp_rounding *rounding, int wide, int with_lo,
                               struct bp_grid grid, uint8_t *codes) {

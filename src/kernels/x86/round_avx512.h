@@ -40,6 +40,28 @@ BP_INLINE __m512i round_64_narrow(const __m512 t[4], const uint8_t *random,
     return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b));
 }
 
+/* Codes up to 255: the low bytes of 16 bits. */
+BP_INLINE __m512i round_64_wide(const __m512 t[4], const uint8_t *random, const struct rounder *r) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i low = _mm512_set1_epi16(0xff);
+    __m512i n[4];
+    for (int v = 0; v < 4; v++) {
+        const __m256i *at = (const __m256i *)(const void *)(random + 32 * v);
+        __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at));
+        n[v] = _mm512_srai_epi32(_mm512_add_epi32(to_nearest(_mm512_min_ps(r->most, t[v])), u), 16);
+    }
+    __m512i a = _mm512_max_epi16(_mm512_packs_epi32(n[0], n[1]), r->least);
+    __m512i b = _mm512_max_epi16(_mm512_packs_epi32(n[2], n[3]), r->least);
+    return _mm512_permutexvar_epi32(
+        order, _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low)));
+}
+
+/* random: of these elements. */
+BP_INLINE __m512i round_64(const __m512 t[4], const uint8_t *random, int wide,
+                           const struct rounder *r) {
+    return wide ? round_64_wide(t, random, r) : round_64_narrow(t, random, r);
+}
+
 /* Splits 16 grids into lo and inv_step. */
 BP_INLINE void load_grids(const struct bp_grid *grid, size_t count, __m512 *lo, __m512 *inv_step) {
     const __m512i even =
@@ -77,15 +99,17 @@ BP_INLINE void begin_both(struct rounder_both *r, const struct bp_rounding_both 
 /* 64 elements g from `at` on, of channels from j on. */
 BP_INLINE void round_both(const struct rounder_both *r, const struct bp_rounding_both *both,
                           const __m512 g[4], size_t at, size_t j) {
+    const int wide = both->group.wide, columns_wide = both->columns.wide;
     __m512 t[4];
     for (size_t q = 0; q < 4; q++)
         t[q] = _mm512_mul_ps(g[q], r->group_by);
     _mm512_storeu_si512(both->group_codes + at,
-                        round_64_narrow(t, both->group_random + at, &r->group));
+                        round_64(t, both->group_random + (wide ? 2 * at : at), wide, &r->group));
     for (size_t q = 0; q < 4; q++)
         t[q] = _mm512_mul_ps(g[q], _mm512_loadu_ps(r->column_by + j + 16 * q));
-    _mm512_storeu_si512(both->column_codes + at,
-                        round_64_narrow(t, both->column_random + at, &r->columns));
+    _mm512_storeu_si512(
+        both->column_codes + at,
+        round_64(t, both->column_random + (columns_wide ? 2 * at : at), columns_wide, &r->columns));
 }
 
 #endif
