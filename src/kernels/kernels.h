@@ -182,9 +182,9 @@ struct bp_kernels {
      *             tables[i * column_bytes + r.table + 16 * s * together +
      *                    index[r.index + s * index_step + j * together + q]]
      * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) * together bytes and
-     * are 32-byte aligned, as index_step is. entry_max as above. With runs->digit_bytes, which
-     * is more than 0 only where sums_at_once, plus 16 times the same of the tables so many bytes
-     * further on. */
+     * are 32-byte aligned, as index_step is. entry_max as above, where sums_at_once up to 64. With
+     * runs->digit_bytes, which is more than 0 only where sums_at_once, plus 16 times the same of
+     * the tables so many bytes further on. */
     void (*product_samples)(const uint8_t *tables, size_t k, size_t column_bytes,
                             const struct bp_tap_runs *runs, const uint8_t *index, size_t index_step,
                             size_t c, size_t together, int entry_max, int add, int32_t *y,

@@ -93,7 +93,8 @@ struct bp_rounding_both {
 };
 
 /* How codes become tables, for the products by lookup. u = code - code_min, a byte, is cut to the
- * digit (u >> shift) & 15; top is the largest digit, 1 .. 15. Codes of up to 4 bits: shift 0, top =
+ * digit (u >> shift) & 15; top is the largest digit, 1 .. 15, or where
+ * sums_at_once 16, so that top - digit is 1 at least. Codes of up to 4 bits: shift 0, top =
  * code_max - code_min. Codes of 8 bits have two digits, each with tables of its own: shift 0 and 4,
  * top 15. */
 struct bp_digit {

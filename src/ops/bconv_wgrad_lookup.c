@@ -321,6 +321,19 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
 
 /* --- epilogue --------------------------------------------------------------------------------- */
 
+static int32_t off_of(const struct wgrad_job *job) {
+    const struct bp_digit *digits = job->digits;
+    const int32_t top = digits[0].top + (job->n_digits > 1 ? 16 * digits[1].top : 0);
+    return top + 2 * digits[0].code_min;
+}
+
+/* Codes of 8 bits, -127 .. 127: digits of which nothing is off, so that no sign is counted. Their
+ * entries are up to 64, which AVX-512 adds up, two at a time, others four. */
+static void center(struct bp_digit digits[2]) {
+    digits[0] = (struct bp_digit){-128, 0, 16};
+    digits[1] = (struct bp_digit){-128, 4, 15};
+}
+
 /* With `valid` positions, of which neg have a^ = -1, and the largest code's digits `top`:
  *     sum of code * a^ = sum of entries + code_min * valid - (top + 2 * code_min) * neg
  *     sum of a^        = valid - 2 * neg
@@ -329,9 +342,7 @@ static void count_part(void *context, size_t begin, size_t end, int thread) {
 static void finish_tap(const struct wgrad_job *job, const struct bp_group *group, int32_t valid,
                        const int32_t *entries, const int32_t *high, const int32_t *neg,
                        const float *w, float *out, int16_t *narrow) {
-    int32_t code_min = job->digits[0].code_min;
-    int32_t top = job->digits[0].top + (job->n_digits > 1 ? 16 * job->digits[1].top : 0);
-    int32_t off = top + 2 * code_min;
+    const int32_t code_min = job->digits[0].code_min, off = off_of(job);
     float scale = group->scale, offset = group->offset;
     size_t c = job->op->shape.c;
     const struct bp_latent_scale by = {code_min * valid, off, valid, scale, offset,
@@ -429,7 +440,9 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
                             .n = n,
                             .kept = op->kept_dw};
     job.n_digits = bp_bconv_digits(&op->quant_dw, job.digits);
-    job.with_count = op->quant_dw.grid != BP_GRID_ZERO || job.n_digits > 1;
+    if (self->at_once > 1 && op->quant_dw.grid == BP_GRID_ZERO)
+        center(job.digits);
+    job.with_count = op->quant_dw.grid != BP_GRID_ZERO || off_of(&job) != 0;
     bp_parallel_for(exec->threads, groups_now(&job) * op->shape.h, index_part, &job);
     if (job.with_count) {
         fill_count_tables(op);

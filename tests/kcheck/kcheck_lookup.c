@@ -322,6 +322,8 @@ void kcheck_product_samples(struct kcheck *t) {
     size_t tap_stride = l != NULL ? l->c : c + kc_below(t, 2) * kc_below(t, 20);
     size_t y_stride = l != NULL ? taps * l->c : taps * tap_stride + kc_below(t, 20);
     int entry_max = draw_entry_max(t), add = l != NULL ? 1 : (int)kc_below(t, 2);
+    if (l == NULL && together == KC_DIGITS_TOGETHER && kc_below(t, 4) == 0)
+        entry_max = 64;
     size_t *begin = kc_input(t, "begin", KC_U64, taps + 1);
     struct bp_run *runs = kc_input(t, "runs", KC_I32, 3 * n_runs);
     if (l != NULL) {

@@ -174,6 +174,8 @@ void kcheck_tables_of_samples(struct kcheck *t) {
         t->layer == NULL && together == KC_DIGITS_TOGETHER ? 1 + (int)kc_below(t, 2) : 1;
     struct bp_digit both[2] = {digit, draw_digit(t)};
     both[1].code_min = digit.code_min;
+    if (together == KC_DIGITS_TOGETHER && kc_below(t, 4) == 0)
+        both[0].top = 16;
     const size_t digit_bytes = digits > 1 ? bytes + 16 * kc_below(t, 9) : 0;
     size_t sample_bytes = (n - 1) * code_step + k;
     size_t span = l != NULL ? samples * n * code_step : sample_bytes + kc_below(t, 300);
