@@ -112,8 +112,8 @@ static size_t live_bytes(const struct bp_bconv *op, const struct bp_tiling *t, i
     return tile_bytes(op, t) - (at_once ? sum_bytes(op, t) : 0);
 }
 
-/* Whole samples, four or eight where they fit, so that each class has a multiple of 4 pixels; or
- * about equally many rows of one, but at least one row. */
+/* Whole samples, two, four or eight where they fit, so that most classes have a multiple of 4
+ * pixels; or about equally many rows of one, but at least one row. */
 static struct bp_tiling choose_tiling(const struct bp_bconv *op, int at_once) {
     const struct bp_conv_shape *s = &op->shape;
     struct bp_tiling best = {1, s->oh, s->ow}, larger;
@@ -121,9 +121,9 @@ static struct bp_tiling choose_tiling(const struct bp_bconv *op, int at_once) {
         best.columns = bp_min_size(s->ow, TILE_COLUMNS);
     if (best.columns == s->ow && live_bytes(op, &best, at_once) <= 2 * TILE_BYTES) {
         larger = best;
-        for (larger.samples = 4; larger.samples <= bp_min_size(s->n, TILE_SAMPLES) &&
+        for (larger.samples = 2; larger.samples <= bp_min_size(s->n, TILE_SAMPLES) &&
                                  live_bytes(op, &larger, at_once) <= 2 * TILE_BYTES;
-             larger.samples += 4)
+             larger.samples *= 2)
             best = larger;
         return best;
     }

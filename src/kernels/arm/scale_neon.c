@@ -29,18 +29,20 @@ void bp_scale_mask_neon(const int32_t *sum, const uint64_t *mask, size_t n, size
     }
 }
 
-/* bp_shift_to_even. */
+/* bp_shift_to_even, by more than 0. */
 struct shift {
-    int32x4_t left, below_half, odd; /* left: minus the shift; the others 0 where it is */
+    int32x4_t left, below_half; /* left: minus the shift */
 };
 
 BP_INLINE struct shift shift_of(int by) {
-    return (struct shift){vdupq_n_s32(-by), vdupq_n_s32(by > 0 ? (1 << (by - 1)) - 1 : 0),
-                          vdupq_n_s32(by > 0)};
+    return (struct shift){vdupq_n_s32(-by), vdupq_n_s32((1 << by >> 1) - 1)};
 }
 
+/* shift NULL: none. */
 BP_INLINE int32x4_t shifted(const struct shift *shift, int32x4_t v) {
-    const int32x4_t odd = vandq_s32(vshlq_s32(v, shift->left), shift->odd);
+    if (shift == NULL)
+        return v;
+    const int32x4_t odd = vandq_s32(vshlq_s32(v, shift->left), vdupq_n_s32(1));
     return vshlq_s32(vaddq_s32(vaddq_s32(v, shift->below_half), odd), shift->left);
 }
 
@@ -64,19 +66,27 @@ BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest,
     memcpy(out, part, rest * sizeof *out);
 }
 
-void bp_mask_sums_neon(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
-                       int16_t *out) {
-    const struct shift shift = shift_of(by);
+BP_INLINE void mask_rows(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                         const struct shift *shift, int16_t *out) {
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
         for (size_t j = 0; j < c; j += 8) {
             uint64_t inside = mask[j / 64] >> j % 64;
             if (c - j >= 8)
                 vst1q_s16(out + j,
-                          masked_8(vld1q_s32(sum + j), vld1q_s32(sum + j + 4), &shift, inside));
+                          masked_8(vld1q_s32(sum + j), vld1q_s32(sum + j + 4), shift, inside));
             else
-                mask_sums_rest(sum + j, inside, c - j, &shift, out + j);
+                mask_sums_rest(sum + j, inside, c - j, shift, out + j);
         }
+}
+
+void bp_mask_sums_neon(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
+                       int16_t *out) {
+    const struct shift shift = shift_of(by);
+    if (by == 0)
+        mask_rows(sum, mask, n, c, NULL, out);
+    else
+        mask_rows(sum, mask, n, c, &shift, out);
 }
 
 /* --- weight gradient -------------------------------------------------------------------------- */

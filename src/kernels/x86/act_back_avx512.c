@@ -174,10 +174,9 @@ void bp_act_grad_f16_avx512(const struct bp_gradient_rows *g, const uint16_t *y,
     act_grad(&job, form_of(g), VALUE_F16, n, c);
 }
 
-BP_INLINE void act_codes_of(const struct act_grad_job *job, enum gradient_form form, int has_slope,
-                            size_t n, size_t c, const struct bp_rounding_both *both) {
-    struct rounder_both r;
-    begin_both(&r, both, c);
+BP_INLINE void act_codes_rows(const struct act_grad_job *job, enum gradient_form form,
+                              int has_slope, size_t n, size_t c, const struct rounder_both *r,
+                              const struct bp_rounding_both *both, int wide) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j += 64) {
             size_t at = p * c + j;
@@ -185,11 +184,21 @@ BP_INLINE void act_codes_of(const struct act_grad_job *job, enum gradient_form f
             for (size_t q = 0; q < 4; q++)
                 v[q] = affine_grad_16(job, form, VALUE_I16, has_slope, at + 16 * q, j + 16 * q,
                                       0xffff);
-            round_both(&r, both, v, at, j);
+            round_both(r, both, wide, v, at, j);
             fetch_64_behind(job->y, VALUE_I16, n * c, at);
             if (form != GRADIENT_NONE)
                 fetch_64_behind(job->g.at, type_of(form), n * c, at);
         }
+}
+
+BP_INLINE void act_codes_of(const struct act_grad_job *job, enum gradient_form form, int has_slope,
+                            size_t n, size_t c, const struct bp_rounding_both *both) {
+    struct rounder_both r;
+    begin_both(&r, both, c);
+    if (any_wide(both))
+        act_codes_rows(job, form, has_slope, n, c, &r, both, 1);
+    else
+        act_codes_rows(job, form, has_slope, n, c, &r, both, 0);
 }
 
 void bp_act_codes_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n, size_t c,

@@ -175,9 +175,10 @@ void bp_act_norm_range_avx512(const struct bp_gradient_rows *g, const int16_t *y
         range_rows(&gradient, GRADIENT_NONE, y, n, c, a, to);
 }
 
-BP_INLINE void codes_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
-                          size_t n, size_t c, const struct bp_act_norm_rows *a,
-                          const struct rounder_both *r, const struct bp_rounding_both *both) {
+BP_INLINE void codes_rows_of(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                             size_t n, size_t c, const struct bp_act_norm_rows *a,
+                             const struct rounder_both *r, const struct bp_rounding_both *both,
+                             int wide) {
     for (size_t p = 0; p < n; p++)
         for (size_t j = 0; j < c; j += 64) {
             size_t at = p * c + j;
@@ -186,11 +187,20 @@ BP_INLINE void codes_rows(const struct gradient *g, enum gradient_form form, con
                 const struct coefficients k = load_coefficients(a, j + 16 * q, 0xffff);
                 v[q] = grad_16(g, form, y, at + 16 * q, &k, 0xffff);
             }
-            round_both(r, both, v, at, j);
+            round_both(r, both, wide, v, at, j);
             fetch_64_behind(y, VALUE_I16, n * c, at);
             if (form != GRADIENT_NONE)
                 fetch_64_behind(g->at, type_of(form), n * c, at);
         }
+}
+
+BP_INLINE void codes_rows(const struct gradient *g, enum gradient_form form, const int16_t *y,
+                          size_t n, size_t c, const struct bp_act_norm_rows *a,
+                          const struct rounder_both *r, const struct bp_rounding_both *both) {
+    if (any_wide(both))
+        codes_rows_of(g, form, y, n, c, a, r, both, 1);
+    else
+        codes_rows_of(g, form, y, n, c, a, r, both, 0);
 }
 
 void bp_act_norm_codes_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,

@@ -96,8 +96,9 @@ void bp_scale_grad_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y
 
 /* --- codes ------------------------------------------------------------------------------------ */
 
-BP_INLINE void codes_of(const struct job *job, enum gradient_form form, int has_slope,
-                        const struct rounder_both *r, const struct bp_rounding_both *both) {
+BP_INLINE void codes_rows(const struct job *job, enum gradient_form form, int has_slope,
+                          const struct rounder_both *r, const struct bp_rounding_both *both,
+                          int wide) {
     int16_t signs[BP_BOTH_CHANNELS];
     for (size_t j = 0; j < job->c && has_slope; j += 32) {
         const struct coefficients k[2] = {load_coefficients(job, 0, j, 0xffff),
@@ -121,10 +122,18 @@ BP_INLINE void codes_of(const struct job *job, enum gradient_form form, int has_
                                               k.slope);
                 v[q] = _mm512_mul_ps(v[q], k.scale);
             }
-            round_both(r, both, v, at, j);
+            round_both(r, both, wide, v, at, j);
             fetch_64_behind(job->y, VALUE_I16, job->n * job->c, at);
             fetch_64_behind(job->g.at, type_of(form), job->n * job->c, at);
         }
+}
+
+BP_INLINE void codes_of(const struct job *job, enum gradient_form form, int has_slope,
+                        const struct rounder_both *r, const struct bp_rounding_both *both) {
+    if (any_wide(both))
+        codes_rows(job, form, has_slope, r, both, 1);
+    else
+        codes_rows(job, form, has_slope, r, both, 0);
 }
 
 void bp_scale_codes_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y, size_t n,

@@ -184,20 +184,64 @@ BP_INLINE void add_digit(const struct loop *loop, int vectors, const uint8_t *ro
     *sums = (struct lanes){{s0, s1, s2, s3}};
 }
 
-/* Row r, of which lanes exist. */
-BP_INLINE void add_row(const struct block *b, size_t r, struct lanes *sums) {
+/* The same of two rows and 64 lanes: each index vector is loaded once for both, and there are twice
+ * as many sums, so that they wait for one another less. */
+BP_INLINE void add_digit_to_two(const struct loop *loop, const uint8_t *first,
+                                const uint8_t *second, __m512i one, struct lanes sums[2]) {
+    const uint8_t *low = loop->index, *high = loop->half;
+    const struct step *step = loop->step, *end = step + 2 * loop->twos + loop->odd;
+    __m512i s0 = sums[0].v[0], s1 = sums[0].v[1], s2 = sums[0].v[2], s3 = sums[0].v[3];
+    __m512i t0 = sums[1].v[0], t1 = sums[1].v[1], t2 = sums[1].v[2], t3 = sums[1].v[3];
+    for (; step < end; step++) {
+        const __m512i i0 = _mm512_loadu_si512(low + step->index);
+        const __m512i i1 = _mm512_loadu_si512(low + step->index + 64);
+        const __m512i i2 = _mm512_loadu_si512(high + step->index);
+        const __m512i i3 = _mm512_loadu_si512(high + step->index + 64);
+        const __m512i a = _mm512_loadu_si512(first + step->table);
+        const __m512i b = _mm512_loadu_si512(second + step->table);
+        s0 = _mm512_dpbusd_epi32(s0, _mm512_permutexvar_epi8(i0, a), one);
+        t0 = _mm512_dpbusd_epi32(t0, _mm512_permutexvar_epi8(i0, b), one);
+        s1 = _mm512_dpbusd_epi32(s1, _mm512_permutexvar_epi8(i1, a), one);
+        t1 = _mm512_dpbusd_epi32(t1, _mm512_permutexvar_epi8(i1, b), one);
+        s2 = _mm512_dpbusd_epi32(s2, _mm512_permutexvar_epi8(i2, a), one);
+        t2 = _mm512_dpbusd_epi32(t2, _mm512_permutexvar_epi8(i2, b), one);
+        s3 = _mm512_dpbusd_epi32(s3, _mm512_permutexvar_epi8(i3, a), one);
+        t3 = _mm512_dpbusd_epi32(t3, _mm512_permutexvar_epi8(i3, b), one);
+    }
+    sums[0] = (struct lanes){{s0, s1, s2, s3}};
+    sums[1] = (struct lanes){{t0, t1, t2, t3}};
+}
+
+/* What the sums of row r, of which lanes exist, are added to. */
+BP_INLINE struct lanes load_from(const struct block *b, size_t r) {
+    const int32_t *from = (const int32_t *)((const char *)b->loop.from + r * b->loop.from_bytes);
+    struct lanes sums;
+    for (size_t i = 0; i < 4; i++)
+        sums.v[i] = 16 * i < b->lanes
+                        ? _mm512_maskz_loadu_epi32(mask_16(b->lanes - 16 * i), from + 16 * i)
+                        : _mm512_setzero_si512();
+    return sums;
+}
+
+/* Rows r and, of 64 lanes, r + 1, if there is one. Returns how many. */
+BP_INLINE size_t add_rows(const struct block *b, size_t r, struct lanes sums[2]) {
     const struct loop *loop = &b->loop;
     const __m512i weight = _mm512_set1_epi8((char)loop->weight), one = _mm512_set1_epi8(1);
-    const uint8_t *row = loop->row[r];
-    const int32_t *from = (const int32_t *)((const char *)loop->from + r * loop->from_bytes);
     const int vectors = b->lanes <= BP_LANES ? 2 : 4;
-    for (size_t i = 0; i < 4; i++)
-        sums->v[i] = 16 * i < b->lanes
-                         ? _mm512_maskz_loadu_epi32(mask_16(b->lanes - 16 * i), from + 16 * i)
-                         : _mm512_setzero_si512();
-    add_digit(loop, vectors, row, weight, sums);
+    const uint8_t *first = loop->row[r], *second;
+    sums[0] = load_from(b, r);
+    if (b->lanes < MAX_LANES || r + 1 == b->rows) {
+        add_digit(loop, vectors, first, weight, sums);
+        if (loop->digits == 2)
+            add_digit(loop, vectors, first + loop->next_digit, one, sums);
+        return 1;
+    }
+    second = loop->row[r + 1];
+    sums[1] = load_from(b, r + 1);
+    add_digit_to_two(loop, first, second, weight, sums);
     if (loop->digits == 2)
-        add_digit(loop, vectors, row + loop->next_digit, one, sums);
+        add_digit_to_two(loop, first + loop->next_digit, second + loop->next_digit, one, sums);
+    return 2;
 }
 
 BP_INLINE void store_64(const struct block *b, size_t row, __m512i v0, __m512i v1, __m512i v2,
@@ -221,12 +265,15 @@ static __attribute__((noinline)) void add_four_rows(const struct block *b) {
 
 /* Fewer than 64 lanes, or than 4 rows. */
 static void add_few(const struct block *b) {
-    struct lanes sums;
-    for (size_t r = 0; r < b->rows; r++) {
-        int32_t *y = b->y + r * b->y_stride;
-        add_row(b, r, &sums);
-        for (size_t i = 0; 16 * i < b->lanes; i++)
-            _mm512_mask_storeu_epi32(y + 16 * i, mask_16(b->lanes - 16 * i), sums.v[i]);
+    struct lanes sums[2];
+    for (size_t r = 0, rows; r < b->rows; r += rows) {
+        rows = add_rows(b, r, sums);
+        for (size_t i = 0; i < rows * 4; i++) {
+            const size_t lane = i % 4 * 16;
+            if (lane < b->lanes)
+                _mm512_mask_storeu_epi32(b->y + (r + i / 4) * b->y_stride + lane,
+                                         mask_16(b->lanes - lane), sums[i / 4].v[i % 4]);
+        }
     }
 }
 
@@ -273,13 +320,16 @@ static __attribute__((noinline)) void store_four_rows(const struct block *b) {
 
 /* Fewer than 64 lanes, or than 4 rows. */
 static void store_few(const struct block *b) {
-    struct lanes sums;
-    for (size_t r = 0; r < b->rows; r++) {
-        add_row(b, r, &sums);
-        for (size_t i = 0; 32 * i < b->lanes; i++)
-            store_masked(sums.v[2 * i], sums.v[2 * i + 1], b->narrow,
-                         (uint32_t)(*b->mask[r] >> 32 * i), mask_32(b->lanes - 32 * i),
-                         b->out[r] + 32 * i);
+    struct lanes sums[2];
+    for (size_t r = 0, rows; r < b->rows; r += rows) {
+        rows = add_rows(b, r, sums);
+        for (size_t i = 0; i < rows * 2; i++) {
+            const size_t lane = i % 2 * 32, row = r + i / 2;
+            const __m512i *of = sums[i / 2].v + i % 2 * 2;
+            if (lane < b->lanes)
+                store_masked(of[0], of[1], b->narrow, (uint32_t)(*b->mask[row] >> lane),
+                             mask_32(b->lanes - lane), b->out[row] + lane);
+        }
     }
 }
 
@@ -339,7 +389,7 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
             set_steps(&b, steps.at, steps.count);
             b.lanes = bp_min_size(c - j, MAX_LANES);
             for (size_t p = 0; p < n; p += b.rows) {
-                b.rows = n - p >= MAX_ROWS ? MAX_ROWS : 1;
+                b.rows = bp_min_size(n - p, MAX_ROWS);
                 for (size_t r = 0; r < b.rows; r++)
                     set_row(&b, r, tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES);
                 b.y = y + p * c + j;
@@ -400,7 +450,7 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, con
                 const int last = s + pass >= steps.count;
                 set_steps(&b, steps.at + s, last ? steps.count - s : pass);
                 for (size_t p = first; p < end; p += b.rows) {
-                    b.rows = end - p >= MAX_ROWS ? MAX_ROWS : 1;
+                    b.rows = bp_min_size(end - p, MAX_ROWS);
                     b.y = part + (one_pass ? 0 : p - first) * MAX_LANES;
                     b.loop.from = s == 0 ? initial : b.y;
                     b.loop.from_bytes = s == 0 ? 0 : MAX_LANES * sizeof *b.y;
@@ -494,7 +544,7 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
             set_index(&b, index + j * TOGETHER, (size_t)TOGETHER * BP_LANES);
             b.lanes = bp_min_size(c - j, MAX_LANES);
             for (size_t i = 0; i < k; i += b.rows) {
-                b.rows = k - i >= MAX_ROWS ? MAX_ROWS : 1;
+                b.rows = bp_min_size(k - i, MAX_ROWS);
                 for (size_t r = 0; r < b.rows; r++)
                     set_row(&b, r, tables + (i + r) * column_bytes);
                 for (size_t o = 0; o < list.n; o++) {

@@ -208,22 +208,31 @@ BP_INLINE void window_grads(const struct pool_job *job, enum gradient_form form,
     v[3][q] = pixel_grad(&k, y[3], place.below & place.right, winner);
 }
 
-BP_INLINE void pool_codes(const struct pool_job *job, enum gradient_form form, int has_slope,
-                          const struct bp_rounding_both *both) {
+BP_INLINE void pool_codes_rows(const struct pool_job *job, enum gradient_form form, int has_slope,
+                               const struct rounder_both *r, const struct bp_rounding_both *both,
+                               int wide) {
     size_t c = job->c, row = 2 * job->n * c;
-    struct rounder_both rounder;
-    begin_both(&rounder, both, c);
     for (size_t p = 0; p < job->n; p++)
         for (size_t j = 0; j < c; j += 64) {
             __m512 v[4][4];
             for (size_t q = 0; q < 4; q++)
                 window_grads(job, form, has_slope, p, j + 16 * q, q, v);
             for (size_t i = 0; i < 4; i++)
-                round_both(&rounder, both, v[i], 2 * p * c + i / 2 * row + i % 2 * c + j, j);
+                round_both(r, both, wide, v[i], 2 * p * c + i / 2 * row + i % 2 * c + j, j);
             for (size_t i = 0; i < 4; i++)
                 fetch_64_behind(job->y, VALUE_I16, 2 * row, 4 * (p * c + j) + 64 * i);
             fetch_64_behind(job->g.at, type_of(form), job->n * c, p * c + j);
         }
+}
+
+BP_INLINE void pool_codes(const struct pool_job *job, enum gradient_form form, int has_slope,
+                          const struct bp_rounding_both *both) {
+    struct rounder_both r;
+    begin_both(&r, both, job->c);
+    if (any_wide(both))
+        pool_codes_rows(job, form, has_slope, &r, both, 1);
+    else
+        pool_codes_rows(job, form, has_slope, &r, both, 0);
 }
 
 void bp_pool_codes_i16_avx512(const struct bp_gradient_rows *g, const int16_t *y,

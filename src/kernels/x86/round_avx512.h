@@ -96,15 +96,21 @@ BP_INLINE void begin_both(struct rounder_both *r, const struct bp_rounding_both 
     }
 }
 
+/* Whether some of the codes are wide: a constant of the loops below, which are there for both. */
+BP_INLINE int any_wide(const struct bp_rounding_both *both) {
+    return both->group.wide || both->columns.wide;
+}
+
 /* 64 elements g from `at` on, of channels from j on. */
 BP_INLINE void round_both(const struct rounder_both *r, const struct bp_rounding_both *both,
-                          const __m512 g[4], size_t at, size_t j) {
-    const int wide = both->group.wide, columns_wide = both->columns.wide;
+                          int wide, const __m512 g[4], size_t at, size_t j) {
+    const int group_wide = wide && both->group.wide, columns_wide = wide && both->columns.wide;
     __m512 t[4];
     for (size_t q = 0; q < 4; q++)
         t[q] = _mm512_mul_ps(g[q], r->group_by);
-    _mm512_storeu_si512(both->group_codes + at,
-                        round_64(t, both->group_random + (wide ? 2 * at : at), wide, &r->group));
+    _mm512_storeu_si512(
+        both->group_codes + at,
+        round_64(t, both->group_random + (group_wide ? 2 * at : at), group_wide, &r->group));
     for (size_t q = 0; q < 4; q++)
         t[q] = _mm512_mul_ps(g[q], _mm512_loadu_ps(r->column_by + j + 16 * q));
     _mm512_storeu_si512(

@@ -33,20 +33,21 @@ void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size
     }
 }
 
-/* bp_shift_to_even. */
+/* bp_shift_to_even, by more than 0. */
 struct shift {
     __m128i by;
-    __m256i below_half, odd; /* 0 where by is */
+    __m256i below_half;
 };
 
 BP_INLINE struct shift shift_of(int by) {
-    return (struct shift){_mm_cvtsi32_si128(by),
-                          _mm256_set1_epi32(by > 0 ? (1 << (by - 1)) - 1 : 0),
-                          _mm256_set1_epi32(by > 0)};
+    return (struct shift){_mm_cvtsi32_si128(by), _mm256_set1_epi32((1 << by >> 1) - 1)};
 }
 
+/* shift NULL: none. */
 BP_INLINE __m256i shifted(const struct shift *shift, __m256i v) {
-    const __m256i odd = _mm256_and_si256(_mm256_sra_epi32(v, shift->by), shift->odd);
+    if (shift == NULL)
+        return v;
+    const __m256i odd = _mm256_and_si256(_mm256_sra_epi32(v, shift->by), _mm256_set1_epi32(1));
     v = _mm256_add_epi32(_mm256_add_epi32(v, shift->below_half), odd);
     return _mm256_sra_epi32(v, shift->by);
 }
@@ -69,19 +70,27 @@ BP_INLINE void mask_sums_rest(const int32_t *sum, uint64_t inside, size_t rest,
     memcpy(out, part, rest * sizeof *out);
 }
 
-void bp_mask_sums_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
-                       int16_t *out) {
-    const struct shift shift = shift_of(by);
+BP_INLINE void mask_rows(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                         const struct shift *shift, int16_t *out) {
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
         for (size_t j = 0; j < c; j += 16) {
             uint64_t inside = mask[j / 64] >> j % 64;
             if (c - j >= 16)
                 store_256(out + j,
-                          masked_16(load_256(sum + j), load_256(sum + j + 8), &shift, inside));
+                          masked_16(load_256(sum + j), load_256(sum + j + 8), shift, inside));
             else
-                mask_sums_rest(sum + j, inside, c - j, &shift, out + j);
+                mask_sums_rest(sum + j, inside, c - j, shift, out + j);
         }
+}
+
+void bp_mask_sums_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
+                       int16_t *out) {
+    const struct shift shift = shift_of(by);
+    if (by == 0)
+        mask_rows(sum, mask, n, c, NULL, out);
+    else
+        mask_rows(sum, mask, n, c, &shift, out);
 }
 
 /* --- weight gradient -------------------------------------------------------------------------- */

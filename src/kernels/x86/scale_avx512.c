@@ -31,20 +31,21 @@ BP_INLINE __m512i load_i32(const int32_t *p, __mmask16 m) {
     return m == 0xffff ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(m, p);
 }
 
-/* bp_shift_to_even. */
+/* bp_shift_to_even, by more than 0. */
 struct shift {
     __m128i by;
-    __m512i below_half, odd; /* 0 where by is */
+    __m512i below_half;
 };
 
 BP_INLINE struct shift shift_of(int by) {
-    return (struct shift){_mm_cvtsi32_si128(by),
-                          _mm512_set1_epi32(by > 0 ? (1 << (by - 1)) - 1 : 0),
-                          _mm512_set1_epi32(by > 0)};
+    return (struct shift){_mm_cvtsi32_si128(by), _mm512_set1_epi32((1 << by >> 1) - 1)};
 }
 
+/* shift NULL: none. */
 BP_INLINE __m512i shifted(const struct shift *shift, __m512i v) {
-    const __m512i odd = _mm512_and_si512(_mm512_sra_epi32(v, shift->by), shift->odd);
+    if (shift == NULL)
+        return v;
+    const __m512i odd = _mm512_and_si512(_mm512_sra_epi32(v, shift->by), _mm512_set1_epi32(1));
     v = _mm512_add_epi32(_mm512_add_epi32(v, shift->below_half), odd);
     return _mm512_sra_epi32(v, shift->by);
 }
@@ -60,18 +61,26 @@ BP_INLINE void mask_sums_32(const int32_t *sum, __mmask32 inside, __mmask32 m,
         _mm512_mask_storeu_epi16(out, m, v);
 }
 
-void bp_mask_sums_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
-                         int16_t *out) {
-    const struct shift shift = shift_of(by);
+BP_INLINE void mask_rows(const int32_t *sum, const uint64_t *mask, size_t n, size_t c,
+                         const struct shift *shift, int16_t *out) {
     size_t cw = bp_words(c);
     for (size_t p = 0; p < n; p++, sum += c, mask += cw, out += c)
         for (size_t j = 0; j < c; j += 32) {
             __mmask32 inside = (__mmask32)(mask[j / 64] >> j % 64);
             if (c - j >= 32)
-                mask_sums_32(sum + j, inside, 0xffffffff, &shift, out + j);
+                mask_sums_32(sum + j, inside, 0xffffffff, shift, out + j);
             else
-                mask_sums_32(sum + j, inside, mask_32(c - j), &shift, out + j);
+                mask_sums_32(sum + j, inside, mask_32(c - j), shift, out + j);
         }
+}
+
+void bp_mask_sums_avx512(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int by,
+                         int16_t *out) {
+    const struct shift shift = shift_of(by);
+    if (by == 0)
+        mask_rows(sum, mask, n, c, NULL, out);
+    else
+        mask_rows(sum, mask, n, c, &shift, out);
 }
 
 /* Of 16 elements from j on, the sum of integers. */
@@ -114,15 +123,25 @@ void bp_scale_latent_avx512(const struct bp_latent_scale *by, const int32_t *sum
         scale_latent_16(&copy, sum, high, neg, w, j, mask_16(n - j), out);
 }
 
-void bp_narrow_sums_avx512(const struct bp_latent_scale *by, const int32_t *sum,
-                           const int32_t *high, const int32_t *neg, size_t n, int16_t *out) {
+BP_INLINE void narrow_row(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                          const int32_t *neg, size_t n, const struct shift *shift, int16_t *out) {
     const struct bp_latent_scale copy = *by; /* so that it stays in registers */
-    const struct shift shift = shift_of(by->shift);
     for (size_t j = 0; j < n; j += 16) {
         const __mmask16 m = mask_16(n - j);
-        const __m512i s = shifted(&shift, latent_sum_16(&copy, sum, high, neg, j, m));
+        const __m512i s = shifted(shift, latent_sum_16(&copy, sum, high, neg, j, m));
         _mm256_mask_storeu_epi16(out + j, m, _mm512_cvtepi32_epi16(s));
     }
+}
+
+void bp_narrow_sums_avx512(const struct bp_latent_scale *by, const int32_t *sum,
+                           const int32_t *high, const int32_t *neg, size_t n, int16_t *out) {
+    const struct shift shift = shift_of(by->shift);
+    if (by->shift == 0 && high == NULL && neg == NULL)
+        narrow_row(by, sum, NULL, NULL, n, NULL, out);
+    else if (by->shift == 0)
+        narrow_row(by, sum, high, neg, n, NULL, out);
+    else
+        narrow_row(by, sum, high, neg, n, &shift, out);
 }
 
 void bp_latent_gradient_avx512(const int16_t *sum, float scale, const float *w, size_t n,
