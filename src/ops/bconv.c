@@ -124,8 +124,10 @@ static bp_status set_up(struct bp_bconv *op, struct bp_exec *exec, struct bp_pla
     BP_TRY(bp_quant_check(&op->quant_dw, "the weight gradient"));
     op->chunk_rows = bp_bconv_chunk_rows(&op->shape);
     op->shift_da = bp_bconv_sums_shift(&op->quant_da, op->taps * op->shape.k, BP_SUMS_SHIFT_DA);
-    op->shift_dw = bp_bconv_sums_shift(&op->quant_dw, op->shape.n * op->shape.oh * op->shape.ow,
-                                       op->quant_dw.bits == 8 ? BP_SUMS_SHIFT_DW : 0);
+    op->shift_dw = -1;
+    if (op->quant_dw.groups == BP_GROUPS_CHANNEL)
+        op->shift_dw = bp_bconv_sums_shift(&op->quant_dw, op->shape.n * op->shape.oh * op->shape.ow,
+                                           op->quant_dw.bits == 8 ? BP_SUMS_SHIFT_DW : 0);
     BP_TRY(bp_bconv_dgrad_plan(op, exec));
     BP_TRY(bp_bconv_dgrad_buffers(op, exec, plan, name, backward_time));
     return bp_bconv_wgrad_buffers(op, exec, plan, name, backward_time);

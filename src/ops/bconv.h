@@ -66,8 +66,9 @@ struct bp_bconv_sums {
 };
 int bp_bconv_gives_sums(const struct bp_conv_shape *shape, const struct bp_quant *quant_da);
 
-/* The weight gradient likewise: that of output channel k is scale[k] * sums where |w| < 1, else 0.
- * Where bp_bconv_gives_dw_sums. */
+/* The weight gradient likewise: that of output channel k is scale[k] * sums where |w| < 1, else 0,
+ * the same floats as dw, which is rounded, too, if sums of so many positions are. Where
+ * bp_bconv_gives_dw_sums. */
 struct bp_bconv_dw_sums {
     int16_t *sums; /* [k][r][r][c] */
     float *scale;  /* [k], of rows that are not told to be zero */

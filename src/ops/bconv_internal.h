@@ -99,7 +99,7 @@ struct bp_bconv {
     int32_t *count_a;           /* [taps][c] negative activations at valid positions */
     size_t samples;             /* of the last backward call */
     size_t kept_da, kept_dw;
-    int shift_da, shift_dw;          /* bits that dx_sums, dw_sums leave out; -1: not given */
+    int shift_da, shift_dw;          /* bits that dx_sums, and dw too, leave out; -1: no integers */
     int nonzero_da, nonzero_dw;      /* the last ones were made of the codes that are not zero */
     size_t chunk_rows;               /* output rows of one piece of the gradient */
     struct bp_wgrad_words *dw_words; /* one of these three, as method_dw says */
@@ -199,6 +199,12 @@ void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
                         uint8_t *zero_rows);
 /* 1 if output channel k has a row of dW that is not zero. */
 int bp_bconv_wgrad_has_row(const struct bp_bconv *op, size_t k);
+/* n elements of a row of dW from their sums (scale_latent): to `narrow`, or unless that is given
+ * the same as floats to out, 0 where not |w| < 1 (w NULL: nowhere). */
+void bp_bconv_wgrad_finish(const struct bp_bconv *op, const struct bp_kernels *kernels,
+                           const struct bp_latent_scale *by, const int32_t *sum,
+                           const int32_t *high, const int32_t *neg, const float *w, size_t n,
+                           float *out, int16_t *narrow);
 /* dw[i] = 0 where not |w[i]| < 1; w NULL: nothing. */
 void bp_bconv_mask_row(const float *w, size_t n, float *dw);
 

@@ -67,6 +67,33 @@ void bp_bconv_mask_row(const float *w, size_t n, float *dw) {
         dw[i] = fabsf(w[i]) < 1.0f ? dw[i] : 0.0f;
 }
 
+#define PIECE 256
+
+/* Rounded as narrow_sums does, whether integers are asked for or not: so dW is the same on every
+ * tier. */
+void bp_bconv_wgrad_finish(const struct bp_bconv *op, const struct bp_kernels *kernels,
+                           const struct bp_latent_scale *by, const int32_t *sum,
+                           const int32_t *high, const int32_t *neg, const float *w, size_t n,
+                           float *out, int16_t *narrow) {
+    static const float zeros[PIECE];
+    int16_t piece[PIECE];
+    if (narrow != NULL) {
+        kernels->narrow_sums(by, sum, high, neg, n, narrow);
+        return;
+    }
+    if (op->shift_dw <= 0) {
+        kernels->scale_latent(by, sum, high, neg, w, n, out);
+        return;
+    }
+    for (size_t i = 0; i < n; i += PIECE) {
+        const size_t count = bp_min_size(n - i, PIECE);
+        kernels->narrow_sums(by, sum + i, high == NULL ? NULL : high + i,
+                             neg == NULL ? NULL : neg + i, count, piece);
+        kernels->latent_gradient(piece, by->scale * (float)(1 << op->shift_dw),
+                                 w == NULL ? zeros : w + i, count, out + i);
+    }
+}
+
 int bp_bconv_gives_dw_sums(const struct bp_bconv *op, const struct bp_exec *exec) {
     /* Elsewhere not measured. */
     return op->backward && op->method_dw == BP_PRODUCT_LOOKUP && exec->kernels.sums_at_once &&

@@ -348,10 +348,6 @@ static void finish_tap(const struct wgrad_job *job, const struct bp_group *group
     const struct bp_latent_scale by = {code_min * valid, off, valid, scale, offset,
                                        job->op->shift_dw};
     neg = job->with_count ? neg : NULL;
-    if (narrow != NULL) {
-        job->kernels->narrow_sums(&by, entries, high, neg, c, narrow);
-        return;
-    }
     if (high != NULL && valid > VALID_OF_32_BITS) {
         int64_t wide = (int64_t)code_min * valid;
         for (size_t j = 0; j < c; j++) {
@@ -361,7 +357,7 @@ static void finish_tap(const struct wgrad_job *job, const struct bp_group *group
         bp_bconv_mask_row(w, c, out);
         return;
     }
-    job->kernels->scale_latent(&by, entries, high, neg, w, c, out);
+    bp_bconv_wgrad_finish(job->op, job->kernels, &by, entries, high, neg, w, c, out, narrow);
 }
 
 /* The rows of dW of `columns` kept channels from their sums. */

@@ -201,11 +201,10 @@ static void finish(const struct nonzero_job *job, const struct listed *l, size_t
         const int32_t *sums = l->sums + (column * op->taps + tap) * lanes_of(op);
         const int32_t known = -sum_outside(l, column, tap, op->shape.r);
         const struct bp_latent_scale by = {known, 0, 0, group->scale, group->offset, op->shift_dw};
-        if (job->dw_sums != NULL)
-            job->exec->kernels.narrow_sums(&by, sums, NULL, NULL, c, job->dw_sums->sums + at);
-        else
-            job->exec->kernels.scale_latent(&by, sums, NULL, NULL,
-                                            job->w == NULL ? NULL : job->w + at, c, job->dw + at);
+        bp_bconv_wgrad_finish(op, &job->exec->kernels, &by, sums, NULL, NULL,
+                              job->w == NULL ? NULL : job->w + at, c,
+                              job->dw_sums == NULL ? job->dw + at : NULL,
+                              job->dw_sums == NULL ? NULL : job->dw_sums->sums + at);
     }
     if (job->dw_sums != NULL)
         job->dw_sums->scale[k] = group->scale * (float)(1 << op->shift_dw);

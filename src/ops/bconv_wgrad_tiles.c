@@ -423,11 +423,13 @@ static void finish(const struct wgrad_job *job, const struct range *of, const in
         const struct bp_group *group = &op->groups_dw[k];
         for (size_t tap = 0; tap < op->taps; tap++) {
             size_t at = (k * op->taps + tap) * c;
-            struct bp_latent_scale by = {
-                0, 0, (int32_t)(op->valid_count[tap] * job->n), group->scale, group->offset, 0};
-            job->exec->kernels.scale_latent(&by, sums + (i * op->taps + tap) * c, NULL,
-                                            job->with_count ? op->count_a + tap * c : NULL,
-                                            job->w == NULL ? NULL : job->w + at, c, job->dw + at);
+            const struct bp_latent_scale by = {.valid = (int32_t)(op->valid_count[tap] * job->n),
+                                               .scale = group->scale,
+                                               .offset = group->offset,
+                                               .shift = op->shift_dw};
+            bp_bconv_wgrad_finish(op, &job->exec->kernels, &by, sums + (i * op->taps + tap) * c,
+                                  NULL, job->with_count ? op->count_a + tap * c : NULL,
+                                  job->w == NULL ? NULL : job->w + at, c, job->dw + at, NULL);
         }
     }
 }

@@ -201,6 +201,14 @@ static void run_positions(struct wgrad_job *job, size_t first, size_t positions)
 
 /* --- epilogue --------------------------------------------------------------------------------- */
 
+/* As bp_bconv_wgrad_finish, where dW is rounded: of few positions. */
+static float scaled_sum(const struct bp_bconv *op, const struct bp_group *group, int64_t sum) {
+    if (op->shift_dw <= 0)
+        return group->scale * (float)sum;
+    return group->scale * (float)(1 << op->shift_dw) *
+           (float)bp_shift_to_even((int32_t)sum, op->shift_dw);
+}
+
 /* Items are kept channels (groups = channels) or all channels (groups = samples). */
 static void finish_part(void *context, size_t begin, size_t end, int thread) {
     (void)thread;
@@ -223,7 +231,7 @@ static void finish_part(void *context, size_t begin, size_t end, int thread) {
                                        : op->sum_dw[row * c + j];
                 int64_t signs = valid - 2 * (int64_t)op->count_a[t * c + j];
                 float value =
-                    group->scale * (float)(codes - 2 * negative) + group->offset * (float)signs;
+                    scaled_sum(op, group, codes - 2 * negative) + group->offset * (float)signs;
                 out[j] = job->accumulate ? out[j] + value : value;
             }
         }

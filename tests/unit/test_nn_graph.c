@@ -42,32 +42,52 @@ static void assert_same_values(const struct bp_graph *a, const struct bp_graph *
                             a->running[i]->count * sizeof(float));
 }
 
+/* Two steps of n images, on every tier; on the best one with several numbers of workers. */
+static void check_same_bytes(const struct bp_graph_config *config, size_t n) {
+    struct nn_net reference;
+    nn_net_create(&reference, config, BP_TIER_C, 1);
+    double losses[2];
+    for (int step = 0; step < 2; step++) {
+        nn_net_step(&reference, n, 0.05f);
+        losses[step] = reference.loss;
+        assert_true(isfinite(reference.loss));
+    }
+    assert_true(losses[1] != losses[0]);
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++)
+        for (int threads = tier == (int)bp_cpu_best() ? 1 : 3;
+             threads <= 3 && bp_cpu_has((enum bp_tier)tier); threads++) {
+            struct nn_net net;
+            nn_net_create(&net, config, (enum bp_tier)tier, threads);
+            for (int step = 0; step < 2; step++) {
+                nn_net_step(&net, n, 0.05f);
+                assert_true(net.loss == losses[step]);
+            }
+            assert_same_values(reference.graph, net.graph, 1);
+            nn_net_destroy(&net);
+        }
+    nn_net_destroy(&reference);
+}
+
 static void test_same_bytes(void **state) {
     (void)state;
     for (size_t v = 0; v < VARIANTS; v++) {
-        struct bp_graph_config config = nn_variant_config(&variants[v]);
-        struct nn_net reference;
-        nn_net_create(&reference, &config, BP_TIER_C, 1);
-        double losses[2];
-        for (int step = 0; step < 2; step++) {
-            nn_net_step(&reference, 3, 0.05f);
-            losses[step] = reference.loss;
-            assert_true(isfinite(reference.loss));
-        }
-        assert_true(losses[1] != losses[0]);
-        for (int tier = 0; tier < BP_TIER_COUNT; tier++)
-            for (int threads = tier == (int)bp_cpu_best() ? 1 : 3;
-                 threads <= 3 && bp_cpu_has((enum bp_tier)tier); threads++) {
-                struct nn_net net;
-                nn_net_create(&net, &config, (enum bp_tier)tier, threads);
-                for (int step = 0; step < 2; step++) {
-                    nn_net_step(&net, 3, 0.05f);
-                    assert_true(net.loss == losses[step]);
-                }
-                assert_same_values(reference.graph, net.graph, 1);
-                nn_net_destroy(&net);
-            }
-        nn_net_destroy(&reference);
+        const struct bp_graph_config config = nn_variant_config(&variants[v]);
+        check_same_bytes(&config, 3);
+    }
+}
+
+/* Codes of 8 bits, all kept: of sums that 16 bits do not hold, as many samples as AVX-512's lookups
+ * want, as many positions as dW is rounded at: 2048 and 512. */
+static void test_same_bytes_of_8_bits(void **state) {
+    (void)state;
+    const char *models[] = {"vgg16", "resnet18"};
+    for (int i = 0; i < 2; i++) {
+        struct bp_graph_config config = nn_config(models[i], BP_PRECISION_FQT, 32, 0.25);
+        config.batch = 8;
+        config.quant_da.bits = config.quant_dw.bits = 8;
+        config.quant_da.keep = config.quant_dw.keep = 1;
+        config.quant_da.select = config.quant_dw.select = BP_SELECT_NONE;
+        check_same_bytes(&config, 8);
     }
 }
 
@@ -470,6 +490,7 @@ static void test_stem_values(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_same_bytes_of_8_bits),
         cmocka_unit_test(test_same_bytes_default_backend),
         cmocka_unit_test(test_forward_only),
         cmocka_unit_test(test_evaluation_between_steps),
