@@ -30,6 +30,8 @@ void bp_kernels_init_avx2(struct bp_kernels *kernels) {
     kernels->round_columns = bp_round_columns_avx2;
     kernels->scale_mask = bp_scale_mask_avx2;
     kernels->mask_sums = bp_mask_sums_avx2;
+    kernels->narrow_sums = bp_narrow_sums_avx2;
+    kernels->latent_gradient = bp_latent_gradient_avx2;
     kernels->scale_latent = bp_scale_latent_avx2;
     kernels->sums_i16 = bp_sums_i16_avx2;
     kernels->half_sums_i16 = bp_half_sums_i16_avx2;

@@ -99,20 +99,26 @@ BP_INLINE __m256i load_i32(const int32_t *p, int full, size_t rest) {
     return full ? load_256(p) : _mm256_maskload_epi32(p, mask_32x8(rest));
 }
 
-/* 8 elements from j on. */
+/* Of 8 elements from j on, the sum of integers. */
+BP_INLINE __m256i latent_sum_8(const struct bp_latent_scale *by, const int32_t *sum,
+                               const int32_t *high, const int32_t *neg, size_t j, int full,
+                               size_t rest) {
+    __m256i s = _mm256_add_epi32(load_i32(sum + j, full, rest), _mm256_set1_epi32(by->known));
+    if (high != NULL)
+        s = _mm256_add_epi32(s, _mm256_slli_epi32(load_i32(high + j, full, rest), 4));
+    if (neg != NULL)
+        s = _mm256_sub_epi32(
+            s, _mm256_mullo_epi32(load_i32(neg + j, full, rest), _mm256_set1_epi32(by->off)));
+    return s;
+}
+
 BP_INLINE void scale_latent_8(const struct bp_latent_scale *by, const int32_t *sum,
                               const int32_t *high, const int32_t *neg, const float *w, size_t j,
                               int full, size_t rest, float *out) {
-    __m256i s = _mm256_add_epi32(load_i32(sum + j, full, rest), _mm256_set1_epi32(by->known)),
-            minus;
-    if (high != NULL)
-        s = _mm256_add_epi32(s, _mm256_slli_epi32(load_i32(high + j, full, rest), 4));
-    if (neg != NULL) {
-        minus = load_i32(neg + j, full, rest);
-        s = _mm256_sub_epi32(s, _mm256_mullo_epi32(minus, _mm256_set1_epi32(by->off)));
-    }
+    const __m256i s = latent_sum_8(by, sum, high, neg, j, full, rest);
     __m256 v = _mm256_mul_ps(_mm256_set1_ps(by->scale), _mm256_cvtepi32_ps(s));
     if (neg != NULL) {
+        __m256i minus = load_i32(neg + j, full, rest);
         minus = _mm256_sub_epi32(_mm256_set1_epi32(by->valid), _mm256_add_epi32(minus, minus));
         v = _mm256_add_ps(v, _mm256_mul_ps(_mm256_set1_ps(by->offset), _mm256_cvtepi32_ps(minus)));
     }
@@ -131,4 +137,57 @@ void bp_scale_latent_avx2(const struct bp_latent_scale *by, const int32_t *sum, 
         scale_latent_8(&copy, sum, high, neg, w, j, 1, 8, out);
     if (j < n)
         scale_latent_8(&copy, sum, high, neg, w, j, 0, n - j, out);
+}
+
+BP_INLINE void narrow_row(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                          const int32_t *neg, size_t n, const struct shift *shift, int16_t *out) {
+    const struct bp_latent_scale copy = *by; /* so that it stays in registers */
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        const __m256i s = shifted(shift, latent_sum_8(&copy, sum, high, neg, j, 1, 8));
+        const __m128i half =
+            _mm_packs_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+        _mm_storeu_si128((__m128i *)(void *)(out + j), half);
+    }
+    if (j < n) {
+        int16_t part[8];
+        const __m256i s = shifted(shift, latent_sum_8(&copy, sum, high, neg, j, 0, n - j));
+        const __m128i half =
+            _mm_packs_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+        _mm_storeu_si128((__m128i *)(void *)part, half);
+        memcpy(out + j, part, (n - j) * sizeof *out);
+    }
+}
+
+void bp_narrow_sums_avx2(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                         const int32_t *neg, size_t n, int16_t *out) {
+    const struct shift shift = shift_of(by->shift);
+    if (by->shift == 0)
+        narrow_row(by, sum, high, neg, n, NULL, out);
+    else
+        narrow_row(by, sum, high, neg, n, &shift, out);
+}
+
+/* 8 elements, of which `rest` exist unless all do. */
+BP_INLINE void latent_gradient_8(__m128i sum, __m256 by, const float *w, int full, size_t rest,
+                                 float *out) {
+    const __m256 v = _mm256_mul_ps(by, _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(sum)));
+    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), load_ps(w, full, rest));
+    const __m256 inside = _mm256_cmp_ps(size, _mm256_set1_ps(1.0f), _CMP_LT_OQ);
+    store_ps(out, full, rest, _mm256_and_ps(v, inside));
+}
+
+void bp_latent_gradient_avx2(const int16_t *sum, float scale, const float *w, size_t n,
+                             float *out) {
+    const __m256 by = _mm256_set1_ps(scale);
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8)
+        latent_gradient_8(_mm_loadu_si128((const __m128i *)(const void *)(sum + j)), by, w + j, 1,
+                          8, out + j);
+    if (j < n) {
+        int16_t part[8] = {0};
+        memcpy(part, sum + j, (n - j) * sizeof *sum);
+        latent_gradient_8(_mm_loadu_si128((const __m128i *)(const void *)part), by, w + j, 0, n - j,
+                          out + j);
+    }
 }

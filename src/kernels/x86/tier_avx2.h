@@ -64,6 +64,9 @@ void bp_scale_mask_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size
                         const float *offset, const uint8_t *row, float *out);
 void bp_mask_sums_avx2(const int32_t *sum, const uint64_t *mask, size_t n, size_t c, int shift,
                        int16_t *out);
+void bp_narrow_sums_avx2(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
+                         const int32_t *neg, size_t n, int16_t *out);
+void bp_latent_gradient_avx2(const int16_t *sum, float scale, const float *w, size_t n, float *out);
 void bp_scale_latent_avx2(const struct bp_latent_scale *by, const int32_t *sum, const int32_t *high,
                           const int32_t *neg, const float *w, size_t n, float *out);
 void bp_sums_i16_avx2(const int16_t *y, size_t n, size_t c, int limit, int64_t *sum,
