@@ -281,8 +281,9 @@ static void fill_tables(const struct wgrad_job *job, const struct part *part) {
         for (size_t i = 0; samples == 0 && i < part->columns; i++)
             for (size_t p = 0; p < rows * s->ow; p++) {
                 memset(to + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
-                memset(to + part->digit_bytes + i * pitch + p * step, 0,
-                       self->together * BP_TABLE_BYTES);
+                if (part->digit_bytes > 0)
+                    memset(to + part->digit_bytes + i * pitch + p * step, 0,
+                           self->together * BP_TABLE_BYTES);
             }
     }
 }

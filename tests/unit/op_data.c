@@ -49,7 +49,7 @@ void op_data_assert_near(const float *want, const float *got, size_t count, floa
 }
 
 void op_data_check_narrow(const int16_t *sums, float narrow_unit, const float *gradient, float unit,
-                          const float *w, size_t n) {
+                          size_t n) {
     int shift;
     if (unit == 0.0f) {
         assert_true(narrow_unit == 0.0f);
@@ -59,8 +59,6 @@ void op_data_check_narrow(const int16_t *sums, float narrow_unit, const float *g
     assert_true(half == 0.5f && shift >= 1);
     for (size_t i = 0; i < n; i++) {
         const int32_t sum = (int32_t)lrintf(gradient[i] / unit);
-        if (w != NULL && !(fabsf(w[i]) < 1.0f))
-            continue;
         assert_true(unit * (float)sum == gradient[i]);
         assert_int_equal(sums[i], bp_shift_to_even(sum, shift - 1));
     }

@@ -19,9 +19,8 @@ float *op_data_numbers(uint32_t stream, size_t count);
 void op_data_assert_near(const float *want, const float *got, size_t count, float share);
 
 /* Fails unless `sums` are what integers of 32 bits, of which gradient [n] is `unit` times each,
- * become in 16 bits, where w (NULL: everywhere) is inside (-1, 1); narrow_unit: that of `sums`,
- * which says by how much they are shifted. */
+ * become in 16 bits; narrow_unit: that of `sums`, which says by how much they are shifted. */
 void op_data_check_narrow(const int16_t *sums, float narrow_unit, const float *gradient, float unit,
-                          const float *w, size_t n);
+                          size_t n);
 
 #endif

@@ -208,7 +208,7 @@ static void check_sums(struct bconv_fixture *f, const struct bp_quant *da, uint3
                       NULL, &sums, NULL);
     for (size_t n = 0; n < s->n; n++)
         op_data_check_narrow(sums.sums + n * elements, sums.scale[n], f->dx + n * elements,
-                             bp_bconv_groups_da(f->op)[n].scale, NULL, elements);
+                             bp_bconv_groups_da(f->op)[n].scale, elements);
     assert_memory_equal(dw, f->dw, weights * sizeof *dw);
     bp_free(sums.sums);
     bp_free(sums.scale);
