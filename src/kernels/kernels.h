@@ -138,15 +138,17 @@ struct bp_kernels {
                            size_t c, const int32_t *base, int shift, int32_t *y,
                            struct bp_fetch *soon);
 
-    /* The same of all digits, as mask_sums stores it, where the pixels belong:
-     *     row to[p], lane j of y->out = base[j] + s + 16 * h
-     * h is that of the tables digit_bytes further on; 0: there are none. Those whose bit is set fit
-     * 16 bits. taps * quads / together <= BP_STEPS_AT_ONCE. Only where sums_at_once. */
-    void (*product_tables_i16)(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
-                               const int32_t *to, size_t n, const int32_t *tap,
-                               const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
-                               size_t together, int entry_max, const uint8_t *index, size_t c,
-                               const int32_t *base, const struct bp_masked_sums *y,
+    /* The same of one digit, or of wide tables (below), as mask_sums stores it, where the pixels
+     * belong:
+     *     row to[p], lane j of y->out = base[j] + s
+     *     or unless wide is NULL        base[j] + 2 * s - wide->total[p] + wide->more[p][j]
+     * With wide, entry_max is up to BP_WIDE_MOST. Those whose bit is set fit 16 bits. taps * quads
+     * / together <= BP_STEPS_AT_ONCE. Only where sums_at_once. */
+    void (*product_tables_i16)(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                               size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                               size_t w_taps, size_t quads, size_t together, int entry_max,
+                               const uint8_t *index, size_t c, const int32_t *base,
+                               const struct bp_wide_pixels *wide, const struct bp_masked_sums *y,
                                struct bp_fetch *soon);
 
     /* The forward product, as product_xor: y[to[p] * k + j] = bias - 2 * sum over t, i of
@@ -169,26 +171,48 @@ struct bp_kernels {
     /* Tables: for column i = 0 .. k - 1 and position p = 0 .. n - 1, the `together` tables from
      *     out + i * column_bytes + p * position_bytes
      * on, that of quad q of the digits of codes[offset[4 * q + e] + p * code_step + i], 4 * q + e =
-     * 0 .. samples - 1; and unless digit_bytes is 0, so many bytes further on those of digit[1],
-     * which has the same code_min. More than 0 only where sums_at_once. */
+     * 0 .. samples - 1. */
     void (*tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples,
                               size_t together, size_t n, size_t code_step, size_t k,
-                              const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
-                              size_t column_bytes, size_t position_bytes);
+                              const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                              size_t position_bytes);
 
     /* The weight gradient's product, of several taps:
-     *     y[i * y_stride + t * tap_stride + j] = (add ? itself : 0) +
+     *     y[i * y_stride + t * tap_stride + j] = (add ? itself : 0) + runs->weight *
      *         sum over the runs r of tap t, s = 0 .. r.count - 1, q of
      *             tables[i * column_bytes + r.table + 16 * s * together +
      *                    index[r.index + s * index_step + j * together + q]]
      * i = 0 .. k - 1, j = 0 .. c - 1. The index rows hold 32 * ceil(c / 32) * together bytes and
-     * are 32-byte aligned, as index_step is. entry_max as above, where sums_at_once up to 64. With
-     * runs->digit_bytes, which is more than 0 only where sums_at_once, plus 16 times the same of
-     * the tables so many bytes further on. */
+     * are 32-byte aligned, as index_step is. entry_max as above, where sums_at_once up to
+     * BP_WIDE_MOST, and only there is the weight not 1. */
     void (*product_samples)(const uint8_t *tables, size_t k, size_t column_bytes,
                             const struct bp_tap_runs *runs, const uint8_t *index, size_t index_step,
                             size_t c, size_t together, int entry_max, int add, int32_t *y,
                             size_t y_stride, size_t tap_stride);
+
+    /* Wide tables: a quad of signed codes c_0 .. c_3, -127 .. 127, has one table
+     *     entry(m) = sum over e of max(0, bit e of m ? -c_e : c_e)
+     *     sum of c * sign = 2 * sum of entries - sum of |c|
+     * where |c_0| + .. + |c_3| <= BP_WIDE_MOST. In other quads the code of largest |c_e|, the first
+     * of equal ones, is taken for 0 and put on a list, until that is so: returned is the length of
+     * the list, in any order, BP_LEFT_OUT_QUAD of a quad at most. Only where sums_at_once. */
+
+    /* codes [n][k] -> tables [n][quads][16], quads as in tables_of_codes; total[p] = sum of the |c|
+     * of pixel p that are in its tables. Code j of pixel p is number p * k + j of the list. */
+    size_t (*wide_tables_of_codes)(const uint8_t *codes, size_t n, size_t k, size_t together,
+                                   uint8_t *tables, int32_t *total, struct bp_left_out *left_out);
+
+    /* As tables_of_samples; total[kind[p] * k + i][q] += sum of the |c| in the table of column i,
+     * position p, quad q. Sample s of position p, column i is number (p * k + i) * 16 + s of the
+     * list. */
+    size_t (*wide_tables_of_samples)(const uint8_t *codes, const int32_t *offset, size_t samples,
+                                     size_t together, size_t n, size_t code_step, size_t k,
+                                     uint8_t *out, size_t column_bytes, size_t position_bytes,
+                                     const uint8_t *kind, int32_t *total,
+                                     struct bp_left_out *left_out);
+
+    /* y[j] += bit j of bits ? -value : value, j = 0 .. n - 1. */
+    void (*add_signs)(const uint64_t *bits, size_t n, int32_t value, int32_t *y);
 
     /* --- products that leave out zeros -------------------------------------------------------- */
 

@@ -93,12 +93,26 @@ struct bp_rounding_both {
 };
 
 /* How codes become tables, for the products by lookup. u = code - code_min, a byte, is cut to the
- * digit (u >> shift) & 15; top is the largest digit, 1 .. 15, or where
- * sums_at_once 16, so that top - digit is 1 at least. Codes of up to 4 bits: shift 0, top =
+ * digit (u >> shift) & 15; top is the largest digit, 1 .. 15. Codes of up to 4 bits: shift 0, top =
  * code_max - code_min. Codes of 8 bits have two digits, each with tables of its own: shift 0 and 4,
  * top 15. */
 struct bp_digit {
     int code_min, shift, top;
+};
+
+/* A code that wide tables have not (kernels.h): number `at`, see the kernels that list them. */
+struct bp_left_out {
+    unsigned at : 24;
+    signed code : 8;
+};
+#define BP_LEFT_OUT_QUAD 2   /* of a quad, at most: the other two are within .. */
+#define BP_WIDE_MOST     255 /* .. what an entry of wide tables can be */
+
+/* Pixels of products with wide tables: `total`, the sum of the |c| that are in their tables, of
+ * each; and unless `more` or more[p] is NULL, what is added for codes that are not, [c]. */
+struct bp_wide_pixels {
+    const int32_t *total;
+    const int32_t *const *more;
 };
 
 /* `count` (0 and more) steps in a row, of as many tables as stand together: from byte `table` on,
@@ -112,7 +126,7 @@ struct bp_tap_runs {
     const struct bp_run *runs;
     const size_t *begin; /* [taps + 1] */
     size_t taps;
-    size_t digit_bytes; /* to the tables of a higher digit; 0: there are none */
+    int weight; /* what an entry counts */
 };
 
 #define BP_TABLE_BYTES 16 /* of one quad */

@@ -6,9 +6,9 @@
  * the image is multiplied, and the second sum is that of the class. With stride 2, input pixels of
  * the four parities see different taps and are walked one parity after another.
  *
- * By lookup, a tile's window of codes becomes tables first. Entries are not sums of code * w^ but
- *     sum of entries = sum of (code - code_min) * w^ + top * (number of negative w^)
- * and base_da takes that back: it is the same for all pixels of a class. */
+ * By lookup, a tile's window of codes becomes tables first; of 8 bits see bconv_dgrad_wide.c.
+ * Entries are not sums of code * w^ but sum of entries = sum of (code - code_min) * w^ + top *
+ * (number of negative w^) and base_da takes that back: it is the same for all pixels of a class. */
 #include "ops/bconv_dgrad.h"
 
 #include <string.h>
@@ -80,16 +80,12 @@ static void finish_class(const struct bp_dgrad_job *job, const struct bp_dgrad_t
 
 /* --- product ---------------------------------------------------------------------------------- */
 
-/* The codes, or tables of them, that a tile's product reads: those of rows first_row and up,
- * columns first_column and up of each sample; pixels of `unit` elements. */
-struct window {
-    size_t unit, first_row, rows, first_column, columns, sample_pixels;
-};
-
 /* By lookup the window of a tile; else all codes of its samples. */
-static struct window window_of(const struct bp_bconv *op, const struct bp_dgrad_tile *tile) {
+static struct bp_dgrad_window window_of(const struct bp_bconv *op,
+                                        const struct bp_dgrad_tile *tile) {
     const struct bp_conv_shape *s = &op->shape;
-    struct window w = {(size_t)op->quant_da.bits * op->kw, 0, s->oh, 0, s->ow, s->oh * s->ow};
+    struct bp_dgrad_window w = {
+        (size_t)op->quant_da.bits * op->kw, 0, s->oh, 0, s->ow, s->oh * s->ow};
     if (op->method_da == BP_PRODUCT_BITS)
         return w;
     w.unit = op->kq;
@@ -103,7 +99,8 @@ static struct window window_of(const struct bp_bconv *op, const struct bp_dgrad_
 
 /* A tile's pixels of one parity. */
 static size_t list_pixels(const struct bp_bconv *op, const struct bp_dgrad_tile *tile,
-                          size_t parity, const struct window *window, struct bp_pixel_run *runs) {
+                          size_t parity, const struct bp_dgrad_window *window,
+                          struct bp_pixel_run *runs) {
     const struct bp_conv_shape *s = &op->shape;
     size_t py = parity / s->stride, px = parity % s->stride, n = 0;
     size_t rows = bp_dgrad_count_along(tile->row, tile->rows, s->stride, py, s->h);
@@ -152,7 +149,7 @@ static size_t list_class(const struct bp_dgrad_job *job, const struct bp_dgrad_t
 
 /* The tables of a tile's window, of all digits. */
 static void fill_tables(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
-                        const struct window *window, uint8_t *tables) {
+                        const struct bp_dgrad_window *window, uint8_t *tables) {
     const struct bp_bconv *op = job->op;
     size_t digit_bytes = bp_dgrad_window_tables(op, &op->tiling_da) * BP_TABLE_BYTES;
     size_t row_bytes = window->columns * op->kq * BP_TABLE_BYTES;
@@ -170,7 +167,7 @@ static void fill_tables(const struct bp_dgrad_job *job, const struct bp_dgrad_ti
 
 /* The taps of a parity that pixels of this class see. Returns their number. */
 static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel_class,
-                        const struct window *window, int32_t tap[BP_TAPS_MAX],
+                        const struct bp_dgrad_window *window, int32_t tap[BP_TAPS_MAX],
                         int32_t tap_w[BP_TAPS_MAX]) {
     const struct bp_parity *p = &op->parity[parity];
     size_t n = 0;
@@ -186,7 +183,7 @@ static size_t list_taps(const struct bp_bconv *op, size_t parity, unsigned pixel
 
 /* Sums of codes and signs for `count` pixels of one parity and class. */
 static void class_product(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
-                          size_t parity, unsigned pixel_class, const struct window *window,
+                          size_t parity, unsigned pixel_class, const struct bp_dgrad_window *window,
                           const uint8_t *tables, const int32_t *pixel, size_t count, int32_t *sums,
                           struct bp_fetch *soon) {
     const struct bp_bconv *op = job->op;
@@ -232,29 +229,39 @@ struct bp_fetch bp_dgrad_tile_of_dx(const struct bp_dgrad_job *job,
 }
 
 /* The same of the whole product, into dx_sums: pixel i is number to[i] of the batch. */
-static void class_to_dx(const struct bp_dgrad_job *job, size_t parity, unsigned pixel_class,
-                        const struct window *window, const uint8_t *tables, const int32_t *pixel,
-                        const int32_t *to, size_t count, struct bp_fetch *soon) {
+static void class_to_dx(const struct bp_dgrad_job *job, const struct bp_dgrad_tile *tile,
+                        size_t parity, unsigned pixel_class, const struct bp_dgrad_window *window,
+                        const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                        size_t count, const struct bp_pixel_run *runs, size_t n_runs,
+                        struct bp_dgrad_wide *wide, struct bp_fetch *soon) {
     const struct bp_bconv *op = job->op;
     const struct bp_kernels *kernels = &job->exec->kernels;
     const size_t c = op->shape.c;
-    const size_t digit_bytes =
-        job->n_digits > 1 ? bp_dgrad_window_tables(op, &op->tiling_da) * BP_TABLE_BYTES : 0;
+    const int32_t *base = op->base_da + pixel_class * c;
     const struct bp_masked_sums dx = {job->mask, job->dx_sums->sums, op->shift_da};
     int32_t tap[BP_TAPS_MAX], tap_w[BP_TAPS_MAX];
     size_t taps = list_taps(op, parity, pixel_class, window, tap, tap_w);
     for (size_t i = 0; taps == 0 && i < count; i++)
         memset(dx.out + (size_t)to[i] * c, 0, c * sizeof *dx.out);
-    if (taps > 0)
-        kernels->product_tables_i16(tables, digit_bytes, pixel, to, count, tap, tap_w, taps,
-                                    op->taps, op->kq, kernels->together,
-                                    BP_QUAD * job->digits[0].top, op->index_t, c,
-                                    op->base_da + pixel_class * c, &dx, soon);
+    if (taps > 0 && !job->wide)
+        kernels->product_tables_i16(tables, pixel, to, count, tap, tap_w, taps, op->taps, op->kq,
+                                    kernels->together, BP_QUAD * job->digits[0].top, op->index_t, c,
+                                    base, NULL, &dx, soon);
+    if (taps == 0 || !job->wide)
+        return;
+    int32_t seen[BP_TAPS_MAX];
+    for (size_t t = 0; t < taps; t++)
+        seen[t] = tap[t] / (int32_t)window->unit;
+    const struct bp_wide_pixels pixels =
+        bp_dgrad_wide_pixels(job, tile, runs, n_runs, pixel_class, seen, taps, wide);
+    kernels->product_tables_i16(tables, pixel, to, count, tap, tap_w, taps, op->taps, op->kq,
+                                kernels->together, BP_WIDE_MOST, op->index_t, c, base, &pixels, &dx,
+                                soon);
 }
 
 /* The codes in a tile's window. */
 static struct bp_fetch codes_of_tile(const struct bp_bconv *op, const struct bp_dgrad_tile *tile) {
-    const struct window w = window_of(op, tile);
+    const struct bp_dgrad_window w = window_of(op, tile);
     const size_t row = op->shape.ow * op->pixel_da, bytes = w.columns * op->pixel_da;
     const char *at = (const char *)op->codes_da + tile->slot * bp_dgrad_sample_bytes(op) +
                      w.first_row * row + w.first_column * op->pixel_da;
@@ -276,12 +283,17 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
     int32_t *pixel = bp_carve(&carver, most * sizeof(int32_t));
     int32_t *to = bp_carve(&carver, most * sizeof(int32_t)); /* its number in the batch */
     struct bp_pixel_run *runs = bp_carve(&carver, most * sizeof *runs);
+    struct bp_dgrad_wide wide = {0};
+    if (job->wide)
+        wide = bp_dgrad_wide_carve(op, &carver);
     uint8_t *tables = (uint8_t *)carver.next; /* [digits][samples][rows][columns][kq][16] */
-    struct window window = window_of(op, tile);
+    struct bp_dgrad_window window = window_of(op, tile);
     const struct bp_fetch codes = codes_of_tile(op, next);
     struct bp_fetch soon = bp_dgrad_tile_of_dx(job, tile);
     soon.then = &codes;
-    if (op->method_da == BP_PRODUCT_LOOKUP)
+    if (job->wide)
+        bp_dgrad_wide_tables(job, tile, &window, tables, &wide);
+    else if (op->method_da == BP_PRODUCT_LOOKUP)
         fill_tables(job, tile, &window, tables);
     for (size_t i = 0; i < s->stride * s->stride; i++) {
         size_t n = list_pixels(op, tile, i, &window, runs);
@@ -290,7 +302,8 @@ static void tile_product(const struct bp_dgrad_job *job, const struct bp_dgrad_t
             if (count == 0)
                 continue;
             if (job->at_once) {
-                class_to_dx(job, i, pixel_class, &window, tables, pixel, to, count, &soon);
+                class_to_dx(job, tile, i, pixel_class, &window, tables, pixel, to, count, runs, n,
+                            &wide, &soon);
                 continue;
             }
             class_product(job, tile, i, pixel_class, &window, tables, pixel, count, sums, &soon);
@@ -366,7 +379,7 @@ static void fill_class(void *context, size_t begin, size_t end, int thread) {
                 sum[j] += op->tap_sum_t[t * c + j];
         }
         for (size_t j = 0; j < c; j++)
-            base[j] = job->digits[0].code_min * sum[j] - top * ((all - sum[j]) / 2);
+            base[j] = job->wide ? 0 : job->digits[0].code_min * sum[j] - top * ((all - sum[j]) / 2);
     }
 }
 
@@ -378,7 +391,11 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
     job.n_digits = bp_bconv_digits(&op->quant_da, job.digits);
     for (size_t i = 0; dx_sums != NULL && i < n; i++)
         dx_sums->scale[i] = op->groups_da[i].scale * (float)(1 << op->shift_da);
-    op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec);
+    const double passes = dx_sums != NULL && op->kept_da > 0
+                              ? bp_dgrad_wide_passes(op, exec)
+                              : bp_product_lookup_passes(op->quant_da.bits, 1);
+    job.wide = job.n_digits > 1 && passes < 2;
+    op->nonzero_da = op->kept_da > 0 && bp_dgrad_nonzero_pays(op, exec, passes);
     if (!leave_dropped)
         bp_parallel_for(exec->threads, n, clear_dropped, &job);
     size_t threads = (size_t)bp_threads_count(exec->threads);
@@ -387,7 +404,7 @@ void bp_bconv_dgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, con
         bp_dgrad_nonzero_run(op, exec, mask, dx, dx_sums);
         return;
     }
-    job.at_once = dx_sums != NULL && bp_dgrad_at_once(op, exec);
+    job.at_once = dx_sums != NULL && bp_dgrad_at_once(op, exec) && (job.wide || job.n_digits == 1);
     bp_parallel_for(exec->threads, op->classes, fill_class, &job);
     if (op->method_da == BP_PRODUCT_TILES) {
         bp_dgrad_tiles_run(&job);

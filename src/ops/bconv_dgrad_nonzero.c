@@ -319,12 +319,12 @@ void bp_dgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, const uint6
     bp_parallel_for(exec->threads, op->kept_da * job.bands, product_part, &job);
 }
 
-int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec) {
+int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, double passes) {
     const struct bp_conv_shape *s = &op->shape;
     const size_t weights = bp_nonzero_weights(op->quant_da.bits);
     double taps = (double)bp_bconv_joined_pixels(op) / (double)(s->h * s->w);
     return bp_dgrad_nonzero_possible(op) &&
            bp_product_zeros_pay_activations(
-               exec->tier, s->k, op->kept_da * s->h * s->w, s->r, taps, op->cw, weights,
+               exec->tier, s->k, op->kept_da * s->h * s->w, s->r, taps, op->cw, passes, weights,
                bp_bconv_set_digits(op->codes_da, op->kept_da * s->oh * s->ow, s->k, weights));
 }

@@ -109,7 +109,8 @@ static size_t tile_bytes(const struct bp_bconv *op, const struct bp_tiling *t) {
 
 /* What a tile has to keep in the cache. */
 static size_t live_bytes(const struct bp_bconv *op, const struct bp_tiling *t, int at_once) {
-    return tile_bytes(op, t) - (at_once ? sum_bytes(op, t) : 0);
+    size_t one_digit = bp_dgrad_window_tables(op, t) * BP_TABLE_BYTES;
+    return tile_bytes(op, t) - (at_once ? sum_bytes(op, t) + (digits_of(op) - 1) * one_digit : 0);
 }
 
 /* Whole samples, two, four or eight where they fit, so that most classes have a multiple of 4
@@ -150,7 +151,8 @@ bp_status bp_bconv_dgrad_plan(struct bp_bconv *op, struct bp_exec *exec) {
     op->tiling_da = choose_tiling(op, bp_dgrad_at_once(op, exec));
     if (s->oh * s->ow * op->pixel_da > INT32_MAX / (op->tiling_da.samples + 1))
         return bp_fail(BP_USAGE, "the image is too large to index; use a smaller --size");
-    bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da));
+    size_t wide = bp_dgrad_wide_possible(op, exec) ? bp_dgrad_wide_scratch_bytes(op) : 0;
+    bp_exec_need_scratch(exec, tile_bytes(op, &op->tiling_da) + wide);
     if (bp_dgrad_nonzero_possible(op))
         bp_exec_need_scratch(exec, bp_dgrad_nonzero_scratch_bytes(op));
     return BP_OK;

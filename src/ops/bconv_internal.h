@@ -144,6 +144,10 @@ size_t bp_dgrad_tiles_joined(const struct bp_bconv *op);
 /* bconv_dgrad.c: whether sums go from the product to dx_sums, by lookup. */
 int bp_dgrad_at_once(const struct bp_bconv *op, const struct bp_exec *exec);
 
+/* bconv_dgrad_wide.c: codes of 8 bits in one table. */
+int bp_dgrad_wide_possible(const struct bp_bconv *op, const struct bp_exec *exec);
+size_t bp_dgrad_wide_scratch_bytes(const struct bp_bconv *op);
+
 /* bconv_dgrad_plan.c */
 /* Pixels of a class that are neighbours in a row of a tile. */
 struct bp_pixel_run {
@@ -167,6 +171,13 @@ bp_status bp_bconv_dgrad_buffers(struct bp_bconv *op, struct bp_exec *exec, stru
  * on average; seen at some positions. */
 double bp_bconv_set_digits(const uint8_t *codes, size_t positions, size_t k, size_t weights);
 
+/* Where the quads of a position are: `count`, code e of quad i at i * next + e * step. */
+struct bp_quads {
+    size_t count, next, step;
+};
+/* The share of quads that wide tables leave a code out of; seen at some positions. */
+double bp_bconv_over_wide(const uint8_t *codes, size_t positions, size_t k, struct bp_quads quads);
+
 /* The weights of the digits of codes of so many bits. */
 static inline size_t bp_nonzero_weights(int bits) {
     return bits <= 4 ? BP_NONZERO_WEIGHTS : BP_NONZERO_FORM;
@@ -174,7 +185,8 @@ static inline size_t bp_nonzero_weights(int bits) {
 
 /* bconv_dgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
 int bp_dgrad_nonzero_possible(const struct bp_bconv *op);
-int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec);
+/* passes: bp_product_lookup_passes. */
+int bp_dgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, double passes);
 size_t bp_dgrad_nonzero_rows(const struct bp_bconv *op); /* of op->rows_t */
 size_t bp_dgrad_nonzero_scratch_bytes(const struct bp_bconv *op);
 /* dA of kept samples, to dx, or to dx_sums unless NULL; dropped ones are not touched. */
@@ -221,7 +233,11 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
                                  const char *name, int time);
 void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self);
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums);
+                         const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums,
+                         double passes);
+
+/* bp_product_lookup_passes of the codes of n samples. */
+double bp_wgrad_lookup_passes(const struct bp_bconv *op, size_t n);
 
 /* bconv_wgrad_tiles.c: channel groups only. */
 struct bp_wgrad_tiles;
@@ -233,7 +249,9 @@ size_t bp_wgrad_tiles_joined(const struct bp_bconv *op);
 
 /* bconv_wgrad_nonzero.c: from codes that are not zero, in place of lookups where these are few. */
 void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec);
-int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n);
+/* passes: bp_product_lookup_passes. */
+int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n,
+                          double passes);
 void bp_wgrad_nonzero_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                           const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums);
 

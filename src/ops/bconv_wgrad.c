@@ -131,11 +131,13 @@ static void clear_part(void *context, size_t begin, size_t end, int thread) {
 void bp_bconv_wgrad_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
                         const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums,
                         uint8_t *zero_rows) {
-    op->nonzero_dw = op->kept_dw > 0 && bp_wgrad_nonzero_pays(op, exec, n);
+    const double passes =
+        op->kept_dw > 0 && op->method_dw == BP_PRODUCT_LOOKUP ? bp_wgrad_lookup_passes(op, n) : 1;
+    op->nonzero_dw = op->kept_dw > 0 && bp_wgrad_nonzero_pays(op, exec, n, passes);
     if (op->nonzero_dw)
         bp_wgrad_nonzero_run(op, exec, n, x, w, dw, dw_sums);
     else if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_LOOKUP)
-        bp_wgrad_lookup_run(op, exec, n, x, w, dw, dw_sums);
+        bp_wgrad_lookup_run(op, exec, n, x, w, dw, dw_sums, passes);
     else if (op->kept_dw > 0 && op->method_dw == BP_PRODUCT_TILES)
         bp_wgrad_tiles_run(op, exec, n, x, w, dw);
     else if (op->kept_dw > 0)

@@ -11,7 +11,12 @@
  * multiplied with them. Each worker has its own output channels: no sums are shared. Samples that
  * are missing in the last quads have digits 0 and signs +: they add nothing.
  *
- *   sum of entries = sum of (code - code_min) * a^ + top * (number of negative a^) */
+ *   sum of entries = sum of (code - code_min) * a^ + top * (number of negative a^)
+ *
+ * Codes of 8 bits take two digits, one pass after the other; or where few of them are large, wide
+ * tables (kernels/kernels.h). What these are off by is the sum of the |code| in them, which is
+ * added up for each class of border pixels apart, as taps see others; what they leave out is added
+ * to the sums of a chunk afterwards. */
 #include "ops/bconv_internal.h"
 
 #include <stdio.h>
@@ -38,7 +43,7 @@ struct bp_wgrad_lookup {
     size_t lanes, blocks;  /* bytes of an index row; blocks of channels */
     size_t index_step;     /* from one entry of a run to the next */
     size_t columns;        /* output channels of a work item, at most */
-    size_t at_once;        /* digits whose tables stand together: 1 or all */
+    int can_be_wide;       /* tables, of codes of 8 bits */
     uint8_t *index;        /* [groups][blocks][h][w][quads / together][lanes][together] */
     uint8_t *count_tables; /* [rows][ow][quads][16], each counts the bits of its index */
     struct bp_run *runs;   /* of chunk i and tap t: run_begin[i * taps + t] and up */
@@ -66,14 +71,29 @@ static size_t digits_of(const struct bp_bconv *op) {
     return bp_bconv_digits(&op->quant_dw, digits);
 }
 
-/* The sums of one output channel, of the digits that have sums of their own. */
-static size_t sum_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    return digits_of(op) / self->at_once * op->taps * op->shape.c * sizeof(int32_t);
+/* The sums of one output channel, of `passes` digits or of wide tables. */
+static size_t sum_bytes(const struct bp_bconv *op, size_t passes) {
+    return passes * op->taps * op->shape.c * sizeof(int32_t);
 }
 
 /* Of one output channel: its tables and sums. */
 static size_t live_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    return self->at_once * column_bytes(op, self) + sum_bytes(op, self);
+    return column_bytes(op, self) + sum_bytes(op, self->can_be_wide ? 1 : digits_of(op));
+}
+
+/* The sums of |code| of one output channel. */
+static size_t total_bytes(const struct bp_wgrad_lookup *self) {
+    return BP_BORDER_CLASSES * self->together * sizeof(int32_t);
+}
+
+static size_t list_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    return chunk_quads(op, self) * BP_LEFT_OUT_QUAD * sizeof(struct bp_left_out);
+}
+
+static size_t scratch_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
+    size_t wide =
+        self->can_be_wide ? self->columns * (total_bytes(self) + list_bytes(op, self)) : 0;
+    return wide + self->columns * (column_bytes(op, self) + sum_bytes(op, digits_of(op))) + 4 * 64;
 }
 
 static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
@@ -85,9 +105,10 @@ static void choose_sizes(const struct bp_bconv *op, const struct bp_exec *exec,
     const size_t together = exec->kernels.together,
                  threads = (size_t)bp_threads_count(exec->threads);
     const struct bp_conv_shape *s = &op->shape;
-    self->at_once =
-        exec->kernels.sums_at_once && s->n * s->oh * s->ow <= VALID_OF_32_BITS ? digits_of(op) : 1;
-    size_t chunk_pixels = CHUNK_QUADS / self->at_once / together, pixels = s->oh * s->ow;
+    self->can_be_wide = exec->kernels.sums_at_once && op->quant_dw.bits == 8 &&
+                        op->quant_dw.grid == BP_GRID_ZERO &&
+                        s->n * s->oh * s->ow <= VALID_OF_32_BITS;
+    size_t chunk_pixels = CHUNK_QUADS / together, pixels = s->oh * s->ow;
     size_t all_quads = bp_round_up((s->n + BP_QUAD - 1) / BP_QUAD, together);
     self->together = together;
     self->rows = s->oh;
@@ -174,7 +195,7 @@ bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, stru
     choose_sizes(op, exec, self);
     BP_TRY(list_runs(op, self));
     size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
-    bp_exec_need_scratch(exec, self->columns * live_bytes(op, self));
+    bp_exec_need_scratch(exec, scratch_bytes(op, self));
     snprintf(text, sizeof text, "%s activation index", name);
     BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time,
                        time + 1, &self->index));
@@ -205,7 +226,9 @@ struct wgrad_job {
     size_t columns;                         /* output channels of a work item */
     struct bp_digit digits[2];
     size_t n_digits;
-    int with_count; /* count_a is needed */
+    int wide;                         /* tables, else those of digits */
+    int with_count;                   /* count_a is needed */
+    unsigned seen[BP_BORDER_CLASSES]; /* taps inside the image at pixels of a class */
 };
 
 /* Samples of the step of group `group` that begins with quad `quad`: their number, from 0 on, and
@@ -254,19 +277,41 @@ static size_t groups_now(const struct wgrad_job *job) {
     return (job->n + samples - 1) / samples;
 }
 
-/* Some digits' tables of some columns, of a chunk of a group's samples. */
+/* A digit's tables, or wide ones, of some columns, of a chunk of a group's samples. */
 struct part {
     size_t group, chunk, first, columns;
-    const struct bp_digit *digits;
-    size_t digit_bytes; /* to the tables of the next digit; 0: there is one */
+    const struct bp_digit *digit;
     uint8_t *tables;
+    int32_t *total;               /* [border classes][columns][together] */
+    struct bp_left_out *left_out; /* by steps; sample s of position p, column i, step t is number */
+    size_t length;                /* ((t * positions + p) * columns + i) * 16 + s */
 };
 
-static void fill_tables(const struct wgrad_job *job, const struct part *part) {
+static size_t rows_of(const struct wgrad_job *job, const struct part *part) {
+    return bp_min_size(job->self->rows, job->op->shape.oh - part->chunk * job->self->rows);
+}
+
+/* The wide tables of step `step`, whose codes and samples these are. */
+static void fill_wide_tables(const struct wgrad_job *job, struct part *part, size_t step,
+                             const uint8_t *codes, const int32_t *offset, size_t samples) {
+    const struct bp_bconv *op = job->op;
+    const struct bp_wgrad_lookup *self = job->self;
+    const size_t row = part->chunk * self->rows, positions = rows_of(job, part) * op->shape.ow;
+    struct bp_left_out *left_out = part->left_out + part->length;
+    const size_t length = job->kernels->wide_tables_of_samples(
+        codes, offset, samples, self->together, positions, job->kept, part->columns,
+        part->tables + step * self->together * BP_TABLE_BYTES, column_bytes(op, self),
+        self->quads * BP_TABLE_BYTES, op->border_class + row * op->shape.ow, part->total, left_out);
+    for (size_t i = 0; i < length; i++)
+        left_out[i].at += (unsigned)(step * positions * part->columns * STEP_SAMPLES) & 0xffffff;
+    part->length += length;
+}
+
+static void fill_tables(const struct wgrad_job *job, struct part *part) {
     const struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
     const struct bp_conv_shape *s = &op->shape;
-    size_t row = part->chunk * self->rows, rows = bp_min_size(self->rows, s->oh - row);
+    size_t row = part->chunk * self->rows, rows = rows_of(job, part);
     size_t pitch = column_bytes(op, self);
     size_t step = self->quads * BP_TABLE_BYTES;
     const uint8_t *codes = bp_bconv_wgrad_codes(op, row * s->ow, job->kept) + part->first;
@@ -274,17 +319,14 @@ static void fill_tables(const struct wgrad_job *job, const struct part *part) {
         int32_t offset[STEP_SAMPLES];
         size_t samples = step_samples(job, part->group, quad, s->oh * s->ow * job->kept, offset);
         uint8_t *to = part->tables + quad * BP_TABLE_BYTES;
-        if (samples > 0)
+        if (samples > 0 && job->wide)
+            fill_wide_tables(job, part, quad / self->together, codes, offset, samples);
+        else if (samples > 0)
             job->kernels->tables_of_samples(codes, offset, samples, self->together, rows * s->ow,
-                                            job->kept, part->columns, part->digits,
-                                            part->digit_bytes, to, pitch, step);
+                                            job->kept, part->columns, part->digit, to, pitch, step);
         for (size_t i = 0; samples == 0 && i < part->columns; i++)
-            for (size_t p = 0; p < rows * s->ow; p++) {
+            for (size_t p = 0; p < rows * s->ow; p++)
                 memset(to + i * pitch + p * step, 0, self->together * BP_TABLE_BYTES);
-                if (part->digit_bytes > 0)
-                    memset(to + part->digit_bytes + i * pitch + p * step, 0,
-                           self->together * BP_TABLE_BYTES);
-            }
     }
 }
 
@@ -295,7 +337,7 @@ static void multiply(const struct wgrad_job *job, const struct part *part, size_
     const struct bp_wgrad_lookup *self = job->self;
     const size_t c = op->shape.c;
     const struct bp_tap_runs runs = {self->runs, self->run_begin + part->chunk * op->taps + tap,
-                                     taps, part->digit_bytes};
+                                     taps, job->wide ? 2 : 1};
     const uint8_t *index =
         self->index + (part->group * self->blocks + block) * block_bytes(op, self);
     job->kernels->product_samples(part->tables, part->columns, column_bytes(op, self), &runs, index,
@@ -328,13 +370,6 @@ static int32_t off_of(const struct wgrad_job *job) {
     return top + 2 * digits[0].code_min;
 }
 
-/* Codes of 8 bits, -127 .. 127: digits of which nothing is off, so that no sign is counted. Their
- * entries are up to 64, which AVX-512 adds up, two at a time, others four. */
-static void center(struct bp_digit digits[2]) {
-    digits[0] = (struct bp_digit){-128, 0, 16};
-    digits[1] = (struct bp_digit){-128, 4, 15};
-}
-
 /* With `valid` positions, of which neg have a^ = -1, and the largest code's digits `top`:
  *     sum of code * a^ = sum of entries + code_min * valid - (top + 2 * code_min) * neg
  *     sum of a^        = valid - 2 * neg
@@ -361,22 +396,74 @@ static void finish_tap(const struct wgrad_job *job, const struct bp_group *group
     bp_bconv_wgrad_finish(job->op, job->kernels, &by, entries, high, neg, w, c, out, narrow);
 }
 
+/* Adds the codes that the tables of a chunk leave out. */
+static void add_left_out(const struct wgrad_job *job, const struct part *part, int32_t *sums) {
+    const struct bp_bconv *op = job->op;
+    const size_t columns = part->columns, c = op->shape.c;
+    const size_t positions = rows_of(job, part) * op->shape.ow;
+    for (size_t i = 0; i < part->length; i++) {
+        const size_t at = part->left_out[i].at, row = at / STEP_SAMPLES;
+        const size_t step = row / columns / positions;
+        const size_t position =
+            part->chunk * job->self->rows * op->shape.ow + row / columns % positions;
+        const size_t sample =
+            (part->group * job->self->quads + step * job->self->together) * BP_QUAD +
+            at % STEP_SAMPLES;
+        const uint64_t *x = job->x + sample * op->in_words + op->pixel_base[position];
+        for (size_t tap = 0; tap < op->taps; tap++)
+            if (op->valid[position] >> tap & 1)
+                job->kernels->add_signs(x + op->tap_offset[tap], c, part->left_out[i].code,
+                                        sums + (row % columns * op->taps + tap) * c);
+    }
+}
+
+/* The sum of the |code| in the tables of a column at the positions that each tap sees. */
+static void total_of_taps(const struct wgrad_job *job, const int32_t *total, size_t columns,
+                          size_t column, int32_t of_tap[BP_TAPS_MAX]) {
+    const size_t together = job->self->together, taps = job->op->taps;
+    memset(of_tap, 0, taps * sizeof *of_tap);
+    for (size_t i = 0; i < BP_BORDER_CLASSES; i++) {
+        int32_t sum = 0;
+        for (size_t q = 0; q < together; q++)
+            sum += total[(i * columns + column) * together + q];
+        for (size_t tap = 0; sum > 0 && tap < taps; tap++)
+            of_tap[tap] += job->seen[i] >> tap & 1 ? sum : 0;
+    }
+}
+
+/* A tap of dW from sums of wide tables. */
+static void finish_wide_tap(const struct wgrad_job *job, const struct bp_group *group,
+                            int32_t total, const int32_t *sums, const float *w, float *out,
+                            int16_t *narrow) {
+    const struct bp_latent_scale by = {-total,           0, 0, group->scale, group->offset,
+                                       job->op->shift_dw};
+    bp_bconv_wgrad_finish(job->op, job->kernels, &by, sums, NULL, NULL, w, job->op->shape.c, out,
+                          narrow);
+}
+
 /* The rows of dW of `columns` kept channels from their sums. */
 static void finish_columns(const struct wgrad_job *job, size_t first, size_t columns,
-                           const int32_t *sums) {
+                           const int32_t *sums, const int32_t *total) {
     const struct bp_bconv *op = job->op;
     size_t c = op->shape.c, row = op->taps * c;
     for (size_t i = 0; i < columns; i++) {
         size_t k = (size_t)op->kept_channel[first + i];
         const int32_t *entries = sums + i * row;
+        int32_t of_tap[BP_TAPS_MAX];
+        if (job->wide)
+            total_of_taps(job, total, columns, i, of_tap);
         for (size_t tap = 0; tap < op->taps; tap++) {
             const int32_t *low = entries + tap * c;
             const size_t at = k * row + tap * c;
-            finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
-                       job->n_digits > job->self->at_once ? low + columns * row : NULL,
-                       op->count_a + tap * c, job->w == NULL ? NULL : job->w + at,
-                       job->dw_sums == NULL ? job->dw + at : NULL,
-                       job->dw_sums == NULL ? NULL : job->dw_sums->sums + at);
+            const float *w = job->w == NULL ? NULL : job->w + at;
+            float *out = job->dw_sums == NULL ? job->dw + at : NULL;
+            int16_t *narrow = job->dw_sums == NULL ? NULL : job->dw_sums->sums + at;
+            if (job->wide)
+                finish_wide_tap(job, &op->groups_dw[k], of_tap[tap], low, w, out, narrow);
+            else
+                finish_tap(job, &op->groups_dw[k], (int32_t)(op->valid_count[tap] * job->n), low,
+                           job->n_digits > 1 ? low + columns * row : NULL, op->count_a + tap * c, w,
+                           out, narrow);
         }
         if (job->dw_sums != NULL)
             job->dw_sums->scale[k] = op->groups_dw[k].scale * (float)(1 << op->shift_dw);
@@ -390,30 +477,40 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     struct wgrad_job *job = context;
     struct bp_bconv *op = job->op;
     const struct bp_wgrad_lookup *self = job->self;
-    const size_t row = op->taps * op->shape.c, passes = job->n_digits / self->at_once;
+    const size_t row = op->taps * op->shape.c, passes = job->wide ? 1 : job->n_digits;
     const size_t parts = groups_now(job) * self->chunks * passes;
-    const size_t digit_tables = self->columns * column_bytes(op, self);
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    uint8_t *tables = bp_carve(&carver, self->at_once * digit_tables);
-    int32_t *sums =
-        bp_carve(&carver, self->columns * sum_bytes(op, self)); /* [passes][columns][row] */
+    uint8_t *tables = bp_carve(&carver, self->columns * column_bytes(op, self));
+    int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op, passes));
+    int32_t *total =
+        NULL; /* sums [passes][columns][row], total [border classes][columns][together] */
+    struct bp_left_out *left_out = NULL;
+    if (job->wide) {
+        total = bp_carve(&carver, self->columns * total_bytes(self));
+        left_out = bp_carve(&carver, self->columns * list_bytes(op, self));
+    }
     for (size_t item = begin; item < end; item++) {
         size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
+        if (job->wide)
+            memset(total, 0, columns * total_bytes(self));
         for (size_t i = 0; i < parts; i++) {
             const size_t pass = i % passes;
-            const struct part part = {.group = i / passes / self->chunks,
-                                      .chunk = i / passes % self->chunks,
-                                      .first = first,
-                                      .columns = columns,
-                                      .digits = &job->digits[pass],
-                                      .digit_bytes = self->at_once > 1 ? digit_tables : 0,
-                                      .tables = tables};
+            struct part part = {.group = i / passes / self->chunks,
+                                .chunk = i / passes % self->chunks,
+                                .first = first,
+                                .columns = columns,
+                                .digit = &job->digits[pass],
+                                .tables = tables,
+                                .total = total,
+                                .left_out = left_out};
+            const int entry_max = job->wide ? BP_WIDE_MOST : BP_QUAD * job->digits[pass].top;
             fill_tables(job, &part);
             for (size_t block = 0; block < self->blocks; block++)
-                multiply(job, &part, block, 0, op->taps, BP_QUAD * job->digits[pass].top,
-                         i >= passes, sums + pass * columns * row);
+                multiply(job, &part, block, 0, op->taps, entry_max, i >= passes,
+                         sums + pass * columns * row);
+            add_left_out(job, &part, sums);
         }
-        finish_columns(job, first, columns, sums);
+        finish_columns(job, first, columns, sums, total);
     }
 }
 
@@ -423,8 +520,19 @@ static void fill_count_tables(const struct bp_bconv *op) {
         self->count_tables[i] = (uint8_t)bp_count_bits(i % BP_TABLE_BYTES);
 }
 
+/* A quad is of samples. */
+double bp_wgrad_lookup_passes(const struct bp_bconv *op, size_t n) {
+    const size_t kept = op->kept_dw, pixels = op->shape.oh * op->shape.ow;
+    double over = 1;
+    if (op->dw_lookup->can_be_wide && n >= BP_QUAD)
+        over = bp_bconv_over_wide(op->codes_dw, (n - BP_QUAD + 1) * pixels, kept,
+                                  (struct bp_quads){kept, 1, pixels * kept});
+    return bp_product_lookup_passes(op->quant_dw.bits, over);
+}
+
 void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, const uint64_t *x,
-                         const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums) {
+                         const float *w, float *dw, const struct bp_bconv_dw_sums *dw_sums,
+                         double passes) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
     struct wgrad_job job = {.op = op,
                             .exec = exec,
@@ -437,9 +545,11 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
                             .n = n,
                             .kept = op->kept_dw};
     job.n_digits = bp_bconv_digits(&op->quant_dw, job.digits);
-    if (self->at_once > 1 && op->quant_dw.grid == BP_GRID_ZERO)
-        center(job.digits);
-    job.with_count = op->quant_dw.grid != BP_GRID_ZERO || off_of(&job) != 0;
+    job.wide = job.n_digits > 1 && passes < 2;
+    for (unsigned i = 0; i < BP_BORDER_CLASSES; i++)
+        for (size_t tap = 0; tap < op->taps; tap++)
+            job.seen[i] |= bp_bconv_tap_is_cut(i, tap, op->shape.r) ? 0 : 1u << tap;
+    job.with_count = op->quant_dw.grid != BP_GRID_ZERO || (!job.wide && off_of(&job) != 0);
     bp_parallel_for(exec->threads, groups_now(&job) * op->shape.h, index_part, &job);
     if (job.with_count) {
         fill_count_tables(op);

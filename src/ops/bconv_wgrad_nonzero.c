@@ -78,14 +78,15 @@ void bp_wgrad_nonzero_plan(const struct bp_bconv *op, struct bp_exec *exec) {
         bp_exec_need_scratch(exec, scratch_bytes(op, most_columns(op)));
 }
 
-int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n) {
+int bp_wgrad_nonzero_pays(const struct bp_bconv *op, const struct bp_exec *exec, size_t n,
+                          double passes) {
     const struct bp_conv_shape *s = &op->shape;
     size_t positions = n * s->oh * s->ow, weights = bp_nonzero_weights(op->quant_dw.bits);
     double pixels = (double)(s->h * s->w) / (double)(s->oh * s->ow * op->kept_dw);
     double looked_up = (double)bp_round_up(n, exec->kernels.together * BP_QUAD) / (double)n;
     return is_possible(op) &&
            bp_product_zeros_pay_weights(
-               exec->tier, s->r, op->cw, positions, looked_up, pixels, weights,
+               exec->tier, s->r, op->cw, positions, looked_up * passes, pixels, weights,
                bp_bconv_set_digits(op->codes_dw, positions, op->kept_dw, weights));
 }
 

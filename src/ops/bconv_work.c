@@ -2,6 +2,8 @@
  */
 #include "ops/bconv_internal.h"
 
+#include <stdlib.h>
+
 enum bp_product_method bp_bconv_method(const struct bp_bconv *op, enum bp_bconv_product product) {
     return product == BP_BCONV_FORWARD ? op->method_forward
            : product == BP_BCONV_DA    ? (op->nonzero_da ? BP_PRODUCT_NONZERO : op->method_da)
@@ -80,4 +82,18 @@ double bp_bconv_set_digits(const uint8_t *codes, size_t positions, size_t k, siz
         for (size_t i = 0; i < k; i++)
             set += of_code[codes[p * k + i]];
     return (double)set / (double)count;
+}
+
+double bp_bconv_over_wide(const uint8_t *codes, size_t positions, size_t k, struct bp_quads quads) {
+    const size_t step = positions / SAMPLED | 1;
+    size_t count = 0, over = 0;
+    for (size_t p = 0; p < positions; p += step, count += quads.count)
+        for (size_t i = 0; i < quads.count; i++) {
+            const uint8_t *quad = codes + p * k + i * quads.next;
+            int sum = 0;
+            for (size_t e = 0; e < BP_QUAD; e++)
+                sum += abs((int8_t)quad[e * quads.step]);
+            over += sum > BP_WIDE_MOST;
+        }
+    return count > 0 ? (double)over / (double)count : 0;
 }

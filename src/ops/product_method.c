@@ -70,9 +70,13 @@ enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, si
 #define TILE_WORD   0.145 /* a tap of a code */
 #define TILE_SPREAD 14.0  /* a word of signs */
 
-/* Lookups of codes of 8 bits are of two digits of 4. */
-static int passes_of(size_t weights) {
-    return weights == BP_NONZERO_FORM ? 2 : 1;
+#define WIDE_PASSES 1.3  /* wide tables, of which entries are not added in pairs */
+#define MOST_OVER   0.01 /* of quads: a code that is left out takes 300 cycles of 64 channels */
+
+double bp_product_lookup_passes(int bits, double over) {
+    if (bits <= 4)
+        return 1;
+    return over < MOST_OVER ? WIDE_PASSES : 2;
 }
 
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
@@ -82,14 +86,13 @@ int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size
     double chunk = CHUNK_WORDS / w < CHUNK ? CHUNK_WORDS / w : CHUNK;
     chunk = (double)positions < chunk ? (double)positions : chunk;
     const double lists = (double)weights, end = END_COUNT + lists * END_WEIGHT;
-    const double look_up = looked_up * (double)passes_of(weights);
     double nonzero = rows * (digits * ROW + end / chunk);
     if (tier == BP_TIER_AMX)
         return weights == BP_NONZERO_WEIGHTS &&
                TILE_LIST + nonzero < TILE_TURN + (taps * TILE_WORD + TILE_SPREAD * pixels) * w;
     /* not measured elsewhere */
     return tier == BP_TIER_AVX512 &&
-           LIST_CODES + lists * LIST + nonzero < look_up * (LOOK_UP + taps * LOOK_UP_WORD * w);
+           LIST_CODES + lists * LIST + nonzero < looked_up * (LOOK_UP + taps * LOOK_UP_WORD * w);
 }
 
 /* Of dA, for a pixel. */
@@ -102,7 +105,8 @@ int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size
 #define FILL_ROW    10.0 /* of the weights, once for all pixels */
 
 int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, size_t r,
-                                     double taps, size_t words, size_t weights, double digits) {
+                                     double taps, size_t words, double passes, size_t weights,
+                                     double digits) {
     const double codes = (double)k, unit = words < ROW_WORDS ? (double)(ROW_WORDS / words) : 1;
     const double parts = (double)((words + ROW_WORDS - 1) / ROW_WORDS);
     const double columns = unit + (double)r - 1; /* of codes that a unit sees */
@@ -113,5 +117,5 @@ int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels,
     double rows = codes * digits * taps / (double)r * columns;
     double fill = (double)r * columns * 2 * codes * parts * FILL_ROW / (double)pixels;
     double nonzero = fill + (list * columns * codes + parts * (end + rows * PIXEL_ROW)) / unit;
-    return nonzero < taps * codes * LOOK_UP_TAP * (double)words * passes_of(weights);
+    return nonzero < taps * codes * LOOK_UP_TAP * (double)words * passes;
 }

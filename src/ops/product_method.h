@@ -33,18 +33,25 @@ enum bp_product_method bp_product_method_gradient(enum bp_tier tier, int bits);
 enum bp_product_method bp_product_method_weights(enum bp_tier tier, int bits, size_t batch,
                                                  size_t positions);
 
+/* What lookups of codes of `bits` bits take, in those of 4 bits. Codes of 8 bits are two digits, or
+ * where `over`, the share of quads that wide tables (kernels/kernels.h) leave a code out of, is
+ * small, go by these: then it is less than 2. over: 1 where there are none. */
+double bp_product_lookup_passes(int bits, double over);
+
 /* Whether the weight gradient of an r x r kernel is faster from the codes that are not zero than by
  * lookup or tiles. words: of a pixel's input channels; positions: of the output, in the whole
- * batch; looked_up: samples that a lookup takes for each that there is, 1 or more; pixels: of the
- * input, for each code; weights: of a code's digits, digits: how many of them are not zero, on
- * average (kernels/operands.h). */
+ * batch; looked_up: samples that a lookup takes for each that there is, 1 or more, times
+ * bp_product_lookup_passes; pixels: of the input, for each code; weights: of a code's digits,
+ * digits: how many of them are not zero, on average (kernels/operands.h). */
 int bp_product_zeros_pay_weights(enum bp_tier tier, size_t r, size_t words, size_t positions,
                                  double looked_up, double pixels, size_t weights, double digits);
 
 /* The same for the activation gradient and lookups; never with tiles. k: output channels; pixels:
- * of the input, in all samples; taps: of r * r, that one of them sees, on average. */
+ * of the input, in all samples; taps: of r * r, that one of them sees, on average; passes:
+ * bp_product_lookup_passes. */
 int bp_product_zeros_pay_activations(enum bp_tier tier, size_t k, size_t pixels, size_t r,
-                                     double taps, size_t words, size_t weights, double digits);
+                                     double taps, size_t words, double passes, size_t weights,
+                                     double digits);
 
 #ifdef __cplusplus
 }

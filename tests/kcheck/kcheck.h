@@ -112,8 +112,8 @@ __attribute__((format(printf, 2, 3)))
 #endif
 void kc_params(struct kcheck *t, const char *format, ...);
 
-/* Of two digits the tables may stand together where so many quads do (sums_at_once), and in C. */
-#define KC_DIGITS_TOGETHER 4
+/* Wide tables are where so many quads stand together (sums_at_once), and in C. */
+#define KC_WIDE_TOGETHER 4
 
 /* Buffers of a case; the content is zero at first. An in-out buffer is filled with what stands
  * there before the call, kept by kc_keep_initial, then changed to what is expected. */

@@ -59,26 +59,27 @@ static void sums_in_16_bits(const uint8_t *tables, const int32_t *pixel, size_t 
         y[i] = base[i % c] + (((y[i] - base[i % c]) >> shift & 0xffff) << shift);
 }
 
-static void stores_in_order(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
-                            const int32_t *to, size_t n, const int32_t *tap, const int32_t *tap_w,
-                            size_t taps, size_t w_taps, size_t quads, size_t together,
-                            int entry_max, const uint8_t *index, size_t c, const int32_t *base,
-                            const struct bp_masked_sums *y, struct bp_fetch *soon) {
+static void stores_in_order(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                            size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                            size_t w_taps, size_t quads, size_t together, int entry_max,
+                            const uint8_t *index, size_t c, const int32_t *base,
+                            const struct bp_wide_pixels *wide, const struct bp_masked_sums *y,
+                            struct bp_fetch *soon) {
     (void)to;
     for (size_t p = 0; p < n; p++)
-        bp_product_tables_i16_c(tables, digit_bytes, pixel + p, (const int32_t[]){(int32_t)p}, 1,
-                                tap, tap_w, taps, w_taps, quads, together, entry_max, index, c,
-                                base, y, soon);
+        bp_product_tables_i16_c(tables, pixel + p, (const int32_t[]){(int32_t)p}, 1, tap, tap_w,
+                                taps, w_taps, quads, together, entry_max, index, c, base, wide, y,
+                                soon);
 }
 
-static void masks_by_the_first_word(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
-                                    const int32_t *to, size_t n, const int32_t *tap,
-                                    const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
-                                    size_t together, int entry_max, const uint8_t *index, size_t c,
-                                    const int32_t *base, const struct bp_masked_sums *y,
-                                    struct bp_fetch *soon) {
-    bp_product_tables_i16_c(tables, digit_bytes, pixel, to, n, tap, tap_w, taps, w_taps, quads,
-                            together, entry_max, index, c, base, y, soon);
+static void masks_by_the_first_word(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                                    size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                    size_t w_taps, size_t quads, size_t together, int entry_max,
+                                    const uint8_t *index, size_t c, const int32_t *base,
+                                    const struct bp_wide_pixels *wide,
+                                    const struct bp_masked_sums *y, struct bp_fetch *soon) {
+    bp_product_tables_i16_c(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads, together,
+                            entry_max, index, c, base, wide, y, soon);
     for (size_t p = 0; p < n; p++)
         for (size_t j = 64; j < c; j++)
             if (!bp_bit(y->mask + (size_t)to[p] * bp_words(c), j % 64))
@@ -122,43 +123,86 @@ static void clears_between_rows(const uint64_t *bits, const int32_t *offset, siz
 
 static void ignores_code_step(const uint8_t *codes, const int32_t *offset, size_t samples,
                               size_t together, size_t n, size_t code_step, size_t k,
-                              const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
-                              size_t column_bytes, size_t position_bytes) {
+                              const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                              size_t position_bytes) {
     (void)code_step;
-    bp_tables_of_samples_c(codes, offset, samples, together, n, k, k, digit, digit_bytes, out,
-                           column_bytes, position_bytes);
+    bp_tables_of_samples_c(codes, offset, samples, together, n, k, k, digit, out, column_bytes,
+                           position_bytes);
 }
 
-/* Wrong only where two digits' tables stand together. */
-static void leaves_out_the_high_digit(const uint8_t *tables, size_t k, size_t column_bytes,
-                                      const struct bp_tap_runs *runs, const uint8_t *index,
-                                      size_t index_step, size_t c, size_t together, int entry_max,
-                                      int add, int32_t *y, size_t y_stride, size_t tap_stride) {
-    const struct bp_tap_runs low = {runs->runs, runs->begin, runs->taps, 0};
-    bp_product_samples_c(tables, k, column_bytes, &low, index, index_step, c, together, entry_max,
+/* Wrong only of wide tables. */
+static void counts_entries_once(const uint8_t *tables, size_t k, size_t column_bytes,
+                                const struct bp_tap_runs *runs, const uint8_t *index,
+                                size_t index_step, size_t c, size_t together, int entry_max,
+                                int add, int32_t *y, size_t y_stride, size_t tap_stride) {
+    const struct bp_tap_runs once = {runs->runs, runs->begin, runs->taps, 1};
+    bp_product_samples_c(tables, k, column_bytes, &once, index, index_step, c, together, entry_max,
                          add, y, y_stride, tap_stride);
 }
 
-static void makes_one_digit(const uint8_t *codes, const int32_t *offset, size_t samples,
-                            size_t together, size_t n, size_t code_step, size_t k,
-                            const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
-                            size_t column_bytes, size_t position_bytes) {
-    (void)digit_bytes;
-    bp_tables_of_samples_c(codes, offset, samples, together, n, code_step, k, digit, 0, out,
-                           column_bytes, position_bytes);
+/* As if two entries were added as bytes. */
+static void large_entries_wrap(const uint8_t *tables, size_t k, size_t column_bytes,
+                               const struct bp_tap_runs *runs, const uint8_t *index,
+                               size_t index_step, size_t c, size_t together, int entry_max, int add,
+                               int32_t *y, size_t y_stride, size_t tap_stride) {
+    bp_product_samples_c(tables, k, column_bytes, runs, index, index_step, c, together, entry_max,
+                         add, y, y_stride, tap_stride);
+    if (entry_max > BP_WIDE_MOST / 2 && runs->begin[0] < runs->begin[1] && !add)
+        y[0] %= 256;
 }
 
-static void shifts_before_the_base(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
-                                   const int32_t *to, size_t n, const int32_t *tap,
-                                   const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
-                                   size_t together, int entry_max, const uint8_t *index, size_t c,
-                                   const int32_t *base, const struct bp_masked_sums *y,
-                                   struct bp_fetch *soon) {
+static void forgets_what_is_left_out(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                                     size_t n, const int32_t *tap, const int32_t *tap_w,
+                                     size_t taps, size_t w_taps, size_t quads, size_t together,
+                                     int entry_max, const uint8_t *index, size_t c,
+                                     const int32_t *base, const struct bp_wide_pixels *wide,
+                                     const struct bp_masked_sums *y, struct bp_fetch *soon) {
+    const struct bp_wide_pixels less = {wide == NULL ? NULL : wide->total, NULL};
+    bp_product_tables_i16_c(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads, together,
+                            entry_max, index, c, base, wide == NULL ? NULL : &less, y, soon);
+}
+
+static size_t leaves_out_the_last_of_equals(const uint8_t *codes, size_t n, size_t k,
+                                            size_t together, uint8_t *tables, int32_t *total,
+                                            struct bp_left_out *left_out) {
+    const size_t length = bp_wide_tables_of_codes_c(codes, n, k, together, tables, total, left_out);
+    for (size_t i = 0; i < length; i++) {
+        const size_t at = left_out[i].at;
+        if (at % k % 4 < 3 && at % k + 1 < k && codes[at] == codes[at + 1] &&
+            (i + 1 == length || left_out[i + 1].at != at + 1))
+            left_out[i].at++;
+    }
+    return length;
+}
+
+static size_t totals_of_all_kinds(const uint8_t *codes, const int32_t *offset, size_t samples,
+                                  size_t together, size_t n, size_t code_step, size_t k,
+                                  uint8_t *out, size_t column_bytes, size_t position_bytes,
+                                  const uint8_t *kind, int32_t *total,
+                                  struct bp_left_out *left_out) {
+    (void)kind;
+    static const uint8_t first[4096];
+    return bp_wide_tables_of_samples_c(codes, offset, samples, together, n, code_step, k, out,
+                                       column_bytes, position_bytes, first, total, left_out);
+}
+
+static void adds_whole_words(const uint64_t *bits, size_t n, int32_t value, int32_t *y) {
+    bp_add_signs_c(bits, n, value, y);
+    if (n % 64 != 0)
+        ((volatile int32_t *)y)[n] += value;
+}
+
+static void shifts_before_the_base(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                                   size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                   size_t w_taps, size_t quads, size_t together, int entry_max,
+                                   const uint8_t *index, size_t c, const int32_t *base,
+                                   const struct bp_wide_pixels *wide,
+                                   const struct bp_masked_sums *y, struct bp_fetch *soon) {
     int32_t multiples[4096];
     for (size_t j = 0; j < c && j < 4096; j++)
         multiples[j] = bp_shift_to_even(base[j], y->shift) * (1 << y->shift);
-    bp_product_tables_i16_c(tables, digit_bytes, pixel, to, n, tap, tap_w, taps, w_taps, quads,
-                            together, entry_max, index, c, multiples, y, soon);
+    bp_product_tables_i16_c(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads, together,
+                            entry_max, index, c, multiples, wide, y, soon);
 }
 
 static void always_adds(const uint8_t *tables, size_t k, size_t column_bytes,
@@ -177,7 +221,7 @@ static void overwrites_with_each_run(const uint8_t *tables, size_t k, size_t col
     for (size_t t = 0; t < runs->taps; t++)
         for (size_t r = runs->begin[t]; r == runs->begin[t] || r < runs->begin[t + 1]; r++) {
             const size_t begin[2] = {r, r < runs->begin[t + 1] ? r + 1 : r};
-            const struct bp_tap_runs one = {runs->runs, begin, 1, runs->digit_bytes};
+            const struct bp_tap_runs one = {runs->runs, begin, 1, runs->weight};
             bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
                                  entry_max, add, y + t * tap_stride, y_stride, tap_stride);
         }
@@ -188,7 +232,7 @@ static void leaves_empty_taps(const uint8_t *tables, size_t k, size_t column_byt
                               size_t index_step, size_t c, size_t together, int entry_max, int add,
                               int32_t *y, size_t y_stride, size_t tap_stride) {
     for (size_t t = 0; t < runs->taps; t++) {
-        const struct bp_tap_runs one = {runs->runs, runs->begin + t, 1, runs->digit_bytes};
+        const struct bp_tap_runs one = {runs->runs, runs->begin + t, 1, runs->weight};
         if (runs->begin[t] < runs->begin[t + 1])
             bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
                                  entry_max, add, y + t * tap_stride, y_stride, tap_stride);
@@ -204,7 +248,7 @@ static void drops_short_runs(const uint8_t *tables, size_t k, size_t column_byte
         longer[r] = runs->runs[r];
         longer[r].count -= longer[r].count == 1;
     }
-    const struct bp_tap_runs all = {longer, runs->begin, runs->taps, runs->digit_bytes};
+    const struct bp_tap_runs all = {longer, runs->begin, runs->taps, runs->weight};
     bp_product_samples_c(tables, k, column_bytes, &all, index, index_step, c, together, entry_max,
                          add, y, y_stride, tap_stride);
 }
@@ -223,7 +267,7 @@ static void one_table_a_step(const uint8_t *tables, size_t k, size_t column_byte
                              int32_t *y, size_t y_stride, size_t tap_stride) {
     for (size_t t = 0; t < runs->taps; t++) {
         const size_t none[2] = {0, 0}, first[2] = {0, 1};
-        const struct bp_tap_runs empty = {NULL, none, 1, 0};
+        const struct bp_tap_runs empty = {NULL, none, 1, 1};
         int32_t *to = y + t * tap_stride;
         bp_product_samples_c(tables, k, column_bytes, &empty, index, index_step, c, together,
                              entry_max, add, to, y_stride, tap_stride);
@@ -231,7 +275,7 @@ static void one_table_a_step(const uint8_t *tables, size_t k, size_t column_byte
             for (int32_t s = 0; s < runs->runs[r].count; s++) {
                 const struct bp_run step = {runs->runs[r].table + BP_TABLE_BYTES * s,
                                             runs->runs[r].index + s * (int32_t)index_step, 1};
-                const struct bp_tap_runs one = {&step, first, 1, runs->digit_bytes};
+                const struct bp_tap_runs one = {&step, first, 1, runs->weight};
                 bp_product_samples_c(tables, k, column_bytes, &one, index, index_step, c, together,
                                      entry_max, 1, to, y_stride, tap_stride);
             }
@@ -334,13 +378,21 @@ const struct kc_planted kc_planted_lookup[] = {
     {"index_of_samples", "clears between the rows", {.index_of_samples = clears_between_rows}},
     {"tables_of_samples", "ignores the step of codes", {.tables_of_samples = ignores_code_step}},
     {"product_samples", "always adds", {.product_samples = always_adds}},
-    {"product_samples",
-     "leaves out the high digit",
-     {.product_samples = leaves_out_the_high_digit}},
+    {"product_samples", "counts entries once", {.product_samples = counts_entries_once}},
+    {"product_samples", "large entries wrap", {.product_samples = large_entries_wrap}},
+    {"product_tables_i16",
+     "forgets what is left out",
+     {.product_tables_i16 = forgets_what_is_left_out}},
+    {"wide_tables_of_codes",
+     "leaves out the last of equals",
+     {.wide_tables_of_codes = leaves_out_the_last_of_equals}},
+    {"wide_tables_of_samples",
+     "one total of all kinds",
+     {.wide_tables_of_samples = totals_of_all_kinds}},
+    {"add_signs", "adds beyond the end", {.add_signs = adds_whole_words}},
     {"product_tables_i16",
      "shifts before the base",
      {.product_tables_i16 = shifts_before_the_base}},
-    {"tables_of_samples", "makes one digit", {.tables_of_samples = makes_one_digit}},
     {"product_samples", "each run overwrites", {.product_samples = overwrites_with_each_run}},
     {"product_samples", "leaves empty taps as they were", {.product_samples = leaves_empty_taps}},
     {"product_samples", "drops runs of one table", {.product_samples = drops_short_runs}},

@@ -1,6 +1,8 @@
 /* Tests of the products by lookup. The references look up and add one entry at a time. */
 #include "kcheck/kcheck.h"
 
+#include <stdlib.h>
+
 #include "base/bits.h"
 
 /* The largest entry of a case: that of one of the tops, or any. Layers: 60, or what --entry-max
@@ -125,6 +127,22 @@ void kcheck_product_tables(struct kcheck *t) {
     }
 }
 
+/* Of wide tables: two are a byte, or one is. */
+static int draw_wide_max(struct kcheck *t) {
+    static const int most[] = {BP_WIDE_MOST / 2, BP_WIDE_MOST / 2 + 1, BP_WIDE_MOST};
+    return most[kc_below(t, 3)];
+}
+
+/* Rows of `more`, or none, of each pixel. The caller frees it. */
+static const int32_t **draw_more_of(struct kcheck *t, int32_t *more, size_t n, size_t c) {
+    const int32_t **more_of = malloc(n * sizeof *more_of);
+    for (size_t i = 0; i < n * c; i++)
+        more[i] = (int32_t)kc_below(t, 2001) - 1000;
+    for (size_t p = 0; p < n; p++)
+        more_of[p] = kc_below(t, 3) ? NULL : more + p * c;
+    return more_of;
+}
+
 void kcheck_product_tables_i16(struct kcheck *t) {
     struct lookup_sizes s = draw_sizes(t);
     if (t->layer != NULL) {
@@ -135,41 +153,45 @@ void kcheck_product_tables_i16(struct kcheck *t) {
     size_t n = s.n, taps = s.taps, c = s.lanes, most = BP_STEPS_AT_ONCE / taps * together;
     size_t quads = bp_min_size(bp_round_up(s.quads, together), most);
     size_t w_taps = kc_draw_w_taps(t, taps), blocks = (c + 31) / 32, cw = bp_words(c);
-    int entry_max = draw_entry_max(t);
-    const int digits = t->layer != NULL ? 1 : 1 + (int)kc_below(t, 2);
-    const int shift = digits > 1 ? 3 + (int)kc_below(t, 4) : (int)kc_below(t, 2);
+    const int is_wide = t->layer != NULL ? t->entry_max > 60 : (int)kc_below(t, 2);
+    const int entry_max = t->layer == NULL && is_wide ? draw_wide_max(t) : draw_entry_max(t);
+    const int shift = is_wide ? 3 + (int)kc_below(t, 4) : (int)kc_below(t, 2);
     kc_params(t,
-              "n=%zu taps=%zu w_taps=%zu quads=%zu together=%zu entry_max=%d c=%zu digits=%d "
+              "n=%zu taps=%zu w_taps=%zu quads=%zu together=%zu entry_max=%d c=%zu wide=%d "
               "shift=%d",
-              n, taps, w_taps, quads, together, entry_max, c, digits, shift);
-    kc_work(t, (double)(n * taps * quads) * 4 * (double)c * digits, "MAC");
+              n, taps, w_taps, quads, together, entry_max, c, is_wide, shift);
+    kc_work(t, (double)(n * taps * quads) * 4 * (double)c, "MAC");
     int32_t *pixel = kc_input(t, "pixel", KC_I32, n), *to = kc_make_places(t, n);
     int32_t *tap = kc_input(t, "tap", KC_I32, taps);
     int32_t *tap_w = kc_make_tap_w(t, taps, w_taps);
     int32_t *base = kc_input(t, "base", KC_I32, c);
     size_t n_tables = kc_make_windows(t, pixel, n, tap, taps, quads);
-    const size_t digit_bytes = digits > 1 ? (n_tables + kc_below(t, 9)) * 16 : 0;
-    uint8_t *tables = make_tables(t, digit_bytes + n_tables * 16, entry_max);
+    uint8_t *tables = make_tables(t, n_tables * 16, entry_max);
     uint8_t *index = make_index(t, blocks * w_taps * quads * 32, together);
+    int32_t *total = is_wide ? kc_input(t, "total", KC_I32, n) : NULL;
+    int32_t *more = is_wide ? kc_input(t, "more", KC_I32, n * c) : NULL;
+    const int32_t **more_of = is_wide && kc_below(t, 2) ? draw_more_of(t, more, n, c) : NULL;
     uint64_t *mask = kc_input(t, "mask", KC_U64, n * cw);
     int16_t *out = kc_output(t, "out", KC_I16, n * c);
     kc_fill_bits(t, mask, n, c);
     for (size_t j = 0; j < c; j++) /* about half the range of the sums below zero */
-        base[j] = (int32_t)kc_below(t, 999) -
-                  (int32_t)(taps * quads) * entry_max / 2 * (digits > 1 ? 17 : 1);
+        base[j] = (int32_t)kc_below(t, 999) - (int32_t)(taps * quads) * entry_max / 2;
+    for (size_t p = 0; is_wide && p < n; p++)
+        total[p] = (int32_t)(taps * quads) * entry_max / 2 - (int32_t)kc_below(t, 999);
+    const struct bp_wide_pixels wide = {total, NULL};
     const struct bp_masked_sums to_out = {mask, out, shift};
-    if (t->layer != NULL)
-        t->reference->product_tables_i16(tables, digit_bytes, pixel, to, n, tap, tap_w, taps,
-                                         w_taps, quads, together, entry_max, index, c, base,
-                                         &to_out, NULL);
-    else
+    if (t->layer != NULL) {
+        more_of = NULL;
+        t->reference->product_tables_i16(tables, pixel, to, n, tap, tap_w, taps, w_taps, quads,
+                                         together, entry_max, index, c, base,
+                                         is_wide ? &wide : NULL, &to_out, NULL);
+    } else
         for (size_t p = 0; p < n; p++)
             for (size_t j = 0; j < c; j++) {
-                int32_t sum = base[j] + sum_of_entries(tables, pixel[p], tap, tap_w, taps, w_taps,
-                                                       quads, together, index, j);
-                if (digits > 1)
-                    sum += 16 * sum_of_entries(tables + digit_bytes, pixel[p], tap, tap_w, taps,
-                                               w_taps, quads, together, index, j);
+                int32_t sum = sum_of_entries(tables, pixel[p], tap, tap_w, taps, w_taps, quads,
+                                             together, index, j);
+                sum = base[j] + (is_wide ? 2 * sum - total[p] : sum);
+                sum += more_of != NULL && more_of[p] != NULL ? more[p * c + j] : 0;
                 size_t row = (size_t)to[p];
                 out[row * c + j] =
                     (int16_t)(bp_bit(mask + row * cw, j) ? bp_shift_to_even(sum, shift) : 0);
@@ -179,11 +201,21 @@ void kcheck_product_tables_i16(struct kcheck *t) {
         char *at = kc_at(t, out); /* whatever it fetches, out holds the result */
         struct bp_fetch soon = {.at = at, .end = at + soon_bytes};
         const struct bp_masked_sums y = {kc_at(t, mask), kc_at(t, out), shift};
-        t->kernels->product_tables_i16(kc_at(t, tables), digit_bytes, kc_at(t, pixel), kc_at(t, to),
-                                       n, kc_at(t, tap), kc_at(t, tap_w), taps, w_taps, quads,
-                                       together, entry_max, kc_at(t, index), c, kc_at(t, base), &y,
-                                       with_soon ? &soon : NULL);
+        const int32_t **rows = NULL;
+        if (more_of != NULL) {
+            const int32_t *first = kc_at(t, more);
+            rows = malloc(n * sizeof *rows);
+            for (size_t p = 0; p < n; p++)
+                rows[p] = more_of[p] == NULL ? NULL : first + p * c;
+        }
+        const struct bp_wide_pixels pixels = {kc_at(t, total), rows};
+        t->kernels->product_tables_i16(kc_at(t, tables), kc_at(t, pixel), kc_at(t, to), n,
+                                       kc_at(t, tap), kc_at(t, tap_w), taps, w_taps, quads,
+                                       together, entry_max, kc_at(t, index), c, kc_at(t, base),
+                                       is_wide ? &pixels : NULL, &y, with_soon ? &soon : NULL);
+        free(rows);
     }
+    free(more_of);
 }
 
 void kcheck_product_signs(struct kcheck *t) {
@@ -322,8 +354,10 @@ void kcheck_product_samples(struct kcheck *t) {
     size_t tap_stride = l != NULL ? l->c : c + kc_below(t, 2) * kc_below(t, 20);
     size_t y_stride = l != NULL ? taps * l->c : taps * tap_stride + kc_below(t, 20);
     int entry_max = draw_entry_max(t), add = l != NULL ? 1 : (int)kc_below(t, 2);
-    if (l == NULL && together == KC_DIGITS_TOGETHER && kc_below(t, 4) == 0)
-        entry_max = 64;
+    const int is_wide = l != NULL ? entry_max > 60 : together == KC_WIDE_TOGETHER && kc_below(t, 2);
+    const int weight = is_wide ? 2 : 1;
+    if (l == NULL && is_wide)
+        entry_max = draw_wide_max(t);
     size_t *begin = kc_input(t, "begin", KC_U64, taps + 1);
     struct bp_run *runs = kc_input(t, "runs", KC_I32, 3 * n_runs);
     if (l != NULL) {
@@ -339,20 +373,17 @@ void kcheck_product_samples(struct kcheck *t) {
            steps = count_steps(runs, begin, taps);
     kc_params(t,
               "k=%zu column_bytes=%zu n_runs=%zu taps=%zu steps=%zu index_step=%zu c=%zu "
-              "together=%zu entry_max=%d add=%d y_stride=%zu tap_stride=%zu",
-              k, column_bytes, n_runs, taps, steps, index_step, c, together, entry_max, add,
+              "together=%zu entry_max=%d weight=%d add=%d y_stride=%zu tap_stride=%zu",
+              k, column_bytes, n_runs, taps, steps, index_step, c, together, entry_max, weight, add,
               y_stride, tap_stride);
     kc_work(t, (double)(steps * together * k) * 4 * (double)c, "MAC");
-    const size_t of_digit = (k - 1) * column_bytes + table_bytes;
-    const int digits = l == NULL && together == KC_DIGITS_TOGETHER ? 1 + (int)kc_below(t, 2) : 1;
-    const size_t digit_bytes = digits > 1 ? of_digit + 16 * kc_below(t, 9) : 0;
-    uint8_t *tables = make_tables(t, digit_bytes + of_digit, entry_max);
+    uint8_t *tables = make_tables(t, (k - 1) * column_bytes + table_bytes, entry_max);
     uint8_t *index = make_index(t, index_bytes == 0 ? 0 : index_bytes - index_step + row, together);
     size_t y_count = (k - 1) * y_stride + (taps - 1) * tap_stride + c;
     int32_t *y = kc_output(t, "y", KC_I32, y_count);
     kc_fill_i32(t, y, y_count);
     kc_keep_initial(t, y);
-    struct bp_tap_runs tap_runs = {runs, begin, taps, digit_bytes};
+    struct bp_tap_runs tap_runs = {runs, begin, taps, weight};
     if (l != NULL)
         t->reference->product_samples(tables, k, column_bytes, &tap_runs, index, index_step, c,
                                       together, entry_max, add, y, y_stride, tap_stride);
@@ -366,15 +397,12 @@ void kcheck_product_samples(struct kcheck *t) {
                     const uint8_t *table =
                         tables + i / taps * column_bytes + runs[r].table + table_step * q;
                     const uint8_t *at = index + (size_t)runs[r].index + q * index_step;
-                    for (size_t j = 0; j < c * together; j++) {
-                        to[j / together] += table[at[j]];
-                        if (digits > 1)
-                            to[j / together] += 16 * table[digit_bytes + at[j]];
-                    }
+                    for (size_t j = 0; j < c * together; j++)
+                        to[j / together] += weight * table[at[j]];
                 }
         }
     while (kc_next(t)) {
-        tap_runs = (struct bp_tap_runs){kc_at(t, runs), kc_at(t, begin), taps, digit_bytes};
+        tap_runs = (struct bp_tap_runs){kc_at(t, runs), kc_at(t, begin), taps, weight};
         t->kernels->product_samples(kc_at(t, tables), k, column_bytes, &tap_runs, kc_at(t, index),
                                     index_step, c, together, entry_max, add, kc_at(t, y), y_stride,
                                     tap_stride);

@@ -170,21 +170,14 @@ void kcheck_tables_of_samples(struct kcheck *t) {
     size_t position_bytes = by_column ? bytes_each + gap : k * (bytes_each + gap);
     size_t column_bytes = by_column ? n * position_bytes + (l != NULL ? 64 : 0) : bytes_each + gap;
     size_t bytes = (n - 1) * position_bytes + (k - 1) * column_bytes + bytes_each;
-    const int digits =
-        t->layer == NULL && together == KC_DIGITS_TOGETHER ? 1 + (int)kc_below(t, 2) : 1;
-    struct bp_digit both[2] = {digit, draw_digit(t)};
-    both[1].code_min = digit.code_min;
-    if (together == KC_DIGITS_TOGETHER && kc_below(t, 4) == 0)
-        both[0].top = 16;
-    const size_t digit_bytes = digits > 1 ? bytes + 16 * kc_below(t, 9) : 0;
     size_t sample_bytes = (n - 1) * code_step + k;
     size_t span = l != NULL ? samples * n * code_step : sample_bytes + kc_below(t, 300);
     kc_params(t,
               "samples=%zu together=%zu n=%zu code_step=%zu k=%zu code_min=%d shift=%d top=%d "
-              "column_bytes=%zu position_bytes=%zu digit_bytes=%zu",
+              "column_bytes=%zu position_bytes=%zu",
               samples, together, n, code_step, k, digit.code_min, digit.shift, digit.top,
-              column_bytes, position_bytes, digit_bytes);
-    kc_work(t, (double)(n * k * samples * (size_t)digits), "element");
+              column_bytes, position_bytes);
+    kc_work(t, (double)(n * k * samples), "element");
     uint8_t *codes = kc_input(t, "codes", KC_U8, span);
     int32_t *offset = kc_input(t, "offset", KC_I32, samples);
     fill_codes(t, codes, span, &digit);
@@ -192,21 +185,19 @@ void kcheck_tables_of_samples(struct kcheck *t) {
         offset[e] = (int32_t)(e + 1 == samples ? span - sample_bytes
                               : l != NULL      ? e * n * code_step
                                                : kc_below(t, span - sample_bytes + 1));
-    uint8_t *out = kc_output(t, "out", KC_U8, digit_bytes + bytes);
-    kc_fill_bytes(t, out, digit_bytes + bytes);
+    uint8_t *out = kc_output(t, "out", KC_U8, bytes);
+    kc_fill_bytes(t, out, bytes);
     kc_keep_initial(t, out);
-    for (size_t i = 0; i < (size_t)digits * n * k * together; i++) {
-        const size_t q = i % together, column = i / together % k, p = i / together / k % n;
-        const size_t d = i / together / k / n;
+    for (size_t i = 0; i < n * k * together; i++) {
+        const size_t q = i % together, column = i / together % k, p = i / together / k;
         int of_quad[4] = {0};
         for (size_t e = 0; e < 4 && 4 * q + e < samples; e++)
             of_quad[e] =
-                digit_at(codes[(size_t)offset[4 * q + e] + p * code_step + column], &both[d]);
-        expect_table(of_quad, both[d].top,
-                     out + d * digit_bytes + column * column_bytes + p * position_bytes + 16 * q);
+                digit_at(codes[(size_t)offset[4 * q + e] + p * code_step + column], &digit);
+        expect_table(of_quad, digit.top, out + column * column_bytes + p * position_bytes + 16 * q);
     }
     while (kc_next(t))
         t->kernels->tables_of_samples(kc_at(t, codes), kc_at(t, offset), samples, together, n,
-                                      code_step, k, both, digit_bytes, kc_at(t, out), column_bytes,
+                                      code_step, k, &digit, kc_at(t, out), column_bytes,
                                       position_bytes);
 }

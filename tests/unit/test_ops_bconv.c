@@ -408,8 +408,97 @@ static void test_rows_of_three(void **state) {
         }
 }
 
+/* --- wide tables ------------------------------------------------------------------------------ */
+
+static size_t wide_of_codes, wide_of_samples, left_out_da, left_out_dw;
+
+static size_t counted_wide_of_codes(const uint8_t *codes, size_t n, size_t k, size_t together,
+                                    uint8_t *tables, int32_t *total, struct bp_left_out *left_out) {
+    const size_t length =
+        tier_kernels.wide_tables_of_codes(codes, n, k, together, tables, total, left_out);
+    wide_of_codes++;
+    left_out_da += length;
+    return length;
+}
+
+static size_t counted_wide_of_samples(const uint8_t *codes, const int32_t *offset, size_t samples,
+                                      size_t together, size_t n, size_t code_step, size_t k,
+                                      uint8_t *out, size_t column_bytes, size_t position_bytes,
+                                      const uint8_t *kind, int32_t *total,
+                                      struct bp_left_out *left_out) {
+    const size_t length =
+        tier_kernels.wide_tables_of_samples(codes, offset, samples, together, n, code_step, k, out,
+                                            column_bytes, position_bytes, kind, total, left_out);
+    wide_of_samples++;
+    left_out_dw += length;
+    return length;
+}
+
+/* Small numbers, and at the first and the last position, and one between, samples of which 4 each
+ * have the same 4 channels large: codes that tables leave out, of dA and of dW. many: all are
+ * large. */
+static void fill_few_large(struct bconv_fixture *f, int many) {
+    const struct bp_conv_shape *s = &f->shape;
+    const size_t pixels = s->oh * s->ow, places[] = {0, pixels / 2 + 1, pixels - 1};
+    for (size_t i = 0; i < s->n * pixels * s->k; i++)
+        f->g[i] =
+            copysignf(many ? 1.0f : 0.8f, f->g[i]);   /* 0.8 / 9 * 127: too many digits to list */
+    for (size_t i = 0; !many && i < s->n + s->k; i++) /* for the scale of each sample and channel */
+        f->g[(i % s->n * pixels + 5 * i % pixels) * s->k + i % s->k] = 9.0f;
+    for (size_t i = 0; !many && i < s->n / 4 * 4; i++)
+        for (size_t e = 0; e < 4; e++)
+            f->g[(i * pixels + places[i / 4 % 3]) * s->k + i / 4 * 4 % (s->k / 4 * 4) + e] =
+                e % 2 == 0 ? 9.0f : -8.0f;
+}
+
+/* Where a tier has them, codes of 8 bits go by wide tables unless too many would be left out. */
+static void test_wide_tables(void **state) {
+    (void)state;
+    static const size_t dims[][7] = {/* n, h, w, c, k, r, stride */
+                                     {17, 12, 12, 70, 64, 3, 1}, {12, 9, 14, 33, 40, 3, 2},
+                                     {16, 10, 40, 64, 20, 3, 1}, {36, 4, 4, 130, 128, 3, 1},
+                                     {13, 9, 9, 64, 64, 1, 2},   {40, 2, 2, 64, 256, 3, 1}};
+    const struct bp_quant dw = {
+        .bits = 8, .keep = 1, .grid = BP_GRID_ZERO, .groups = BP_GROUPS_CHANNEL};
+    struct bp_quant da = dw;
+    da.groups = BP_GROUPS_SAMPLE;
+    for (int tier = 0; tier < BP_TIER_COUNT; tier++)
+        for (size_t i = 0; bp_cpu_has((enum bp_tier)tier) && i < 2 * sizeof dims / sizeof dims[0];
+             i++) {
+            const size_t *d = dims[i / 2];
+            const int many = i % 2;
+            struct bp_conv_shape shape;
+            struct bconv_fixture f;
+            assert_int_equal(
+                bp_conv_shape_set(&shape, d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[5] / 2),
+                BP_OK);
+            bconv_set_up(&f, &shape, &da, &dw, (enum bp_tier)tier, 2);
+            fill_few_large(&f, many);
+            tier_kernels = f.exec->kernels;
+            f.exec->kernels.wide_tables_of_codes = counted_wide_of_codes;
+            f.exec->kernels.wide_tables_of_samples = counted_wide_of_samples;
+            wide_of_codes = wide_of_samples = left_out_da = left_out_dw = 0;
+            struct bp_grad_source source = bconv_source(&f);
+            bp_bconv_backward(f.op, f.exec, shape.n, f.x, f.mask, &source, 99, 3, 0, NULL, f.dx,
+                              f.dw, NULL, NULL, NULL);
+            struct operand *want_da = operands_da(&f, &da, 99, 3, 0);
+            struct operand *want_dw = operands_dw(&f, &dw, 99, 3, 0);
+            check_backward(&f, &dw, want_da, want_dw, NULL);
+            check_sums(&f, &da, 0, NULL);
+            const int wide = tier == BP_TIER_AVX512 && !many;
+            assert_int_equal(wide_of_codes > 0, wide && d[5] == 3); /* one tap: zeros left out */
+            assert_int_equal(left_out_da > 0, wide && d[5] == 3);
+            assert_int_equal(wide_of_samples > 0, wide);
+            assert_int_equal(left_out_dw > 0, wide);
+            bp_free(want_da);
+            bp_free(want_dw);
+            bconv_tear_down(&f);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wide_tables),
         cmocka_unit_test(test_rows_of_three),
         cmocka_unit_test(test_where_sums_are_given),
         cmocka_unit_test(test_shift_of_sums),

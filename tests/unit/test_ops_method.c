@@ -75,42 +75,52 @@ static void test_zeros(void **state) {
     assert_false(bp_product_zeros_pay_weights(BP_TIER_AMX, 3, 4, 512, 1, 4.0 / 128, 3, 0.19));
     /* dA: 0.45 bits a code pay from four words of channels on, 0.1 from one. */
     const enum bp_tier avx512 = BP_TIER_AVX512;
-    assert_true(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 3, 0.45));
-    assert_false(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 3, 0.9));
-    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 3, 0.45));
-    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 2, 3, 0.45));
-    assert_true(bp_product_zeros_pay_activations(avx512, 128, 32768, 3, 8.3, 2, 3, 0.1));
-    assert_true(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 3, 0.07));
-    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 3, 0.2));
+    assert_true(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 1, 3, 0.45));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 2048, 3, 6.25, 8, 1, 3, 0.9));
+    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 1, 3, 0.45));
+    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 2, 1, 3, 0.45));
+    assert_true(bp_product_zeros_pay_activations(avx512, 128, 32768, 3, 8.3, 2, 1, 3, 0.1));
+    assert_true(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 1, 3, 0.07));
+    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 1, 3, 0.2));
     /* For few pixels the rows of signs are not made. */
-    assert_false(bp_product_zeros_pay_activations(avx512, 512, 16, 3, 6.25, 8, 3, 0.1));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 16, 3, 6.25, 8, 1, 3, 0.1));
     /* One tap is little work beside the lists. */
-    assert_true(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 3, 0.03));
-    assert_false(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 3, 0.25));
-    /* Codes of 8 bits have more digits, and two lookups. */
-    assert_true(bp_product_zeros_pay_weights(avx512, 3, 2, 32768, 1, 0.02, 8, 0.5));
-    assert_false(bp_product_zeros_pay_weights(avx512, 3, 2, 32768, 1, 0.02, 8, 0.8));
-    assert_false(bp_product_zeros_pay_weights(avx512, 3, 1, 131072, 1, 1.0 / 64, 8, 0.5));
-    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 8, 0.5));
-    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 8, 1.9));
-    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 8, 0.5));
+    assert_true(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 1, 3, 0.03));
+    assert_false(bp_product_zeros_pay_activations(avx512, 512, 8192, 1, 1, 4, 1, 3, 0.25));
+    /* Codes of 8 bits have more digits, and more than one lookup. */
+    assert_true(bp_product_zeros_pay_weights(avx512, 3, 2, 32768, 2, 0.02, 8, 0.5));
+    assert_false(bp_product_zeros_pay_weights(avx512, 3, 2, 32768, 1.3, 0.02, 8, 0.5));
+    assert_false(bp_product_zeros_pay_weights(avx512, 3, 2, 32768, 2, 0.02, 8, 0.8));
+    assert_false(bp_product_zeros_pay_weights(avx512, 3, 1, 131072, 2, 1.0 / 64, 8, 0.5));
+    assert_true(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 2, 8, 0.5));
+    assert_false(bp_product_zeros_pay_activations(avx512, 256, 8192, 3, 7.5, 4, 2, 8, 1.9));
+    assert_false(bp_product_zeros_pay_activations(avx512, 64, 131072, 3, 8.7, 1, 2, 8, 0.5));
     /* Not measured on the others. */
     for (int tier = BP_TIER_C; tier < BP_TIER_COUNT; tier++) {
         if (tier == BP_TIER_AVX512)
             continue;
         assert_false(
-            bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 3, 6.25, 8, 3, 0.1));
+            bp_product_zeros_pay_activations((enum bp_tier)tier, 512, 2048, 3, 6.25, 8, 1, 3, 0.1));
         if (tier != BP_TIER_AMX)
             assert_false(
                 bp_product_zeros_pay_weights((enum bp_tier)tier, 3, 8, 32768, 1, 0.02, 3, 0.1));
     }
 }
 
+/* Wide tables unless they would leave out too much. */
+static void test_lookup_passes(void **state) {
+    (void)state;
+    assert_true(bp_product_lookup_passes(4, 0.5) == 1);
+    assert_true(bp_product_lookup_passes(8, 0) < 2);
+    assert_true(bp_product_lookup_passes(8, 0.005) < 2);
+    assert_true(bp_product_lookup_passes(8, 0.02) == 2);
+    assert_true(bp_product_lookup_passes(8, 1) == 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forward),
-        cmocka_unit_test(test_gradient),
-        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_lookup_passes), cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_gradient),      cmocka_unit_test(test_weights),
         cmocka_unit_test(test_zeros),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,8 +26,8 @@ void bp_index_of_samples_neon(const uint64_t *bits, const int32_t *offset, size_
                               size_t out_step);
 void bp_tables_of_samples_neon(const uint8_t *codes, const int32_t *offset, size_t samples,
                                size_t together, size_t n, size_t code_step, size_t k,
-                               const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
-                               size_t column_bytes, size_t position_bytes);
+                               const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                               size_t position_bytes);
 void bp_product_tables_neon(const uint8_t *tables, const int32_t *pixel, size_t n,
                             const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
                             size_t quads, size_t together, int entry_max, const uint8_t *index,

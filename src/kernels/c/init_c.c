@@ -19,6 +19,9 @@ void bp_kernels_init_c(struct bp_kernels *kernels) {
     kernels->index_of_samples = bp_index_of_samples_c;
     kernels->tables_of_samples = bp_tables_of_samples_c;
     kernels->product_samples = bp_product_samples_c;
+    kernels->wide_tables_of_codes = bp_wide_tables_of_codes_c;
+    kernels->wide_tables_of_samples = bp_wide_tables_of_samples_c;
+    kernels->add_signs = bp_add_signs_c;
     kernels->list_nonzero = bp_list_nonzero_c;
     kernels->list_row = bp_list_row_c;
     kernels->join_rows = bp_join_rows_c;

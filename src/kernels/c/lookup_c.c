@@ -2,6 +2,8 @@
  * for the tests, and as the plainest form of the contracts. */
 #include "kernels/c/tier_c.h"
 
+#include <stdlib.h>
+
 #include "base/bits.h"
 
 /* --- tables and indices ----------------------------------------------------------------------- */
@@ -33,11 +35,8 @@ void bp_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, size_t toget
 
 void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples,
                             size_t together, size_t n, size_t code_step, size_t k,
-                            const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
-                            size_t column_bytes, size_t position_bytes) {
-    if (digit_bytes > 0)
-        bp_tables_of_samples_c(codes, offset, samples, together, n, code_step, k, digit + 1, 0,
-                               out + digit_bytes, column_bytes, position_bytes);
+                            const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                            size_t position_bytes) {
     for (size_t p = 0; p < n; p++)
         for (size_t i = 0; i < k; i++)
             for (size_t q = 0; q < together; q++) {
@@ -48,6 +47,69 @@ void bp_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t 
                 fill_table(digits, digit->top,
                            out + i * column_bytes + p * position_bytes + q * BP_TABLE_BYTES);
             }
+}
+
+/* A quad's wide table. at: the numbers of its codes, of those that are left out. */
+static int32_t fill_wide_table(int8_t codes[4], const size_t at[4], uint8_t table[BP_TABLE_BYTES],
+                               struct bp_left_out *left_out, size_t *length) {
+    int total = 0;
+    for (size_t e = 0; e < 4; e++)
+        total += abs(codes[e]);
+    while (total > BP_WIDE_MOST) {
+        size_t largest = 0;
+        for (size_t e = 1; e < 4; e++)
+            if (abs(codes[e]) > abs(codes[largest]))
+                largest = e;
+        left_out[(*length)++] =
+            (struct bp_left_out){(unsigned)at[largest] & 0xffffff, codes[largest]};
+        total -= abs(codes[largest]);
+        codes[largest] = 0;
+    }
+    for (unsigned m = 0; m < BP_TABLE_BYTES; m++) {
+        int sum = 0;
+        for (unsigned e = 0; e < 4; e++)
+            if ((codes[e] < 0) == (m >> e & 1))
+                sum += abs(codes[e]);
+        table[m] = (uint8_t)sum;
+    }
+    return total;
+}
+
+size_t bp_wide_tables_of_codes_c(const uint8_t *codes, size_t n, size_t k, size_t together,
+                                 uint8_t *tables, int32_t *total, struct bp_left_out *left_out) {
+    size_t length = 0;
+    for (size_t p = 0; p < n; p++) {
+        total[p] = 0;
+        for (size_t i = 0; i < bp_round_up(k, 4 * together); i += 4, tables += BP_TABLE_BYTES) {
+            const size_t first = p * k + i, at[4] = {first, first + 1, first + 2, first + 3};
+            int8_t quad[4] = {0};
+            for (size_t e = 0; e < 4 && i + e < k; e++)
+                quad[e] = (int8_t)codes[first + e];
+            total[p] += fill_wide_table(quad, at, tables, left_out, &length);
+        }
+    }
+    return length;
+}
+
+size_t bp_wide_tables_of_samples_c(const uint8_t *codes, const int32_t *offset, size_t samples,
+                                   size_t together, size_t n, size_t code_step, size_t k,
+                                   uint8_t *out, size_t column_bytes, size_t position_bytes,
+                                   const uint8_t *kind, int32_t *total,
+                                   struct bp_left_out *left_out) {
+    size_t length = 0;
+    for (size_t p = 0; p < n; p++)
+        for (size_t i = 0; i < k; i++)
+            for (size_t q = 0; q < together; q++) {
+                const size_t first = (p * k + i) * 16 + 4 * q;
+                const size_t at[4] = {first, first + 1, first + 2, first + 3};
+                int8_t quad[4] = {0};
+                for (size_t e = 0; e < 4 && 4 * q + e < samples; e++)
+                    quad[e] = (int8_t)codes[(size_t)offset[4 * q + e] + p * code_step + i];
+                total[(kind[p] * k + i) * together + q] += fill_wide_table(
+                    quad, at, out + i * column_bytes + p * position_bytes + q * BP_TABLE_BYTES,
+                    left_out, &length);
+            }
+    return length;
 }
 
 static uint8_t quad_of(const uint64_t *words, size_t quad) {
@@ -110,26 +172,26 @@ void bp_product_tables_c(const uint8_t *tables, const int32_t *pixel, size_t n, 
         }
 }
 
-void bp_product_tables_i16_c(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
-                             const int32_t *to, size_t n, const int32_t *tap, const int32_t *tap_w,
-                             size_t taps, size_t w_taps, size_t quads, size_t together,
-                             int entry_max, const uint8_t *index, size_t c, const int32_t *base,
-                             const struct bp_masked_sums *y, struct bp_fetch *soon) {
+void bp_product_tables_i16_c(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                             size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                             size_t w_taps, size_t quads, size_t together, int entry_max,
+                             const uint8_t *index, size_t c, const int32_t *base,
+                             const struct bp_wide_pixels *wide, const struct bp_masked_sums *y,
+                             struct bp_fetch *soon) {
     for (size_t p = 0; p < n; p++)
         for (size_t b = 0; b < c; b += BP_LANES) {
             const size_t lanes = bp_min_size(c - b, BP_LANES), at = (size_t)to[p] * c + b;
             const uint64_t inside = y->mask[(size_t)to[p] * bp_words(c) + b / 64] >> b % 64;
+            const int32_t *more = wide == NULL || wide->more == NULL ? NULL : wide->more[p];
             int32_t sums[BP_LANES];
             bp_product_tables_c(tables, &pixel[p], 1, tap, tap_w, taps, w_taps, quads, together,
-                                entry_max, index + b * w_taps * quads, lanes, base + b, 0, sums,
-                                soon);
-            if (digit_bytes > 0)
-                bp_product_tables_c(tables + digit_bytes, &pixel[p], 1, tap, tap_w, taps, w_taps,
-                                    quads, together, entry_max, index + b * w_taps * quads, lanes,
-                                    NULL, 4, sums, soon);
-            for (size_t j = 0; j < lanes; j++)
+                                entry_max, index + b * w_taps * quads, lanes, base + b,
+                                wide == NULL ? 0 : 1, sums, soon);
+            for (size_t j = 0; j < lanes; j++) {
+                sums[j] += (more == NULL ? 0 : more[b + j]) - (wide == NULL ? 0 : wide->total[p]);
                 y->out[at + j] =
                     (int16_t)(inside >> j & 1 ? bp_shift_to_even(sums[j], y->shift) : 0);
+            }
         }
 }
 
@@ -176,12 +238,13 @@ void bp_product_samples_c(const uint8_t *tables, size_t k, size_t column_bytes,
             int32_t *to = y + i * y_stride + t * tap_stride;
             for (size_t j = 0; j < c && !add; j++)
                 to[j] = 0;
-            for (size_t r = runs->begin[t]; r < runs->begin[t + 1]; r++) {
-                const uint8_t *column = tables + i * column_bytes;
-                add_run(column, 1, &runs->runs[r], index, index_step, c, together, to);
-                if (runs->digit_bytes > 0)
-                    add_run(column + runs->digit_bytes, 16, &runs->runs[r], index, index_step, c,
-                            together, to);
-            }
+            for (size_t r = runs->begin[t]; r < runs->begin[t + 1]; r++)
+                add_run(tables + i * column_bytes, runs->weight, &runs->runs[r], index, index_step,
+                        c, together, to);
         }
+}
+
+void bp_add_signs_c(const uint64_t *bits, size_t n, int32_t value, int32_t *y) {
+    for (size_t j = 0; j < n; j++)
+        y[j] += bp_bit(bits, j) ? -value : value;
 }

@@ -19,6 +19,9 @@ void bp_kernels_init_avx512(struct bp_kernels *kernels) {
     kernels->index_of_samples = bp_index_of_samples_avx512;
     kernels->tables_of_samples = bp_tables_of_samples_avx512;
     kernels->product_samples = bp_product_samples_avx512;
+    kernels->wide_tables_of_codes = bp_wide_tables_of_codes_avx512;
+    kernels->wide_tables_of_samples = bp_wide_tables_of_samples_avx512;
+    kernels->add_signs = bp_add_signs_avx512;
     kernels->together = 4;
     kernels->codes_at_once = 1;
     kernels->in_triples = 1;

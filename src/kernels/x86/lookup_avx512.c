@@ -5,11 +5,10 @@
  *     vpermb     | lane 0: quads 0 1 2 3 | lane 1: quads 0 1 2 3 | ..     256 multiply-adds
  *     vpdpbusd   | sum of lane 0         | sum of lane 1         | ..
  *
- * Blocks of 4 rows (pixels, columns) by 64 lanes: 16 sums, the index of two steps in 8 registers.
- * Of two digits the loop goes over the higher one's tables first, with 16 in place of ones. The
- * loop of a whole block is in assembly: which of the processor's vector units an instruction runs
- * on is settled by the order that they come in, and compilers, which move loads and copy sums,
- * leave it a quarter slower.
+ * Larger entries, up to 255, go to vpdpbusd one by one. Blocks of 4 rows (pixels, columns) by 64
+ * lanes: 16 sums, the index of two steps in 8 registers. The loop of a whole block is in assembly:
+ * which of the processor's vector units an instruction runs on is settled by the order that they
+ * come in, and compilers, which move loads and copy sums, leave it a quarter slower.
  */
 #include "kernels/x86/tier_avx512.h"
 
@@ -37,29 +36,30 @@ struct steps {
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
+#define MOST_OF_PAIR (BP_WIDE_MOST / 2) /* entries of which two are a byte */
+
 /* What the loop takes. It finds the fields by their distances in bytes. */
 struct loop {
-    const uint8_t *row[MAX_ROWS]; /* 0 */
-    const uint8_t *index, *half;  /* 32, 40: half the lanes further on */
-    const struct step *step;      /* 48 */
-    size_t twos, odd;             /* 56, 64 */
-    size_t digits;                /* 72: 1; or 2, the rows are those of the higher one */
-    ptrdiff_t next_digit;         /* 80: to the tables of the lower one */
-    uint64_t weight;              /* 88: of the first digit; a second one counts once */
-    const int32_t *from;          /* 96: what the sums of the first row are added to */
-    size_t from_bytes;            /* 104: to what those of the next row are */
+    const uint8_t *row[MAX_ROWS];  /* 0 */
+    const uint8_t *index, *half;   /* 32, 40: half the lanes further on */
+    const struct step *step;       /* 48 */
+    size_t twos, odd;              /* 56, 64 */
+    uint64_t weight;               /* 72: what an entry counts, up to 127 */
+    const int32_t *from[MAX_ROWS]; /* 80: what the sums of each row are added to */
 };
-_Static_assert(offsetof(struct loop, from_bytes) == 104, "as the loop expects it");
+_Static_assert(offsetof(struct loop, from) == 80, "as the loop expects it");
 
 /* `rows` rows and up to 64 lanes: what a pass is added for. */
 struct block {
     struct loop loop;
     size_t rows, lanes;
+    int pairs; /* no entry is larger than MOST_OF_PAIR */
     int32_t *y;
     size_t y_stride;                /* to the next row */
     int narrow;                     /* shift of what is stored in 16 bits */
     const uint64_t *mask[MAX_ROWS]; /* in place of y, of each row: where sums are stored .. */
-    int16_t *out[MAX_ROWS];         /* .. in 16 bits */
+    int16_t *out[MAX_ROWS];         /* .. in 16 bits .. */
+    int32_t less[MAX_ROWS];         /* .. less this */
 };
 
 /* The sums of a row: 64 lanes. */
@@ -70,68 +70,70 @@ struct lanes {
 /* clang-format off */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings" /* all compilers here take them */
-#define FROM(offset, s) "vmovdqu64 " #offset "(%%rax), %[" #s "]\n\t"
-#define FROM_ROW(s0, s1, s2, s3)                                                                   \
-    FROM(0, s0) FROM(64, s1) FROM(128, s2) FROM(192, s3) "add %%rcx, %%rax\n\t"
+#define FROM_ROW(row, s0, s1, s2, s3)                                                              \
+    "movq " #row "(%[loop]), %%rax\n\tvmovdqu64 (%%rax), %[" #s0 "]\n\t"                            \
+    "vmovdqu64 64(%%rax), %[" #s1 "]\n\tvmovdqu64 128(%%rax), %[" #s2 "]\n\t"                       \
+    "vmovdqu64 192(%%rax), %[" #s3 "]\n\t"
 #define LOAD(base, offset, v) "vmovdqu64 " #offset "(%%" #base ",%%rax), %%zmm" #v "\n\t"
 #define LOAD_INDEX(v0, v1, v2, v3)                                                                 \
     LOAD(r12, 0, v0) LOAD(r12, 64, v1) LOAD(r13, 0, v2) LOAD(r13, 64, v3)
 #define LOOK_UP(table, index, to) "vpermb %%zmm" #table ", %%zmm" #index ", %%zmm" #to "\n\t"
-#define ADD_FOURS(s) "vpdpbusd %%zmm31, %%zmm26, %[" #s "]\n\t"
-#define ADD_TWO(i, j, s)                                                                           \
-    LOOK_UP(24, i, 26) LOOK_UP(25, j, 27) "vpaddb %%zmm26, %%zmm27, %%zmm26\n\t" ADD_FOURS(s)
-#define ADD_ONE(i, s) LOOK_UP(24, i, 26) ADD_FOURS(s)
-#define ROW_OF_TWO(row, s0, s1, s2, s3)                                                            \
+#define ADD_FOURS(v, s) "vpdpbusd %%zmm31, %%zmm" #v ", %[" #s "]\n\t"
+#define ADD_PAIR(s) "vpaddb %%zmm26, %%zmm27, %%zmm26\n\t" ADD_FOURS(26, s)
+#define ADD_EACH(s) ADD_FOURS(26, s) ADD_FOURS(27, s)
+#define ADD_TWO(ADD, i, j, s) LOOK_UP(24, i, 26) LOOK_UP(25, j, 27) ADD(s)
+#define ADD_ONE(i, s) LOOK_UP(24, i, 26) ADD_FOURS(26, s)
+#define ROW_OF_TWO(ADD, row, s0, s1, s2, s3)                                                       \
     LOAD(row, 0, 24) "vmovdqu64 (%%" #row ",%%rcx), %%zmm25\n\t"                                   \
-    ADD_TWO(16, 20, s0) ADD_TWO(17, 21, s1) ADD_TWO(18, 22, s2) ADD_TWO(19, 23, s3)
+    ADD_TWO(ADD, 16, 20, s0) ADD_TWO(ADD, 17, 21, s1)                                              \
+    ADD_TWO(ADD, 18, 22, s2) ADD_TWO(ADD, 19, 23, s3)
 #define ROW_OF_ONE(row, s0, s1, s2, s3)                                                            \
     LOAD(row, 0, 24) ADD_ONE(16, s0) ADD_ONE(17, s1) ADD_ONE(18, s2) ADD_ONE(19, s3)
 #define SUM(i) [s##i] "=&v"(sum[i])
 
 /* 4 rows by 64 lanes: sum[4 * row + i], 16 lanes each. Registers: 16 .. 23 index bytes, 24 and 25
  * tables, 26 and 27 entries, 31 the weight; r8 .. r11 rows. */
-BP_INLINE void sum_four_rows(const struct loop *loop, __m512i sum[16]) {
-    __asm__ volatile(
-        "movq 96(%[loop]), %%rax\n\tmovq 104(%[loop]), %%rcx\n\t"
-        FROM_ROW(s0, s1, s2, s3)
-        FROM_ROW(s4, s5, s6, s7)
-        FROM_ROW(s8, s9, s10, s11)
-        FROM_ROW(s12, s13, s14, s15)
-        "movq (%[loop]), %%r8\n\tmovq 8(%[loop]), %%r9\n\t"
-        "movq 16(%[loop]), %%r10\n\tmovq 24(%[loop]), %%r11\n\t"
-        "movq 32(%[loop]), %%r12\n\tmovq 40(%[loop]), %%r13\n\t"
-        "movq 72(%[loop]), %%rdx\n\t"
-        "vpbroadcastb 88(%[loop]), %%zmm31\n"
-        "4:\n\t" /* a digit */
-        "movq 48(%[loop]), %%r14\n\tmovq 56(%[loop]), %%r15\n\t"
-        "test %%r15, %%r15\n\tjz 2f\n\t"
-        ".p2align 6\n1:\n\t"
-        "movslq 4(%%r14), %%rax\n\t" LOAD_INDEX(16, 17, 18, 19)
-        "movslq 12(%%r14), %%rax\n\t" LOAD_INDEX(20, 21, 22, 23)
-        "movslq (%%r14), %%rax\n\tmovslq 8(%%r14), %%rcx\n\t"
-        ROW_OF_TWO(r8, s0, s1, s2, s3)
-        ROW_OF_TWO(r9, s4, s5, s6, s7)
-        ROW_OF_TWO(r10, s8, s9, s10, s11)
-        ROW_OF_TWO(r11, s12, s13, s14, s15)
-        "add $16, %%r14\n\tdec %%r15\n\tjnz 1b\n"
-        "2:\n\tcmpq $0, 64(%[loop])\n\tje 3f\n\t" /* the last of an odd number */
-        "movslq 4(%%r14), %%rax\n\t" LOAD_INDEX(16, 17, 18, 19)
-        "movslq (%%r14), %%rax\n\t"
-        ROW_OF_ONE(r8, s0, s1, s2, s3)
-        ROW_OF_ONE(r9, s4, s5, s6, s7)
-        ROW_OF_ONE(r10, s8, s9, s10, s11)
-        ROW_OF_ONE(r11, s12, s13, s14, s15)
-        "3:\n\tdec %%rdx\n\tjz 5f\n\t"
-        "movq 80(%[loop]), %%rax\n\t"
-        "add %%rax, %%r8\n\tadd %%rax, %%r9\n\tadd %%rax, %%r10\n\tadd %%rax, %%r11\n\t"
-        "vpternlogd $255, %%zmm31, %%zmm31, %%zmm31\n\tvpabsb %%zmm31, %%zmm31\n\t"
-        "jmp 4b\n5:\n\t"
-        : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10),
-          SUM(11), SUM(12), SUM(13), SUM(14), SUM(15)
-        : [loop] "r"(loop)
-        : "memory", "cc", "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-          "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",
-          "xmm26", "xmm27", "xmm31");
+#define SUM_FOUR_ROWS(ADD)                                                                         \
+    __asm__ volatile(                                                                              \
+        FROM_ROW(80, s0, s1, s2, s3)                                                               \
+        FROM_ROW(88, s4, s5, s6, s7)                                                               \
+        FROM_ROW(96, s8, s9, s10, s11)                                                             \
+        FROM_ROW(104, s12, s13, s14, s15)                                                          \
+        "movq (%[loop]), %%r8\n\tmovq 8(%[loop]), %%r9\n\t"                                        \
+        "movq 16(%[loop]), %%r10\n\tmovq 24(%[loop]), %%r11\n\t"                                   \
+        "movq 32(%[loop]), %%r12\n\tmovq 40(%[loop]), %%r13\n\t"                                   \
+        "movq 48(%[loop]), %%r14\n\tmovq 56(%[loop]), %%r15\n\t"                                   \
+        "vpbroadcastb 72(%[loop]), %%zmm31\n\t"                                                    \
+        "test %%r15, %%r15\n\tjz 2f\n\t"                                                           \
+        ".p2align 6\n1:\n\t"                                                                       \
+        "movslq 4(%%r14), %%rax\n\t" LOAD_INDEX(16, 17, 18, 19)                                    \
+        "movslq 12(%%r14), %%rax\n\t" LOAD_INDEX(20, 21, 22, 23)                                   \
+        "movslq (%%r14), %%rax\n\tmovslq 8(%%r14), %%rcx\n\t"                                      \
+        ROW_OF_TWO(ADD, r8, s0, s1, s2, s3)                                                        \
+        ROW_OF_TWO(ADD, r9, s4, s5, s6, s7)                                                        \
+        ROW_OF_TWO(ADD, r10, s8, s9, s10, s11)                                                     \
+        ROW_OF_TWO(ADD, r11, s12, s13, s14, s15)                                                   \
+        "add $16, %%r14\n\tdec %%r15\n\tjnz 1b\n"                                                 \
+        "2:\n\tcmpq $0, 64(%[loop])\n\tje 3f\n\t" /* the last of an odd number */                 \
+        "movslq 4(%%r14), %%rax\n\t" LOAD_INDEX(16, 17, 18, 19)                                    \
+        "movslq (%%r14), %%rax\n\t"                                                                \
+        ROW_OF_ONE(r8, s0, s1, s2, s3)                                                             \
+        ROW_OF_ONE(r9, s4, s5, s6, s7)                                                             \
+        ROW_OF_ONE(r10, s8, s9, s10, s11)                                                          \
+        ROW_OF_ONE(r11, s12, s13, s14, s15)                                                        \
+        "3:\n\t"                                                                                   \
+        : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10), \
+          SUM(11), SUM(12), SUM(13), SUM(14), SUM(15)                                              \
+        : [loop] "r"(loop)                                                                         \
+        : "memory", "cc", "rax", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",      \
+          "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24",         \
+          "xmm25", "xmm26", "xmm27", "xmm31")
+
+BP_INLINE void sum_four_rows(const struct loop *loop, int pairs, __m512i sum[16]) {
+    if (pairs)
+        SUM_FOUR_ROWS(ADD_PAIR);
+    else
+        SUM_FOUR_ROWS(ADD_EACH);
 }
 #pragma GCC diagnostic pop
 /* clang-format on */
@@ -140,25 +142,13 @@ BP_INLINE __m512i load_entries(const uint8_t *row, const uint8_t *index) {
     return _mm512_permutexvar_epi8(_mm512_loadu_si512(index), _mm512_loadu_si512(row));
 }
 
-/* Of one digit, or unless digit_bytes is 0 of two, whose tables lie so far apart. */
-BP_INLINE struct block block_of(size_t digit_bytes) {
-    struct block b = {.loop = {.digits = 1, .weight = 1}};
-    if (digit_bytes > 0) {
-        b.loop.digits = 2;
-        b.loop.next_digit = -(ptrdiff_t)digit_bytes;
-        b.loop.weight = 16;
-    }
-    return b;
+BP_INLINE struct block block_of(int entry_max, int weight) {
+    return (struct block){.loop = {.weight = (uint64_t)weight}, .pairs = entry_max <= MOST_OF_PAIR};
 }
 
 BP_INLINE void set_index(struct block *b, const uint8_t *index, size_t half_bytes) {
     b->loop.index = index;
     b->loop.half = index + half_bytes;
-}
-
-/* The tables of the lowest digit begin here. */
-BP_INLINE void set_row(struct block *b, size_t row, const uint8_t *tables) {
-    b->loop.row[row] = tables - b->loop.next_digit;
 }
 
 BP_INLINE void set_steps(struct block *b, const struct step *step, size_t count) {
@@ -167,9 +157,9 @@ BP_INLINE void set_steps(struct block *b, const struct step *step, size_t count)
     b->loop.odd = count % 2;
 }
 
-/* One row of a digit, `vectors` times 16 lanes. */
-BP_INLINE void add_digit(const struct loop *loop, int vectors, const uint8_t *row, __m512i one,
-                         struct lanes *sums) {
+/* One row, `vectors` times 16 lanes. */
+BP_INLINE void add_row(const struct loop *loop, int vectors, const uint8_t *row, __m512i one,
+                       struct lanes *sums) {
     const uint8_t *low = loop->index, *high = loop->half;
     const struct step *step = loop->step, *end = step + 2 * loop->twos + loop->odd;
     __m512i s0 = sums->v[0], s1 = sums->v[1], s2 = sums->v[2], s3 = sums->v[3];
@@ -186,8 +176,8 @@ BP_INLINE void add_digit(const struct loop *loop, int vectors, const uint8_t *ro
 
 /* The same of two rows and 64 lanes: each index vector is loaded once for both, and there are twice
  * as many sums, so that they wait for one another less. */
-BP_INLINE void add_digit_to_two(const struct loop *loop, const uint8_t *first,
-                                const uint8_t *second, __m512i one, struct lanes sums[2]) {
+BP_INLINE void add_two_rows(const struct loop *loop, const uint8_t *first, const uint8_t *second,
+                            __m512i one, struct lanes sums[2]) {
     const uint8_t *low = loop->index, *high = loop->half;
     const struct step *step = loop->step, *end = step + 2 * loop->twos + loop->odd;
     __m512i s0 = sums[0].v[0], s1 = sums[0].v[1], s2 = sums[0].v[2], s3 = sums[0].v[3];
@@ -214,33 +204,25 @@ BP_INLINE void add_digit_to_two(const struct loop *loop, const uint8_t *first,
 
 /* What the sums of row r, of which lanes exist, are added to. */
 BP_INLINE struct lanes load_from(const struct block *b, size_t r) {
-    const int32_t *from = (const int32_t *)((const char *)b->loop.from + r * b->loop.from_bytes);
     struct lanes sums;
     for (size_t i = 0; i < 4; i++)
-        sums.v[i] = 16 * i < b->lanes
-                        ? _mm512_maskz_loadu_epi32(mask_16(b->lanes - 16 * i), from + 16 * i)
-                        : _mm512_setzero_si512();
+        sums.v[i] = 16 * i < b->lanes ? _mm512_maskz_loadu_epi32(mask_16(b->lanes - 16 * i),
+                                                                 b->loop.from[r] + 16 * i)
+                                      : _mm512_setzero_si512();
     return sums;
 }
 
 /* Rows r and, of 64 lanes, r + 1, if there is one. Returns how many. */
 BP_INLINE size_t add_rows(const struct block *b, size_t r, struct lanes sums[2]) {
     const struct loop *loop = &b->loop;
-    const __m512i weight = _mm512_set1_epi8((char)loop->weight), one = _mm512_set1_epi8(1);
-    const int vectors = b->lanes <= BP_LANES ? 2 : 4;
-    const uint8_t *first = loop->row[r], *second;
+    const __m512i weight = _mm512_set1_epi8((char)loop->weight);
     sums[0] = load_from(b, r);
     if (b->lanes < MAX_LANES || r + 1 == b->rows) {
-        add_digit(loop, vectors, first, weight, sums);
-        if (loop->digits == 2)
-            add_digit(loop, vectors, first + loop->next_digit, one, sums);
+        add_row(loop, b->lanes <= BP_LANES ? 2 : 4, loop->row[r], weight, sums);
         return 1;
     }
-    second = loop->row[r + 1];
     sums[1] = load_from(b, r + 1);
-    add_digit_to_two(loop, first, second, weight, sums);
-    if (loop->digits == 2)
-        add_digit_to_two(loop, first + loop->next_digit, second + loop->next_digit, one, sums);
+    add_two_rows(loop, loop->row[r], loop->row[r + 1], weight, sums);
     return 2;
 }
 
@@ -254,13 +236,21 @@ BP_INLINE void store_64(const struct block *b, size_t row, __m512i v0, __m512i v
 }
 
 /* Without loops over the sums: gcc 12 would copy them to memory for one. */
-static __attribute__((noinline)) void add_four_rows(const struct block *b) {
+BP_INLINE void add_four_rows(const struct block *b, int pairs) {
     __m512i sum[16];
-    sum_four_rows(&b->loop, sum);
+    sum_four_rows(&b->loop, pairs, sum);
     store_64(b, 0, sum[0], sum[1], sum[2], sum[3]);
     store_64(b, 1, sum[4], sum[5], sum[6], sum[7]);
     store_64(b, 2, sum[8], sum[9], sum[10], sum[11]);
     store_64(b, 3, sum[12], sum[13], sum[14], sum[15]);
+}
+
+static __attribute__((noinline)) void add_by_pairs(const struct block *b) {
+    add_four_rows(b, 1);
+}
+
+static __attribute__((noinline)) void add_one_by_one(const struct block *b) {
+    add_four_rows(b, 0);
 }
 
 /* Fewer than 64 lanes, or than 4 rows. */
@@ -278,10 +268,12 @@ static void add_few(const struct block *b) {
 }
 
 static void add_pass(const struct block *b) {
-    if (b->lanes == MAX_LANES && b->rows == MAX_ROWS)
-        add_four_rows(b);
-    else
+    if (b->lanes < MAX_LANES || b->rows < MAX_ROWS)
         add_few(b);
+    else if (b->pairs)
+        add_by_pairs(b);
+    else
+        add_one_by_one(b);
 }
 
 /* 32 lanes, of which m exist, in 16 bits, where their bits are set. With a shift the sums are half
@@ -309,13 +301,30 @@ BP_INLINE void store_64_masked(const struct block *b, size_t row, __m512i v0, __
     store_masked(v2, v3, b->narrow, (uint32_t)(inside >> 32), 0xffffffff, b->out[row] + 32);
 }
 
-static __attribute__((noinline)) void store_four_rows(const struct block *b) {
+static __attribute__((noinline)) void store_by_pairs(const struct block *b) {
     __m512i sum[16];
-    sum_four_rows(&b->loop, sum);
+    sum_four_rows(&b->loop, 1, sum);
     store_64_masked(b, 0, sum[0], sum[1], sum[2], sum[3]);
     store_64_masked(b, 1, sum[4], sum[5], sum[6], sum[7]);
     store_64_masked(b, 2, sum[8], sum[9], sum[10], sum[11]);
     store_64_masked(b, 3, sum[12], sum[13], sum[14], sum[15]);
+}
+
+/* Of wide tables: less what sums of a row are too large by. */
+BP_INLINE void store_64_less(const struct block *b, size_t row, __m512i v0, __m512i v1, __m512i v2,
+                             __m512i v3) {
+    const __m512i less = _mm512_set1_epi32(b->less[row]);
+    store_64_masked(b, row, _mm512_sub_epi32(v0, less), _mm512_sub_epi32(v1, less),
+                    _mm512_sub_epi32(v2, less), _mm512_sub_epi32(v3, less));
+}
+
+static __attribute__((noinline)) void store_one_by_one(const struct block *b) {
+    __m512i sum[16];
+    sum_four_rows(&b->loop, 0, sum);
+    store_64_less(b, 0, sum[0], sum[1], sum[2], sum[3]);
+    store_64_less(b, 1, sum[4], sum[5], sum[6], sum[7]);
+    store_64_less(b, 2, sum[8], sum[9], sum[10], sum[11]);
+    store_64_less(b, 3, sum[12], sum[13], sum[14], sum[15]);
 }
 
 /* Fewer than 64 lanes, or than 4 rows. */
@@ -325,20 +334,24 @@ static void store_few(const struct block *b) {
         rows = add_rows(b, r, sums);
         for (size_t i = 0; i < rows * 2; i++) {
             const size_t lane = i % 2 * 32, row = r + i / 2;
+            const __m512i less = _mm512_set1_epi32(b->less[row]);
             const __m512i *of = sums[i / 2].v + i % 2 * 2;
             if (lane < b->lanes)
-                store_masked(of[0], of[1], b->narrow, (uint32_t)(*b->mask[row] >> lane),
-                             mask_32(b->lanes - lane), b->out[row] + lane);
+                store_masked(_mm512_sub_epi32(of[0], less), _mm512_sub_epi32(of[1], less),
+                             b->narrow, (uint32_t)(*b->mask[row] >> lane), mask_32(b->lanes - lane),
+                             b->out[row] + lane);
         }
     }
 }
 
 /* The same of y. */
 static void store_pass(const struct block *b) {
-    if (b->lanes == MAX_LANES && b->rows == MAX_ROWS)
-        store_four_rows(b);
-    else
+    if (b->lanes < MAX_LANES || b->rows < MAX_ROWS)
         store_few(b);
+    else if (b->pairs)
+        store_by_pairs(b);
+    else
+        store_one_by_one(b);
 }
 
 /* --- activation gradient ---------------------------------------------------------------------- */
@@ -374,15 +387,13 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
                               size_t quads, size_t together, int entry_max, const uint8_t *index,
                               size_t c, const int32_t *base, int shift, int32_t *y,
                               struct bp_fetch *soon) {
-    (void)together, (void)entry_max;
+    (void)together;
     struct steps steps;
     const size_t half_bytes = w_taps * quads * BP_LANES;
-    struct block b = block_of(0);
-    b.loop.weight = (uint64_t)1 << shift;
+    struct block b = block_of(entry_max, 1 << shift);
     b.y_stride = c;
     for (size_t step = 0; step < taps * (quads / TOGETHER);) {
         const int32_t *from = step == 0 ? base : NULL;
-        b.loop.from_bytes = from != NULL ? 0 : c * sizeof *y;
         step = steps_of_windows(&steps, step, tap, tap_w, taps, quads / TOGETHER, PASS_STEPS);
         for (size_t j = 0; j < c; j += MAX_LANES) {
             set_index(&b, index + j * w_taps * quads, half_bytes);
@@ -390,10 +401,11 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
             b.lanes = bp_min_size(c - j, MAX_LANES);
             for (size_t p = 0; p < n; p += b.rows) {
                 b.rows = bp_min_size(n - p, MAX_ROWS);
-                for (size_t r = 0; r < b.rows; r++)
-                    set_row(&b, r, tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES);
                 b.y = y + p * c + j;
-                b.loop.from = from != NULL ? from + j : b.y;
+                for (size_t r = 0; r < b.rows; r++) {
+                    b.loop.row[r] = tables + (ptrdiff_t)pixel[p + r] * BP_TABLE_BYTES;
+                    b.loop.from[r] = from != NULL ? from + j : b.y + r * c;
+                }
                 fetch_soon(soon, b.rows * b.lanes * sizeof *y);
                 add_pass(&b);
             }
@@ -405,45 +417,66 @@ void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_
 struct masked_job {
     const uint8_t *tables;
     const int32_t *pixel, *to;
+    const struct bp_wide_pixels *wide;
     const uint64_t *mask;
     int16_t *out;
     size_t c, cw;
+};
+
+/* What the sums of the block's lanes begin with, the same for all pixels, .. */
+struct initial {
+    int32_t of_all[MAX_LANES];
+    int32_t of_row[MAX_ROWS][MAX_LANES]; /* .. or those which codes were left out of */
 };
 
 /* The block's rows: pixels p and up, lanes j and up. */
 BP_INLINE void place_rows(const struct masked_job *job, size_t p, size_t j, struct block *b) {
     for (size_t r = 0; r < b->rows; r++) {
         const size_t to = (size_t)job->to[p + r];
-        set_row(b, r, job->tables + (ptrdiff_t)job->pixel[p + r] * BP_TABLE_BYTES);
+        b->loop.row[r] = job->tables + (ptrdiff_t)job->pixel[p + r] * BP_TABLE_BYTES;
         b->mask[r] = job->mask + to * job->cw + j / 64;
         b->out[r] = job->out + to * job->c + j;
+        b->less[r] = job->wide == NULL ? 0 : job->wide->total[p + r];
     }
 }
 
-void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
-                                  const int32_t *to, size_t n, const int32_t *tap,
-                                  const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
-                                  size_t together, int entry_max, const uint8_t *index, size_t c,
-                                  const int32_t *base, const struct bp_masked_sums *y,
+/* What their sums are added to before the first pass. */
+BP_INLINE void begin_rows(const struct masked_job *job, size_t p, size_t j, struct initial *initial,
+                          struct block *b) {
+    for (size_t r = 0; r < b->rows; r++) {
+        const int32_t *more =
+            job->wide == NULL || job->wide->more == NULL ? NULL : job->wide->more[p + r];
+        b->loop.from[r] = more == NULL ? initial->of_all : initial->of_row[r];
+        for (size_t i = 0; more != NULL && i < b->lanes; i++)
+            initial->of_row[r][i] = initial->of_all[i] + more[j + i];
+    }
+}
+
+void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                                  size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                  size_t w_taps, size_t quads, size_t together, int entry_max,
+                                  const uint8_t *index, size_t c, const int32_t *base,
+                                  const struct bp_wide_pixels *wide, const struct bp_masked_sums *y,
                                   struct bp_fetch *soon) {
-    (void)together, (void)entry_max;
+    (void)together;
     struct steps steps;
     steps_of_windows(&steps, 0, tap, tap_w, taps, quads / TOGETHER, MOST_STEPS);
     const size_t pass = pass_of(steps.count, PASS_STEPS);
     const int one_pass = steps.count <= PASS_STEPS;
     const size_t group = one_pass ? n : GROUP;
     int32_t part[GROUP * MAX_LANES] __attribute__((aligned(64))); /* sums of the first passes */
-    const struct masked_job job = {tables, pixel, to, y->mask, y->out, c, bp_words(c)};
+    struct initial initial __attribute__((aligned(64)));
+    const struct masked_job job = {tables, pixel, to, wide, y->mask, y->out, c, bp_words(c)};
     const size_t half_bytes = w_taps * quads * BP_LANES;
-    struct block b = block_of(digit_bytes);
+    struct block b = block_of(entry_max, wide == NULL ? 1 : 2);
+    b.pairs = b.pairs && wide == NULL;
     b.y_stride = MAX_LANES;
     b.narrow = y->shift;
-    int32_t initial[MAX_LANES] = {0};
     for (size_t j = 0; j < c; j += MAX_LANES) {
         set_index(&b, index + j * w_taps * quads, half_bytes);
         b.lanes = bp_min_size(c - j, MAX_LANES);
         for (size_t i = 0; i < b.lanes; i++) /* and half a unit, see store_masked */
-            initial[i] = base[j + i] + (1 << y->shift >> 1);
+            initial.of_all[i] = base[j + i] + (1 << y->shift >> 1);
         for (size_t first = 0; first < n; first += group)
             for (size_t s = 0; s < steps.count; s += pass) {
                 const size_t end = bp_min_size(n, first + group);
@@ -452,9 +485,11 @@ void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, con
                 for (size_t p = first; p < end; p += b.rows) {
                     b.rows = bp_min_size(end - p, MAX_ROWS);
                     b.y = part + (one_pass ? 0 : p - first) * MAX_LANES;
-                    b.loop.from = s == 0 ? initial : b.y;
-                    b.loop.from_bytes = s == 0 ? 0 : MAX_LANES * sizeof *b.y;
                     place_rows(&job, p, j, &b);
+                    if (s == 0)
+                        begin_rows(&job, p, j, &initial, &b);
+                    for (size_t r = 0; s > 0 && r < b.rows; r++)
+                        b.loop.from[r] = b.y + r * MAX_LANES;
                     if (last) {
                         fetch_soon(soon, b.rows * b.lanes * sizeof(int32_t));
                         store_pass(&b);
@@ -532,11 +567,11 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
                                const struct bp_tap_runs *runs, const uint8_t *index,
                                size_t index_step, size_t c, size_t together, int entry_max, int add,
                                int32_t *y, size_t y_stride, size_t tap_stride) {
-    (void)together, (void)entry_max;
+    (void)together;
     static const int32_t zeros[MAX_LANES];
     struct tap_list list;
     struct tap_cursor cursor = {.run = runs->begin[0], .add = add};
-    struct block b = block_of(runs->digit_bytes);
+    struct block b = block_of(entry_max, runs->weight);
     b.y_stride = y_stride;
     while (cursor.tap < runs->taps) {
         list_taps(&list, &cursor, runs, add, index_step);
@@ -546,16 +581,26 @@ void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_by
             for (size_t i = 0; i < k; i += b.rows) {
                 b.rows = bp_min_size(k - i, MAX_ROWS);
                 for (size_t r = 0; r < b.rows; r++)
-                    set_row(&b, r, tables + (i + r) * column_bytes);
+                    b.loop.row[r] = tables + (i + r) * column_bytes;
                 for (size_t o = 0; o < list.n; o++) {
                     const struct tap_steps *t = list.taps + (i / MAX_ROWS % 2 ? list.n - 1 - o : o);
                     b.y = y + i * y_stride + t->tap * tap_stride + j;
-                    b.loop.from = t->add ? b.y : zeros;
-                    b.loop.from_bytes = t->add ? y_stride * sizeof *y : 0;
+                    for (size_t r = 0; r < b.rows; r++)
+                        b.loop.from[r] = t->add ? b.y + r * y_stride : zeros;
                     set_steps(&b, list.at + t->first, t->count);
                     add_pass(&b);
                 }
             }
         }
+    }
+}
+
+void bp_add_signs_avx512(const uint64_t *bits, size_t n, int32_t value, int32_t *y) {
+    const __m512i plus = _mm512_set1_epi32(value), minus = _mm512_set1_epi32(-value);
+    for (size_t j = 0; j < n; j += 16) {
+        const __mmask16 here = mask_16(n - j), negative = (__mmask16)(bits[j / 64] >> j % 64);
+        const __m512i v = _mm512_maskz_loadu_epi32(here, y + j);
+        _mm512_mask_storeu_epi32(y + j, here,
+                                 _mm512_add_epi32(v, _mm512_mask_mov_epi32(plus, negative, minus)));
     }
 }

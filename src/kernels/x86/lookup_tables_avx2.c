@@ -131,9 +131,9 @@ static void tile_store(const struct tile *tile, size_t columns, size_t positions
 
 void bp_tables_of_samples_avx2(const uint8_t *codes, const int32_t *offset, size_t samples,
                                size_t together, size_t n, size_t code_step, size_t k,
-                               const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
-                               size_t column_bytes, size_t position_bytes) {
-    (void)together, (void)digit_bytes; /* 1, 0 */
+                               const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                               size_t position_bytes) {
+    (void)together; /* 1 */
     const struct digits d = digits_of(digit);
     struct tile tile __attribute__((aligned(64)));
     for (size_t i = 0; i < k; i += COLUMNS)

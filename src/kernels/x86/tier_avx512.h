@@ -28,11 +28,11 @@ void bp_index_weights_avx512(const uint64_t *bits, size_t lanes, size_t taps, si
                              size_t quads, size_t together, uint8_t *index);
 void bp_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
                                const struct bp_digit *digit, uint8_t *tables);
-void bp_product_tables_i16_avx512(const uint8_t *tables, size_t digit_bytes, const int32_t *pixel,
-                                  const int32_t *to, size_t n, const int32_t *tap,
-                                  const int32_t *tap_w, size_t taps, size_t w_taps, size_t quads,
-                                  size_t together, int entry_max, const uint8_t *index, size_t c,
-                                  const int32_t *base, const struct bp_masked_sums *y,
+void bp_product_tables_i16_avx512(const uint8_t *tables, const int32_t *pixel, const int32_t *to,
+                                  size_t n, const int32_t *tap, const int32_t *tap_w, size_t taps,
+                                  size_t w_taps, size_t quads, size_t together, int entry_max,
+                                  const uint8_t *index, size_t c, const int32_t *base,
+                                  const struct bp_wide_pixels *wide, const struct bp_masked_sums *y,
                                   struct bp_fetch *soon);
 void bp_product_tables_avx512(const uint8_t *tables, const int32_t *pixel, size_t n,
                               const int32_t *tap, const int32_t *tap_w, size_t taps, size_t w_taps,
@@ -44,12 +44,21 @@ void bp_index_of_samples_avx512(const uint64_t *bits, const int32_t *offset, siz
                                 size_t out_step);
 void bp_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
                                  size_t together, size_t n, size_t code_step, size_t k,
-                                 const struct bp_digit *digit, size_t digit_bytes, uint8_t *out,
-                                 size_t column_bytes, size_t position_bytes);
+                                 const struct bp_digit *digit, uint8_t *out, size_t column_bytes,
+                                 size_t position_bytes);
 void bp_product_samples_avx512(const uint8_t *tables, size_t k, size_t column_bytes,
                                const struct bp_tap_runs *runs, const uint8_t *index,
                                size_t index_step, size_t c, size_t together, int entry_max, int add,
                                int32_t *y, size_t y_stride, size_t tap_stride);
+size_t bp_wide_tables_of_codes_avx512(const uint8_t *codes, size_t n, size_t k, size_t together,
+                                      uint8_t *tables, int32_t *total,
+                                      struct bp_left_out *left_out);
+size_t bp_wide_tables_of_samples_avx512(const uint8_t *codes, const int32_t *offset, size_t samples,
+                                        size_t together, size_t n, size_t code_step, size_t k,
+                                        uint8_t *out, size_t column_bytes, size_t position_bytes,
+                                        const uint8_t *kind, int32_t *total,
+                                        struct bp_left_out *left_out);
+void bp_add_signs_avx512(const uint64_t *bits, size_t n, int32_t value, int32_t *y);
 void bp_list_nonzero_avx512(const uint8_t *codes, size_t n, size_t step, size_t k, size_t weights,
                             const uint16_t *at, uint16_t *to, size_t capacity, int32_t *count);
 void bp_list_row_avx512(const uint8_t *codes, size_t n, size_t k, size_t weights, size_t first,
