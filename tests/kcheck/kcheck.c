@@ -253,7 +253,7 @@ static const char usage[] =
     "              [--quick] [--no-guards]\n"
     "       kcheck --self-test | --list\n"
     "       kcheck --bench [--shapes FILE] [--kernel NAME] [--tier NAME]\n"
-    "              [--entry-max 1..60]   largest entry of the tables of product_tables, _samples\n"
+    "              [--entry-max 1..255]  largest entry of the tables of product_tables, _samples\n"
     "              [--peak]              products: share of a loop on registers alone\n"
     "exit: 0 passed, 1 failed, 2 usage, 77 the tier is not here\n";
 
@@ -293,7 +293,7 @@ static int read_options(int argc, char **argv, struct options *o) {
                  number < kc_cases_count())
             o->single_case = (long)number;
         else if (strcmp(name, "--entry-max") == 0 && read_number(value, &number) && number >= 1 &&
-                 number <= 60)
+                 number <= 255)
             o->entry_max = (int)number;
         else
             return 0;

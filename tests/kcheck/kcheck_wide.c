@@ -10,11 +10,11 @@
 /* Codes -127 .. 127: small ones, large ones, or any, so that quads of some cases are within the
  * limit, of some are not. */
 static void fill_wide_codes(struct kcheck *t, uint8_t *codes, size_t count) {
-    const int large = (int)kc_below(t, 3);
+    const int large = t->layer != NULL ? 0 : (int)kc_below(t, 3);
     kc_fill_bytes(t, codes, count);
     for (size_t i = 0; i < count; i++) {
         int code = (int8_t)codes[i];
-        if (t->layer != NULL || large == 0)
+        if (large == 0)
             code /= 4;
         if (large == 1 && code % 2 == 0)
             code = code < 0 ? -127 : 127;
