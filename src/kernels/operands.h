@@ -105,8 +105,9 @@ struct bp_left_out {
     unsigned at : 24;
     signed code : 8;
 };
-#define BP_LEFT_OUT_QUAD 2   /* of a quad, at most: the other two are within .. */
-#define BP_WIDE_MOST     255 /* .. what an entry of wide tables can be */
+#define BP_LEFT_OUT_NUMBERS (1 << 24)
+#define BP_LEFT_OUT_QUAD    2   /* of a quad, at most: the other two are within .. */
+#define BP_WIDE_MOST        255 /* .. what an entry of wide tables can be */
 
 /* Pixels of products with wide tables: `total`, the sum of the |c| that are in their tables, of
  * each; and unless `more` or more[p] is NULL, what is added for codes that are not, [c]. */

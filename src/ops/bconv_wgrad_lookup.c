@@ -17,198 +17,12 @@
  * tables (kernels/kernels.h). What these are off by is the sum of the |code| in them, which is
  * added up for each class of border pixels apart, as taps see others; what they leave out is added
  * to the sums of a chunk afterwards. */
-#include "ops/bconv_internal.h"
+#include "ops/bconv_wgrad_lookup.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "base/memory.h"
-
-#define BLOCK_LANES  64  /* input channels of one call of the kernel */
-#define CHUNK_QUADS  256 /* of one output channel, about */
-#define MOST_COLUMNS 32  /* output channels whose tables stand together, .. */
-#define FEW_COLUMNS  16
-#define L2_BYTES     (768 << 10) /* .. fewer where these and their sums would take more */
-#define AT_ONCE      4           /* columns that the kernels multiply at once */
-#define STEP_SAMPLES 16          /* of the steps of all tiers, at most */
-
-/* Where sums of 32 bits hold 256 * valid, they hold the sum of code * a^, whatever happens between.
- */
-#define VALID_OF_32_BITS (INT32_MAX / 256)
-
-struct bp_wgrad_lookup {
-    size_t together;       /* quads of a step of the kernels */
-    size_t quads, groups;  /* of a group, whole steps; groups of the largest batch */
-    size_t rows, chunks;   /* output rows of a chunk; chunks of an image */
-    size_t lanes, blocks;  /* bytes of an index row; blocks of channels */
-    size_t index_step;     /* from one entry of a run to the next */
-    size_t columns;        /* output channels of a work item, at most */
-    int can_be_wide;       /* tables, of codes of 8 bits */
-    uint8_t *index;        /* [groups][blocks][h][w][quads / together][lanes][together] */
-    uint8_t *count_tables; /* [rows][ow][quads][16], each counts the bits of its index */
-    struct bp_run *runs;   /* of chunk i and tap t: run_begin[i * taps + t] and up */
-    size_t *run_begin;     /* [chunks * taps + 1] */
-};
-
 static size_t lanes_of_block(const struct bp_bconv *op, size_t block) {
-    return bp_min_size(BLOCK_LANES, op->shape.c - block * BLOCK_LANES);
-}
-
-/* --- planning --------------------------------------------------------------------------------- */
-
-static size_t chunk_quads(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    return self->rows * op->shape.ow * self->quads;
-}
-
-/* From the tables of one output channel to the next: not a multiple of 4 KiB, which would put them
- * into the same few sets of the cache. */
-static size_t column_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    return chunk_quads(op, self) * BP_TABLE_BYTES + 64;
-}
-
-static size_t digits_of(const struct bp_bconv *op) {
-    struct bp_digit digits[2];
-    return bp_bconv_digits(&op->quant_dw, digits);
-}
-
-/* The sums of one output channel, of `passes` digits or of wide tables. */
-static size_t sum_bytes(const struct bp_bconv *op, size_t passes) {
-    return passes * op->taps * op->shape.c * sizeof(int32_t);
-}
-
-/* Of one output channel: its tables and sums. */
-static size_t live_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    return column_bytes(op, self) + sum_bytes(op, self->can_be_wide ? 1 : digits_of(op));
-}
-
-/* The sums of |code| of one output channel. */
-static size_t total_bytes(const struct bp_wgrad_lookup *self) {
-    return BP_BORDER_CLASSES * self->together * sizeof(int32_t);
-}
-
-static size_t list_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    return chunk_quads(op, self) * BP_LEFT_OUT_QUAD * sizeof(struct bp_left_out);
-}
-
-static size_t scratch_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    size_t wide =
-        self->can_be_wide ? self->columns * (total_bytes(self) + list_bytes(op, self)) : 0;
-    return wide + self->columns * (column_bytes(op, self) + sum_bytes(op, digits_of(op))) + 4 * 64;
-}
-
-static size_t block_bytes(const struct bp_bconv *op, const struct bp_wgrad_lookup *self) {
-    return op->shape.h * op->shape.w * self->quads * self->lanes;
-}
-
-static void choose_sizes(const struct bp_bconv *op, const struct bp_exec *exec,
-                         struct bp_wgrad_lookup *self) {
-    const size_t together = exec->kernels.together,
-                 threads = (size_t)bp_threads_count(exec->threads);
-    const struct bp_conv_shape *s = &op->shape;
-    self->can_be_wide = exec->kernels.sums_at_once && op->quant_dw.bits == 8 &&
-                        op->quant_dw.grid == BP_GRID_ZERO &&
-                        s->n * s->oh * s->ow <= VALID_OF_32_BITS;
-    size_t chunk_pixels = CHUNK_QUADS / together, pixels = s->oh * s->ow;
-    size_t all_quads = bp_round_up((s->n + BP_QUAD - 1) / BP_QUAD, together);
-    self->together = together;
-    self->rows = s->oh;
-    self->quads = together;
-    if (pixels > chunk_pixels)
-        self->rows = s->ow >= chunk_pixels ? 1 : chunk_pixels / s->ow;
-    else
-        self->quads = bp_min_size(all_quads, chunk_pixels / pixels * together);
-    self->groups = (all_quads + self->quads - 1) / self->quads;
-    self->chunks = (s->oh + self->rows - 1) / self->rows;
-    self->lanes = s->c > BP_LANES ? BLOCK_LANES : BP_LANES;
-    self->blocks = (s->c + BLOCK_LANES - 1) / BLOCK_LANES;
-    self->index_step = self->lanes * together * (self->quads == together ? s->stride : 1);
-    size_t share = (op->slots_dw + threads - 1) / threads;
-    size_t most = MOST_COLUMNS;
-    while (most > FEW_COLUMNS && most * live_bytes(op, self) > L2_BYTES)
-        most /= 2;
-    self->columns = bp_min_size(most, bp_round_up(share, AT_ONCE));
-}
-
-/* The output positions along one axis, of `begin` .. `end` - 1, at which a tap lies inside. */
-static void cut_to_valid(const struct bp_conv_shape *s, size_t tap, size_t length, size_t *begin,
-                         size_t *end) {
-    while (*begin < *end && *begin * s->stride + tap < s->pad)
-        (*begin)++;
-    while (*end > *begin && (*end - 1) * s->stride + tap - s->pad >= length)
-        (*end)--;
-}
-
-/* Appends a run, or lengthens the last one of this tap. All in quads. */
-static void add_run(const struct bp_wgrad_lookup *self, size_t first, size_t *n, size_t table,
-                    size_t index, size_t count) {
-    struct bp_run run = {(int32_t)(table * BP_TABLE_BYTES), (int32_t)(index * self->lanes),
-                         (int32_t)(count / self->together)};
-    struct bp_run *last = *n > first ? &self->runs[*n - 1] : NULL;
-    int32_t table_step = (int32_t)self->together * BP_TABLE_BYTES;
-    if (last != NULL && last->table + last->count * table_step == run.table &&
-        last->index + last->count * (int32_t)self->index_step == run.index)
-        last->count += run.count;
-    else
-        self->runs[(*n)++] = run;
-}
-
-static void list_tap(const struct bp_bconv *op, const struct bp_wgrad_lookup *self, size_t chunk,
-                     size_t tap, size_t *n) {
-    const struct bp_conv_shape *s = &op->shape;
-    size_t ty = tap / s->r, tx = tap % s->r, first = *n, top = chunk * self->rows;
-    size_t y0 = top, y1 = bp_min_size(top + self->rows, s->oh), x0 = 0, x1 = s->ow;
-    cut_to_valid(s, ty, s->h, &y0, &y1);
-    cut_to_valid(s, tx, s->w, &x0, &x1);
-    size_t whole_rows = s->stride == 1 || self->quads == self->together;
-    for (size_t y = y0; y < y1; y++)
-        for (size_t x = x0; x < x1; x += whole_rows ? x1 - x0 : 1) {
-            size_t iy = y * s->stride + ty - s->pad, ix = x * s->stride + tx - s->pad;
-            add_run(self, first, n, ((y - top) * s->ow + x) * self->quads,
-                    (iy * s->w + ix) * self->quads, (whole_rows ? x1 - x0 : 1) * self->quads);
-        }
-}
-
-static bp_status list_runs(const struct bp_bconv *op, struct bp_wgrad_lookup *self) {
-    size_t lists = self->chunks * op->taps, n = 0;
-    size_t most = op->taps * op->shape.oh * (self->quads == self->together ? 1 : op->shape.ow);
-    BP_TRY(bp_alloc_array(&self->runs, most, sizeof *self->runs, "a binary convolution"));
-    BP_TRY(bp_alloc_array(&self->run_begin, lists + 1, sizeof(size_t), "a binary convolution"));
-    for (size_t i = 0; i < lists; i++) {
-        self->run_begin[i] = n;
-        list_tap(op, self, i / op->taps, i % op->taps, &n);
-    }
-    self->run_begin[lists] = n;
-    return BP_OK;
-}
-
-bp_status bp_wgrad_lookup_create(struct bp_bconv *op, struct bp_exec *exec, struct bp_plan *plan,
-                                 const char *name, int time) {
-    const struct bp_conv_shape *s = &op->shape;
-    struct bp_wgrad_lookup *self;
-    char text[96];
-    /* The largest digit is 15: sums of entries fit into 32 bits. */
-    if (s->n * s->oh * s->ow > INT32_MAX / 16)
-        return bp_fail(BP_USAGE, "%s: the batch is too large to add up; use a smaller --batch",
-                       name);
-    BP_TRY(bp_alloc(&self, sizeof *self, "a binary convolution"));
-    op->dw_lookup = self;
-    choose_sizes(op, exec, self);
-    BP_TRY(list_runs(op, self));
-    size_t tables = chunk_quads(op, self) * BP_TABLE_BYTES;
-    bp_exec_need_scratch(exec, scratch_bytes(op, self));
-    snprintf(text, sizeof text, "%s activation index", name);
-    BP_TRY(bp_plan_add(plan, text, self->groups * self->blocks * block_bytes(op, self), time,
-                       time + 1, &self->index));
-    snprintf(text, sizeof text, "%s counting tables", name);
-    return bp_plan_add(plan, text, tables, time, time + 1, &self->count_tables);
-}
-
-void bp_wgrad_lookup_destroy(struct bp_wgrad_lookup *self) {
-    if (self == NULL)
-        return;
-    bp_free(self->runs);
-    bp_free(self->run_begin);
-    bp_free(self);
+    return bp_min_size(BP_WGRAD_LANES, op->shape.c - block * BP_WGRAD_LANES);
 }
 
 /* --- index ------------------------------------------------------------------------------------ */
@@ -234,7 +48,7 @@ struct wgrad_job {
 /* Samples of the step of group `group` that begins with quad `quad`: their number, from 0 on, and
  * what lies between them. */
 static size_t step_samples(const struct wgrad_job *job, size_t group, size_t quad, size_t pitch,
-                           int32_t offset[STEP_SAMPLES]) {
+                           int32_t offset[BP_STEP_SAMPLES]) {
     size_t first = (group * job->self->quads + quad) * BP_QUAD, samples = 0;
     while (samples < job->self->together * BP_QUAD && first + samples < job->n) {
         offset[samples] = (int32_t)((first + samples) * pitch);
@@ -254,11 +68,12 @@ static void index_part(void *context, size_t begin, size_t end, int thread) {
         size_t group = item / s->h, y = item % s->h, step = self->quads * self->lanes;
         const uint64_t *x = job->x + ((y + 1) * (s->w + 2) + 1) * op->cw;
         for (size_t block = 0; block < self->blocks; block++) {
-            uint8_t *row = self->index + (group * self->blocks + block) * block_bytes(op, self) +
+            uint8_t *row = self->index +
+                           (group * self->blocks + block) * bp_wgrad_lookup_block_bytes(op, self) +
                            y * s->w * step;
             size_t lanes = lanes_of_block(op, block);
             for (size_t quad = 0; quad < self->quads; quad += self->together) {
-                int32_t offset[STEP_SAMPLES];
+                int32_t offset[BP_STEP_SAMPLES];
                 size_t samples = step_samples(job, group, quad, op->in_words, offset);
                 if (samples > 0)
                     job->kernels->index_of_samples(x + block, offset, samples, self->together, s->w,
@@ -300,10 +115,11 @@ static void fill_wide_tables(const struct wgrad_job *job, struct part *part, siz
     struct bp_left_out *left_out = part->left_out + part->length;
     const size_t length = job->kernels->wide_tables_of_samples(
         codes, offset, samples, self->together, positions, job->kept, part->columns,
-        part->tables + step * self->together * BP_TABLE_BYTES, column_bytes(op, self),
-        self->quads * BP_TABLE_BYTES, op->border_class + row * op->shape.ow, part->total, left_out);
+        part->tables + step * self->together * BP_TABLE_BYTES,
+        bp_wgrad_lookup_column_bytes(op, self), self->quads * BP_TABLE_BYTES,
+        op->border_class + row * op->shape.ow, part->total, left_out);
     for (size_t i = 0; i < length; i++)
-        left_out[i].at += (unsigned)(step * positions * part->columns * STEP_SAMPLES) & 0xffffff;
+        left_out[i].at += (unsigned)(step * positions * part->columns * BP_STEP_SAMPLES) & 0xffffff;
     part->length += length;
 }
 
@@ -312,11 +128,11 @@ static void fill_tables(const struct wgrad_job *job, struct part *part) {
     const struct bp_wgrad_lookup *self = job->self;
     const struct bp_conv_shape *s = &op->shape;
     size_t row = part->chunk * self->rows, rows = rows_of(job, part);
-    size_t pitch = column_bytes(op, self);
+    size_t pitch = bp_wgrad_lookup_column_bytes(op, self);
     size_t step = self->quads * BP_TABLE_BYTES;
     const uint8_t *codes = bp_bconv_wgrad_codes(op, row * s->ow, job->kept) + part->first;
     for (size_t quad = 0; quad < self->quads; quad += self->together) {
-        int32_t offset[STEP_SAMPLES];
+        int32_t offset[BP_STEP_SAMPLES];
         size_t samples = step_samples(job, part->group, quad, s->oh * s->ow * job->kept, offset);
         uint8_t *to = part->tables + quad * BP_TABLE_BYTES;
         if (samples > 0 && job->wide)
@@ -339,11 +155,11 @@ static void multiply(const struct wgrad_job *job, const struct part *part, size_
     const struct bp_tap_runs runs = {self->runs, self->run_begin + part->chunk * op->taps + tap,
                                      taps, job->wide ? 2 : 1};
     const uint8_t *index =
-        self->index + (part->group * self->blocks + block) * block_bytes(op, self);
-    job->kernels->product_samples(part->tables, part->columns, column_bytes(op, self), &runs, index,
-                                  self->index_step, lanes_of_block(op, block), self->together,
-                                  entry_max, add, sums + tap * c + block * BLOCK_LANES,
-                                  op->taps * c, c);
+        self->index + (part->group * self->blocks + block) * bp_wgrad_lookup_block_bytes(op, self);
+    job->kernels->product_samples(
+        part->tables, part->columns, bp_wgrad_lookup_column_bytes(op, self), &runs, index,
+        self->index_step, lanes_of_block(op, block), self->together, entry_max, add,
+        sums + tap * c + block * BP_WGRAD_LANES, op->taps * c, c);
 }
 
 /* Items are (tap, block): the negative activations at valid positions, by tables that count. */
@@ -384,7 +200,7 @@ static void finish_tap(const struct wgrad_job *job, const struct bp_group *group
     const struct bp_latent_scale by = {code_min * valid, off, valid, scale, offset,
                                        job->op->shift_dw};
     neg = job->with_count ? neg : NULL;
-    if (high != NULL && valid > VALID_OF_32_BITS) {
+    if (high != NULL && valid > BP_VALID_OF_32_BITS) {
         int64_t wide = (int64_t)code_min * valid;
         for (size_t j = 0; j < c; j++) {
             int64_t sum = entries[j] + 16 * (int64_t)high[j] + wide - (int64_t)off * neg[j];
@@ -402,13 +218,13 @@ static void add_left_out(const struct wgrad_job *job, const struct part *part, i
     const size_t columns = part->columns, c = op->shape.c;
     const size_t positions = rows_of(job, part) * op->shape.ow;
     for (size_t i = 0; i < part->length; i++) {
-        const size_t at = part->left_out[i].at, row = at / STEP_SAMPLES;
+        const size_t at = part->left_out[i].at, row = at / BP_STEP_SAMPLES;
         const size_t step = row / columns / positions;
         const size_t position =
             part->chunk * job->self->rows * op->shape.ow + row / columns % positions;
         const size_t sample =
             (part->group * job->self->quads + step * job->self->together) * BP_QUAD +
-            at % STEP_SAMPLES;
+            at % BP_STEP_SAMPLES;
         const uint64_t *x = job->x + sample * op->in_words + op->pixel_base[position];
         for (size_t tap = 0; tap < op->taps; tap++)
             if (op->valid[position] >> tap & 1)
@@ -480,19 +296,19 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     const size_t row = op->taps * op->shape.c, passes = job->wide ? 1 : job->n_digits;
     const size_t parts = groups_now(job) * self->chunks * passes;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
-    uint8_t *tables = bp_carve(&carver, self->columns * column_bytes(op, self));
-    int32_t *sums = bp_carve(&carver, self->columns * sum_bytes(op, passes));
+    uint8_t *tables = bp_carve(&carver, self->columns * bp_wgrad_lookup_column_bytes(op, self));
+    int32_t *sums = bp_carve(&carver, self->columns * bp_wgrad_lookup_sum_bytes(op, passes));
     int32_t *total =
         NULL; /* sums [passes][columns][row], total [border classes][columns][together] */
     struct bp_left_out *left_out = NULL;
     if (job->wide) {
-        total = bp_carve(&carver, self->columns * total_bytes(self));
-        left_out = bp_carve(&carver, self->columns * list_bytes(op, self));
+        total = bp_carve(&carver, self->columns * bp_wgrad_lookup_total_bytes(self));
+        left_out = bp_carve(&carver, self->columns * bp_wgrad_lookup_list_bytes(op, self));
     }
     for (size_t item = begin; item < end; item++) {
         size_t first = item * job->columns, columns = bp_min_size(job->columns, job->kept - first);
         if (job->wide)
-            memset(total, 0, columns * total_bytes(self));
+            memset(total, 0, columns * bp_wgrad_lookup_total_bytes(self));
         for (size_t i = 0; i < parts; i++) {
             const size_t pass = i % passes;
             struct part part = {.group = i / passes / self->chunks,
@@ -516,7 +332,7 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
 
 static void fill_count_tables(const struct bp_bconv *op) {
     const struct bp_wgrad_lookup *self = op->dw_lookup;
-    for (size_t i = 0; i < chunk_quads(op, self) * BP_TABLE_BYTES; i++)
+    for (size_t i = 0; i < bp_wgrad_lookup_chunk_quads(op, self) * BP_TABLE_BYTES; i++)
         self->count_tables[i] = (uint8_t)bp_count_bits(i % BP_TABLE_BYTES);
 }
 
@@ -555,6 +371,6 @@ void bp_wgrad_lookup_run(struct bp_bconv *op, struct bp_exec *exec, size_t n, co
         fill_count_tables(op);
         bp_parallel_for(exec->threads, op->taps * self->blocks, count_part, &job);
     }
-    job.columns = bp_item_size(exec->threads, job.kept, self->columns, AT_ONCE);
+    job.columns = bp_item_size(exec->threads, job.kept, self->columns, BP_WGRAD_COLUMNS);
     bp_parallel_for(exec->threads, (job.kept + job.columns - 1) / job.columns, product_part, &job);
 }

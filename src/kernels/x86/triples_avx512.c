@@ -39,7 +39,6 @@ struct job {
 /* clang-format off */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings" /* all compilers here take them */
-#define ZERO(s) "vpxord %[" #s "], %[" #s "], %[" #s "]\n\t"
 #define WORDS(x, v0, v1, vs)                                                                       \
     "vpbroadcastq (%[" #x "],%[at]), %%zmm" #v0 "\n\t"                                             \
     "vpbroadcastq (%[" #x "],%[next]), %%zmm" #v1 "\n\t"                                           \
@@ -48,12 +47,25 @@ struct job {
     "vmovdqa64 " #first "(%[weights]), %%zmm25\n\t"                                                \
     "vmovdqa64 " #second "(%[weights]), %%zmm26\n\t"                                               \
     "vmovdqa64 " #third "(%[weights]), %%zmm27\n\t"
-#define ADD(s, v0, v1, vs)                                                                         \
+#define ADD(FROM, s, v0, v1, vs)                                                                   \
     "vpxorq %%zmm27, %%zmm" #vs ", %%zmm30\n\tvpxorq %%zmm25, %%zmm" #v0 ", %%zmm28\n\t"           \
     "vpxorq %%zmm26, %%zmm" #v1 ", %%zmm29\n\tvpternlogq $0xd4, %%zmm30, %%zmm29, %%zmm28\n\t"     \
-    "vpopcntq %%zmm30, %%zmm30\n\tvpopcntq %%zmm28, %%zmm28\n\t"                                   \
-    "vpaddq %%zmm30, %[" #s "], %[" #s "]\n\tvpdpbusd %%zmm31, %%zmm28, %[" #s "]\n\t"
-#define ADD_THREE(s0, s1, s2) ADD(s0, 16, 17, 18) ADD(s1, 19, 20, 21) ADD(s2, 22, 23, 24)
+    FROM(s) "vpdpbusd %%zmm31, %%zmm28, %[" #s "]\n\t"
+#define FROM_ZERO(s) "vpopcntq %%zmm30, %[" #s "]\n\tvpopcntq %%zmm28, %%zmm28\n\t"
+#define FROM_SUM(s)                                                                                \
+    "vpopcntq %%zmm30, %%zmm30\n\tvpopcntq %%zmm28, %%zmm28\n\tvpaddq %%zmm30, %[" #s "], %[" #s "]\n\t"
+#define ADD_THREE(FROM, s0, s1, s2)                                                                \
+    ADD(FROM, s0, 16, 17, 18) ADD(FROM, s1, 19, 20, 21) ADD(FROM, s2, 22, 23, 24)
+#define STEP(FROM)                                                                                 \
+    "movslq (%[step]), %[at]\n\tmovslq 4(%[step]), %[weights]\n\t"                                 \
+    "lea (%[at],%[second]), %[next]\n\tlea (%[at],%[parity]), %[all]\n\t"                          \
+    "add %[w], %[weights]\n\t"                                                                     \
+    WORDS(x0, 16, 17, 18) WORDS(x1, 19, 20, 21) WORDS(x2, 22, 23, 24)                              \
+    WEIGHTS(0, 256, 512) ADD_THREE(FROM, s0, s4, s8)                                               \
+    WEIGHTS(64, 320, 576) ADD_THREE(FROM, s1, s5, s9)                                              \
+    WEIGHTS(128, 384, 640) ADD_THREE(FROM, s2, s6, s10)                                            \
+    WEIGHTS(192, 448, 704) ADD_THREE(FROM, s3, s7, s11)                                            \
+    "add $8, %[step]\n\tdec %[steps]\n\t"
 #define SUM(i) [s##i] "=&v"(sum[i])
 
 /* 3 pixels by 32 lanes: sum[4 * pixel + q], 8 lanes each. Registers: 16 .. 24 the pixels' words, 25
@@ -67,18 +79,10 @@ BP_INLINE void sum_three_pixels(const struct job *job, const uint64_t *const x[P
     ptrdiff_t at, next, all;
     __asm__ volatile(
         "vmovdqa64 %[twos], %%zmm31\n\t"
-        ZERO(s0) ZERO(s1) ZERO(s2) ZERO(s3) ZERO(s4) ZERO(s5)
-        ZERO(s6) ZERO(s7) ZERO(s8) ZERO(s9) ZERO(s10) ZERO(s11)
+        STEP(FROM_ZERO) "jz 2f\n\t"
         ".p2align 5\n1:\n\t"
-        "movslq (%[step]), %[at]\n\tmovslq 4(%[step]), %[weights]\n\t"
-        "lea (%[at],%[second]), %[next]\n\tlea (%[at],%[parity]), %[all]\n\t"
-        "add %[w], %[weights]\n\t"
-        WORDS(x0, 16, 17, 18) WORDS(x1, 19, 20, 21) WORDS(x2, 22, 23, 24)
-        WEIGHTS(0, 256, 512) ADD_THREE(s0, s4, s8)
-        WEIGHTS(64, 320, 576) ADD_THREE(s1, s5, s9)
-        WEIGHTS(128, 384, 640) ADD_THREE(s2, s6, s10)
-        WEIGHTS(192, 448, 704) ADD_THREE(s3, s7, s11)
-        "add $8, %[step]\n\tdec %[steps]\n\tjnz 1b\n\t"
+        STEP(FROM_SUM) "jnz 1b\n"
+        "2:\n\t"
         : SUM(0), SUM(1), SUM(2), SUM(3), SUM(4), SUM(5), SUM(6), SUM(7), SUM(8), SUM(9), SUM(10),
           SUM(11), [step] "+r"(step), [steps] "+r"(steps), [at] "=&r"(at), [next] "=&r"(next),
           [all] "=&r"(all), [weights] "=&r"(weights)
