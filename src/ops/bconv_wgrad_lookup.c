@@ -297,9 +297,9 @@ static void product_part(void *context, size_t begin, size_t end, int thread) {
     const size_t parts = groups_now(job) * self->chunks * passes;
     struct bp_carver carver = {bp_exec_scratch(job->exec, thread)};
     uint8_t *tables = bp_carve(&carver, self->columns * bp_wgrad_lookup_column_bytes(op, self));
-    int32_t *sums = bp_carve(&carver, self->columns * bp_wgrad_lookup_sum_bytes(op, passes));
-    int32_t *total =
-        NULL; /* sums [passes][columns][row], total [border classes][columns][together] */
+    int32_t *sums = /* [passes][columns][row] */
+        bp_carve(&carver, self->columns * bp_wgrad_lookup_sum_bytes(op, passes));
+    int32_t *total = NULL;
     struct bp_left_out *left_out = NULL;
     if (job->wide) {
         total = bp_carve(&carver, self->columns * bp_wgrad_lookup_total_bytes(self));
